@@ -1,0 +1,70 @@
+"""A supervised key-value store that speaks Redis' protocol.
+
+    pybehave run examples.kv:app          then: redis-cli set x 1
+
+`kv1` answers on the network; `kv2` and `kv3` are there to show a nested supervisor.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pybehave import Application, GenServer, Listener, Supervisor, Worker
+from pybehave.protocols import OK, Error, Resp
+
+Store = dict[bytes, bytes]
+
+
+class KeyValueStore(GenServer[Store, list[bytes], Any]):
+    """Keys and values in a dictionary: the sequential semantics, nothing else."""
+
+    def init(self, args: object) -> Store:
+        """Start empty."""
+        return {}
+
+    def step(self, command: list[bytes], state: Store) -> tuple[Store, Any]:
+        """One command; a wrong one is answered with an error, and is no crash."""
+        match command:
+            case [b"SET", key, value]:
+                state[key] = value
+                return state, OK
+            case [b"GET", key]:
+                return state, state.get(key)
+            case [b"DEL", *keys]:
+                return state, sum(state.pop(key, None) is not None for key in keys)
+            case [b"EXISTS", *keys]:
+                return state, sum(key in state for key in keys)
+            case [b"INCR", key]:
+                old = state.get(key, b"0")
+                if not old.isdigit():
+                    return state, Error("ERR value is not an integer or out of range")
+                state[key] = b"%d" % (int(old) + 1)
+                return state, int(old) + 1
+            case [b"DBSIZE"]:
+                return state, len(state)
+            case [b"KEYS", b"*"]:
+                return state, list(state)
+            case [b"FLUSHALL"]:
+                return {}, OK
+            case [b"CRASH"]:  # a deliberate bug: kv1 restarts with an empty store
+                return state, 1 // 0
+            case [name, *_]:
+                return state, Error(f"ERR unknown command or wrong arguments: {name!r}")
+        return state, Error("ERR an empty command")
+
+
+app = Application(
+    "kv",
+    Supervisor(
+        "one_for_one",
+        [
+            Worker("kv1", KeyValueStore),
+            Supervisor(
+                "rest_for_one", [Worker("kv2", KeyValueStore), Worker("kv3", KeyValueStore)]
+            ),
+        ],
+        intensity=10,
+        period=10,
+    ),
+    listeners=[Listener("tcp://127.0.0.1:6379", Resp(), to="kv1")],
+)

@@ -1,0 +1,31 @@
+"""Erlang/OTP's behaviours for Python, without processes and without message passing.
+
+One single-threaded loop (io_uring, or epoll) takes every input, one at a time, to plain functions
+`step(input, state) -> (state, output)`; a supervisor tree restarts what crashes. Start with
+`README.md`; the names below are the whole public face, with `actions`, `errors` and `protocols`.
+"""
+
+from pybehave import actions, errors
+from pybehave._version import __version__
+from pybehave.actions import NO_REPLY, TIMEOUT
+from pybehave.behaviours.application import Application
+from pybehave.behaviours.child_spec import Ref, Worker
+from pybehave.behaviours.gen_server import GenServer
+from pybehave.behaviours.supervisor import Supervisor
+from pybehave.listener import Listener
+from pybehave.types import Shutdown
+
+__all__ = [
+    "NO_REPLY",
+    "TIMEOUT",
+    "Application",
+    "GenServer",
+    "Listener",
+    "Ref",
+    "Shutdown",
+    "Supervisor",
+    "Worker",
+    "__version__",
+    "actions",
+    "errors",
+]

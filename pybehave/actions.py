@@ -1,0 +1,416 @@
+"""Actions as data: what a step asks the runtime to do, and what comes back as an input.
+
+A step does no I/O. It returns `(state, output, actions)`, and the runtime carries the actions
+out, in order, once the input that caused them is committed. What an action brings about comes
+back later as an *info* input: an answer, an expiry, a connection, a result.
+
+Invariants
+  (A1) An action is immutable: it can be printed, compared, logged and carried out once.
+  (A2) Building one has no effect.
+
+Does not know: who carries them out.
+Source: OTP gen_server return values (`{reply, ...}`, `{continue, ...}`, Timeout, `stop`), and
+gen_statem actions for the timers with a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+CALL_TIMEOUT_S: Final = 5.0
+"""OTP's default for gen_server:call."""
+
+
+@final
+class _NoReply:
+    """The type of `NO_REPLY`, of which there is exactly one."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "NO_REPLY"
+
+    def __reduce__(self) -> str:
+        return "NO_REPLY"
+
+
+NO_REPLY: Final = _NoReply()
+"""The output that means: the caller is answered later, with `Reply(caller, value)`."""
+
+
+class Action:
+    """What every action derives from. Nothing else may stand among a step's actions."""
+
+    __slots__ = ()
+
+
+# --- answers and messages ----------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Reply(Action):
+    """Answer a caller that was left waiting with `NO_REPLY`. A second answer is ignored.
+
+    Attributes:
+        to: The handle that `self.context.caller` was, in this or another server.
+        value: The answer.
+    """
+
+    to: Any
+    value: Any
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Cast(Action):
+    """Send a message to another server; a name nobody has is counted, not an error.
+
+    Attributes:
+        server: The receiver's name.
+        message: What its handle_cast gets.
+    """
+
+    server: str
+    message: Any
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Call(Action):
+    """Send a request to another server; the answer comes back as info.
+
+    The info is `CallReply(tag, server, value)` or `CallFailed(tag, server, error)`.
+
+    Attributes:
+        server: The receiver's name.
+        request: What its handle_call gets.
+        tag: Handed back with the answer, to tell answers apart.
+        timeout: Seconds until `CallFailed` brings `Timeout`; None waits for ever.
+    """
+
+    server: str
+    request: Any
+    tag: Any = None
+    timeout: float | None = CALL_TIMEOUT_S
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Info(Action):
+    """Send a message that another server gets in handle_info.
+
+    Attributes:
+        server: The receiver's name.
+        message: What its handle_info gets.
+    """
+
+    server: str
+    message: Any
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Continue(Action):
+    """Call handle_continue(term) before any other input. Source: OTP, `{continue, Term}`.
+
+    Attributes:
+        term: What handle_continue gets.
+    """
+
+    term: Any
+
+
+# --- time --------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StartTimer(Action):
+    """Start a timer; when it expires, `message` comes as info.
+
+    A timer of the same name is replaced. After a cancel has been handled, the expiry is never
+    delivered.
+
+    Attributes:
+        name: Identifies the timer within the server.
+        seconds: From the moment the action is carried out.
+        message: What handle_info gets.
+    """
+
+    name: Any
+    seconds: float
+    message: Any
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CancelTimer(Action):
+    """Cancel a timer, exactly: also an expiry that is already on its way.
+
+    Attributes:
+        name: The name given to StartTimer; an unknown one is ignored.
+    """
+
+    name: Any
+
+
+@final
+class _TimeoutInfo:
+    """The type of `TIMEOUT`, of which there is exactly one."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "TIMEOUT"
+
+    def __reduce__(self) -> str:
+        return "TIMEOUT"
+
+
+TIMEOUT: Final = _TimeoutInfo()
+"""The info that `IdleTimeout` brings."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class IdleTimeout(Action):
+    """Bring the info `TIMEOUT` if no input comes first. Source: OTP gen_server, Timeout.
+
+    Any input cancels it, and it is not armed again by itself. Zero means: only if nothing waits.
+
+    Attributes:
+        seconds: How long without an input.
+    """
+
+    seconds: float
+
+
+# --- connections -------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Send(Action):
+    """Send data on a connection; the connection's protocol encodes it.
+
+    Attributes:
+        connection: The handle from `self.context.connection`, `Opened` or `Connected`.
+        data: What the protocol's encode gets.
+    """
+
+    connection: Any
+    data: Any
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Close(Action):
+    """Close a connection once what was sent on it has left.
+
+    Attributes:
+        connection: The handle; one that is closed already is ignored.
+    """
+
+    connection: Any
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Connect(Action):
+    """Open a connection; `Connected(tag, connection)` or `ConnectFailed(tag, error)` follows.
+
+    Attributes:
+        url: Where to, as `tcp://127.0.0.1:6379` or `unix:///run/x.sock`.
+        protocol: How bytes become messages there.
+        tag: Handed back with the result.
+    """
+
+    url: str
+    protocol: Any
+    tag: Any = None
+
+
+# --- the rest ----------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True, init=False)
+class Run(Action):
+    """Run a blocking function on a worker thread.
+
+    The info `RunDone(tag, value)` or `RunFailed(tag, error)` follows.
+
+    Attributes:
+        function: What to call.
+        args: Its positional arguments.
+        tag: Handed back with the result.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    tag: Any
+
+    def __init__(self, function: Callable[..., Any], *args: Any, tag: Any = None) -> None:
+        object.__setattr__(self, "function", function)
+        object.__setattr__(self, "args", args)
+        object.__setattr__(self, "tag", tag)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Stop(Action):
+    """End this server. With an output, the caller gets it after terminate has run.
+
+    From init it means that the server does not start; terminate is not called then.
+
+    Attributes:
+        reason: `"normal"`, `"shutdown"`, `Shutdown(term)` are clean; all else is a crash.
+    """
+
+    reason: Any = "normal"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Hibernate(Action):
+    """Give back memory until the next input. It changes nothing that can be seen."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """What init returns to say: do not start me, and that is no failure. Source: OTP, `ignore`."""
+
+
+# --- what comes back as info -------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CallReply:
+    """The answer to a `Call`.
+
+    Attributes:
+        tag: The call's tag.
+        server: Who answered.
+        value: The answer.
+    """
+
+    tag: Any
+    server: str
+    value: Any
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CallFailed:
+    """A `Call` that got no answer.
+
+    Attributes:
+        tag: The call's tag.
+        server: Who was called.
+        error: `NoProc`, `Timeout`, `Crashed`, `Stopped`, `Overloaded`.
+    """
+
+    tag: Any
+    server: str
+    error: Exception
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RunDone:
+    """The result of a `Run`.
+
+    Attributes:
+        tag: The action's tag.
+        value: What the function returned.
+    """
+
+    tag: Any
+    value: Any
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    """A `Run` whose function raised.
+
+    Attributes:
+        tag: The action's tag.
+        error: What it raised.
+    """
+
+    tag: Any
+    error: BaseException
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A `Connect` that succeeded.
+
+    Attributes:
+        tag: The action's tag.
+        connection: The handle for `Send` and `Close`.
+    """
+
+    tag: Any
+    connection: Any
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ConnectFailed:
+    """A `Connect` that failed.
+
+    Attributes:
+        tag: The action's tag.
+        error: Why.
+    """
+
+    tag: Any
+    error: Exception
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A client connected (only for listeners with `events=True`).
+
+    Attributes:
+        connection: Its handle.
+    """
+
+    connection: Any
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A connection is gone; nothing more comes from it.
+
+    Attributes:
+        connection: Its handle.
+        reason: `"eof"`, `"reset"`, a time limit, or an error.
+    """
+
+    connection: Any
+    reason: Any
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message came on a connection this server opened itself.
+
+    Attributes:
+        connection: Its handle.
+        message: What the protocol decoded.
+    """
+
+    connection: Any
+    message: Any

@@ -1,0 +1,214 @@
+"""What a supervisor knows of a child before it starts: the specification and its validators.
+
+A specification is plain, immutable data, checked at construction: one table says per field what
+is allowed, and the error names the field, the value and the mend. Behind this door nobody checks
+again.
+
+Invariants
+  (C1) A `Worker` that exists is valid: every field passed its row of `WORKER_RULES`.
+  (C2) An id never contains "/", so that ids joined by "/" make a path that can be taken apart.
+
+Does not know: who supervises it (the rules that relate a child to its supervisor are in
+supervisor.py), what its server does.
+Source: OTP stdlib, supervisor, `child_spec()` and its defaults.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, NamedTuple, final
+
+from pybehave.behaviours.gen_server import GenServer
+from pybehave.errors import SpecError, show
+from pybehave.types import Input, Output, Overflow, Restart, ServerCaller, ShutdownLimit
+
+SHUTDOWN_S: Final = 5.0
+"""OTP's default for workers: 5000 ms."""
+
+MAILBOX_CAPACITY: Final = 1024
+"""Inputs a server may have waiting; enough for a burst, bounded so that memory is."""
+
+ID_CHARS_MAX: Final = 255
+"""An id is part of every report's line; longer ones are mistakes."""
+
+RESTARTS: Final = ("permanent", "transient", "temporary")
+OVERFLOWS: Final = ("block", "reject", "drop_oldest")
+
+
+class Rule(NamedTuple):
+    """One row of a table of validators.
+
+    Attributes:
+        accepts: Says whether a value is allowed.
+        allowed: The end of the sentence "use ...".
+    """
+
+    accepts: Callable[[Any], bool]
+    allowed: str
+
+
+def one_of(*values: str) -> Rule:
+    """Return the rule that accepts the given words."""
+    words = [f'"{value}"' for value in values]
+    allowed = " or ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])} or {words[-1]}"
+    return Rule(lambda value: isinstance(value, str) and value in values, allowed)
+
+
+def is_number(value: object) -> bool:
+    """Say whether a value is a finite number and not a bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_count(value: object) -> bool:
+    """Say whether a value is an int >= 0 and not a bool (OTP refuses 1.0 as well)."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_shutdown(value: Any) -> bool:
+    if isinstance(value, str):
+        return value in ("brutal_kill", "infinity")
+    return is_number(value) and value >= 0
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= ID_CHARS_MAX and "/" not in value
+
+
+ID_RULE: Final = Rule(_is_id, f'a string of 1 to {ID_CHARS_MAX} characters without "/"')
+RESTART_RULE: Final = one_of(*RESTARTS)
+SHUTDOWN_RULE: Final = Rule(_is_shutdown, 'seconds >= 0, "brutal_kill" or "infinity"')
+BOOL_RULE: Final = Rule(lambda value: isinstance(value, bool), "True or False")
+
+WORKER_RULES: Final[Mapping[str, Rule]] = {
+    "id": ID_RULE,
+    "server": Rule(callable, "a GenServer class, or a function without arguments that makes one"),
+    "restart": RESTART_RULE,
+    "shutdown": SHUTDOWN_RULE,
+    "significant": BOOL_RULE,
+    "name": Rule(lambda value: isinstance(value, str) and value != "", "a non-empty string"),
+    "mailbox": Rule(lambda value: is_count(value) and value >= 1, "an integer >= 1"),
+    "overflow": one_of(*OVERFLOWS),
+    "journal": BOOL_RULE,
+}
+
+
+def check(path: str, rules: Mapping[str, Rule], fields: Mapping[str, Any]) -> None:
+    """Check every field of a specification by its row of the table.
+
+    Args:
+        path: Whose fields these are, for the error.
+        rules: One rule per field.
+        fields: The values.
+
+    Raises:
+        SpecError: Names the path, the field, the value and what is allowed.
+    """
+    for field, rule in rules.items():
+        if not rule.accepts(fields[field]):
+            raise refused(path, field, fields[field], rule.allowed)
+
+
+def refused(path: str, field: str, value: object, allowed: str) -> SpecError:
+    """Return the error for one field: what it holds and what to use instead."""
+    return SpecError(path, f"{field}={show(value)} is not allowed; use {allowed}")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Ref(Generic[Input, Output]):
+    """A worker's name that remembers the types of what it takes and gives.
+
+    Attributes:
+        name: The server's registered name.
+    """
+
+    name: str
+
+    def call(self, node: ServerCaller, request: Input, *, timeout: float | None = 5.0) -> Output:
+        """Send a request to this server on a node and wait for the reply.
+
+        Args:
+            node: Where the server runs.
+            request: What its handle_call gets.
+            timeout: Seconds; None waits for ever.
+        """
+        reply: Output = node.call(self.name, request, timeout=timeout)
+        return reply
+
+    def cast(self, node: ServerCaller, message: Input) -> None:
+        """Send a message to this server on a node and wait for nothing."""
+        node.cast(self.name, message)
+
+
+@final
+@dataclass(frozen=True, slots=True, init=False)
+class Worker(Generic[Input, Output]):
+    """A leaf of the tree: one server, and how its supervisor treats it.
+
+    Attributes:
+        id: Unique among its siblings.
+        server: The GenServer class, or a function without arguments that makes a server.
+        args: What init gets.
+        restart: When it is started again: "permanent" always, "transient" after an abnormal
+            end, "temporary" never.
+        shutdown: Seconds it has for cleaning up, "infinity", or "brutal_kill" for none.
+        significant: Whether its end may end its supervisor (see auto_shutdown).
+        name: Its registered name, unique in the whole tree; the id unless given.
+        mailbox: How many inputs may wait.
+        overflow: What happens to more: "block" stops reading from who sends, "reject" answers
+            `Overloaded`, "drop_oldest" forgets the oldest.
+        journal: Whether its inputs are kept on disk.
+    """
+
+    id: str
+    server: Callable[[], GenServer[Any, Input, Output]]
+    args: Any
+    restart: Restart
+    shutdown: ShutdownLimit
+    significant: bool
+    name: str
+    mailbox: int
+    overflow: Overflow
+    journal: bool
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 -- OTP's word for it
+        server: Callable[[], GenServer[Any, Input, Output]],
+        args: Any = None,
+        *,
+        restart: Restart = "permanent",
+        shutdown: ShutdownLimit = SHUTDOWN_S,
+        significant: bool = False,
+        name: str | None = None,
+        mailbox: int = MAILBOX_CAPACITY,
+        overflow: Overflow = "block",
+        journal: bool = False,
+    ) -> None:
+        fields = {
+            "id": id,
+            "server": server,
+            "args": args,
+            "restart": restart,
+            "shutdown": shutdown,
+            "significant": significant,
+            "name": id if name is None else name,
+            "mailbox": mailbox,
+            "overflow": overflow,
+            "journal": journal,
+        }
+        check(f"Worker {show(id)}", WORKER_RULES, fields)
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)
+
+    @property
+    def ref(self) -> Ref[Input, Output]:
+        """The typed name by which this worker is called."""
+        return Ref(self.name)
+
+    @property
+    def server_name(self) -> str:
+        """How the server's class or factory is called, for people."""
+        return getattr(self.server, "__qualname__", type(self.server).__qualname__)

@@ -1,0 +1,256 @@
+"""The generic server: the callbacks a user writes, and what their return values mean.
+
+Theory. A server is a sequential function: input and state in, new state and output out. The
+concurrent part (queues, time, connections) belongs to the runtime. A class that overrides only
+`step` gets calls and casts alike; OTP's finer callbacks are there for who wants them.
+
+What a callback may return
+
+| callback                                          | value                                       |
+|---------------------------------------------------|---------------------------------------------|
+| step, handle_call                                 | (state, output) or (state, output, actions) |
+| handle_cast, handle_info, handle_continue         | the same; the output is ignored             |
+| init                                              | state, (state, action, ...), Ignore(), Stop |
+| terminate                                         | nothing, or a generator that yields seconds |
+
+Invariants
+  (G1) A returned tuple is taken apart only if it is exactly a tuple of two or three items; a
+       subclass (a named tuple that is the state, say) is a bad return, never misread.
+  (G2) What `interpret` accepts has only actions among its actions.
+  (G3) Any other value is `BadReturn`, a crash whose message shows the value.
+
+Does not know: mailboxes, journals, who calls it.
+Source: OTP stdlib, gen_server, callback functions; `bad_return_value`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias
+
+from pybehave.actions import Action, Ignore, Stop, _NoReply
+from pybehave.errors import BadReturn, Stopped
+from pybehave.types import IGNORED, Context, Input, Output, State, _Ignored
+
+Actions: TypeAlias = Action | list[Action] | tuple[Action, ...] | None
+StepReturn: TypeAlias = tuple[State, Output | _NoReply] | tuple[State, Output | _NoReply, Actions]
+Cleanup: TypeAlias = Generator[float, None, None]
+
+
+class Turn(NamedTuple):
+    """What one callback asked for, normalised.
+
+    Attributes:
+        state: The new state.
+        output: The reply, or `NO_REPLY`.
+        actions: In the order in which they are carried out.
+    """
+
+    state: Any
+    output: Any
+    actions: tuple[Action, ...]
+
+
+class Initial(NamedTuple):
+    """What a successful init asked for.
+
+    Attributes:
+        state: The first state.
+        actions: In the order in which they are carried out, before any input.
+    """
+
+    state: Any
+    actions: tuple[Action, ...]
+
+
+class GenServer(Generic[State, Input, Output]):
+    """A server: override `init` and `step`, or any of OTP's callbacks.
+
+    Attributes:
+        pure: True promises that no callback changes the state it is given in place. Then the
+            state before a failing input is simply the one that was passed in.
+        context: Name, time, randomness and caller of the current input; the runtime sets it.
+    """
+
+    pure: ClassVar[bool] = False
+    context: Context
+
+    def init(self, args: Any) -> Any:
+        """Return the first state; by default that is `args` itself.
+
+        Args:
+            args: What the worker's specification holds.
+
+        Returns:
+            The state; or `(state, action, ...)`; or `Ignore()`; or `Stop(reason)`. A tuple is
+            taken for the second form only if all that follows its first item are actions.
+        """
+        return args
+
+    def step(self, command: Input, state: State) -> StepReturn[State, Output]:
+        """Handle one command: the sequential semantics, and nothing else.
+
+        Args:
+            command: What the protocol decoded, or what `call` and `cast` were given.
+            state: The current state; it may be changed in place unless `pure` is True.
+
+        Returns:
+            `(state, output)` or `(state, output, actions)`, where actions is one Action, a list
+            or tuple of them, or None.
+
+        Raises:
+            NotImplementedError: Neither this nor the callback for the input is overridden.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} got {command!r} but overrides neither step nor the callback "
+            f"for this kind of input; define step(self, command, state)"
+        )
+
+    def handle_call(self, request: Input, caller: Any, state: State) -> StepReturn[State, Output]:
+        """Handle a request that waits for a reply; by default this is `step`.
+
+        Args:
+            request: What the caller sent.
+            caller: The handle for `Reply`, when the output is `NO_REPLY`.
+            state: The current state.
+        """
+        return self.step(request, state)
+
+    def handle_cast(self, message: Input, state: State) -> StepReturn[State, Any]:
+        """Handle a message nobody waits for; by default this is `step`.
+
+        Args:
+            message: What the sender sent.
+            state: The current state.
+        """
+        return self.step(message, state)
+
+    def handle_info(self, message: Any, state: State) -> StepReturn[State, Any]:
+        """Handle what is neither call nor cast: timers, results, connections, other servers.
+
+        By default it is ignored; the runtime logs a warning when this is not overridden.
+
+        Args:
+            message: A timer's message, `TIMEOUT`, `CallReply`, `RunDone`, `Opened`, ...
+            state: The current state.
+        """
+        return state, None
+
+    def handle_continue(self, term: Any, state: State) -> StepReturn[State, Any]:
+        """Go on after the callback that returned `Continue(term)`, before any other input.
+
+        Args:
+            term: What the action holds.
+            state: The current state.
+
+        Raises:
+            NotImplementedError: A server that returns `Continue` must override this.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} returned Continue({term!r}) but has no handle_continue; "
+            f"define handle_continue(self, term, state)"
+        )
+
+    def terminate(self, reason: Any, state: State) -> Cleanup | None:
+        """Clean up; the server ends whatever this returns or raises.
+
+        A plain method blocks the loop while it runs and cannot be interrupted. A generator gives
+        the loop its time back at every `yield seconds` and is bounded by the worker's shutdown.
+        It is not called for shutdown="brutal_kill" and after a failed init.
+
+        Args:
+            reason: Why the server ends: `"shutdown"`, `"normal"`, the exception, ...
+            state: The last good state.
+        """
+        return None
+
+    def code_change(self, old_version: Any, state: State, extra: Any) -> Any:
+        """Return the state in the shape this version of the code wants; by default as it is.
+
+        Args:
+            old_version: The version that left this state.
+            state: In the old shape.
+            extra: From the upgrade's instructions.
+        """
+        return state
+
+    def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
+        """Shape what reports and observers show of this server, to hide secrets for example.
+
+        Args:
+            status: Some of the keys "state", "message", "reason", "log".
+
+        Returns:
+            The same keys with the values to show.
+        """
+        return status
+
+
+def interpret(server: str, callback: str, value: Any) -> Turn:
+    """Take a callback's return value apart.
+
+    Args:
+        server: The server's name, for the error.
+        callback: The callback's name, for the error.
+        value: What it returned.
+
+    Returns:
+        The normalised turn.
+
+    Raises:
+        BadReturn: The value is neither `(state, output)` nor `(state, output, actions)`.
+
+    Source: OTP gen_server, `bad_return_value`.
+    """
+    if type(value) is tuple:  # exactly: (G1)
+        if len(value) == 2:
+            return Turn(value[0], value[1], ())
+        if len(value) == 3:
+            state, output, actions = value
+            if actions is None:
+                return Turn(state, output, ())
+            if isinstance(actions, Action):
+                return Turn(state, output, (actions,))
+            if isinstance(actions, list | tuple) and _are_actions(actions):
+                return Turn(state, output, tuple(actions))
+    raise BadReturn(server, callback, value)
+
+
+def interpret_init(server: str, value: Any) -> Initial | _Ignored:
+    """Take init's return value apart.
+
+    Args:
+        server: The server's name, for the error.
+        value: What init returned.
+
+    Returns:
+        State and actions, or `IGNORED`.
+
+    Raises:
+        Stopped: Init returned `Stop(reason)`: the server does not start. The reason is kept as
+            it is, also `"normal"`, and terminate is not called.
+
+    Source: OTP gen_server, Module:init/1.
+    """
+    if isinstance(value, Ignore):
+        return IGNORED
+    if isinstance(value, Stop):
+        raise Stopped(server, value.reason)
+    if type(value) is tuple and len(value) > 1 and _are_actions(value[1:]):
+        return Initial(value[0], value[1:])
+    return Initial(value, ())
+
+
+def overrides(server: object, callback: str) -> bool:
+    """Say whether a server has a callback of its own, not the one it inherits from GenServer.
+
+    Args:
+        server: The server object, not necessarily a GenServer.
+        callback: The callback's name.
+    """
+    own = getattr(type(server), callback, None)
+    return own is not None and own is not getattr(GenServer, callback, None)
+
+
+def _are_actions(items: list[Any] | tuple[Any, ...]) -> bool:
+    return all(isinstance(item, Action) for item in items)

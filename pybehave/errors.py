@@ -1,0 +1,412 @@
+# ruff: noqa: N818 -- OTP's own words (noproc, timeout, running): facts, not "...Error"
+"""Every exception of the package: its fields, and the sentence it says.
+
+An exception has fields for programs and one sentence for people: what happened to which named
+thing, why, and what to do about it. Everything derives from `PybehaveError`, so one clause
+catches the package's own failures and nothing else. Exceptions can be pickled, so that they
+survive the way to another process.
+
+Does not know: the loop, sockets, supervisors; it only names them.
+"""
+
+from __future__ import annotations
+
+import reprlib
+
+VALUE_CHARS_MAX = 200
+"""A value shown in a message is cut here: one log line, not a dump of the state."""
+
+_shown = reprlib.Repr()
+_shown.maxstring = _shown.maxother = _shown.maxlong = VALUE_CHARS_MAX
+
+
+def show(value: object) -> str:
+    """Return `value` as a message shows it: its repr, bounded, and never an exception.
+
+    Args:
+        value: Anything, also an object whose `__repr__` raises.
+    """
+    try:
+        text = _shown.repr(value)
+    except Exception as error:  # noqa: BLE001 -- a message must not fail because a repr does
+        text = f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
+    return text if len(text) <= VALUE_CHARS_MAX else text[: VALUE_CHARS_MAX - 3] + "..."
+
+
+def show_reason(reason: object) -> str:
+    """Return a reason of ending as a message shows it: `ZeroDivisionError: ...` or `'shutdown'`."""
+    if isinstance(reason, BaseException):
+        try:
+            text = str(reason)
+        except Exception as error:  # noqa: BLE001 -- the same promise as in show()
+            text = f"<str raised {type(error).__name__}>"
+        name = type(reason).__name__
+        return f"{name}: {text[:VALUE_CHARS_MAX]}" if text else name
+    return show(reason)
+
+
+def _rebuild(
+    kind: type[PybehaveError], args: tuple[object, ...], fields: dict[str, object]
+) -> PybehaveError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
+
+class PybehaveError(Exception):
+    """What all exceptions of the package derive from."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.args, dict(self.__dict__))
+
+
+# --- calls -------------------------------------------------------------------
+
+
+class NoProc(PybehaveError):
+    """No server has this name. Source: OTP, `noproc`.
+
+    Attributes:
+        server: The name that was asked for.
+    """
+
+    def __init__(self, server: str) -> None:
+        super().__init__(
+            f"No server is named {server!r}: it was never started, has ended, or is just being "
+            f"restarted; names() lists those that run"
+        )
+        self.server = server
+
+
+class Timeout(PybehaveError, TimeoutError):
+    """No reply came in time; the request may still be applied. Source: OTP, gen_server:call/3.
+
+    Attributes:
+        server: Who was called.
+        seconds: How long the caller waited.
+    """
+
+    def __init__(self, server: str, seconds: float) -> None:
+        super().__init__(
+            f"Server {server!r} did not reply within {seconds:g} s; the request may still be "
+            f"applied and its late reply is dropped; ask again or give the call a longer timeout"
+        )
+        self.server = server
+        self.seconds = seconds
+
+
+class Crashed(PybehaveError):
+    """The server ended with a crash while the caller waited.
+
+    Attributes:
+        server: Who was called.
+        crash_id: Leads to the crash in the log.
+        reason: The exception, or any other abnormal reason.
+    """
+
+    def __init__(self, server: str, crash_id: str, reason: object) -> None:
+        super().__init__(
+            f"Server {server!r} crashed with {show_reason(reason)}; "
+            f"the log has the traceback under crash id {crash_id}"
+        )
+        self.server = server
+        self.crash_id = crash_id
+        self.reason = reason
+        if isinstance(reason, BaseException):
+            self.__cause__ = reason
+
+
+class Stopped(PybehaveError):
+    """The server ended without a crash while the caller waited.
+
+    Attributes:
+        server: Who was called.
+        reason: What it ended with: `"normal"`, `"shutdown"`, `"killed"`, ...
+    """
+
+    def __init__(self, server: str, reason: object) -> None:
+        super().__init__(
+            f"Server {server!r} ended with reason {show_reason(reason)} before it replied; "
+            f"start it again, or do not call it while it stops"
+        )
+        self.server = server
+        self.reason = reason
+        if isinstance(reason, BaseException):
+            self.__cause__ = reason
+
+
+class CallingSelf(PybehaveError):
+    """A server called itself and would have waited for ever. Source: OTP, `calling_self`.
+
+    Attributes:
+        server: The server's name.
+    """
+
+    def __init__(self, server: str) -> None:
+        super().__init__(
+            f"Server {server!r} called itself, which could never be answered; "
+            f"call the method directly, or return Continue(...) or Cast(...)"
+        )
+        self.server = server
+
+
+class Overloaded(PybehaveError):
+    """The mailbox is full and its policy is to reject.
+
+    Attributes:
+        server: Whose mailbox is full.
+        capacity: How many inputs it holds.
+    """
+
+    def __init__(self, server: str, capacity: int) -> None:
+        super().__init__(
+            f"The mailbox of server {server!r} is full ({capacity} inputs wait); "
+            f'send more slowly, give the worker a larger mailbox or overflow="block"'
+        )
+        self.server = server
+        self.capacity = capacity
+
+
+# --- bytes at the edge -------------------------------------------------------
+
+
+class DecodeError(PybehaveError):
+    """Bytes from a client are not a message of the protocol; the client is told.
+
+    Attributes:
+        detail: What is wrong, in the protocol's words.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class FrameTooLong(DecodeError):
+    """A client's message is longer than the protocol's limit.
+
+    Attributes:
+        limit: The limit in bytes, `frame_bytes_max`.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The message is longer than {limit} bytes; send less or raise frame_bytes_max"
+        )
+        self.limit = limit
+
+
+class EncodeError(PybehaveError):
+    """An output cannot be written in the protocol; it counts as a crash of the step.
+
+    Attributes:
+        value: What could not be encoded.
+        detail: Why, in the protocol's words.
+    """
+
+    def __init__(self, value: object, detail: str) -> None:
+        super().__init__(f"The output {show(value)} cannot be encoded: {detail}")
+        self.value = value
+        self.detail = detail
+
+
+# --- specifications and callbacks --------------------------------------------
+
+
+class BadReturn(PybehaveError):
+    """A callback returned something else than it may. Source: OTP, `bad_return_value`.
+
+    Attributes:
+        server: The server's name.
+        callback: `"step"`, `"handle_call"`, ...
+        value: What it returned.
+    """
+
+    def __init__(self, server: str, callback: str, value: object) -> None:
+        super().__init__(
+            f"Server {server!r}: {callback} returned {show(value)}; "
+            f"return (state, output) or (state, output, actions)"
+        )
+        self.server = server
+        self.callback = callback
+        self.value = value
+
+
+class SpecError(PybehaveError, ValueError):
+    """A tree, worker or listener is described wrongly; nothing was started.
+
+    Attributes:
+        path: Which part of the description, as `Supervisor 'kv' child 'cache'`.
+        detail: Which field, its value, and what is allowed.
+    """
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(f"{path}: {detail}")
+        self.path = path
+        self.detail = detail
+
+
+# --- supervision -------------------------------------------------------------
+
+
+class StartFailed(PybehaveError):
+    """A child did not start; what had started before it was stopped again.
+
+    A failure below nested supervisors is chained once per level, as in OTP
+    (`{shutdown, {failed_to_start_child, Id, Reason}}`); `root_cause` is the innermost reason.
+
+    Attributes:
+        path: The child, as `kv/sessions/cache`.
+        reason: Why: the exception of its init, or the `StartFailed` of the level below.
+    """
+
+    path: str
+    reason: object
+
+    def __init__(self, path: str, reason: object) -> None:
+        cause: object = reason
+        where = path
+        while isinstance(cause, StartFailed):
+            where, cause = cause.path, cause.reason
+        super().__init__(
+            f"Child {path!r} did not start because the init of {where!r} failed with "
+            f"{show_reason(cause)}; what had started was stopped again; mend the init and start "
+            f"again"
+        )
+        self.path = path
+        self.reason = reason
+        if isinstance(reason, BaseException):
+            self.__cause__ = reason
+
+    @property
+    def root_cause(self) -> object:
+        """The reason at the innermost level, usually the exception that init raised."""
+        cause = self.reason
+        while isinstance(cause, StartFailed):
+            cause = cause.reason
+        return cause
+
+
+class ChildError(PybehaveError):
+    """A request to a supervisor about one of its children was refused.
+
+    Attributes:
+        child: The child's id, path or name.
+    """
+
+    def __init__(self, child: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.child = child
+
+
+class AlreadyStarted(ChildError):
+    """The id or the name is taken by a child that runs. Source: OTP, `already_started`.
+
+    Attributes:
+        ref: The running child's reference, when known.
+    """
+
+    def __init__(self, child: str, ref: object = None) -> None:
+        super().__init__(
+            child, f"Child {child!r} runs already; use another id and name, or terminate it first"
+        )
+        self.ref = ref
+
+
+class AlreadyPresent(ChildError):
+    """The id belongs to a child that does not run. Source: OTP, `already_present`."""
+
+    def __init__(self, child: str) -> None:
+        super().__init__(
+            child,
+            f"Child {child!r} is in the list but does not run; use restart_child to start it, or "
+            f"delete_child to forget it",
+        )
+
+
+class NotFound(ChildError):
+    """There is no such child, or no such supervisor in the tree. Source: OTP, `not_found`."""
+
+    def __init__(self, child: str) -> None:
+        super().__init__(
+            child, f"There is no child or supervisor {child!r}; which_children lists them"
+        )
+
+
+class Running(ChildError):
+    """The child runs, so it can be neither restarted nor deleted. Source: OTP, `running`."""
+
+    def __init__(self, child: str) -> None:
+        super().__init__(child, f"Child {child!r} runs; use terminate_child first")
+
+
+class Restarting(ChildError):
+    """The child's start failed and is being tried again. Source: OTP, `restarting`."""
+
+    def __init__(self, child: str) -> None:
+        super().__init__(
+            child,
+            f"Child {child!r} is being restarted; wait for it, or end the attempts with "
+            f"terminate_child",
+        )
+
+
+# --- the loop ----------------------------------------------------------------
+
+
+class SourceUnavailable(PybehaveError):
+    """A completion source was asked for by name and cannot be had here.
+
+    Attributes:
+        source: `"uring"`, `"epoll"`, ...
+        reason: Why, with the mend.
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"Completion source {source!r} cannot be used: {reason}")
+        self.source = source
+        self.reason = reason
+
+
+class LoopForked(PybehaveError):
+    """A loop was used in the child of a fork; its ring belongs to the parent."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This loop was made before fork() and belongs to the parent process; "
+            "make a new one in the child"
+        )
+
+
+class LoopClosed(PybehaveError):
+    """A loop was used after it was closed, or in a way its state does not allow.
+
+    Attributes:
+        detail: What was wrong, and the mend.
+    """
+
+    def __init__(
+        self, detail: str = "This loop is closed; start the application again to get a new one"
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class ListenFailed(PybehaveError):
+    """A listener could not be opened.
+
+    Attributes:
+        url: The listener's address.
+        reason: The system's error, or a sentence.
+    """
+
+    def __init__(self, url: str, reason: object) -> None:
+        super().__init__(
+            f"Cannot listen on {url}: {show_reason(reason)}; choose another address, or end "
+            f"whatever holds this one"
+        )
+        self.url = url
+        self.reason = reason
+        if isinstance(reason, BaseException):
+            self.__cause__ = reason

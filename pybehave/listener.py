@@ -1,0 +1,318 @@
+"""Where inputs come from: a listening address, the protocol spoken there, the server behind it.
+
+A `Listener` is plain data. Its URL is parsed once, at construction, into a typed address:
+
+| URL                                    | address                              |
+|----------------------------------------|--------------------------------------|
+| `tcp://127.0.0.1:6379`, `tcp://[::1]:0`| `TcpAddress(host, port)`             |
+| `tcp://:6379`, `tcp://*:6379`          | `TcpAddress("*", 6379)`, all of them |
+| `unix:///run/x.sock`, `unix://@name`   | `UnixAddress(path)`                  |
+| `fd://3`                               | `FdAddress(3)`, inherited            |
+| `systemd://NAME`                       | `SystemdAddress("NAME")`, inherited  |
+
+Does not know: sockets; whether the address can be had.
+Source: sd_listen_fds(3) for names of inherited descriptors; unix(7) for "@" (abstract) and for
+the length of a path.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, final
+
+from pybehave.errors import SpecError, show
+
+ANY_HOST: Final = "*"
+PORT_MAX: Final = 65_535
+UNIX_PATH_BYTES_MAX: Final = 107
+"""sun_path holds 108 bytes, one of them the final zero (unix(7))."""
+
+FRAME_TIMEOUT_S: Final = 30.0
+"""A message that began must be complete after this long, or a slow sender holds a buffer."""
+
+LINGER_S: Final = 5.0
+"""How long a closing connection may take to send what is left."""
+
+HIGH_WATER_BYTES: Final = 64 * 1024
+LOW_WATER_BYTES: Final = 16 * 1024
+OUTPUT_BYTES_MAX: Final = 8 * 1024 * 1024
+"""A client that lets more than this pile up is disconnected."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """An IPv4 or IPv6 address and port.
+
+    Attributes:
+        host: A literal address or a name; `"*"` is every address of the machine.
+        port: 0 lets the system choose one.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"tcp://{host}:{self.port}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """A Unix socket.
+
+    Attributes:
+        path: In the file system; or, when it starts with "@", an abstract name.
+    """
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix://{self.path}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FdAddress:
+    """A listening socket that was inherited by number.
+
+    Attributes:
+        fd: The file descriptor.
+    """
+
+    fd: int
+
+    def __str__(self) -> str:
+        return f"fd://{self.fd}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SystemdAddress:
+    """A listening socket that was inherited from systemd by name.
+
+    Attributes:
+        name: FileDescriptorName= of the socket unit.
+    """
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"systemd://{self.name}"
+
+
+Address: TypeAlias = TcpAddress | UnixAddress | FdAddress | SystemdAddress
+
+
+@final
+@dataclass(frozen=True, slots=True, init=False)
+class Listener:
+    """A listening address, and how its connections behave.
+
+    Attributes:
+        url: As it was written.
+        protocol: How bytes become commands and outputs become bytes.
+        to: The name of the worker that gets the commands.
+        name: For reports; the URL unless given.
+        backlog: Connections the kernel may keep waiting.
+        connections_max: More than this are told so and closed; None is no limit but the
+            system's.
+        idle_timeout: Seconds without a byte before a connection is closed; None never.
+        frame_timeout: Seconds a message may take from its first byte to its last; None for ever.
+        linger: Seconds a closing connection has to send what is left.
+        nodelay: Send small replies at once.
+        reuse_port: Let several processes listen on the same port.
+        keepalive: Idle seconds before the kernel probes the peer; None is off.
+        events: Whether the server gets `Opened` and `Closed`.
+        high_water_bytes: With this much unsent, reading from the client stops ...
+        low_water_bytes: ... until it has fallen to this.
+        output_bytes_max: With this much unsent, the client is disconnected.
+        address: What the URL says, typed.
+    """
+
+    url: str
+    protocol: Any
+    to: str
+    name: str
+    backlog: int
+    connections_max: int | None
+    idle_timeout: float | None
+    frame_timeout: float | None
+    linger: float
+    nodelay: bool
+    reuse_port: bool
+    keepalive: int | None
+    events: bool
+    high_water_bytes: int
+    low_water_bytes: int
+    output_bytes_max: int
+    address: Address
+
+    def __init__(
+        self,
+        url: str,
+        protocol: Any,
+        to: str,
+        *,
+        name: str | None = None,
+        backlog: int = 1024,
+        connections_max: int | None = None,
+        idle_timeout: float | None = None,
+        frame_timeout: float | None = FRAME_TIMEOUT_S,
+        linger: float = LINGER_S,
+        nodelay: bool = True,
+        reuse_port: bool = False,
+        keepalive: int | None = None,
+        events: bool = False,
+        high_water_bytes: int = HIGH_WATER_BYTES,
+        low_water_bytes: int = LOW_WATER_BYTES,
+        output_bytes_max: int = OUTPUT_BYTES_MAX,
+    ) -> None:
+        address = parse_url(url)
+        fields: dict[str, Any] = {
+            "url": url,
+            "protocol": protocol,
+            "to": to,
+            "name": url if name is None else name,
+            "backlog": backlog,
+            "connections_max": connections_max,
+            "idle_timeout": idle_timeout,
+            "frame_timeout": frame_timeout,
+            "linger": linger,
+            "nodelay": nodelay,
+            "reuse_port": reuse_port,
+            "keepalive": keepalive,
+            "events": events,
+            "high_water_bytes": high_water_bytes,
+            "low_water_bytes": low_water_bytes,
+            "output_bytes_max": output_bytes_max,
+        }
+        _check_fields(f"Listener {url!r}", fields)
+        for field, value in (*fields.items(), ("address", address)):
+            object.__setattr__(self, field, value)
+
+
+def parse_url(url: str) -> Address:
+    """Parse a listening or connecting address.
+
+    Args:
+        url: `tcp://HOST:PORT`, `unix://PATH`, `fd://NUMBER` or `systemd://NAME`.
+
+    Raises:
+        SpecError: Shows the URL and a right one.
+    """
+    scheme, separator, rest = str(url).partition("://")
+    parse = _PARSERS.get(scheme)
+    if not separator or parse is None:
+        raise _refuse(url, "has no known scheme", "tcp://127.0.0.1:6379 or unix:///run/x.sock")
+    return parse(url, rest)
+
+
+def _parse_tcp(url: str, rest: str) -> TcpAddress:
+    host, separator, port = rest.rpartition(":")
+    if host.startswith("[") != host.endswith("]") or (":" in host and not host.startswith("[")):
+        raise _refuse(url, "has an unclear IPv6 address", "tcp://[::1]:6379")
+    if not separator or not port.isascii() or not port.isdigit() or int(port) > PORT_MAX:
+        raise _refuse(url, f"has no port from 0 to {PORT_MAX}", "tcp://127.0.0.1:6379")
+    if any(character in host for character in "/@?# "):
+        raise _refuse(url, "has more than a host and a port", "tcp://127.0.0.1:6379")
+    host = host.removeprefix("[").removesuffix("]")
+    return TcpAddress(host or ANY_HOST, int(port))
+
+
+def _parse_unix(url: str, rest: str) -> UnixAddress:
+    if len(rest) < 2 or rest[0] not in "/@" or "\0" in rest:
+        raise _refuse(url, "has no absolute path", "unix:///run/x.sock or unix://@name")
+    if len(rest.encode()) > UNIX_PATH_BYTES_MAX:
+        raise _refuse(url, f"has a path over {UNIX_PATH_BYTES_MAX} bytes", "a shorter path")
+    return UnixAddress(rest)
+
+
+def _parse_fd(url: str, rest: str) -> FdAddress:
+    if not rest.isascii() or not rest.isdigit():
+        raise _refuse(url, "has no descriptor number", "fd://3")
+    return FdAddress(int(rest))
+
+
+def _parse_systemd(url: str, rest: str) -> SystemdAddress:
+    if not rest or "/" in rest or ":" in rest:
+        raise _refuse(url, "has no socket name", "systemd://NAME, as FileDescriptorName=NAME")
+    return SystemdAddress(rest)
+
+
+_PARSERS: Final[dict[str, Callable[[str, str], Address]]] = {
+    "tcp": _parse_tcp,
+    "unix": _parse_unix,
+    "fd": _parse_fd,
+    "systemd": _parse_systemd,
+}
+
+
+def _refuse(url: object, why: str, example: str) -> SpecError:
+    return SpecError("Listener", f"url={show(url)} {why}; use {example}")
+
+
+# --- the other fields --------------------------------------------------------
+
+
+def _is_int(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_seconds(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value >= 0
+
+
+def _is_limit(value: Any) -> bool:
+    return value is None or (_is_seconds(value) and value > 0)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+_FIELD_RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "protocol": (lambda value: value is not None, "a protocol, for example Resp()"),
+    "to": (_is_text, "the name of a worker"),
+    "name": (_is_text, "a non-empty string"),
+    "backlog": (lambda value: _is_int(value, 1), "an integer >= 1"),
+    "connections_max": (
+        lambda value: value is None or _is_int(value, 1),
+        "an integer >= 1 or None",
+    ),
+    "idle_timeout": (_is_limit, "seconds > 0 or None"),
+    "frame_timeout": (_is_limit, "seconds > 0 or None"),
+    "linger": (_is_seconds, "seconds >= 0"),
+    "nodelay": (_is_bool, "True or False"),
+    "reuse_port": (_is_bool, "True or False"),
+    "keepalive": (lambda value: value is None or _is_int(value, 1), "whole seconds >= 1 or None"),
+    "events": (_is_bool, "True or False"),
+    "high_water_bytes": (lambda value: _is_int(value, 1), "an integer >= 1"),
+    "low_water_bytes": (lambda value: _is_int(value, 0), "an integer >= 0"),
+    "output_bytes_max": (lambda value: _is_int(value, 1), "an integer >= 1"),
+}
+
+
+def _check_fields(path: str, fields: dict[str, Any]) -> None:
+    for field, (accepts, allowed) in _FIELD_RULES.items():
+        if not accepts(fields[field]):
+            raise SpecError(path, f"{field}={show(fields[field])} is not allowed; use {allowed}")
+    low, high = fields["low_water_bytes"], fields["high_water_bytes"]
+    if low >= high:
+        raise SpecError(
+            path, f"low_water_bytes={low} is not allowed; use less than high_water_bytes={high}"
+        )
+    if fields["output_bytes_max"] < high:
+        raise SpecError(
+            path,
+            f"output_bytes_max={fields['output_bytes_max']} is not allowed; "
+            f"use at least high_water_bytes={high}",
+        )

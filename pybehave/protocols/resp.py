@@ -1,0 +1,90 @@
+"""Resp: the protocol of Redis, so that its tools and client libraries are ours.
+
+Theory. A request is a list of bytes that begins with the command's name. Requests, replies and the
+common errors are done in C (codec.pyx); what is rare is Python: values that are not bulk strings
+(resp_values.py) and the commands that belong to the connection and not to the server
+(resp_commands.py).
+
+What outputs become (RESP3 where it differs, which a client asks for with HELLO 3):
+
+    OK, Status("x")     +OK, +x               None            $-1          _
+    Error("ERR no")     -ERR no               True, False     :1, :0       #t, #f
+    bytes, str          $n, bulk string       float           bulk string  ,1.5
+    int                 :n (beyond 64 bits:   dict            *2n          %n
+                        bulk string, RESP3 (n)  set, frozenset  *n           ~n
+    list, tuple         *n
+
+Source: "Redis serialization protocol specification"; Redis 7 for what it leaves open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from pybehave.protocols.framing import Framing, require, require_size
+from pybehave.protocols.resp_commands import NativeCommands
+from pybehave.protocols.resp_values import OK, Error, Status, decode_reply, decode_values
+
+
+@dataclass(frozen=True, slots=True)
+class Resp(Framing):
+    """A server that speaks RESP2 and RESP3.
+
+    The step gets a list of bytes, `[b"SET", key, value]`, from arrays of bulk strings and from
+    inline requests (`SET key value` typed in telnet) alike. PING, ECHO, HELLO, COMMAND, CLIENT,
+    CONFIG GET, INFO, SELECT, QUIT and RESET are answered without the step.
+
+    Attributes:
+        uppercase: Command names arrive in upper case however the client wrote them.
+        native: Answer the commands of the connection; False hands them to the step as well.
+        frame_bytes_max: The longest request, all its arguments together.
+    """
+
+    _: KW_ONLY
+    uppercase: bool = True
+    native: bool = True
+    frame_bytes_max: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        for field, value in (("uppercase", self.uppercase), ("native", self.native)):
+            require(isinstance(value, bool), self, field, value, "True or False")
+        require_size(self, "frame_bytes_max", self.frame_bytes_max)
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "framing": "resp",
+            "frame_bytes_max": self.frame_bytes_max,
+            "uppercase": self.uppercase,
+            "ok": OK,
+            "status_type": Status,
+            "error_type": Error,
+            "values": decode_values,
+            "native": NativeCommands() if self.native else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RespClient(Framing):
+    """A client of a server that speaks RESP, for outbound connections.
+
+    Output is a request: a list or tuple of bytes, str, int or float. What arrives are replies of
+    any type: bytes, Status, Error (as a value, not raised), int, float, bool, NIL for null, list,
+    dict, set. Failures on our side are not reported to the server.
+    """
+
+    _: KW_ONLY
+    frame_bytes_max: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        require_size(self, "frame_bytes_max", self.frame_bytes_max)
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "framing": "reply",
+            "frame_bytes_max": self.frame_bytes_max,
+            "uppercase": False,
+            "status_type": Status,
+            "error_type": Error,
+            "values": decode_reply,
+        }

@@ -1,0 +1,92 @@
+"""Addresses as the kernel takes them: from what a URL says to the bytes of a `sockaddr`.
+
+The core takes a socket address as bytes, so that one verb serves every family and the simulator.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from pybehave.errors import SpecError
+from pybehave.listener import ANY_HOST, Address, TcpAddress, UnixAddress
+
+
+def pack(address: Address) -> bytes:
+    """Return the `sockaddr` of a TCP or Unix address; a host name is looked up (may block).
+
+    Raises:
+        SpecError: The host name is unknown, or the address is an inherited socket.
+    """
+    if isinstance(address, UnixAddress):
+        return _pack_unix(address.path)
+    if not isinstance(address, TcpAddress):
+        raise SpecError(str(address), "an inherited socket has no address to connect to")
+    if address.host == ANY_HOST:
+        return _pack_v6("::", address.port) if _has_v6() else _pack_v4("0.0.0.0", address.port)
+    return _pack_host(address)
+
+
+def is_literal(address: Address) -> bool:
+    """Say whether `pack` needs no name service and so cannot block."""
+    if not isinstance(address, TcpAddress):
+        return True
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, address.host)
+        except OSError:
+            continue
+        return True
+    return address.host == ANY_HOST
+
+
+def bound_url(url: str, fd: int) -> str:
+    """Return the URL with the port the system chose, for a listener that asked for port 0."""
+    if not url.startswith("tcp://") or fd < 0:
+        return url
+    try:
+        with socket.socket(fileno=socket.dup(fd)) as copy:
+            name = copy.getsockname()
+    except OSError:
+        return url  # the simulator's descriptors are not the kernel's
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"tcp://{host}:{name[1]}"
+
+
+def _pack_host(address: TcpAddress) -> bytes:
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise SpecError(
+            str(address), f"the host {address.host!r} is unknown ({error}); use an address"
+        ) from error
+    family, _, _, _, name = found[0]
+    if family == socket.AF_INET6:
+        return _pack_v6(str(name[0]), address.port, int(name[-1]) if len(name) == 4 else 0)
+    return _pack_v4(str(name[0]), address.port)
+
+
+def _pack_v4(host: str, port: int) -> bytes:
+    return struct.pack("=H", socket.AF_INET) + struct.pack("!H4s8x", port, socket.inet_aton(host))
+
+
+def _pack_v6(host: str, port: int, scope: int = 0) -> bytes:
+    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    head = struct.pack("=H", socket.AF_INET6) + struct.pack("!HI16s", port, 0, packed)
+    return head + struct.pack("=I", scope)
+
+
+def _pack_unix(path: str) -> bytes:
+    name = path.encode()
+    # An abstract name begins with a zero byte and its length ends it; a path ends with a zero.
+    name = b"\0" + name[1:] if path.startswith("@") else name + b"\0"
+    return struct.pack("=H", socket.AF_UNIX) + name
+
+
+def _has_v6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,107 @@
+"""Opening an application's listeners: addresses, inherited sockets, stale Unix sockets."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import socket
+import stat
+from typing import TYPE_CHECKING, Any, Final
+
+from pybehave.errors import ListenFailed, SpecError
+from pybehave.listener import (
+    ANY_HOST,
+    FdAddress,
+    Listener,
+    SystemdAddress,
+    TcpAddress,
+    UnixAddress,
+)
+from pybehave.runtime import addresses, systemd
+
+if TYPE_CHECKING:
+    from pybehave._uring.servers import Port
+    from pybehave._uring.loop import Loop
+
+OPTIONS: Final = tuple(
+    field.name
+    for field in dataclasses.fields(Listener)
+    if field.name not in ("url", "protocol", "to", "name", "address")
+)
+
+
+def open_listener(loop: Loop, listener: Listener) -> Port:
+    """Listen for an application; on the loop's thread or before it runs.
+
+    Raises:
+        ListenFailed: The address is in use or not allowed, or the inherited socket is not there.
+        SpecError: A host name is unknown.
+    """
+    address = listener.address
+    codec: Any = listener.protocol.codec()
+    to = loop.dispatcher.address(listener.to)
+    fd, packed = -1, b""
+    if isinstance(address, FdAddress):
+        fd = address.fd
+    elif isinstance(address, SystemdAddress):
+        fd = systemd.listen_fd(listener.url, address.name)
+    else:
+        packed = addresses.pack(address)
+    if isinstance(address, UnixAddress) and loop.source != "sim":
+        remove_stale(listener.url, address.path)
+    is_dual = isinstance(address, TcpAddress) and address.host == ANY_HOST
+    return loop.listen(listener.name, listener.url, packed, codec, to, listener, fd, is_dual)
+
+
+def override(own: tuple[Listener, ...], urls: tuple[str, ...]) -> tuple[Listener, ...]:
+    """Return the application's listeners with these URLs in place of theirs, in order.
+
+    Raises:
+        SpecError: There are more URLs than listeners, or one is malformed.
+    """
+    if len(urls) > len(own):
+        raise SpecError(
+            "--listen", f"{len(urls)} addresses for {len(own)} listeners; give one each at most"
+        )
+    return tuple(
+        _with_url(listener, urls[index]) if index < len(urls) else listener
+        for index, listener in enumerate(own)
+    )
+
+
+def _with_url(listener: Listener, url: str) -> Listener:
+    options = {name: getattr(listener, name) for name in OPTIONS}
+    name = url if listener.name == listener.url else listener.name
+    return Listener(url, listener.protocol, listener.to, name=name, **options)
+
+
+def remove_stale(url: str, path: str) -> None:
+    """Remove a socket file that nobody listens on any more (its owner was killed).
+
+    Raises:
+        ListenFailed: Somebody listens on it, or it is not a socket.
+    """
+    if path.startswith("@") or not os.path.lexists(path):
+        return
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise ListenFailed(url, OSError(errno.EEXIST, f"{path} exists and is not a socket"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            os.unlink(path)
+        except OSError:
+            return  # somebody is there but slow, or it is not ours to see: bind will say
+        else:
+            raise ListenFailed(url, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
+
+
+def remove_socket(listener: Listener) -> None:
+    """Remove the file of a Unix listener that was closed."""
+    if isinstance(listener.address, UnixAddress) and not listener.address.path.startswith("@"):
+        try:
+            os.unlink(listener.address.path)
+        except OSError:
+            return  # gone already, or the folder is: nothing is left to remove

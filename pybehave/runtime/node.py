@@ -1,0 +1,436 @@
+"""A node: one application on one loop, and the ways to talk to it.
+
+    with app.start() as node:                 the loop runs on a thread of its own
+        node.call("kv1", [b"GET", b"x"])      from any thread
+        await node.acall("kv1", ...)          from asyncio code
+
+`run` serves on the calling thread instead (the command does), and `boot` with `run_once` lets a
+test drive the loop tick by tick, as the simulator needs.
+
+Life: NEW -> RUNNING -> STOPPING -> STOPPED. Stopping drains: accept no more, answer what was read,
+flush, close; then the tree stops in reverse start order; then the loop is closed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, final
+
+from pybehave._uring.servers import INPUT_CALL, INPUT_CAST, INPUT_INFO, OVERFLOW_REJECT
+from pybehave._uring.loop import Loop
+from pybehave.behaviours.application import Application
+from pybehave.behaviours.child_requests import ChildCount, ChildInfo
+from pybehave.behaviours.child_spec import Ref
+from pybehave.behaviours.supervisor import ChildSpec
+from pybehave.errors import LoopClosed, NoProc, Overloaded, Timeout
+from pybehave.runtime import addresses, listeners, signals, systemd
+from pybehave.runtime.events import EventHub
+from pybehave.runtime.host import LoopHost
+from pybehave.runtime.tree import Answer, Tree
+from pybehave.runtime.waiters import ThreadWaiter
+
+T = TypeVar("T")
+
+CALL_TIMEOUT_S: Final = 5.0
+"""OTP's default for gen_server:call."""
+
+DRAIN_TIMEOUT_S: Final = 10.0
+"""How long connections may take to get their last replies when the node stops."""
+
+ABORT_TICKS_MAX: Final = 200
+ABORT_TICK_S: Final = 0.005
+"""Aborted connections come home within a tick or two; after 1 s something is wrong."""
+
+STOP_TICK_S: Final = 1.0
+"""How long a tick may wait while the tree stops; whatever ends a stop also ends the wait."""
+
+logger = logging.getLogger("pybehave")
+
+
+@final
+class Node:
+    """One running application.
+
+    Args:
+        app: The tree and its listeners.
+        backend: "auto", "uring", "full", "basic", "epoll" or "sim".
+        listen: URLs that replace those of the application's listeners, in order.
+        drain_timeout: Seconds for the last replies when the node stops.
+        seed: Of `context.random` and of the simulator.
+        loop_options: `buffers`, `buffer_bytes`, `submissions`, `completions`.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        backend: str = "auto",
+        listen: tuple[str, ...] = (),
+        drain_timeout: float = DRAIN_TIMEOUT_S,
+        seed: int = 0,
+        **loop_options: Any,
+    ) -> None:
+        self.app = app
+        self.events = EventHub()
+        self.exit_status = 0
+        self.loop = Loop(backend, seed=seed, **loop_options)
+        self.host = LoopHost(self.loop, self.events)
+        self.tree = Tree(app.tree, self.host)
+        self.host.tree = self.tree
+        self.tree.on_root_ended = self._root_ended
+        self._listeners = listeners.override(app.listeners, listen)
+        self._drain_timeout = drain_timeout
+        self._is_draining = True
+        self._is_stopping = False
+        self._thread: threading.Thread | None = None
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+
+    # --- life --------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Run the loop on a thread of its own; returns when every init has returned.
+
+        Raises:
+            StartFailed: A child did not start; what had started was stopped again.
+            ListenFailed: An address cannot be had.
+        """
+        self._thread = threading.Thread(
+            target=self._run_thread, name=f"pybehave-{self.app.name}", daemon=True
+        )
+        self._thread.start()
+        self._started.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        return self
+
+    def run(self, on_ready: Callable[[Node], None] | None = None) -> int:
+        """Serve on this thread until stopped; returns the process's exit status.
+
+        On the main thread TERM drains, INT stops, a second INT ends at once, HUP and USR1 are
+        events (see runtime/signals.py).
+
+        Args:
+            on_ready: Called when the node serves.
+        """
+        with signals.installed(self):
+            self.boot()
+            if on_ready is not None:
+                on_ready(self)
+            systemd.notify("READY=1")
+            try:
+                self.loop.run()
+            except KeyboardInterrupt:
+                self._is_draining = False
+            self._shut_down()
+        return self.exit_status
+
+    def boot(self) -> None:
+        """Start the tree and the listeners on this thread, which is the loop's from now on."""
+        try:
+            self.loop.run_once(0.0)
+            self.tree.start()
+            for listener in self._listeners:
+                listeners.open_listener(self.loop, listener)
+        except BaseException:
+            self._is_draining = False
+            self._shut_down()
+            raise
+
+    def run_once(self, timeout: float = 0.0) -> int:
+        """One tick of the loop, for tests that drive it; returns the completions it brought."""
+        return self.loop.run_once(timeout)
+
+    def stop(self, *, drain: bool = True, timeout: float | None = None) -> int:
+        """Stop the node and wait until it has; returns its exit status. Not from its own thread.
+
+        Args:
+            drain: Give connections time for their last replies.
+            timeout: Seconds to wait for the end; None waits as long as it takes.
+        """
+        self.request_stop(drain=drain)
+        if self._thread is not None:
+            self._thread.join(timeout)
+        elif not self.loop.is_running:
+            self._shut_down()
+        return self.exit_status
+
+    def request_stop(self, *, drain: bool = True) -> None:
+        """Ask the node to stop; from any thread and from signal handlers."""
+        self._is_draining = self._is_draining and drain
+        self.loop.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        if self._failure is not None and error is None:
+            raise self._failure
+
+    def _run_thread(self) -> None:
+        try:
+            self.boot()
+        except BaseException as error:  # noqa: BLE001 -- raised again in start()
+            self._failure = error
+            self._started.set()
+            return
+        self._started.set()
+        try:
+            self.loop.run()
+        except BaseException as error:  # raised again in __exit__
+            logger.critical("the loop of %r failed", self.app.name, exc_info=error)
+            self._failure = error
+            self.exit_status = 1
+        self._shut_down()
+
+    def _root_ended(self, reason: object) -> None:
+        """The tree gave up: nothing is left to serve with; something outside may restart us."""
+        if not self._is_stopping:
+            logger.critical("application %r ended with reason %r", self.app.name, reason)
+            self.exit_status = 1
+            self.request_stop()
+
+    def _shut_down(self) -> None:
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        systemd.notify("STOPPING=1")
+        self._close_connections()
+        self._stop_tree()
+        self.host.workers.close()
+        self.loop.close()
+        for listener in self._listeners:
+            listeners.remove_socket(listener)
+
+    def _close_connections(self) -> None:
+        self.loop.close_listeners()
+        if self._is_draining:
+            deadline = self.loop.now() + self._drain_timeout
+            left = self.loop.finish_connections()
+            while left and self._is_draining and self.loop.now() < deadline:
+                self.loop.run_once(deadline - self.loop.now())
+                left = self.loop.connections_open
+        ticks = ABORT_TICKS_MAX
+        while self.loop.abort_connections() and ticks:
+            self.loop.run_once(ABORT_TICK_S)
+            ticks -= 1
+
+    def _stop_tree(self) -> None:
+        ended: list[object] = []
+        self.tree.stop("shutdown", ended.append)
+        while not ended:
+            self.loop.run_once(STOP_TICK_S)
+
+    # --- talking to servers --------------------------------------------------------------------
+
+    def call(
+        self, server: str | Ref[Any, Any], request: Any, *, timeout: float | None = CALL_TIMEOUT_S
+    ) -> Any:
+        """Send a request and wait for its reply; from any thread.
+
+        On the loop's own thread the turn runs at once. Inside a callback this is refused: return
+        the action `Call` instead.
+
+        Args:
+            server: Name, or a worker's `ref`.
+            request: What `step` or `handle_call` gets.
+            timeout: Seconds; None waits for ever. A timeout ends the wait, not the request.
+
+        Raises:
+            NoProc: No server has this name; `names()` lists them.
+            Crashed: The callback raised; nothing is retried.
+            Overloaded: The mailbox is full and its policy is to reject.
+            Timeout: No reply in time.
+        """
+        name = server if type(server) is str else _name_of(server)
+        if self.loop.thread == threading.get_ident():
+            return self.loop.dispatcher.call(name, request)
+        waiter = ThreadWaiter()
+        self.post(name, INPUT_CALL, request, waiter)
+        if not waiter.wait(timeout):
+            self.host.defer(lambda: self.loop.dispatcher.abandon(waiter))
+            raise Timeout(name, timeout or 0.0)
+        return waiter.take()
+
+    def acall(
+        self, server: str | Ref[Any, Any], request: Any, *, timeout: float | None = CALL_TIMEOUT_S
+    ) -> Awaitable[Any]:
+        """Like `call`, to be awaited in an asyncio task. Cancelling ends the wait only."""
+        from pybehave.runtime import aio  # here, for asyncio takes 50 ms to import
+
+        return aio.call(self, _name_of(server), request, timeout)
+
+    def cast(self, server: str | Ref[Any, Any], message: Any) -> None:
+        """Send a message and wait for nothing; to an unknown name it is lost (OTP, cast/2).
+
+        A full mailbox makes another thread wait when its policy is "block".
+
+        Raises:
+            Overloaded: The mailbox is full and its policy is to reject.
+        """
+        self._send(_name_of(server), INPUT_CAST, message)
+
+    def info(self, server: str | Ref[Any, Any], message: Any) -> None:
+        """Send an info: `handle_info` gets it. Otherwise like `cast`."""
+        self._send(_name_of(server), INPUT_INFO, message)
+
+    def run_on_loop(self, function: Callable[[], T], *, timeout: float | None = None) -> T:
+        """Call a function on the loop's thread and return its result; it must not block."""
+        if self.loop.thread == threading.get_ident():
+            return function()
+        waiter = ThreadWaiter()
+
+        def work() -> None:
+            try:
+                waiter.settle(function(), None)
+            except Exception as error:  # noqa: BLE001 -- raised again in the asking thread
+                waiter.settle(None, error)
+
+        self.post(None, 0, work, None)
+        if not waiter.wait(timeout):
+            raise Timeout("loop", timeout or 0.0)
+        result: T = waiter.take()
+        return result
+
+    def _send(self, name: str, kind: int, message: Any) -> None:
+        if self.loop.thread == threading.get_ident():
+            self.loop.dispatcher.post(name, kind, message, None)
+            return
+        server = self.loop.dispatcher.whereis(name)
+        if server is None or not server.is_full:
+            self.post(name, kind, message, None)
+        elif server.overflow == OVERFLOW_REJECT:
+            raise Overloaded(name, server.capacity)
+        else:
+            # Block: this thread goes on when the loop has got round to the message's mailbox.
+            self.run_on_loop(lambda: self.loop.dispatcher.post(name, kind, message, None))
+
+    def post(self, name: str | None, kind: int, message: Any, waiter: object) -> None:
+        """Hand an input to the loop, as `call` and `cast` do; for other ways of waiting."""
+        if self._is_stopping:
+            raise LoopClosed(f"Node {self.app.name!r} has stopped; start the application again")
+        self.loop.post(name, kind, message, waiter)
+
+    # --- the tree while it runs ----------------------------------------------------------------
+
+    def start_child(self, supervisor: str, spec: ChildSpec) -> Any:
+        """Add a child to a running supervisor and start it (OTP, supervisor:start_child/2).
+
+        Args:
+            supervisor: Its path ("root/supervisor-2"), or its id where only one has it.
+            spec: A Worker, or a Supervisor with an id.
+
+        Raises:
+            AlreadyStarted, AlreadyPresent, SpecError, StartFailed, NotFound: Nothing was stored.
+        """
+        return self._ask(lambda: self.tree.start_child(supervisor, spec))
+
+    def terminate_child(self, supervisor: str, child_id: str) -> None:
+        """Stop a child; it stays in the list unless it is temporary.
+
+        Raises:
+            NotFound: No such supervisor or child.
+        """
+        self._ask(lambda: self.tree.terminate_child(supervisor, child_id))
+
+    def restart_child(self, supervisor: str, child_id: str) -> Any:
+        """Start a stopped child in its old place.
+
+        Raises:
+            NotFound, Running, Restarting, StartFailed: It stays as it is.
+        """
+        return self._ask(lambda: self.tree.restart_child(supervisor, child_id))
+
+    def delete_child(self, supervisor: str, child_id: str) -> None:
+        """Forget a stopped child.
+
+        Raises:
+            NotFound, Running, Restarting: It stays as it is.
+        """
+        self._ask(lambda: self.tree.delete_child(supervisor, child_id))
+
+    def which_children(self, supervisor: str) -> list[ChildInfo]:
+        """List a supervisor's children, newest first."""
+        return self.run_on_loop(lambda: self.tree.which_children(supervisor))
+
+    def count_children(self, supervisor: str) -> ChildCount:
+        """Count a supervisor's children by kind and whether they run."""
+        return self.run_on_loop(lambda: self.tree.count_children(supervisor))
+
+    def _ask(self, request: Callable[[], Answer[Any]]) -> Any:
+        if self.loop.thread == threading.get_ident():
+            return request().result()
+        waiter = ThreadWaiter()
+
+        def answered(answer: Answer[Any]) -> None:
+            waiter.settle(None if answer.error else answer.result(), answer.error)
+
+        self.post(None, 0, lambda: request().then(answered), None)
+        waiter.wait(None)
+        return waiter.take()
+
+    # --- looking -------------------------------------------------------------------------------
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where the node listens, with the ports the system chose."""
+        return tuple(addresses.bound_url(port.url, port.fd) for port in self.loop.ports)
+
+    def names(self) -> list[str]:
+        """Names of the servers that run."""
+        return self.run_on_loop(self.loop.dispatcher.names)
+
+    def whereis(self, name: str) -> int | None:
+        """The incarnation of a running server, or None."""
+        server = self.loop.dispatcher.whereis(name)
+        return None if server is None else server.incarnation
+
+    def get_state(self, server: str | Ref[Any, Any]) -> Any:
+        """A server's state, the object itself (OTP, sys:get_state/1).
+
+        Raises:
+            NoProc: No server has this name.
+        """
+        name = _name_of(server)
+
+        def look() -> Any:
+            found = self.loop.dispatcher.whereis(name)
+            if found is None:
+                raise NoProc(name)
+            return found.state
+
+        return self.run_on_loop(look)
+
+    def stats(self) -> dict[str, Any]:
+        """All counters of the loop, its connections and its servers."""
+        return self.run_on_loop(self._stats)
+
+    def _stats(self) -> dict[str, Any]:
+        dispatcher = self.loop.dispatcher
+        servers = {}
+        for name in dispatcher.names():
+            server = dispatcher.whereis(name)
+            if server is None:
+                continue
+            servers[name] = {
+                "incarnation": server.incarnation,
+                "inputs": server.inputs,
+                "mailbox": server.mailbox_count,
+                "timers": server.timers_count,
+                "callers": server.callers_count,
+            }
+        return {**self.loop.stats(), "servers": servers, "crashes": self.host.crashes.count}
+
+
+def _name_of(server: str | Ref[Any, Any]) -> str:
+    return server if isinstance(server, str) else server.name

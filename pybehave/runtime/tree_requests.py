@@ -1,0 +1,122 @@
+"""Requests about single children, as they are carried out in their turn, and their answers.
+
+A request waits in its supervisor's inbox like everything else, so it never meets a plan half way.
+What it means is decided in `pybehave.behaviours.child_requests`; here it becomes a plan, and the
+answer is given when the plan has been carried out.
+
+Does not know: threads. Whoever asks from another thread goes through the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
+
+from pybehave.behaviours import child_requests
+from pybehave.behaviours.supervisor import ChildSpec
+from pybehave.errors import PybehaveError
+
+if TYPE_CHECKING:
+    from pybehave.runtime.tree_supervisor import SupervisorNode
+
+T = TypeVar("T")
+
+
+@final
+class Answer(Generic[T]):
+    """What a request will bring: a value or an error, now or later.
+
+    Attributes:
+        is_done: Whether it is there.
+        error: The error, if it is one.
+    """
+
+    __slots__ = ("_callbacks", "_value", "error", "is_done")
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self.error: BaseException | None = None
+        self._value: T | None = None
+        self._callbacks: list[Callable[[Answer[T]], object]] = []
+
+    def result(self) -> T:
+        """Return the value.
+
+        Raises:
+            PybehaveError: The request was refused, or what it started failed.
+            RuntimeError: It is not there yet: the request was made inside a hook, or a terminate
+                yields. Use `then`.
+        """
+        if not self.is_done:
+            raise RuntimeError("the answer is not there yet; use then(callback)")
+        if self.error is not None:
+            raise self.error
+        return self._value  # type: ignore[return-value]
+
+    def then(self, callback: Callable[[Answer[T]], object]) -> None:
+        """Call back with this answer once it is there; at once if it is."""
+        if self.is_done:
+            callback(self)
+        else:
+            self._callbacks.append(callback)
+
+    def give(self, value: T) -> None:
+        """Answer with a value."""
+        self._value = value
+        self._settle()
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an error."""
+        self.error = error
+        self._settle()
+
+    def _settle(self) -> None:
+        assert not self.is_done, "a request is answered once"
+        self.is_done = True
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
+
+
+Request: TypeAlias = Callable[["SupervisorNode", Any, Answer[Any]], None]
+
+
+def start_child(node: SupervisorNode, spec: ChildSpec, answer: Answer[Any]) -> None:
+    """Plan the start of a child that is not in the list yet."""
+    try:
+        child = node.make_child(child_requests.check_id(node.path, spec), spec)
+        plan = child_requests.plan_start_child(node.state, node.path, child)
+    except PybehaveError as error:
+        answer.fail(error)
+    else:
+        node.carry_out(plan, answer)
+
+
+def terminate_child(node: SupervisorNode, child_id: str, answer: Answer[Any]) -> None:
+    """Plan the stop of a child."""
+    try:
+        plan = child_requests.plan_terminate_child(node.state, node.path, child_id)
+    except PybehaveError as error:
+        answer.fail(error)
+    else:
+        node.carry_out(plan, answer)
+
+
+def restart_child(node: SupervisorNode, child_id: str, answer: Answer[Any]) -> None:
+    """Plan the start of a child that is stopped."""
+    try:
+        plan = child_requests.plan_restart_child(node.state, node.path, child_id)
+    except PybehaveError as error:
+        answer.fail(error)
+    else:
+        node.carry_out(plan, answer)
+
+
+def delete_child(node: SupervisorNode, child_id: str, answer: Answer[Any]) -> None:
+    """Forget a child that is stopped."""
+    try:
+        child_requests.delete_child(node.state, node.path, child_id)
+    except PybehaveError as error:
+        answer.fail(error)
+    else:
+        answer.give(None)

@@ -1,0 +1,476 @@
+"""One supervisor that runs: takes the steps of its plan one by one, and waits where it must.
+
+Theory. The machine holds at most one plan. `go_on` is its only engine: as long as no step is in
+flight, it takes the plan's next step; without a plan it takes the next event from the inbox. A
+step that is over at once leaves nothing in flight, and the loop goes on; one that takes time
+leaves the child in flight, `go_on` returns, and the step's completion calls it again.
+
+| phase    | what is under way            | leaves to                                             |
+|----------|------------------------------|-------------------------------------------------------|
+| STARTING | the first start of all       | IDLE, or ENDING when a start fails                    |
+| IDLE     | nothing                      | WORKING with an event from the inbox; ENDING with stop|
+| WORKING  | a restart or a request       | IDLE when it is done; ENDING with stop, or giving up  |
+| ENDING   | all children stop            | ENDED                                                 |
+| ENDED    | nothing, for ever            |                                                       |
+
+Invariants
+  (M1) In flight is at most one child, and then `go_on` does nothing.
+  (M2) An end that its supervisor has not handled yet (`has_ended`) is handled once: by its event,
+       or before that by a plan that was going to stop the child anyway. The second is no failure
+       of its own.
+  (M3) A stop waits for the step in flight, and then for nothing else: what a restart would still
+       start stays down, what waits in the inbox is refused or dropped.
+  (M4) When a machine has ended, nothing below it runs.
+
+A supervisor with a time limit of its own passes the deadline down; what is left when it has
+passed is killed. A step that was in flight before the deadline was set keeps its own limit.
+
+Does not know: strategies, restart types (restart.py); what a worker is (the host).
+Source: OTP stdlib, supervisor, as a process handles one message after the other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast, final
+
+from pybehave.behaviours import restart
+from pybehave.behaviours.child_spec import Worker
+from pybehave.behaviours.restart import Child, Plan, Status, SupervisorState, Verdict
+from pybehave.behaviours.supervisor import ChildSpec, Supervisor
+from pybehave.errors import AlreadyStarted, StartFailed, Stopped
+from pybehave.runtime.events import (
+    ChildStarted,
+    ChildStopped,
+    ChildTerminated,
+    Escalated,
+    IntensityReached,
+    ShutdownError,
+    StartError,
+)
+from pybehave.runtime.tree_requests import Answer
+from pybehave.types import IGNORED, KILLED, SHUTDOWN
+
+if TYPE_CHECKING:
+    from pybehave.runtime.tree import Tree
+
+
+class Phase(Enum):
+    """Where a machine stands; the table is in the module's header."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    WORKING = "working"
+    ENDING = "ending"
+    ENDED = "ended"
+
+
+class Entry(Protocol):
+    """Who a machine tells how its start and its end went: its place in its parent's list."""
+
+    def start_failed(self, error: StartFailed) -> None:
+        """It will not start; what had started is being stopped."""
+
+    def start_done(self, error: BaseException | None) -> None:
+        """The start is over; with an error, what had started is stopped."""
+
+    def stop_done(self, outcome: object) -> None:
+        """The stop that was asked for is over."""
+
+    def ended(self, reason: object, because: str) -> None:
+        """It ended by itself."""
+
+
+Event: TypeAlias = tuple[Callable[["SupervisorNode", Any, Any], None], Any, Any]
+
+_ENDS: Final = frozenset({Verdict.GIVE_UP, Verdict.AUTO_SHUTDOWN})
+
+
+@final
+class TreeChild(Child):
+    """A child of a running tree: a worker's reference, or the machine of a nested supervisor.
+
+    Attributes:
+        owner: The machine that supervises it.
+        path: Ids from the root, joined by "/".
+        node: The nested supervisor's machine while it runs; None for a worker.
+        has_ended: It has ended by itself, and its supervisor has not handled that yet (M2).
+        reason: What it ended with, or why its start failed, until that is handled.
+    """
+
+    __slots__ = ("has_ended", "node", "owner", "path", "reason")
+
+    def __init__(self, owner: SupervisorNode, child_id: str, spec: ChildSpec) -> None:
+        super().__init__(child_id, spec)
+        self.owner = owner
+        self.path = f"{owner.path}/{child_id}"
+        self.node: SupervisorNode | None = None
+        self.has_ended = False
+        self.reason: object = None
+
+    def ended(self, reason: object, because: str = "") -> None:
+        """Let the supervisor know of an end that nobody asked for."""
+        self.has_ended = True
+        self.reason = reason
+        self.owner.post((SupervisorNode.handle_end, self, None))
+
+    def retry(self, attempt: int) -> None:
+        """Let the supervisor know that a retry is due."""
+        self.owner.post((SupervisorNode.handle_retry, self, attempt))
+
+    def start_failed(self, error: StartFailed) -> None:
+        """Nothing yet: the step is over when what had started has stopped."""
+
+    def start_done(self, error: BaseException | None) -> None:
+        """A step of the supervisor's plan is over: this child has started, or not."""
+        owner = self.owner
+        owner.in_flight = None
+        if error is None:
+            owner.note_started(self, self.path)
+        else:
+            owner.note_start_failed(self, error)
+        if owner.is_waiting:
+            owner.tree.run(owner)
+
+    def stop_done(self, outcome: object) -> None:
+        """A step of the supervisor's plan is over: this child has stopped."""
+        owner = self.owner
+        if owner.in_flight is not self:
+            return  # the supervisor was killed meanwhile
+        owner.in_flight = None
+        owner.note_stopped(self, outcome)
+        if owner.is_waiting:
+            owner.tree.run(owner)
+
+
+@final
+class SupervisorNode:
+    """The machine of one supervisor.
+
+    Attributes:
+        state: What decisions depend on.
+        path: Ids from the root, joined by "/".
+        phase: Where it stands.
+        in_flight: The child whose start or stop is under way.
+        is_waiting: `go_on` returned because of that, so its completion must call it again.
+    """
+
+    __slots__ = (
+        "answer",
+        "deadline",
+        "entry",
+        "error",
+        "in_flight",
+        "inbox",
+        "is_asked_to_stop",
+        "is_waiting",
+        "path",
+        "phase",
+        "plan",
+        "state",
+        "tree",
+    )
+
+    def __init__(self, tree: Tree, spec: Supervisor, path: str, entry: Entry) -> None:
+        self.tree = tree
+        self.path = path
+        self.entry = entry
+        self.state = SupervisorState(spec)
+        self.phase = Phase.STARTING
+        self.plan: Plan | None = None
+        self.answer: Answer[Any] | None = None
+        self.error: BaseException | None = None
+        self.in_flight: TreeChild | None = None
+        self.is_waiting = False
+        self.is_asked_to_stop = False
+        self.deadline: float | None = None
+        self.inbox: deque[Event] = deque()
+        tree.supervisors[path] = self
+
+    def children(self) -> list[TreeChild]:
+        """The children in start order; `make_child` is the only source of entries."""
+        return cast("list[TreeChild]", list(self.state.children.values()))
+
+    # --- what comes in -------------------------------------------------------
+
+    def begin_start(self) -> None:
+        """Plan the start of all children; `go_on` carries it out."""
+        spec = self.state.spec
+        for child_id, child_spec in zip(spec.child_ids, spec.children, strict=True):
+            self.state.children[child_id] = self.make_child(child_id, child_spec)
+        self.plan = restart.plan_start(self.state)
+
+    def ask_to_stop(self, deadline: float | None) -> None:
+        """Stop all children as soon as no step is in flight (M3); `go_on` carries it out.
+
+        Args:
+            deadline: Monotonic seconds after which what still runs is killed; None is never.
+        """
+        self.is_asked_to_stop = True
+        self.deadline = deadline
+
+    def kill(self) -> None:
+        """End at once, with all below, no terminate called."""
+        if self.phase is Phase.ENDED:
+            return
+        for child in reversed(self.children()):
+            if child.node is not None:
+                child.node.kill()
+            elif child.ref is not None and not child.has_ended:
+                self.tree.workers.pop(child.ref, None)
+                self.tree.host.kill_worker(child.ref)
+        self.in_flight = None
+        self._end()
+
+    def post(self, event: Event) -> None:
+        """Put an event into the inbox and go on."""
+        self.inbox.append(event)
+        self.tree.run(self)
+
+    def carry_out(self, plan: Plan, answer: Answer[Any] | None = None) -> None:
+        """Take a plan up; `go_on` takes its steps."""
+        self.plan = plan
+        self.answer = answer
+        self.phase = Phase.ENDING if plan.verdict in _ENDS else Phase.WORKING
+
+    def handle_end(self, child: TreeChild, _: object) -> None:
+        """Decide what follows from a child's end."""
+        if not child.has_ended:
+            return  # a plan that was going to stop it has consumed this end (M2)
+        child.has_ended = False
+        reason, ref = child.reason, child.ref
+        plan = restart.plan_restart(self.state, child.id, self.tree.host.now(), reason)
+        child.node = child.ref = None
+        if restart.is_end_reported(child, reason):
+            self.tree.host.emit(
+                ChildTerminated(self.path, child.id, ref, reason, child.restart, plan.verdict.value)
+            )
+        self._take_up(plan, child)
+
+    def handle_retry(self, child: TreeChild, attempt: int) -> None:
+        """Try a start again that failed, unless that was overtaken."""
+        if restart.is_retry_due(child, attempt):
+            now = self.tree.host.now()
+            self._take_up(restart.plan_retry(self.state, child.id, now), child)
+
+    def _take_up(self, plan: Plan, child: TreeChild) -> None:
+        reason, child.reason = child.reason, None
+        restart.begin(self.state, plan)
+        verdict = plan.verdict
+        if verdict is Verdict.GIVE_UP:
+            spec = self.state.spec
+            self.tree.host.emit(
+                IntensityReached(self.path, child.id, reason, spec.intensity, spec.period)
+            )
+        if verdict is not Verdict.KEEP and verdict is not Verdict.FORGET:
+            self.carry_out(plan)
+
+    # --- the engine ----------------------------------------------------------
+
+    def go_on(self) -> None:
+        """Take steps and events until one is in flight or none is left."""
+        self.is_waiting = False
+        while self.in_flight is None:
+            if self.is_asked_to_stop:
+                self._turn_to_stopping()
+            plan = self.plan
+            if plan is not None:
+                self._take_step(plan)
+            elif self.inbox:
+                if self.phase is Phase.ENDED:
+                    return
+                handle, subject, detail = self.inbox.popleft()
+                handle(self, subject, detail)
+            else:
+                return
+        self.is_waiting = True
+
+    def _turn_to_stopping(self) -> None:
+        """Drop the plan for the one that stops everything; a request is finished first."""
+        plan = self.plan
+        if self.phase in (Phase.ENDING, Phase.ENDED):
+            return
+        if plan is None or plan.verdict is not Verdict.REQUEST:
+            self.plan = restart.plan_stop(self.state)
+            self.phase = Phase.ENDING
+
+    def _take_step(self, plan: Plan) -> None:
+        child: Any = plan.next_stop()
+        if child is not None:
+            self._stop(child)
+            return
+        child = plan.next_start()
+        if child is not None:
+            self._start(child)
+        else:
+            self.plan = None
+            self._conclude(plan)
+
+    def _conclude(self, plan: Plan) -> None:
+        verdict = plan.verdict
+        if verdict is Verdict.RESTART:
+            self.phase = Phase.IDLE
+        elif verdict is Verdict.START:
+            self.phase = Phase.IDLE
+            self.entry.start_done(None)
+        elif verdict is Verdict.REQUEST:
+            self.phase = Phase.IDLE
+            self._answer(plan)
+        elif verdict is Verdict.ROLL_BACK:
+            self._end()
+            self.entry.start_done(self.error)
+        else:
+            self._end()
+            self._report_end(verdict)
+
+    def _answer(self, plan: Plan) -> None:
+        answer, self.answer = self.answer, None
+        error, self.error = self.error, None
+        assert answer is not None
+        assert plan.child is not None
+        if error is not None:
+            answer.fail(error)
+        else:
+            answer.give(plan.child.ref if plan.starts else None)
+
+    def _report_end(self, verdict: Verdict) -> None:
+        if verdict is not Verdict.STOP:
+            above, _, own = self.path.rpartition("/")
+            self.tree.host.emit(Escalated(above, own, verdict.value, SHUTDOWN))
+        if self.is_asked_to_stop:
+            is_late = self.deadline is not None and self.tree.host.now() >= self.deadline
+            self.entry.stop_done(KILLED if is_late else SHUTDOWN)
+        else:
+            self.entry.ended(SHUTDOWN, verdict.value)
+
+    def _end(self) -> None:
+        self.phase = Phase.ENDED
+        self.plan = None
+        self.tree.supervisors.pop(self.path, None)
+        inbox, self.inbox = self.inbox, deque()
+        waiting = [detail for _, _, detail in inbox if isinstance(detail, Answer)]
+        if self.answer is not None:
+            waiting.append(self.answer)
+            self.answer = None
+        for answer in waiting:
+            answer.fail(Stopped(self.path, SHUTDOWN))
+
+    # --- steps ---------------------------------------------------------------
+
+    def make_child(self, child_id: str, spec: ChildSpec) -> TreeChild:
+        """Return a child of this supervisor that is not in its list yet."""
+        return TreeChild(self, child_id, spec)
+
+    def _start(self, child: TreeChild) -> None:
+        spec = child.spec
+        if isinstance(spec, Worker):
+            try:
+                ref = self.tree.host.start_worker(spec, child.path)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 -- whatever init raises is its failure
+                self.note_start_failed(child, error)
+                return
+            if ref is IGNORED:
+                restart.ignored(self.state, child)
+            else:
+                self.tree.workers[ref] = child
+                self.note_started(child, ref)
+            return
+        self.in_flight = child
+        child.node = SupervisorNode(self.tree, spec, child.path, child)
+        child.node.begin_start()
+        try:
+            child.node.go_on()
+        except BaseException:
+            # KeyboardInterrupt half way: a later stop must find what had started.
+            self.in_flight = None
+            child.status = Status.RUNNING
+            raise
+
+    def _stop(self, child: TreeChild) -> None:
+        if child.has_ended:
+            child.has_ended = False  # (M2)
+            reason, child.reason = child.reason, None
+            self.note_stopped(child, reason)
+            return
+        self.in_flight = child
+        try:
+            if child.node is not None:
+                self._stop_supervisor(child, child.node)
+            else:
+                self._stop_worker(child)
+        except BaseException:
+            self.in_flight = None  # KeyboardInterrupt in a terminate: it counts as stopped
+            restart.stopped(self.state, child)
+            raise
+
+    def _stop_worker(self, child: TreeChild) -> None:
+        ref, host = child.ref, self.tree.host
+        del self.tree.workers[ref]
+        limit = child.spec.shutdown
+        left = self._time_left()
+        if limit == "brutal_kill" or (left is not None and left <= 0):
+            host.kill_worker(ref)
+            child.stop_done(KILLED)
+            return
+        timeout = None if isinstance(limit, str) else limit
+        if left is not None:
+            timeout = left if timeout is None else min(timeout, left)
+        host.stop_worker(ref, SHUTDOWN, timeout, child.stop_done)
+
+    def _stop_supervisor(self, child: TreeChild, node: SupervisorNode) -> None:
+        limit = child.spec.shutdown
+        left = self._time_left()
+        if limit == "brutal_kill" or (left is not None and left <= 0):
+            node.kill()
+            child.stop_done(KILLED)
+            return
+        deadline = self.deadline
+        if not isinstance(limit, str):
+            own = self.tree.host.now() + limit
+            deadline = own if deadline is None else min(own, deadline)
+        node.ask_to_stop(deadline)
+        node.go_on()
+
+    def _time_left(self) -> float | None:
+        return None if self.deadline is None else self.deadline - self.tree.host.now()
+
+    # --- what a step came to -------------------------------------------------
+
+    def note_started(self, child: TreeChild, ref: object) -> None:
+        """A child runs."""
+        plan = self.plan
+        if plan is not None and plan.verdict is Verdict.RESTART:
+            child.restarts += 1
+        child.ref = ref
+        restart.started(self.state, child)
+        self.tree.host.emit(ChildStarted(self.path, child.id, ref, child.restarts))
+
+    def note_start_failed(self, child: TreeChild, error: BaseException) -> None:
+        """A child did not start; nothing of it runs."""
+        plan = self.plan
+        assert plan is not None
+        child.node = None
+        self.tree.host.emit(StartError(self.path, child.id, error, plan.verdict.value))
+        follow_up = restart.start_failed(self.state, plan, child)
+        if follow_up is not None:
+            self.plan, self.phase = follow_up, Phase.ENDING
+            failure = self.error = StartFailed(child.path, error)
+            self.entry.start_failed(failure)
+        elif child.status is Status.RESTARTING:
+            child.reason = error
+            self.tree.retry_later(child)
+        else:
+            is_taken = isinstance(error, AlreadyStarted)
+            self.error = error if is_taken else StartFailed(child.path, error)
+
+    def note_stopped(self, child: TreeChild, outcome: object) -> None:
+        """A child has stopped that was told to, or had ended before it was told."""
+        ref = child.ref
+        restart.stopped(self.state, child)
+        child.node = None
+        event = ShutdownError if restart.is_shutdown_error(child, outcome) else ChildStopped
+        self.tree.host.emit(event(self.path, child.id, ref, outcome))

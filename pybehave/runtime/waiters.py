@@ -1,0 +1,73 @@
+"""Who waits for a reply outside the loop: a thread, or an asyncio task.
+
+A waiter is settled once, on the loop's thread, with a value or an error. It may give up before;
+then the reply, when it comes, is dropped, and the request is still carried out
+(OTP, gen_server:call/3: a timeout ends the wait, not the request).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any, final
+
+
+@final
+class ThreadWaiter:
+    """A thread's wait, on a lock: the cheapest one-shot signal that CPython has."""
+
+    __slots__ = ("_lock", "caller", "error", "value")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.caller: object = None
+
+    def settle(self, value: Any, error: BaseException | None) -> None:
+        """Give the reply; called by the loop."""
+        self.value = value
+        self.error = error
+        self._lock.release()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait for the reply; False when it did not come in time."""
+        if timeout is None:
+            return self._lock.acquire()
+        # The longest wait a lock takes is about 292 years; a longer one is for ever.
+        return self._lock.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+
+    def take(self) -> Any:
+        """Return the value, or raise the error."""
+        if self.error is not None:
+            # A traceback of its own for every waiter: one crash may be told to many.
+            raise self.error.with_traceback(None)
+        return self.value
+
+
+@final
+class TaskWaiter:
+    """An asyncio task's wait, on a future of its own loop."""
+
+    __slots__ = ("_loop", "caller", "future")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self._loop.create_future()
+        self.caller: object = None
+
+    def settle(self, value: Any, error: BaseException | None) -> None:
+        """Give the reply; called by the loop, on its own thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._set, value, error)
+        except RuntimeError:
+            return  # the task's loop has closed meanwhile: nobody waits any more
+
+    def _set(self, value: Any, error: BaseException | None) -> None:
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(value)
+        else:
+            self.future.set_exception(error.with_traceback(None))

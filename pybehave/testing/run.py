@@ -1,0 +1,164 @@
+"""Run a server over a list of inputs: no loop, no time, no tree; the unit test of its semantics.
+
+    assert run(Counter, [Increment(), Increment(), Read()], state=0) == Value(2)
+
+A server is a sequential function, so folding it over inputs is all a unit test needs. A crash is
+the exception itself, as it was raised. `Continue` is followed, as the runtime would, before the
+next input; all other actions are collected and not carried out.
+
+Does not know: supervision (a crash ends the run), timers, connections.
+Source: the `Run` function of "Implementing Erlang's behaviours without lightweight processes".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final, final
+
+from pybehave.actions import Action, Continue, Stop
+from pybehave.behaviours.gen_server import GenServer, Initial, Turn, interpret, interpret_init
+from pybehave.errors import Stopped
+
+CONTINUES_MAX: Final = 1000
+"""More continues after one input than this are a loop that never ends."""
+
+_FROM_INIT: Final = object()
+
+
+@final
+@dataclass(slots=True)
+class FixedContext:
+    """The world a server sees during `run`: time stands still, randomness has a seed.
+
+    Attributes:
+        name: The server's name.
+        incarnation: As after the first start.
+        now: Unix seconds.
+        monotonic: Monotonic seconds.
+        random: The same numbers in every run.
+        caller: Nobody.
+        connection: None.
+    """
+
+    name: str = "test"
+    incarnation: int = 1
+    now: float = 0.0
+    monotonic: float = 0.0
+    random: Random = field(default_factory=lambda: Random(0))
+    caller: object = None
+    connection: object = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        state: After the last input.
+        outputs: One per input.
+        actions: All that were asked for, in order, without the continues.
+    """
+
+    state: Any
+    outputs: tuple[Any, ...]
+    actions: tuple[Action, ...]
+
+
+def run(server: Any, inputs: Iterable[Any], *, state: Any = _FROM_INIT, args: Any = None) -> Any:
+    """Apply inputs to a server one by one and return the last output.
+
+    Args:
+        server: A GenServer class, a server object, or a step function.
+        inputs: At least one.
+        state: The first state; what init returns unless given. A step function needs it.
+        args: What init gets.
+
+    Raises:
+        ValueError: There are no inputs, or no first state.
+        BaseException: Whatever the step raised; it is the crash.
+    """
+    outputs = fold(server, inputs, state=state, args=args).outputs
+    if not outputs:
+        raise ValueError("run needs at least one input; use fold to see the state without any")
+    return outputs[-1]
+
+
+def fold(
+    server: Any, inputs: Iterable[Any], *, state: Any = _FROM_INIT, args: Any = None
+) -> Outcome:
+    """Apply inputs to a server one by one and return state, outputs and actions.
+
+    Args:
+        server: A GenServer class, a server object, or a step function.
+        inputs: Any number.
+        state: The first state; what init returns unless given. A step function needs it.
+        args: What init gets.
+
+    Raises:
+        Stopped: Init returned Stop, or the server stopped before the last input.
+        BaseException: Whatever the step raised; it is the crash.
+    """
+    instance = server() if isinstance(server, type) else server
+    actions: list[Action] = []
+    if state is _FROM_INIT:
+        state = _init(instance, args, actions)
+    handle = _handler(instance)
+    outputs = []
+    for command in inputs:
+        _refuse_stopped(actions)
+        turn = handle(command, state)
+        outputs.append(turn.output)
+        state = _continue(instance, turn, actions)
+    return Outcome(state, tuple(outputs), tuple(actions))
+
+
+def _init(instance: Any, args: Any, actions: list[Action]) -> Any:
+    if not hasattr(instance, "init"):
+        raise ValueError("a step function has no init; give the first state with state=")
+    _give_context(instance)
+    initial = interpret_init(type(instance).__name__, instance.init(args))
+    if not isinstance(initial, Initial):
+        raise Stopped(type(instance).__name__, "ignore")
+    return _continue(instance, Turn(initial.state, None, initial.actions), actions)
+
+
+def _handler(instance: Any) -> Callable[[Any, Any], Turn]:
+    if isinstance(instance, GenServer):
+        _give_context(instance)
+        name = type(instance).__name__
+        return lambda command, state: interpret(
+            name, "handle_call", instance.handle_call(command, None, state)
+        )
+    step = getattr(instance, "step", instance)
+    name = getattr(step, "__qualname__", repr(step))
+    return lambda command, state: interpret(name, "step", step(command, state))
+
+
+def _give_context(instance: Any) -> None:
+    if isinstance(instance, GenServer) and not hasattr(instance, "context"):
+        instance.context = FixedContext()
+
+
+def _continue(instance: Any, turn: Turn, actions: list[Action]) -> Any:
+    """Follow `Continue` until none is left; collect the other actions, return the state."""
+    terms: list[Any] = []
+    for _ in range(CONTINUES_MAX):
+        for action in turn.actions:
+            if isinstance(action, Continue):
+                terms.append(action.term)
+            else:
+                actions.append(action)
+        if not terms:
+            return turn.state
+        returned = instance.handle_continue(terms.pop(0), turn.state)
+        turn = interpret(type(instance).__name__, "handle_continue", returned)
+    raise RuntimeError(f"handle_continue asked for more than {CONTINUES_MAX} continues in a row")
+
+
+def _refuse_stopped(actions: list[Action]) -> None:
+    for action in actions:
+        if isinstance(action, Stop):
+            raise Stopped("the server under test", action.reason)

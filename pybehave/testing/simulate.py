@@ -1,0 +1,302 @@
+r"""Run an application on a simulated network and clock: the real loop, every run from a seed.
+
+    with Simulator(seed=7, app=app, shake=True) as world:
+        client = world.connect()
+        client.send(b"PING\r\n")
+        world.run_until(lambda: client.received == b"+PONG\r\n")
+        world.run(3600)                      an hour of timers, in a moment
+
+Theory. The loop, the dispatch, the supervisors and the protocols are the ones that serve; only the
+completion source is another (src/_uring/source_sim.c), and no kernel is asked. Time passes only
+while the loop waits, so what a test does between two ticks takes no time. The same seed and the
+same calls give the same run to the byte: compare `trace_hash`.
+
+With `shake` the weather is drawn from the seed: delays, fragments, short sends, interrupted and
+late completions, resets, want of buffers, failing accepts. Everything a program asks of the source
+is checked: a breach of its contract ends the process with a sentence that names the seed.
+
+Invariants
+  (S1) Functions given to `after` run in order of their time, then of their age.
+  (S2) `stop` ends in calm weather: what is late by then is not a fault of the application.
+
+Does not know: what the application is; threads (`Run` actions use real ones and real time).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeAlias, final
+
+from pybehave._uring.sim import Network, Peer
+from pybehave.behaviours.application import Application
+from pybehave.runtime.node import Node
+
+Address: TypeAlias = str | tuple[str, int] | bytes
+"""`"tcp://HOST:PORT"`, `"unix://PATH"`, `(host, port)`, or a packed `sockaddr`."""
+
+State: TypeAlias = Literal["connecting", "open", "refused", "ended", "reset", "released"]
+
+BUFFERS: Final = 64
+BUFFER_BYTES: Final = 1024
+"""Smaller than those of a real loop: messages across buffers, and want of buffers, are the rule."""
+
+WITHIN_S: Final = 60.0
+"""Virtual seconds that `run_until` gives a condition; they cost nothing."""
+
+DRAIN_S: Final = 20.0
+"""Virtual seconds before the end for completions drawn late: more than the source's longest."""
+
+CALM: Final = {
+    "interrupted": 0,
+    "wait_interrupted": 0,
+    "reset": 0,
+    "starve": 0,
+    "accept_failure": 0,
+    "late": 0,
+    "tick_ns": 1_000_000,
+}
+"""The weather at the end. Ticks take longer, for a loop that was told to stop waits no more."""
+
+
+@final
+class Client:
+    """One client of the application: a peer that reads by itself and sends what it is told.
+
+    Attributes:
+        peer: The simulated end of the connection.
+        received: What has arrived and was not taken.
+        unsent: What the window did not take yet; it follows by itself.
+        on_data: Called when something has arrived.
+    """
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.received = bytearray()
+        self.unsent = bytearray()
+        self.on_data: Callable[[Client], object] | None = None
+        self._is_gone = False
+        self._ends_when_sent = False
+
+    @property
+    def state(self) -> State:
+        """`"connecting"`, `"open"`, `"refused"`, `"reset"`, or `"ended"` by the application."""
+        return self.peer.state
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection stands, as far as this end knows."""
+        return not self._is_gone and self.state in ("connecting", "open")
+
+    def send(self, data: bytes) -> None:
+        """Send bytes, at once or as soon as the window has room; on a dead connection nothing."""
+        self.unsent += data
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as there is room."""
+        if not self.is_open:
+            self.unsent.clear()
+        elif self.unsent:
+            try:
+                del self.unsent[: self.peer.send(self.unsent)]
+            except OSError:  # reset, and the news is on its way
+                self.unsent.clear()
+        if self._ends_when_sent and not self.unsent and not self._is_gone:
+            self.peer.shutdown()
+
+    def take(self) -> bytes:
+        """Return what has arrived since the last time."""
+        taken = bytes(self.received)
+        self.received.clear()
+        return taken
+
+    def shutdown(self) -> None:
+        """Say that no more will be sent, once everything is; still receives."""
+        self._ends_when_sent = True
+        self.flush()
+
+    def pause(self) -> None:
+        """Read no more, as a slow client does."""
+        self.peer.pause()
+
+    def resume(self) -> None:
+        """Read again."""
+        self.peer.resume()
+
+    def close(self) -> None:
+        """Close; what was not sent is lost."""
+        self._is_gone = True
+        self.peer.close()
+
+    def reset(self) -> None:
+        """Close with a reset."""
+        self._is_gone = True
+        self.peer.reset()
+
+    def arrived(self) -> None:
+        """Take what the peer has read. The simulator calls this."""
+        data = self.peer.recv()
+        if data:
+            self.received += data
+            if self.on_data is not None:
+                self.on_data(self)
+
+
+@final
+class Simulator:
+    """One application, and everything outside it.
+
+    Args:
+        seed: Of everything that is left to chance, `context.random` included.
+        app: What runs.
+        shake: Draw the weather from the seed; otherwise it is calm.
+        loop_options: As for the Loop: `buffers`, `buffer_bytes`, `submissions`, `completions`.
+
+    Attributes:
+        node: The running application, with `call`, `cast`, `stats`.
+        network: Knobs, peers, trace.
+    """
+
+    def __init__(
+        self, seed: int, app: Application, *, shake: bool = False, **loop_options: int
+    ) -> None:
+        options: dict[str, Any] = {"buffers": BUFFERS, "buffer_bytes": BUFFER_BYTES, **loop_options}
+        self.seed = seed
+        self.node = Node(app, backend="sim", seed=seed, **options)
+        self.network = Network(self.node.loop)
+        self.on_accepted: Callable[[Client], object] | None = None
+        self._clients: dict[Peer, Client] = {}
+        self._agenda: list[tuple[float, int, Callable[[], object]]] = []
+        self._ages = itertools.count()
+        self._is_stopped = False
+        if shake:
+            self.network.shake()
+
+    def start(self) -> Self:
+        """Start the application.
+
+        Raises:
+            StartFailed: A child did not start.
+        """
+        self.node.boot()
+        return self
+
+    def stop(self) -> int:
+        """Let the weather calm down, stop the application, return its exit status."""
+        if not self._is_stopped:
+            self._is_stopped = True
+            self.network.set(**CALM)
+            self.node.loop.close_listeners()
+            self.run(DRAIN_S)
+            self.network.interrupt(False)
+            self.node.stop()
+        return self.node.exit_status
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.stop()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the tree runs: False when the root gave up, or was told to stop."""
+        return self.node.tree.ended_because is None
+
+    # --- time --------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """Virtual seconds, from an arbitrary point."""
+        return self.network.now
+
+    def run(self, seconds: float) -> None:
+        """Let so many virtual seconds pass; less when the application ends by itself."""
+        end = self.now + seconds
+        while self.now < end and (self.is_running or self._is_stopped):
+            self.tick(end)
+
+    def run_until(self, condition: Callable[[], Any], *, within: float = WITHIN_S) -> None:
+        """Let time pass until a condition holds.
+
+        Raises:
+            TimeoutError: It did not within so many virtual seconds; names the seed.
+        """
+        end = self.now + within
+        while not condition():
+            if self.now >= end:
+                raise TimeoutError(
+                    f"nothing came of it within {within:g} virtual seconds; seed {self.seed}"
+                )
+            self.tick(end)
+
+    def tick(self, until: float) -> None:
+        """One tick of the loop, then the turn of everybody else; stops short of `until`."""
+        limit = min(until, self._agenda[0][0]) if self._agenda else until
+        self.node.run_once(max(limit - self.now, 0.0))
+        for kind, peer, _value in self.network.events():
+            if peer is not None:
+                self._tell(kind, peer)
+        while self._agenda and self._agenda[0][0] <= self.now:
+            heapq.heappop(self._agenda)[2]()
+
+    def after(self, seconds: float, function: Callable[[], object]) -> None:
+        """Call a function when so many virtual seconds have passed."""
+        heapq.heappush(self._agenda, (self.now + seconds, next(self._ages), function))
+
+    # --- clients -----------------------------------------------------------------------------
+
+    def connect(self, address: Address | None = None) -> Client:
+        """Connect a client; by default to the application's first listener."""
+        if address is None:
+            address = self.node.app.listeners[0].url
+        return self._client(self.network.connect(address))
+
+    def listen(self, address: Address, on_accepted: Callable[[Client], object]) -> None:
+        """Be a server that the application connects to; the function gets every client."""
+        self.network.listen(address)
+        self.on_accepted = on_accepted
+
+    def forget(self, client: Client) -> None:
+        """Drop a client that is not needed any more; closes it if it is open."""
+        client.peer.release()
+        self._clients.pop(client.peer, None)
+
+    @property
+    def clients(self) -> list[Client]:
+        """Those not forgotten, in the order in which they came."""
+        return list(self._clients.values())
+
+    def _client(self, peer: Peer) -> Client:
+        client = self._clients[peer] = Client(peer)
+        return client
+
+    def _tell(self, kind: str, peer: Peer) -> None:
+        if kind == "accepted":
+            client = self._client(peer)
+            if self.on_accepted is not None:
+                self.on_accepted(client)
+            return
+        known = self._clients.get(peer)
+        if known is None:
+            return
+        if kind == "data":
+            known.arrived()
+        elif kind in ("room", "connected"):
+            known.flush()
+
+    # --- evidence ----------------------------------------------------------------------------
+
+    @property
+    def trace_hash(self) -> int:
+        """Of all the application asked of the network and got. Same seed, same hash."""
+        return self.network.trace_hash

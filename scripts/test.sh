@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# C unit tests, then pytest. Arguments go to pytest and replace its selection.
+#
+# CI=true            a missing client program is an error instead of a skipped test
+# PYBEHAVE_FUZZ_RUNS inputs per C fuzz target (default 20000)
+source "$(dirname "$0")/common.sh"
+
+# redis-cli and redis-benchmark are the strangest clients a server can have: real ones.
+# Only the tools: the package redis-server would start a daemon on this machine.
+if ! command -v redis-cli >/dev/null || ! command -v redis-benchmark >/dev/null; then
+    if ! (install_system redis-tools); then
+        [ "${CI:-}" != true ] || exit 1
+        say "the tests that need redis-cli and redis-benchmark are skipped"
+    fi
+fi
+install_group test
+if [ $# -eq 0 ]; then
+    scripts/test_c.sh
+    set -- -m 'not packaging'
+fi
+exec "$venv/bin/python" -m pytest "$@"

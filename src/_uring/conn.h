@@ -1,0 +1,167 @@
+/* Connection slots: who owns a descriptor, which operations name it, when it may go.
+ *
+ * Theory. A connection is a slot in a slab that never moves. Operations name it by token: slot and
+ * generation. Three things may hold a slot after the peer has gone: operations in flight, output not
+ * yet sent, replies not yet made. Closing is therefore a walk, never an act:
+ *
+ *   state       event            next        effect
+ *   CONNECTING  connected        OPEN        receive armed
+ *   CONNECTING  failed           CLOSING
+ *   OPEN        finish           DRAINING    no more input is taken; linger timer
+ *   OPEN        peer ended       DRAINING    (half-close: what was asked is still answered)
+ *   DRAINING    output gone      LINGERING   FIN; input is read and dropped, so that no RST
+ *                                            overtakes the last reply
+ *   DRAINING    output gone      CLOSING     when the peer had ended already
+ *   LINGERING   peer ended       CLOSING
+ *   any         abort, error     CLOSING     shutdown; the last completions come home
+ *   CLOSING     in_flight == 0   ENDED       descriptor closed, slot on the `ended` list
+ *   ENDED       release          FREE        generation + 1; only here is a slot freed
+ *
+ * Invariants
+ *  (C1) in_flight counts the operations that can still produce a completion; a slot is freed only
+ *       at zero, and the descriptor is closed only at zero.
+ *  (C2) At most one recv and one send are in flight.
+ *  (C3) A token whose generation differs finds nothing (conns_find returns NULL).
+ *  (C4) Output leaves in the order it was appended; one send carries all a tick produced.
+ *  (C5) Nothing here calls back. What the loop must act upon stands in a list.
+ *
+ * Does not know: Python, protocols, servers. `port` and `hold` belong to the loop.
+ */
+#ifndef PYBEHAVE_CONN_H
+#define PYBEHAVE_CONN_H
+
+#include "frame.h"
+#include "outq.h"
+#include "source.h"
+#include "wheel.h"
+
+enum conn_state {
+    CONN_FREE,
+    CONN_CONNECTING,
+    CONN_OPEN,
+    CONN_DRAINING,
+    CONN_LINGERING,
+    CONN_CLOSING,
+    CONN_ENDED,
+};
+
+enum conn_reason { /* why it ended: the first reason stands */
+    END_NONE,
+    END_PEER,          /* the peer closed */
+    END_RESET,         /* the peer reset, or the network failed */
+    END_ASKED,         /* Close action, QUIT */
+    END_PROTOCOL,      /* undecodable input */
+    END_IDLE,          /* idle_timeout */
+    END_FRAME_TIMEOUT, /* a message took longer than frame_timeout to arrive */
+    END_SLOW_CONSUMER, /* output_bytes_max */
+    END_LINGER,        /* output could not be delivered within linger */
+    END_SHUTDOWN,      /* the loop stops */
+    END_CONNECT,       /* an outbound connect failed */
+    END_MEMORY,
+    END_LIMIT, /* connections_max */
+    END_REASONS,
+};
+
+enum conn_pause { PAUSE_OUTPUT = 1, PAUSE_SERVER = 2 };
+
+enum conn_flag {
+    CONN_DIRTY = 1,      /* on the dirty list */
+    CONN_STARVED = 2,    /* on the starved list */
+    CONN_PEER_ENDED = 4, /* end of stream was read */
+    CONN_RECV = 8,       /* a recv is armed */
+    CONN_CANCELLING = 16,
+    CONN_SEND = 32,      /* a send is in flight */
+    CONN_HOLD = 64,      /* replies are still to come (deferred): DRAINING waits for them */
+    CONN_EVENTS = 128,   /* the loop's own: open and close are told to the server */
+};
+
+typedef struct conn_limits {
+    uint64_t frame_timeout_ms; /* 0 = none */
+    uint64_t idle_timeout_ms;  /* 0 = none */
+    uint64_t linger_ms;
+    size_t high_water_bytes, low_water_bytes, output_bytes_max;
+} conn_limits;
+
+typedef struct conn {
+    const conn_limits *limits;
+    int32_t fd;
+    uint32_t slot;
+    uint32_t generation;
+    uint32_t protocol; /* the codec's flags for this connection */
+    uint16_t in_flight;
+    uint8_t state, flags, paused, reason;
+    int16_t error; /* errno behind the reason, or 0 */
+    frame_resume resume;
+    outq out;
+    uint8_t *carry; /* the beginning of a message that lies across buffers */
+    size_t carry_bytes, carry_capacity;
+    void *port; /* the loop's: listener or connector it belongs to */
+    void *hold; /* the loop's: Python side, made when first needed */
+    uint64_t timer, timer_ms;
+    uint64_t active_ms, frame_since_ms, linger_until_ms;
+    uint64_t commands;
+} conn;
+
+typedef struct slot_list {
+    uint32_t *slots;
+    uint32_t count, capacity;
+} slot_list;
+
+typedef struct conns_stats {
+    uint64_t opened, closed, recv_bytes, sent_bytes, sends, short_sends, pauses;
+    uint64_t ended[END_REASONS];
+} conns_stats;
+
+typedef struct conns {
+    source *source;
+    outq_pool *pool;
+    wheel *wheel;
+    conn **chunks;
+    uint32_t chunk_count;
+    uint32_t open_count; /* slots that are not FREE */
+    uint32_t free_head;
+    uint64_t now_ms; /* of this tick; set by the loop */
+    uint32_t sends_new; /* handed over since the loop last waited; it sets this to 0 */
+    slot_list dirty, starved, ended;
+    slot_list woken; /* output pause is over and input waits in carry: parse it */
+    conns_stats stats;
+} conns;
+
+/* What a receive completion means to the loop. */
+enum conn_input { INPUT_NONE, INPUT_DATA, INPUT_ENDED };
+
+int conns_open(conns *, source *, outq_pool *, wheel *);
+void conns_close(conns *); /* frees everything, in flight or not: the source is closed already */
+conn *conns_add(conns *, int fd, int state, const conn_limits *, void *port); /* NULL: no memory */
+conn *conns_at(const conns *, uint32_t slot);             /* NULL when there is no such slot */
+conn *conns_find(const conns *, uint64_t token);          /* (C3) */
+void conns_release(conns *, conn *);                      /* ENDED -> FREE */
+
+void conn_arm(conns *, conn *);
+void conn_enter(conn *);          /* the caller works on its bytes: they stay until conn_leave */
+void conn_leave(conns *, conn *);
+void conn_pause(conns *, conn *, int why);
+void conn_resume(conns *, conn *, int why);
+/* -> enum conn_input; with INPUT_DATA the caller takes the bytes, returns the buffer and arms. */
+int conn_recv_completed(conns *, conn *, const completion *);
+void conn_send_completed(conns *, conn *, int result);
+void conn_connect_completed(conns *, conn *, int result);
+void conn_output(conns *, conn *);                         /* something was appended to out */
+void conn_finish(conns *, conn *, int reason);             /* flush, then close */
+void conn_abort(conns *, conn *, int reason, int error);   /* close now, drop output */
+void conn_released_hold(conns *, conn *);                  /* CONN_HOLD is over */
+int conn_timer_fired(conns *, conn *);                     /* 1 = it ended the connection */
+int conn_carry(conns *, conn *, const uint8_t *, size_t length, size_t need); /* -ENOMEM */
+void conn_carry_consumed(conns *, conn *, size_t used);
+void conns_flush(conns *);       /* one send for every dirty connection */
+void conns_feed_starved(conns *); /* arm again those that found no buffer */
+
+static inline uint64_t conn_token(const conn *c, unsigned op) {
+    return token_make(op, c->generation, c->slot);
+}
+static inline int conn_takes_input(const conn *c) { return c->state == CONN_OPEN; }
+static inline int conn_takes_output(const conn *c) {
+    return c->state == CONN_OPEN || c->state == CONN_DRAINING;
+}
+
+#endif

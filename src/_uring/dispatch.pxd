@@ -1,0 +1,61 @@
+"""Servers, names, mailboxes and the guarded step."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from .alarms cimport Alarms
+from .codec cimport Codec, frame_view
+from .handles cimport Caller, Connection
+from .leaves cimport conn
+from .servers cimport Address, Port, Server
+
+
+cdef class Context:
+    cdef readonly str name
+    cdef readonly uint64_t incarnation
+    cdef Dispatcher dispatcher
+    cdef object generator
+
+
+cdef class Dispatcher(Alarms):
+    cdef int64_t wall_offset_ns
+    cdef readonly dict addresses
+    cdef object ready
+    cdef Server current
+    cdef conn *current_conn
+    cdef Caller current_caller
+    cdef public object on_ended        # (server, reason, kind, message) -> None
+    cdef public object on_action       # (server, action) -> None: Connect, Run
+    cdef public uint64_t seed
+
+    cpdef Address address(self, str name)
+    cdef int message(self, conn *c, Port port, const frame_view *view) except -1
+    cdef int _native(self, conn *c, Codec codec, const frame_view *view) except -1
+    cdef int _step_connection(self, Server server, conn *c, Port port, object message) except -1
+    cdef int _post_connection(self, Server server, conn *c, Port port, object message) except -1
+    cdef Caller _waiter_caller(self, str name, object waiter)
+    cdef int _undeliverable(self, str name, int kind, Caller caller) except -1
+    cdef object _call_fast(self, Server server, object request)
+    cdef int tell(self, Server server, object message) except -1
+    cdef int _post(self, Server server, int kind, object message, Caller caller) except -1
+    cdef int _refused(self, Server server, Caller caller) except -1
+    cdef int _make_ready(self, Server server) except -1
+    cdef int run_ready(self) except -1
+    cdef int _serve(self, Server server, Py_ssize_t budget) except -1
+    cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1
+    cdef int _run_continues(self, Server server) except -1
+    cdef int _one(self, Server server, int kind, object message, Caller caller) except -1
+    cdef object _callback(self, Server server, int kind, object message, Caller caller)
+    cdef tuple _checked(self, Server server, int kind, object result)
+    cdef int _conclude(self, Server server, tuple actions, conn *c, bytes answer, Caller caller,
+              object output) except -1
+    cdef int _crashed(self, Server server, object error, int kind, object message,
+              Caller caller) except -1
+    cdef int _owe(self, Server server, Caller caller) except -1
+    cdef int _resolve(self, Caller caller, object value, object error) except -1
+    cdef int _close_caller(self, Caller caller) except -1
+    cdef object _carry_out(self, Server server, tuple actions)
+    cdef int _send(self, Connection connection, object data, dict encoded) except -1
+    cdef int _close(self, Connection connection) except -1
+    cdef int _call_action(self, Server server, object action) except -1
+    cdef int alarm_fired(self, uint64_t id) except -1
+    cdef int _deliver_timer(self, Server server, tuple timer) except -1

@@ -1,0 +1,752 @@
+# cython: language_level=3, binding=True
+"""Servers, names, mailboxes and the guarded step: one input, one turn.
+
+A turn takes one input through one server: callback, check of what it returned, encoding of the
+reply, new state, actions. Everything up to the new state stands inside one guard; an exception
+there is a crash of that server, and of nothing else.
+
+Two roads lead to a turn. A message from a connection whose server takes input is stepped at once,
+straight out of the receive buffer (`_step_connection`). Everything else waits in the server's
+mailbox: calls and casts from threads and from servers, timers. `run_ready` serves the mailboxes in
+turns, with a budget for each, so that one busy server does not hold up the others.
+
+Invariants
+  (D1) At most one turn runs at a time (`current`); Python code cannot start another from within.
+  (D2) Replies of a connection leave in the order of its requests: a reply that comes later holds a
+       ticket, and those behind it wait in the same queue.
+  (D3) A reply is made at most once (`Caller.is_done`).
+  (D4) Inputs belong to an incarnation: when it ends, callers hear so at once, casts vanish.
+  (D5) A timer that was cancelled or replaced is never delivered, even if it had expired already:
+       its id is compared at delivery.
+  (D6) Nothing that an input caused is seen outside before its new state stands, and nothing of a
+       callback that raised but the error.
+
+Source: OTP gen_server (stdlib) for the meaning of calls, casts, infos and their ends.
+"""
+
+cimport cython
+from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.stdint cimport int64_t, uint64_t
+
+from .alarms cimport Alarms
+from .codec cimport Codec, frame_view, outq_bytes
+from .handles cimport FROM_CONNECTION, FROM_SERVER, FROM_WAITER, Caller, Connection
+from .leaves cimport (
+    CONN_HOLD, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_output,
+    conn_takes_output, conns_find,
+)
+from .servers cimport (
+    INPUT_CALL, INPUT_CAST, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, OVERFLOW_BLOCK,
+    OVERFLOW_DROP_OLDEST, OVERFLOW_REJECT, Address, Answer, Port, Server,
+)
+
+import collections
+import random
+
+from pybehave import actions as _actions
+from pybehave.errors import (
+    BadReturn, CallingSelf, Crashed, DecodeError, NoProc, Overloaded, PybehaveError, Stopped,
+    Timeout,
+)
+
+# One server's share of a round: enough to amortise the switch, short enough for the others.
+cdef Py_ssize_t INPUTS_PER_TURN = 64
+# Under `block` a server's casts to a full mailbox are taken up to this many times its capacity:
+# a sender cannot wait for a receiver on the same thread. Beyond, they are refused and counted.
+cdef Py_ssize_t HARD_LIMIT_FACTOR = 64
+
+cdef object NO_REPLY = _actions.NO_REPLY
+cdef object TIMEOUT = _actions.TIMEOUT
+cdef type Action = _actions.Action
+cdef type Stop = _actions.Stop
+cdef object deque = collections.deque
+
+_CALLBACKS = {
+    INPUT_CALL: "handle_call",
+    INPUT_CAST: "handle_cast",
+    INPUT_INFO: "handle_info",
+    INPUT_TIMER: "handle_info",
+    INPUT_CONTINUE: "handle_continue",
+}
+
+
+@cython.final
+cdef class Context:
+    """What a callback may ask of its surroundings; one for each incarnation of a server.
+
+    `now` and `random` are those of the input, so that a journaled input can be stepped again.
+    """
+
+    @property
+    def now(self) -> float:
+        """Unix time of the current input, seconds."""
+        return (<int64_t>self.dispatcher.now_ns + self.dispatcher.wall_offset_ns) / 1e9
+
+    @property
+    def monotonic(self) -> float:
+        """Monotonic time of the current input, seconds from an arbitrary point."""
+        return self.dispatcher.now_ns / 1e9
+
+    @property
+    def random(self):
+        """A `random.Random` of this incarnation, seeded by the node's seed and its own name."""
+        if self.generator is None:
+            self.generator = random.Random(
+                f"{self.dispatcher.seed}/{self.name}/{self.incarnation}"
+            )
+        return self.generator
+
+    @property
+    def caller(self):
+        """Who waits for the reply to the current input, or None. Keep it to reply later."""
+        return self.dispatcher._current_caller(self.name)
+
+    @property
+    def connection(self):
+        """The connection the current input came from, or None."""
+        cdef Dispatcher dispatcher = self.dispatcher
+        if dispatcher.current is None or dispatcher.current.context is not self:
+            return None
+        if dispatcher.current_conn != NULL:
+            return dispatcher.connection_of(dispatcher.current_conn)
+        if dispatcher.current_caller is not None:
+            return dispatcher.current_caller.connection
+        return None
+
+
+@cython.final
+cdef class Dispatcher(Alarms):
+    """Names, servers and their turns. Made by the Loop, used on its thread only."""
+
+    def __cinit__(self):
+        self.addresses = {}
+        self.ready = deque()
+
+    # ---- names and life ----------------------------------------------------------------------
+
+    cpdef Address address(self, str name):
+        """The address of that name; made when it is not there yet."""
+        cdef Address found = self.addresses.get(name)
+        if found is None:
+            found = Address.__new__(Address)
+            found.name = name
+            self.addresses[name] = found
+        return found
+
+    def whereis(self, str name):
+        """The running Server of that name, or None (OTP, erlang:whereis/1)."""
+        cdef Address found = self.addresses.get(name)
+        return None if found is None else found.server
+
+    def names(self) -> list:
+        """Names that answer now."""
+        cdef Address found
+        return [found.name for found in self.addresses.values() if found.server is not None]
+
+    def create(self, str name, instance, *, Py_ssize_t capacity, int overflow,
+               bint is_fast_call, bint is_fast_cast):
+        """A new incarnation, not yet running: its `init` has still to be called."""
+        cdef Address address = self.address(name)
+        cdef Server server = Server.__new__(Server)
+        cdef Context context = Context.__new__(Context)
+        address.incarnation += 1
+        context.name = name
+        context.incarnation = address.incarnation
+        context.dispatcher = self
+        server.address = address
+        server.name = name
+        server.incarnation = address.incarnation
+        server.instance = instance
+        server.context = context
+        server.step = type(instance).step
+        server.on_call = instance.handle_call
+        server.on_cast = instance.handle_cast
+        server.on_info = instance.handle_info
+        server.on_continue = instance.handle_continue
+        server.is_fast_call = is_fast_call
+        server.is_fast_cast = is_fast_cast
+        server.capacity = capacity
+        server.overflow = overflow
+        server.mailbox = deque()
+        server.continues = []
+        server.waiting = set()
+        server.timers = {}
+        instance.context = context
+        return server
+
+    def begin(self, Server server, state, tuple actions) -> None:
+        """`init` has returned: the name answers from now on."""
+        if server.address.server is not None:
+            raise PybehaveError(f"the name {server.name!r} is taken")
+        server.state = state
+        server.is_running = True
+        server.address.server = server
+        try:
+            self._carry_out(server, actions)
+        except BaseException:
+            self.retire(server, NoProc(server.name))
+            raise
+        if server.continues:
+            self._make_ready(server)
+
+    def retire(self, Server server, error) -> None:
+        """The incarnation ends: the name is free, callers are told `error`, timers are gone."""
+        cdef Caller caller
+        cdef tuple item
+        if not server.is_running:
+            return
+        server.is_running = False
+        if server.address.server is server:
+            server.address.server = None
+        for name in list(server.timers):
+            self._cancel_timer(server, name)
+        self._cancel_idle(server)
+        server.continues.clear()
+        mailbox = server.mailbox
+        server.mailbox = deque()
+        for caller in list(server.waiting):
+            self._resolve(caller, None, error)
+        for item in mailbox:
+            if item[2] is not None:
+                self._resolve(item[2], None, error)
+            elif item[0] == INPUT_CAST:
+                self.stats.casts_lost += 1
+
+    # ---- inputs from connections -------------------------------------------------------------
+
+    cdef int message(self, conn *c, Port port, const frame_view *view) except -1:
+        """One framed message. The caller marks the connection's output afterwards."""
+        cdef Codec codec = port.codec
+        cdef Server server
+        c.commands += 1
+        self.stats.commands += 1
+        if codec.has_native and self._native(c, codec, view):
+            return 0
+        try:
+            message = codec.decode(view, &c.protocol)
+        except DecodeError as error:
+            self.stats.decode_errors += 1
+            return self.answer_error(c, port, error)
+        if message is None:
+            return 0
+        server = port.address.server if port.address is not None else port.connector
+        if server is None:
+            return self.answer_error(c, port, NoProc(port.address.name))
+        if server.is_fast_call and server.overflow == OVERFLOW_BLOCK and not server.continues \
+                and port.address is not None:
+            return self._step_connection(server, c, port, message)
+        return self._post_connection(server, c, port, message)
+
+    cdef int _native(self, conn *c, Codec codec, const frame_view *view) except -1:
+        cdef int answered
+        if not (c.flags & CONN_HOLD):
+            answered = codec.native(view, &self.facts, self.pool, &c.out, &c.protocol)
+            if answered == 2:
+                conn_output(self.conns, c)
+                conn_finish(self.conns, c, END_ASKED)
+            return answered
+        answered = codec.native(view, &self.facts, self.pool, &self.scratch, &c.protocol)
+        if answered:
+            self._append(c, self._scratch_bytes(), answered == 2)
+        return answered
+
+    cdef int _step_connection(self, Server server, conn *c, Port port, object message) except -1:
+        cdef object result, output
+        cdef Caller caller
+        cdef tuple actions
+        cdef bytes answer
+        self.current = server
+        self.current_conn = c
+        self.current_caller = None
+        server.inputs += 1
+        if server.idle_timer:
+            self._cancel_idle(server)
+        try:
+            result = server.step(server.instance, message, server.state)
+            if PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2 \
+                    and self.current_caller is None and not (c.flags & CONN_HOLD):
+                output = <object>PyTuple_GET_ITEM(result, 1)
+                if output is not NO_REPLY:
+                    port.codec.encode(output, self.pool, &c.out, c.protocol)
+                server.state = <object>PyTuple_GET_ITEM(result, 0)
+                self.current = None
+                return 0
+            actions = self._checked(server, INPUT_CALL, result)
+            answer = None
+            if result[1] is not NO_REPLY:
+                answer = self._encoded(port.codec, result[1], c.protocol)
+            server.state = result[0]
+        except KeyboardInterrupt:
+            self.current = None
+            raise
+        except BaseException as error:
+            caller = self.caller_of(server, c) if self.current_caller is None \
+                else self.current_caller
+            self.current = None
+            return self._crashed(server, error, INPUT_CALL, message, caller)
+        caller = self.current_caller
+        self.current = None
+        if answer is None and caller is not None:
+            self._owe(server, caller)
+        elif caller is not None:
+            caller.is_done = True
+        return self._conclude(server, actions, c, answer, None, None)
+
+    cdef int _post_connection(self, Server server, conn *c, Port port, object message) except -1:
+        """The general road: a mailbox with its policy, handle_call with a caller."""
+        cdef Caller caller
+        if port.address is None:
+            info = _actions.Received(self.connection_of(c), message)
+            return self._post(server, INPUT_INFO, info, None)
+        caller = self.caller_of(server, c)
+        if server.overflow == OVERFLOW_BLOCK and not server.mailbox:
+            return self._turn(server, INPUT_CALL, message, caller)
+        self._hold(caller)
+        return self._post(server, INPUT_CALL, message, caller)
+
+    # ---- inputs from elsewhere -----------------------------------------------------------------
+
+    def post(self, str name, int kind, message, waiter) -> None:
+        """A call (with a waiter), cast or info for a name, from outside the turn."""
+        cdef Address address = self.addresses.get(name)
+        cdef Caller caller = None
+        if waiter is not None:
+            caller = self._waiter_caller(name, waiter)
+        if address is None or address.server is None:
+            self._undeliverable(name, kind, caller)
+            return
+        if caller is not None:
+            caller.owner = address.server
+        self._post(address.server, kind, message, caller)
+
+    cdef Caller _waiter_caller(self, str name, object waiter):
+        cdef Caller caller = Caller.__new__(Caller)
+        caller.kind = FROM_WAITER
+        caller.server = name
+        caller.waiter = waiter
+        waiter.caller = caller
+        return caller
+
+    def abandon(self, waiter) -> None:
+        """The waiter has given up: its reply is dropped, the request is still carried out."""
+        caller = waiter.caller
+        if caller is not None and not (<Caller>caller).is_done:
+            self._close_caller(caller)
+
+    cdef int _undeliverable(self, str name, int kind, Caller caller) except -1:
+        if caller is not None:
+            return self._resolve(caller, None, NoProc(name))
+        self.stats.casts_lost += 1
+        return 0
+
+    def call(self, str name, request):
+        """Call from the loop's own thread, outside any turn: the turn runs now.
+
+        Raises:
+            NoProc: No server has this name.
+            CallingSelf: From within a callback; use the action `Call` instead.
+            Crashed: The callback raised.
+            Timeout: The server puts its reply off; only another thread can wait for that.
+        """
+        cdef Address address = self.addresses.get(name)
+        cdef Server server
+        cdef Caller caller
+        if self.current is not None:
+            raise CallingSelf(name)
+        if address is None or address.server is None:
+            raise NoProc(name)
+        server = address.server
+        if server.is_fast_call and not server.mailbox and not server.continues:
+            return self._call_fast(server, request)
+        while server.is_running and (server.mailbox or server.continues):
+            self._serve(server, len(server.mailbox) + 1)
+        server = address.server
+        if server is None:
+            raise NoProc(name)
+        box = Answer.__new__(Answer)
+        caller = self._waiter_caller(name, box)
+        caller.owner = server
+        self._turn(server, INPUT_CALL, request, caller)
+        return (<Answer>box).take(name)
+
+    cdef object _call_fast(self, Server server, object request):
+        cdef object result
+        cdef tuple actions
+        cdef Caller caller
+        box = None
+        self.current = server
+        self.current_conn = NULL
+        self.current_caller = None
+        server.inputs += 1
+        if server.idle_timer:
+            self._cancel_idle(server)
+        try:
+            result = server.step(server.instance, request, server.state)
+            if PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2 \
+                    and <object>PyTuple_GET_ITEM(result, 1) is not NO_REPLY:
+                server.state = <object>PyTuple_GET_ITEM(result, 0)
+                self.current = None
+                return <object>PyTuple_GET_ITEM(result, 1)
+            actions = self._checked(server, INPUT_CALL, result)
+            server.state = result[0]
+        except KeyboardInterrupt:
+            self.current = None
+            raise
+        except BaseException as error:
+            self.current = None
+            box = Answer.__new__(Answer)
+            caller = self._waiter_caller(server.name, box)
+            self._crashed(server, error, INPUT_CALL, request, caller)
+            return (<Answer>box).take(server.name)
+        self.current = None
+        self._conclude(server, actions, NULL, None, None, None)
+        if result[1] is NO_REPLY:
+            raise Timeout(server.name, 0.0)
+        return result[1]
+
+    cdef int tell(self, Server server, object message) except -1:
+        """An info from the runtime itself: not subject to the mailbox's bound."""
+        if server is not None and server.is_running:
+            server.mailbox.append((INPUT_INFO, message, None))
+            self._make_ready(server)
+        return 0
+
+    def inform(self, Server server, message) -> None:
+        """`tell` for Python: an info to that incarnation, if it still runs."""
+        self.tell(server, message)
+
+    cdef int _post(self, Server server, int kind, object message, Caller caller) except -1:
+        cdef tuple oldest
+        cdef Py_ssize_t waiting = len(server.mailbox)
+        if waiting >= server.capacity and kind != INPUT_TIMER:
+            if server.overflow == OVERFLOW_DROP_OLDEST:
+                oldest = server.mailbox.popleft()
+                self._refused(server, oldest[2])
+            elif server.overflow == OVERFLOW_REJECT \
+                    or waiting >= server.capacity * HARD_LIMIT_FACTOR:
+                return self._refused(server, caller)
+        server.mailbox.append((kind, message, caller))
+        self._make_ready(server)
+        return 0
+
+    cdef int _refused(self, Server server, Caller caller) except -1:
+        self.stats.overloaded += 1
+        if caller is not None:
+            self._resolve(caller, None, Overloaded(server.name, server.capacity))
+        return 0
+
+    cdef int _make_ready(self, Server server) except -1:
+        if not server.is_ready:
+            server.is_ready = True
+            self.ready.append(server)
+        return 0
+
+    cdef int run_ready(self) except -1:
+        """One round over the servers that have mail."""
+        cdef Server server
+        cdef Py_ssize_t count = len(self.ready)
+        while count > 0:
+            count -= 1
+            server = self.ready.popleft()
+            server.is_ready = False
+            self._serve(server, INPUTS_PER_TURN)
+            if server.is_running and (server.mailbox or server.continues):
+                self._make_ready(server)
+        return 0
+
+    cdef int _serve(self, Server server, Py_ssize_t budget) except -1:
+        cdef tuple item
+        if server.is_running and server.continues:
+            self._run_continues(server)
+        while budget > 0 and server.is_running and server.mailbox:
+            budget -= 1
+            item = server.mailbox.popleft()
+            if item[0] == INPUT_TIMER:
+                self._deliver_timer(server, item[1])
+            else:
+                self._turn(server, item[0], item[1], item[2])
+        return 0
+
+    # ---- the turn -------------------------------------------------------------------------------
+
+    cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1:
+        if server.idle_timer:
+            self._cancel_idle(server)
+        if server.continues:
+            self._run_continues(server)
+        if not server.is_running:
+            if caller is not None:
+                self._resolve(caller, None, NoProc(server.name))
+            return 0
+        self._one(server, kind, message, caller)
+        if server.continues:
+            self._run_continues(server)
+        return 0
+
+    cdef int _run_continues(self, Server server) except -1:
+        while server.is_running and server.continues:
+            self._one(server, INPUT_CONTINUE, server.continues.pop(0), None)
+        return 0
+
+    cdef int _one(self, Server server, int kind, object message, Caller caller) except -1:
+        cdef object result, output
+        cdef tuple actions
+        cdef bytes answer = None
+        cdef conn *c = NULL
+        if caller is not None and caller.kind == FROM_CONNECTION:
+            c = conns_find(self.conns, caller.connection.token())
+        self.current = server
+        self.current_conn = NULL
+        self.current_caller = caller
+        server.inputs += 1
+        try:
+            result = self._callback(server, kind, message, caller)
+            actions = self._checked(server, kind, result)
+            output = result[1]
+            if c != NULL and output is not NO_REPLY:
+                answer = self._encoded((<Port>c.port).codec, output, c.protocol)
+            server.state = result[0]
+        except KeyboardInterrupt:
+            self.current = None
+            raise
+        except BaseException as error:
+            self.current = None
+            return self._crashed(server, error, kind, message, caller)
+        self.current = None
+        if caller is not None and output is NO_REPLY:
+            self._owe(server, caller)
+            caller = None
+        return self._conclude(server, actions, NULL, answer, caller, output)
+
+    cdef object _callback(self, Server server, int kind, object message, Caller caller):
+        if kind == INPUT_CALL:
+            if server.is_fast_call:
+                return server.step(server.instance, message, server.state)
+            return server.on_call(message, caller, server.state)
+        if kind == INPUT_CAST:
+            if server.is_fast_cast:
+                return server.step(server.instance, message, server.state)
+            return server.on_cast(message, server.state)
+        if kind == INPUT_CONTINUE:
+            return server.on_continue(message, server.state)
+        return server.on_info(message, server.state)
+
+    cdef tuple _checked(self, Server server, int kind, object result):
+        """The actions of a well-formed result; raises BadReturn for anything else."""
+        cdef Py_ssize_t count
+        if not PyTuple_CheckExact(result): # a subclass may well be the state, forgotten alone
+            raise BadReturn(server.name, _CALLBACKS[kind], result)
+        count = len(result)
+        if count == 2:
+            return ()
+        if count != 3:
+            raise BadReturn(server.name, _CALLBACKS[kind], result)
+        actions = result[2]
+        if isinstance(actions, Action):
+            return (actions,)
+        if not isinstance(actions, (list, tuple)):
+            raise BadReturn(server.name, _CALLBACKS[kind], result)
+        for action in actions:
+            if not isinstance(action, Action):
+                raise BadReturn(server.name, _CALLBACKS[kind], result)
+        return tuple(actions)
+
+    cdef int _conclude(self, Server server, tuple actions, conn *c, bytes answer, Caller caller,
+                       object output) except -1:
+        """The new state stands: carry out the actions, then stop if asked, then reply.
+
+        The reply leaves after `terminate` (OTP, gen_server {stop, Reason, Reply, State}).
+        """
+        cdef object reason = None
+        try:
+            if actions:
+                reason = self._carry_out(server, actions)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._crashed(server, error, INPUT_CALL, actions, None)
+        if reason is not None:
+            self.retire(server, Stopped(server.name, reason))
+            self.on_ended(server, reason, 0, None)
+        if c != NULL and answer is not None:
+            self._append(c, answer, False)
+        elif caller is not None and not caller.is_done:
+            if caller.kind == FROM_CONNECTION:
+                self._close_caller(caller)
+                self._settle_connection(caller, answer)
+            else:
+                self._resolve(caller, output, None)
+        return 0
+
+    cdef int _crashed(self, Server server, object error, int kind, object message,
+                      Caller caller) except -1:
+        """The incarnation ends by an exception; whoever waits is told at once."""
+        self.stats.crashes += 1
+        crash_id = f"{server.name}-{server.incarnation}-{server.inputs}"
+        crash = Crashed(server.name, crash_id, error)
+        self.retire(server, crash)
+        self.on_ended(server, error, kind, message)
+        if caller is not None and not caller.is_done:
+            self._resolve(caller, None, crash)
+        return 0
+
+    # ---- replies --------------------------------------------------------------------------------
+
+    def _current_caller(self, str name):
+        if self.current is None or self.current.name != name:
+            return None
+        if self.current_caller is None and self.current_conn != NULL:
+            self.current_caller = self.caller_of(self.current, self.current_conn)
+        return self.current_caller
+
+    cdef int _owe(self, Server server, Caller caller) except -1:
+        """The reply is put off: remember who waits, so that a crash can tell them."""
+        if caller.is_done:
+            return 0
+        caller.owner = server
+        server.waiting.add(caller)
+        if caller.kind == FROM_CONNECTION:
+            self._hold(caller)
+        return 0
+
+    cdef int _resolve(self, Caller caller, object value, object error) except -1:
+        """Answer a caller, once (D3). Raises EncodeError with the caller still waiting."""
+        cdef conn *c
+        cdef bytes answer
+        if caller.is_done:
+            return 0
+        if caller.kind == FROM_CONNECTION:
+            c = conns_find(self.conns, caller.connection.token())
+            answer = None
+            if c != NULL and conn_takes_output(c):
+                codec = (<Port>c.port).codec
+                if error is None:
+                    answer = self._encoded(codec, value, c.protocol)
+                else:
+                    answer = self._encoded_error(codec, error, c.protocol)
+            self._close_caller(caller)
+            return self._settle_connection(caller, answer)
+        self._close_caller(caller)
+        if caller.kind == FROM_WAITER:
+            caller.waiter.settle(value, error)
+        elif error is None:
+            self.tell(caller.sender, _actions.CallReply(caller.tag, caller.server, value))
+        else:
+            self.tell(caller.sender, _actions.CallFailed(caller.tag, caller.server, error))
+        return 0
+
+    cdef int _close_caller(self, Caller caller) except -1:
+        caller.is_done = True
+        if caller.timer:
+            self.cancel_alarm(caller.timer)
+            caller.timer = 0
+        if caller.owner is not None:
+            (<Server>caller.owner).waiting.discard(caller)
+        return 0
+
+    # ---- actions --------------------------------------------------------------------------------
+
+    cdef object _carry_out(self, Server server, tuple actions):
+        """Carry out the actions in order. Returns the reason of the first Stop, or None."""
+        cdef object reason = None
+        cdef dict encoded = {}
+        for action in actions:
+            kind = type(action)
+            if kind is _actions.Send:
+                self._send(action.connection, action.data, encoded)
+            elif kind is _actions.Reply:
+                if action.to is not None:
+                    self._resolve(<Caller?>action.to, action.value, None)
+            elif kind is _actions.Cast:
+                self.post(action.server, INPUT_CAST, action.message, None)
+            elif kind is _actions.Info:
+                self.post(action.server, INPUT_INFO, action.message, None)
+            elif kind is _actions.Call:
+                self._call_action(server, action)
+            elif kind is _actions.StartTimer:
+                self._start_timer(server, action.name, action.seconds, action.message)
+            elif kind is _actions.CancelTimer:
+                self._cancel_timer(server, action.name)
+            elif kind is _actions.IdleTimeout:
+                self._cancel_idle(server)
+                server.idle_timer = self._alarm(action.seconds, (server, None, None))
+            elif kind is _actions.Continue:
+                server.continues.append(action.term)
+            elif kind is _actions.Close:
+                self._close(action.connection)
+            elif kind is Stop:
+                reason = action.reason if reason is None else reason
+            else:
+                self.on_action(server, action)
+        return reason
+
+    cdef int _send(self, Connection connection, object data, dict encoded) except -1:
+        """Encoded once for all connections that share codec and protocol version."""
+        cdef conn *c = conns_find(self.conns, connection.token())
+        cdef Port port
+        if c == NULL or not conn_takes_output(c):
+            return 0
+        port = <Port>c.port
+        key = (id(data), id(port.codec), c.protocol)
+        answer = encoded.get(key)
+        if answer is None:
+            answer = encoded[key] = self._encoded(port.codec, data, c.protocol)
+        if outq_bytes(&c.out) > c.limits.output_bytes_max:
+            conn_abort(self.conns, c, END_SLOW_CONSUMER, 0)
+            return 0
+        return self._append(c, answer, False)
+
+    cdef int _close(self, Connection connection) except -1:
+        cdef conn *c = conns_find(self.conns, connection.token())
+        if c != NULL:
+            if c.flags & CONN_HOLD:
+                return self._append(c, b"", True)
+            conn_finish(self.conns, c, END_ASKED)
+        return 0
+
+    cdef int _call_action(self, Server server, object action) except -1:
+        cdef Caller caller = Caller.__new__(Caller)
+        cdef Address address = self.addresses.get(action.server)
+        caller.kind = FROM_SERVER
+        caller.server = action.server
+        caller.sender = server
+        caller.tag = action.tag
+        if address is server.address:
+            return self._resolve(caller, None, CallingSelf(action.server))
+        if address is None or address.server is None:
+            return self._resolve(caller, None, NoProc(action.server))
+        caller.owner = address.server
+        if action.timeout is not None:
+            caller.timer = self._alarm(action.timeout, (caller, action.timeout))
+        return self._post(address.server, INPUT_CALL, action.request, caller)
+
+    # ---- timers ---------------------------------------------------------------------------------
+
+    cdef int alarm_fired(self, uint64_t id) except -1:
+        cdef Server server
+        cdef Caller caller
+        record = self.alarms.pop(id, None)
+        if record is None:
+            return 0
+        if not isinstance(record, tuple):
+            record()
+        elif isinstance(record[0], Caller):
+            caller = record[0]
+            caller.timer = 0
+            self._resolve(caller, None, Timeout(caller.server, record[1]))
+        else:
+            server = record[0]
+            if server.idle_timer == id:
+                server.idle_timer = 0
+                if not server.mailbox: # a waiting input wins (OTP, gen_server timeouts)
+                    self.tell(server, TIMEOUT)
+            elif server.is_running:
+                server.mailbox.append((INPUT_TIMER, (record[1], id, record[2]), None))
+                self._make_ready(server)
+        return 0
+
+    cdef int _deliver_timer(self, Server server, tuple timer) except -1:
+        if server.timers.get(timer[0]) != timer[1]:
+            return 0 # (D5)
+        del server.timers[timer[0]]
+        return self._turn(server, INPUT_INFO, timer[2], None)

@@ -1,0 +1,38 @@
+"""What Python may hold: connections, callers. They name, they own nothing of the kernel."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+
+cdef class Ticket:
+    cdef bytes answer
+    cdef bint is_ready
+    cdef bint is_last      # close after it
+
+
+cdef class Connection:
+    cdef readonly uint32_t slot
+    cdef readonly uint32_t generation
+    cdef readonly bint is_open
+    cdef readonly str peer
+    cdef readonly str listener
+    cdef object tickets    # deque of Ticket, or None while every answer was given at once
+    cdef uint64_t token(self)
+
+
+cpdef enum:
+    FROM_CONNECTION = 1
+    FROM_WAITER = 2
+    FROM_SERVER = 3
+
+
+cdef class Caller:
+    cdef readonly int kind
+    cdef readonly bint is_done
+    cdef readonly object server     # name of the server that owes the reply
+    cdef readonly Connection connection
+    cdef Ticket ticket
+    cdef object waiter              # FROM_WAITER: has settle(value, error)
+    cdef object sender              # FROM_SERVER: name of the asking server
+    cdef object tag
+    cdef uint64_t timer
+    cdef object owner               # the Server incarnation

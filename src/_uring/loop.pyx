@@ -1,0 +1,765 @@
+# cython: language_level=3, binding=True
+"""The loop: one thread, one tick after the other, top to bottom.
+
+A tick: wait (one system call that also submits) -> reap completions -> messages and their turns ->
+timers -> what other threads asked -> mailboxes -> connections that ended -> one send for every
+connection with output. The next wait submits those sends. The GIL is given up only around a wait
+that blocks.
+
+Adaptive waiting. With DEFER_TASKRUN the kernel completes about 20 operations for each enter, and a
+send completes while it is submitted. So a wait asks for one completion more than there are new
+sends: it ends with the first input, and not with the echo of its own output (should a send not
+complete at once, WAIT_US_MIN bounds the mistake). A quiet loop thus answers at once. When the
+kernel has more ready, the tick gathers it with enters that do not block, up to GATHER_MAX
+completions, and answers all of it together: the busier, the larger the batch.
+
+Rules
+  (L1) One blocking enter per tick. No Python runs while completions are reaped.
+  (L2) A connection that is worked on holds its own bytes (conn_enter, conn_leave).
+  (L3) Whatever another thread asks goes through `_inbox`; it wakes the loop only while it sleeps.
+  (L4) After a fork the child's copy is dead: it says so and touches nothing that is shared.
+"""
+
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_New
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from .codec cimport (
+    FRAME_CUSTOM, FRAME_MORE, FRAME_READY, Codec, frame_next, frame_view, outq_bytes, outq_pool,
+    outq_pool_free, outq_pool_new, outq_pool_read, outq_pool_stats,
+)
+from .dispatch cimport Dispatcher
+from .handles cimport Connection
+from .leaves cimport *
+from .servers cimport Address, Port, Server
+
+import collections
+import errno as _errno
+import os
+import threading
+import time
+import weakref
+
+from pybehave import actions as _actions
+from pybehave.errors import ListenFailed, LoopClosed, LoopForked, Overloaded, SourceUnavailable
+
+cdef extern from "<errno.h>" nogil:
+    enum:
+        ECANCELED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM
+
+cdef enum:
+    REAP_MAX = 512                      # completions taken from the source at once
+
+cdef uint32_t GATHER_MAX = 256          # completions in a tick: fairness against batching
+cdef uint32_t WAIT_US_MIN = 50
+cdef size_t POOL_BYTES_KEPT = 16 << 20
+cdef Py_ssize_t INBOX_PER_TICK = 1024   # so that callers from threads do not starve connections
+cdef int REFUSALS_PER_EVENT = 32
+cdef double ACCEPT_PAUSE_S = 0.1        # after descriptors ran out
+cdef uint64_t NS_PER_MS = 1_000_000
+cdef int64_t SIM_EPOCH_NS = 1_700_000_000 * 1_000_000_000
+cdef uint32_t WAKE_SLOT = 0xffffffff
+
+REASONS = {
+    END_NONE: "none", END_PEER: "peer", END_RESET: "reset", END_ASKED: "asked",
+    END_PROTOCOL: "protocol", END_IDLE: "idle_timeout", END_FRAME_TIMEOUT: "frame_timeout",
+    END_SLOW_CONSUMER: "slow_consumer", END_LINGER: "linger", END_SHUTDOWN: "shutdown",
+    END_CONNECT: "connect", END_MEMORY: "memory", END_LIMIT: "connections_max",
+}
+
+_loops = weakref.WeakSet()
+
+
+def _after_fork_in_child():
+    for loop in list(_loops):
+        loop._abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+@cython.final
+cdef class Loop:
+    """One event loop on one completion source.
+
+    Args:
+        source: "auto", "uring", "full", "basic", "epoll" or "sim".
+        submissions: Submission queue entries wanted.
+        completions: Completion queue entries wanted; more than a tick can bring.
+        buffers: Receive buffers shared by all connections; a power of two.
+        buffer_bytes: Size of each.
+        seed: Of the simulator and of the servers' `context.random`.
+
+    Raises:
+        SourceUnavailable: The source asked for cannot be had here; says why.
+    """
+
+    cdef source *_source
+    cdef conns _conns
+    cdef wheel *_wheel
+    cdef outq_pool *_pool
+    cdef loop_stats _stats
+    cdef wake _wake
+    cdef completion[REAP_MAX] _done
+    cdef readonly Dispatcher dispatcher
+    cdef readonly str source
+    cdef readonly str reason
+    cdef readonly bint is_running
+    cdef list _ports
+    cdef object _inbox
+    cdef size_t _need
+    cdef uint32_t _last_batch
+    cdef bint _is_sleeping
+    cdef bint _is_stopping
+    cdef bint _is_enabled
+    cdef bint _is_closed
+    cdef bint _is_forked
+    cdef bint _has_exhausted
+    cdef readonly unsigned long thread
+    cdef uint64_t _started_ns
+    cdef object __weakref__
+
+    def __cinit__(self, str source="auto", *, uint32_t submissions=1024,
+                  uint32_t completions=8192, uint32_t buffers=512, uint32_t buffer_bytes=4096,
+                  uint64_t seed=0):
+        cdef char[512] reason
+        cdef source_config config
+        memset(&config, 0, sizeof(config))
+        config.submissions = submissions
+        config.completions = completions
+        config.buffers = buffers
+        config.buffer_bytes = buffer_bytes
+        config.seed = seed
+        self._wake.read_fd = self._wake.write_fd = -1
+        self._inbox = collections.deque()
+        self._ports = []
+        cdef int error = source_select(source.encode(), &config, &self._source, reason,
+                                       sizeof(reason))
+        self.reason = reason.decode("utf-8", "replace")
+        if error < 0:
+            raise SourceUnavailable(source, self.reason)
+        self.source = self._source.verbs.name.decode()
+        self._open(seed)
+        _loops.add(self)
+
+    cdef int _open(self, uint64_t seed) except -1:
+        cdef uint64_t now_ns = self._source.verbs.now(self._source)
+        self._pool = outq_pool_new(POOL_BYTES_KEPT)
+        self._wheel = wheel_new(now_ns // NS_PER_MS)
+        if self._pool == NULL or self._wheel == NULL:
+            raise MemoryError
+        conns_open(&self._conns, self._source, self._pool, self._wheel)
+        self._conns.now_ms = now_ns // NS_PER_MS
+        self._started_ns = now_ns
+        self.dispatcher = Dispatcher()
+        self.dispatcher.conns = &self._conns
+        self.dispatcher.pool = self._pool
+        self.dispatcher.wheel = self._wheel
+        self.dispatcher.stats = &self._stats
+        self.dispatcher.now_ns = now_ns
+        self.dispatcher.seed = seed
+        if self.source == "sim":
+            self.dispatcher.wall_offset_ns = SIM_EPOCH_NS
+            return 0
+        self.dispatcher.wall_offset_ns = <int64_t>time.time_ns() - <int64_t>now_ns
+        if wake_open(&self._wake) < 0:
+            raise OSError(_errno.EMFILE, "no descriptor is left to wake the loop with")
+        return 0
+
+    def __dealloc__(self):
+        self._free()
+
+    cdef void _free(self) noexcept:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._source != NULL and not self._is_forked:
+            source_free(self._source)
+        if self._pool != NULL:
+            conns_close(&self._conns)
+            wheel_free(self._wheel)
+            outq_pool_free(self._pool)
+        wake_close(&self._wake)
+
+    def close(self) -> None:
+        """Free everything. Connections still open are dropped; the loop must not be running."""
+        cdef uint32_t slot
+        cdef conn *c
+        if self.is_running:
+            raise LoopClosed("The loop is running; stop it before you close it")
+        if self._is_closed:
+            return
+        for slot in range(self._conns.chunk_count * 256):
+            c = conns_at(&self._conns, slot)
+            if c.state != CONN_FREE:
+                self.dispatcher.connection_ended(c)
+                if c.fd >= 0 and not self._is_forked:
+                    self._source.verbs.close_fd(self._source, c.fd, 0)
+                Py_DECREF(<Port>c.port)
+        for port in self._ports:
+            if (<Port>port).fd >= 0 and not self._is_forked:
+                self._source.verbs.close_fd(self._source, (<Port>port).fd, 0)
+        self._ports = []
+        self._free()
+
+    def _abandon(self) -> None:
+        self._is_forked = True
+        if not self._is_closed and self._source != NULL:
+            self._source.verbs.abandon(self._source)
+            wake_close(&self._wake)
+
+    cdef int _check(self) except -1:
+        if self._is_forked:
+            raise LoopForked()
+        if self._is_closed:
+            raise LoopClosed()
+        return 0
+
+    # ---- running ----------------------------------------------------------------------------------
+
+    cdef int _enable(self) except -1:
+        cdef int error
+        self._check()
+        cdef unsigned long thread = threading.get_ident()
+        if self._is_enabled:
+            if thread != self.thread:
+                raise LoopClosed("A loop runs on the thread it first ran on; make another for this one")
+            return 0
+        error = self._source.verbs.enable(self._source)
+        if error < 0:
+            raise SourceUnavailable(self.source, os.strerror(-error))
+        self.thread = thread
+        self._is_enabled = True
+        # Armed before the first wait: a wake-up asked before that is in the socket already.
+        self._poll_wake()
+        for port in self._ports:
+            self._accept(port)
+        return 0
+
+    def run(self) -> None:
+        """Run until `stop`. An exception that is not a server's crash ends it and is raised."""
+        self._enable()
+        self._is_stopping = False
+        self.is_running = True
+        try:
+            while not self._is_stopping:
+                self._tick(WAIT_FOREVER)
+        finally:
+            self.is_running = False
+
+    def run_once(self, double timeout=0.0) -> int:
+        """One tick that waits at most `timeout` seconds; the number of completions it brought."""
+        self._enable()
+        self._is_stopping = False
+        self.is_running = True
+        try:
+            now_ns = self._source.verbs.now(self._source)
+            self._tick(now_ns + <uint64_t>(timeout * 1e9) if timeout > 0 else 0)
+        finally:
+            self.is_running = False
+        return self._last_batch
+
+    def stop(self) -> None:
+        """End `run` after the current tick. From any thread."""
+        self._is_stopping = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Make a waiting loop look at its inbox. From any thread or signal handler."""
+        if self._wake.write_fd >= 0:
+            wake_signal(&self._wake)
+
+    def post(self, name, int kind, message, waiter) -> None:
+        """Hand an input to the loop from any thread: `kind` as in dispatch, 0 calls `message()`."""
+        if self._is_forked:
+            raise LoopForked()
+        if self._is_closed:
+            raise LoopClosed()
+        self._inbox.append((name, kind, message, waiter))
+        if self._is_sleeping:
+            wake_signal(&self._wake)
+
+    cdef int _tick(self, uint64_t limit_ns) except -1:
+        cdef uint32_t count
+        self._wait(limit_ns)
+        self._stats.ticks += 1
+        count = self._reap()
+        stats_batch(&self._stats, count)
+        self._last_batch = count
+        self._timers()
+        if self._inbox:
+            self._take_inbox()
+        if self.dispatcher.ready:
+            self.dispatcher.run_ready()
+        while self._conns.woken.count > 0:
+            self._parse_woken()
+        conns_flush(&self._conns)
+        if self._conns.ended.count > 0:
+            self._ended()
+        if self._conns.starved.count > 0:
+            conns_feed_starved(&self._conns)
+        return 0
+
+    cdef int _wait(self, uint64_t limit_ns) except -1:
+        cdef wait_request request
+        cdef uint64_t timer_ms = wheel_next(self._wheel)
+        cdef int error
+        request.deadline_ns = limit_ns
+        request.events_min = self._conns.sends_new + 1
+        request.wait_us_min = WAIT_US_MIN if self._conns.sends_new else 0
+        self._conns.sends_new = 0
+        if timer_ms != WHEEL_NONE and timer_ms < limit_ns // NS_PER_MS:
+            request.deadline_ns = timer_ms * NS_PER_MS
+        self._is_sleeping = True
+        if self._inbox or self.dispatcher.ready or self._conns.woken.count > 0 \
+                or self._conns.ended.count > 0 or self._is_stopping \
+                or (self._last_batch and self._source.verbs.ready(self._source)):
+            # After an empty tick ready is not asked: were its flag stale, the loop would spin.
+            request.deadline_ns = 0
+        if request.deadline_ns == 0:
+            error = self._source.verbs.wait(self._source, &request)
+        else:
+            self._stats.waits_blocking += 1
+            with nogil:
+                error = self._source.verbs.wait(self._source, &request)
+        self._is_sleeping = False
+        self._set_now()
+        if error == -EINTR:
+            PyErr_CheckSignals()
+        elif error < 0:
+            raise OSError(-error, f"the loop cannot wait: {os.strerror(-error)}")
+        return 0
+
+    cdef int _set_now(self) except -1:
+        cdef uint64_t now_ns = self._source.verbs.now(self._source)
+        self.dispatcher.now_ns = now_ns
+        self._conns.now_ms = now_ns // NS_PER_MS
+        self.dispatcher.facts.connections = self._conns.open_count
+        self.dispatcher.facts.commands = self._stats.commands
+        self.dispatcher.facts.uptime_s = (now_ns - self._started_ns) // 1_000_000_000
+        return 0
+
+    # ---- completions --------------------------------------------------------------------------------
+
+    cdef uint32_t _reap(self) except? 0xffffffff:
+        """Take and handle what is there, and what becomes ready meanwhile, up to a bound."""
+        cdef wait_request gather
+        cdef uint32_t total = 0
+        cdef unsigned count, index
+        memset(&gather, 0, sizeof(gather))
+        while True:
+            count = self._source.verbs.reap(self._source, self._done, REAP_MAX)
+            for index in range(count):
+                self._completed(&self._done[index])
+            total += count
+            if count < REAP_MAX:
+                # Nothing new ends it too: the kernel's "work pending" flag can be stale.
+                if count == 0 or total >= GATHER_MAX \
+                        or not self._source.verbs.ready(self._source):
+                    return total
+                if self._source.verbs.wait(self._source, &gather) < 0:
+                    return total # the next wait of the tick meets the same error and handles it
+
+    cdef int _completed(self, const completion *done) except -1:
+        cdef unsigned op = token_op(done.token)
+        cdef conn *c
+        if op == OP_ACCEPT:
+            return self._accepted(<Port>self._ports[token_slot(done.token)], done)
+        if op == OP_POLL:
+            wake_drain(&self._wake)
+            self._poll_wake()
+            PyErr_CheckSignals()
+            return 0
+        c = conns_find(&self._conns, done.token)
+        # A slot is freed only when nothing is in flight, so its operations always find it (C1).
+        assert c != NULL, "a completion for a connection that is gone"
+        if op == OP_RECV:
+            return self._received(c, done)
+        if op == OP_SEND:
+            conn_send_completed(&self._conns, c, done.result)
+            return 0
+        assert op == OP_CONNECT
+        return self._connected(c, done.result)
+
+    cdef int _received(self, conn *c, const completion *done) except -1:
+        if conn_recv_completed(&self._conns, c, done) != INPUT_DATA:
+            return 0
+        conn_enter(c) # (L2)
+        try:
+            self._feed(c, done.data, done.result)
+        finally:
+            self._source.verbs.buffer_return(self._source, done.buffer)
+            if not done.flags & COMPLETION_MORE:
+                conn_arm(&self._conns, c)
+            conn_leave(&self._conns, c)
+        return 0
+
+    cdef int _feed(self, conn *c, const uint8_t *data, size_t size) except -1:
+        cdef size_t used
+        if c.carry_bytes > 0 or c.paused:
+            if conn_carry(&self._conns, c, data, size, 0) < 0:
+                conn_abort(&self._conns, c, END_MEMORY, ENOMEM)
+                return 0
+            return self._parse_carry(c)
+        used = self._parse(c, data, size)
+        if used < size and conn_takes_input(c):
+            if conn_carry(&self._conns, c, data + used, size - used, self._need) < 0:
+                conn_abort(&self._conns, c, END_MEMORY, ENOMEM)
+        return 0
+
+    cdef int _parse_carry(self, conn *c) except -1:
+        cdef size_t used
+        if c.paused or not conn_takes_input(c) or c.carry_bytes == 0:
+            return 0
+        used = self._parse(c, c.carry, c.carry_bytes)
+        if conn_takes_input(c):
+            conn_carry_consumed(&self._conns, c, used)
+        return 0
+
+    cdef size_t _parse(self, conn *c, const uint8_t *data, size_t size) except? 0xffffffffffffffff:
+        """Messages from these bytes, in order; returns how many bytes they were."""
+        cdef Port port = <Port>c.port
+        cdef Codec codec = port.codec
+        cdef Dispatcher dispatcher = self.dispatcher
+        cdef frame_view view
+        cdef size_t used = 0
+        cdef int status
+        self._need = 0
+        while used < size and c.state == CONN_OPEN and c.paused == 0:
+            if codec.frame.kind == FRAME_CUSTOM:
+                status = codec.split(data + used, size - used, &c.resume, &view)
+            else:
+                status = frame_next(&codec.frame, data + used, size - used, &c.resume, &view)
+            if status == FRAME_READY:
+                used += view.used
+                dispatcher.message(c, port, &view)
+                if outq_bytes(&c.out) > c.limits.high_water_bytes:
+                    conn_pause(&self._conns, c, PAUSE_OUTPUT)
+            elif status == FRAME_MORE:
+                self._need = view.need
+                break
+            else:
+                dispatcher.unreadable(c, port, codec.frame_error(&view))
+                used = size
+        if outq_bytes(&c.out) > 0:
+            conn_output(&self._conns, c)
+        return used
+
+    cdef int _parse_woken(self) except -1:
+        """Connections whose output drained: parse what had to wait."""
+        cdef slot_list *woken = &self._conns.woken
+        cdef conn *c
+        while woken.count > 0:
+            woken.count -= 1
+            c = conns_at(&self._conns, woken.slots[woken.count])
+            if c.state == CONN_OPEN:
+                conn_enter(c)
+                try:
+                    self._parse_carry(c)
+                finally:
+                    conn_leave(&self._conns, c)
+        return 0
+
+    cdef int _timers(self) except -1:
+        cdef wheel_fired[64] fired
+        cdef unsigned count = 64
+        cdef unsigned index
+        cdef conn *c
+        while count == 64:
+            count = wheel_advance(self._wheel, self._conns.now_ms, fired, 64)
+            self._stats.timers_fired += count
+            for index in range(count):
+                if token_op(fired[index].data) != OP_NONE:
+                    self.dispatcher.alarm_fired(fired[index].id)
+                    continue
+                c = conns_find(&self._conns, fired[index].data)
+                if c != NULL:
+                    conn_timer_fired(&self._conns, c)
+        return 0
+
+    cdef int _take_inbox(self) except -1:
+        cdef Py_ssize_t count = min(len(self._inbox), INBOX_PER_TICK)
+        while count > 0:
+            count -= 1
+            name, kind, message, waiter = self._inbox.popleft()
+            if kind == 0:
+                message()
+            else:
+                self.dispatcher.post(name, kind, message, waiter)
+        return 0
+
+    cdef int _poll_wake(self) except -1:
+        if self._wake.read_fd >= 0:
+            self._source.verbs.poll(self._source, self._wake.read_fd,
+                                    token_make(OP_POLL, 1, WAKE_SLOT))
+        return 0
+
+    # ---- listeners ------------------------------------------------------------------------------------
+
+    def listen(self, str name, str url, bytes address, Codec codec, Address to, settings,
+               int fd=-1, bint is_dual=False):
+        """Listen on a socket address, or take over `fd`. `settings` is a Listener.
+
+        `is_dual`: an IPv6 address takes IPv4 connections too.
+
+        Raises:
+            ListenFailed: Port in use, no permission, not a listening socket; says which.
+        """
+        cdef Port port
+        cdef listen_options options
+        cdef int result
+        self._check()
+        memset(&options, 0, sizeof(options))
+        options.backlog = settings.backlog
+        options.nodelay = settings.nodelay
+        options.reuse_port = settings.reuse_port
+        options.keepalive_s = settings.keepalive or 0
+        options.v6_only = not is_dual
+        if fd >= 0:
+            result = self._source.verbs.adopt(self._source, fd)
+        else:
+            result = self._source.verbs.listen(
+                self._source, <const sockaddr *><char *>address, len(address), &options)
+        if result < 0:
+            raise ListenFailed(url, OSError(-result, os.strerror(-result)))
+        port = self._make_port(name, url, codec, settings)
+        port.address = to
+        port.fd = result
+        port.connections_max = settings.connections_max or 0xffffffff
+        self._ports.append(port)
+        if self._is_enabled:
+            self._accept(port)
+        return port
+
+    cdef Port _make_port(self, str name, str url, Codec codec, settings):
+        cdef Port port = Port.__new__(Port)
+        port.name = name
+        port.url = url
+        port.codec = codec
+        port.is_open = True
+        port.fd = -1
+        port.has_events = settings.events
+        port.limits.frame_timeout_ms = <uint64_t>((settings.frame_timeout or 0) * 1000)
+        port.limits.idle_timeout_ms = <uint64_t>((settings.idle_timeout or 0) * 1000)
+        port.limits.linger_ms = <uint64_t>(settings.linger * 1000)
+        port.limits.high_water_bytes = settings.high_water_bytes
+        port.limits.low_water_bytes = settings.low_water_bytes
+        port.limits.output_bytes_max = settings.output_bytes_max
+        return port
+
+    cdef int _accept(self, Port port) except -1:
+        cdef int error
+        if port.is_armed or not port.is_open or port.is_exhausted:
+            return 0
+        error = self._source.verbs.accept(
+            self._source, port.fd, token_make(OP_ACCEPT, 1, self._ports.index(port)))
+        if error < 0:
+            raise ListenFailed(port.url, OSError(-error, os.strerror(-error)))
+        port.is_armed = True
+        return 0
+
+    cdef int _accepted(self, Port port, const completion *done) except -1:
+        if not done.flags & COMPLETION_MORE:
+            port.is_armed = False
+        if done.result >= 0:
+            self._welcome(port, done.result)
+        elif done.result in (-EMFILE, -ENFILE, -ENOMEM, -ENOBUFS):
+            self._exhausted(port)
+        elif done.result != -ECANCELED:
+            self._stats.accept_errors += 1
+        if not port.is_open and not port.is_armed and port.fd >= 0:
+            self._source.verbs.close_fd(self._source, port.fd, 0)
+            port.fd = -1
+        return self._accept(port)
+
+    cdef int _welcome(self, Port port, int fd) except -1:
+        cdef conn *c
+        cdef bint is_over = port.connections >= port.connections_max
+        if not port.is_open or port.connections >= 2 * port.connections_max:
+            self._stats.refused += 1
+            self._source.verbs.close_fd(self._source, fd, 1)
+            return 0
+        c = conns_add(&self._conns, fd, CONN_OPEN, &port.limits, <void *>port)
+        if c == NULL:
+            self._source.verbs.close_fd(self._source, fd, 1)
+            return 0
+        Py_INCREF(port) # given back in _ended
+        port.accepted += 1
+        port.connections += 1
+        if is_over:
+            self._stats.refused += 1
+            self.dispatcher.answer_error(c, port, Overloaded(port.name, port.connections_max))
+            conn_finish(&self._conns, c, END_LIMIT)
+            return 0
+        conn_arm(&self._conns, c)
+        if port.has_events:
+            c.flags |= CONN_EVENTS
+            self.dispatcher.tell(port.address.server,
+                                 _actions.Opened(self.dispatcher.connection_of(c)))
+        return 0
+
+    cdef int _exhausted(self, Port port) except -1:
+        """Out of descriptors: refuse some of those who wait, try again a little later."""
+        cdef int count
+        self._stats.accept_errors += 1
+        for count in range(REFUSALS_PER_EVENT):
+            self._source.verbs.refuse(self._source, port.fd)
+        port.is_exhausted = True
+        self._has_exhausted = True
+        self.dispatcher.start_alarm(ACCEPT_PAUSE_S, self._revive)
+        return 0
+
+    def _revive(self) -> None:
+        self._has_exhausted = False
+        for port in self._ports:
+            (<Port>port).is_exhausted = False
+            self._accept(port)
+
+    def close_listeners(self) -> None:
+        """Accept no more. Connections stay."""
+        cdef Port port
+        for port in self._ports:
+            self.close_port(port)
+
+    def close_port(self, Port port) -> None:
+        """Close one listener; on the loop's thread."""
+        if not port.is_open:
+            return
+        port.is_open = False
+        if port.is_armed:
+            self._source.verbs.cancel(self._source, port.fd,
+                                      token_make(OP_ACCEPT, 1, self._ports.index(port)))
+        elif port.fd >= 0:
+            self._source.verbs.close_fd(self._source, port.fd, 0)
+            port.fd = -1
+
+    # ---- outbound ---------------------------------------------------------------------------------------
+
+    def connect(self, str url, bytes address, Codec codec, Server server, tag, settings) -> None:
+        """Connect for a server; the result comes as its info (Connected or ConnectFailed)."""
+        cdef Port port = self._make_port(url, url, codec, settings)
+        cdef conn *c
+        cdef int fd
+        port.tag = tag
+        port.connector = server
+        c = conns_add(&self._conns, -1, CONN_CONNECTING, &port.limits, <void *>port)
+        if c == NULL:
+            raise MemoryError
+        Py_INCREF(port) # given back in _ended
+        c.flags |= CONN_EVENTS
+        fd = self._source.verbs.connect(self._source, <const sockaddr *><char *>address,
+                                        len(address), conn_token(c, OP_CONNECT))
+        if fd < 0:
+            c.in_flight = 0
+            conn_abort(&self._conns, c, END_CONNECT, -fd)
+            return
+        c.fd = fd
+
+    cdef int _connected(self, conn *c, int result) except -1:
+        cdef Port port = <Port>c.port
+        conn_connect_completed(&self._conns, c, result)
+        if c.state == CONN_OPEN:
+            port.accepted = 1
+            message = _actions.Connected(port.tag, self.dispatcher.connection_of(c))
+            self.dispatcher.tell(port.connector, message)
+        return 0
+
+    # ---- ends -------------------------------------------------------------------------------------------
+
+    cdef int _ended(self) except -1:
+        cdef slot_list *ended = &self._conns.ended
+        cdef conn *c
+        cdef Port port
+        while ended.count > 0:
+            ended.count -= 1
+            c = conns_at(&self._conns, ended.slots[ended.count])
+            port = <Port>c.port
+            if c.flags & CONN_EVENTS:
+                self._tell_end(c, port)
+            self.dispatcher.connection_ended(c)
+            if port.address is not None:
+                port.connections -= 1
+            conns_release(&self._conns, c)
+            Py_DECREF(port)
+        if self._has_exhausted:
+            self._revive()
+        return 0
+
+    cdef int _tell_end(self, conn *c, Port port) except -1:
+        if port.connector is not None and port.accepted == 0:
+            error = OSError(c.error, os.strerror(c.error))
+            return self.dispatcher.tell(port.connector, _actions.ConnectFailed(port.tag, error))
+        message = _actions.Closed(self.dispatcher.connection_of(c), REASONS[c.reason])
+        server = port.connector if port.connector is not None else port.address.server
+        return self.dispatcher.tell(server, message)
+
+    def finish_connections(self) -> int:
+        """Answer what was read, flush, close; returns how many connections are still there."""
+        cdef uint32_t slot
+        cdef conn *c
+        for slot in range(self._conns.chunk_count * 256):
+            c = conns_at(&self._conns, slot)
+            if c.state in (CONN_OPEN, CONN_CONNECTING):
+                conn_finish(&self._conns, c, END_SHUTDOWN)
+        return self._conns.open_count
+
+    def abort_connections(self) -> int:
+        """Close now, whatever is still to be sent; returns how many are still there."""
+        cdef uint32_t slot
+        cdef conn *c
+        for slot in range(self._conns.chunk_count * 256):
+            c = conns_at(&self._conns, slot)
+            if c.state not in (CONN_FREE, CONN_ENDED):
+                conn_abort(&self._conns, c, END_SHUTDOWN, 0)
+        return self._conns.open_count
+
+    # ---- reports ----------------------------------------------------------------------------------------
+
+    @property
+    def wake_fd(self) -> int:
+        """For `signal.set_wakeup_fd`; -1 on the simulator."""
+        return self._wake.write_fd
+
+    @property
+    def connections_open(self) -> int:
+        """Connections that hold a slot."""
+        return self._conns.open_count
+
+    @property
+    def ports(self) -> list:
+        """The listeners, in the order they were opened."""
+        return list(self._ports)
+
+    def now(self) -> float:
+        """Monotonic seconds: virtual on the simulator."""
+        return self._source.verbs.now(self._source) / 1e9
+
+    def _source_capsule(self):
+        return PyCapsule_New(self._source, "pybehave.source", NULL)
+
+    def stats(self) -> dict:
+        """All counters, by group. Plain numbers; reading them changes nothing."""
+        cdef outq_pool_stats pool
+        cdef uint32_t index
+        self._check()
+        outq_pool_read(self._pool, &pool)
+        loop = dict(self._stats)
+        loop["batch"] = [self._stats.batch[index] for index in range(BATCH_BUCKETS)]
+        connections = dict(self._conns.stats)
+        connections["ended"] = {
+            name: self._conns.stats.ended[index] for index, name in REASONS.items()
+        }
+        connections["open"] = self._conns.open_count
+        return {
+            "source": self.source,
+            "reason": self.reason,
+            "loop": loop,
+            "io": dict(self._source.stats),
+            "connections": connections,
+            "output": dict(pool),
+            "timers": {"armed": wheel_count(self._wheel), "bytes": wheel_bytes(self._wheel)},
+        }

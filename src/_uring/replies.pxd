@@ -1,0 +1,30 @@
+"""The way of a reply."""
+
+from libc.stdint cimport uint32_t
+
+from .codec cimport Codec, conn_facts, outq, outq_pool
+from .handles cimport Caller, Connection
+from .leaves cimport conn, conns, loop_stats
+from .servers cimport Port, Server
+
+
+cdef class Replies:
+    cdef conns *conns
+    cdef outq_pool *pool
+    cdef loop_stats *stats
+    cdef conn_facts facts
+    cdef outq scratch
+
+    cdef int unreadable(self, conn *c, Port port, object error) except -1
+    cdef int answer_error(self, conn *c, Port port, object error) except -1
+    cdef Caller caller_of(self, Server server, conn *c)
+    cdef int _hold(self, Caller caller) except -1
+    cdef int _settle_connection(self, Caller caller, bytes answer) except -1
+    cdef int _append(self, conn *c, bytes answer, bint is_last) except -1
+    cdef int _pump(self, conn *c) except -1
+    cdef int _write(self, conn *c, bytes answer) except -1
+    cdef bytes _scratch_bytes(self)
+    cdef bytes _encoded(self, Codec codec, object output, uint32_t flags)
+    cdef bytes _encoded_error(self, Codec codec, object error, uint32_t flags)
+    cdef Connection connection_of(self, conn *c)
+    cdef int connection_ended(self, conn *c) except -1

@@ -1,0 +1,188 @@
+# cython: language_level=3, binding=True
+"""The way of a reply: encoded, kept in order, written to its connection's output.
+
+A reply leaves as soon as it is made, unless an earlier request of the same connection has still
+to be answered. Then the connection holds a queue of tickets, one for each request in order; a
+ticket is filled when its reply comes, and the filled ones at the head leave. A connection that was
+always answered at once never has such a queue.
+
+Invariants
+  (R1) Replies of a connection leave in the order of its requests.
+  (R2) The handle of a connection is made when first asked for; the slot keeps one reference to it
+       until the slot is given back.
+
+Does not know: servers, mailboxes, turns.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcpy, memset
+
+from .codec cimport Codec, outq, outq_begin, outq_commit, outq_reserve, outq_sent
+from .handles cimport FROM_CONNECTION, Caller, Connection, Ticket
+from .leaves cimport (
+    CONN_HOLD, END_ASKED, END_PROTOCOL, conn, conn_finish, conn_output, conn_released_hold,
+    conn_takes_output, conns_find,
+)
+from .servers cimport Port
+
+import collections
+
+cdef extern from "sockets.h" nogil:
+    int sockets_peer(int fd, char *out, size_t out_bytes)
+
+cdef object deque = collections.deque
+
+
+cdef class Replies:
+    """Answers to connections, in order. Base of the Dispatcher, which adds the servers."""
+
+    def __cinit__(self):
+        memset(&self.scratch, 0, sizeof(outq))
+
+    # ---- handles ---------------------------------------------------------------------------------
+
+    cdef Connection connection_of(self, conn *c):
+        """The handle of a connection, made when first asked for and kept by the connection."""
+        cdef Connection handle
+        cdef char[128] name
+        cdef int size
+        if c.hold != NULL:
+            return <Connection>c.hold
+        handle = Connection.__new__(Connection)
+        handle.slot = c.slot
+        handle.generation = c.generation
+        handle.is_open = True
+        handle.listener = (<Port>c.port).name
+        size = sockets_peer(c.fd, name, sizeof(name))
+        handle.peer = name[:size].decode("ascii", "replace") if size > 0 else ""
+        Py_INCREF(handle) # the reference in the slot; connection_ended gives it back
+        c.hold = <void *>handle
+        return handle
+
+    cdef int connection_ended(self, conn *c) except -1:
+        """The slot goes: the handle stays and says so; replies still owed have nowhere to go."""
+        cdef Connection handle
+        if c.hold == NULL:
+            return 0
+        handle = <Connection>c.hold
+        c.hold = NULL
+        handle.is_open = False
+        handle.tickets = None
+        Py_DECREF(handle)
+        return 0
+
+    cdef Caller caller_of(self, Server server, conn *c):
+        cdef Caller caller = Caller.__new__(Caller)
+        caller.kind = FROM_CONNECTION
+        caller.server = server.name
+        caller.owner = server
+        caller.connection = self.connection_of(c)
+        return caller
+
+    # ---- answers ---------------------------------------------------------------------------------
+
+    cdef int unreadable(self, conn *c, Port port, object error) except -1:
+        """The stream cannot be framed any further: answer what came before, say why, close."""
+        self.stats.decode_errors += 1
+        self._append(c, self._encoded_error(port.codec, error, c.protocol), True)
+        conn_finish(self.conns, c, END_PROTOCOL)
+        return 0
+
+    cdef int answer_error(self, conn *c, Port port, object error) except -1:
+        self._append(c, self._encoded_error(port.codec, error, c.protocol), False)
+        return 0
+
+    cdef int _hold(self, Caller caller) except -1:
+        """Keep the caller's place among the replies of its connection (D2)."""
+        cdef conn *c
+        cdef Connection connection = caller.connection
+        if caller.ticket is not None:
+            return 0
+        c = conns_find(self.conns, connection.token())
+        if c == NULL:
+            return 0
+        if connection.tickets is None:
+            connection.tickets = deque()
+        caller.ticket = Ticket.__new__(Ticket)
+        connection.tickets.append(caller.ticket)
+        c.flags |= CONN_HOLD
+        return 0
+
+    cdef int _settle_connection(self, Caller caller, bytes answer) except -1:
+        """The reply of a caller that is a connection: into its ticket, or out at once."""
+        cdef conn *c = conns_find(self.conns, caller.connection.token())
+        if c == NULL:
+            return 0
+        if caller.ticket is None:
+            return self._append(c, answer, False)
+        caller.ticket.answer = answer
+        caller.ticket.is_ready = True
+        return self._pump(c)
+
+    cdef int _append(self, conn *c, bytes answer, bint is_last) except -1:
+        """Bytes for the connection, behind the replies it still waits for."""
+        cdef Ticket ticket
+        if not conn_takes_output(c):
+            return 0
+        if c.flags & CONN_HOLD:
+            ticket = Ticket.__new__(Ticket)
+            ticket.answer = answer
+            ticket.is_ready = True
+            ticket.is_last = is_last
+            (<Connection>c.hold).tickets.append(ticket)
+            return 0
+        self._write(c, answer)
+        if is_last:
+            conn_finish(self.conns, c, END_ASKED)
+        return 0
+
+    cdef int _pump(self, conn *c) except -1:
+        """Release the replies that are next in order."""
+        cdef Connection connection = <Connection>c.hold
+        cdef Ticket ticket
+        while connection.tickets and (<Ticket>connection.tickets[0]).is_ready:
+            ticket = connection.tickets.popleft()
+            self._write(c, ticket.answer)
+            if ticket.is_last:
+                connection.tickets.clear()
+                conn_finish(self.conns, c, END_ASKED)
+        if not connection.tickets:
+            conn_released_hold(self.conns, c)
+        return 0
+
+    cdef int _write(self, conn *c, bytes answer) except -1:
+        cdef uint8_t *room
+        cdef Py_ssize_t size
+        if answer is None or not conn_takes_output(c):
+            return 0
+        size = PyBytes_GET_SIZE(answer)
+        if size == 0:
+            return 0
+        room = outq_reserve(self.pool, &c.out, size)
+        if room == NULL:
+            raise MemoryError
+        memcpy(room, PyBytes_AS_STRING(answer), size)
+        outq_commit(&c.out, size)
+        conn_output(self.conns, c)
+        return 0
+
+    cdef bytes _scratch_bytes(self):
+        cdef const uint8_t *data = NULL
+        cdef size_t size = 0
+        if not outq_begin(&self.scratch, &data, &size):
+            return b""
+        answer = PyBytes_FromStringAndSize(<char *>data, size)
+        outq_sent(self.pool, &self.scratch, size, &data, &size)
+        return answer
+
+    cdef bytes _encoded(self, Codec codec, object output, uint32_t flags):
+        codec.encode(output, self.pool, &self.scratch, flags)
+        return self._scratch_bytes()
+
+    cdef bytes _encoded_error(self, Codec codec, object error, uint32_t flags):
+        codec.encode_error(error, self.pool, &self.scratch, flags)
+        return self._scratch_bytes()

@@ -1,0 +1,80 @@
+"""Names and those who answer to them."""
+
+from libc.stdint cimport uint64_t
+
+from .codec cimport Codec
+from .leaves cimport conn_limits
+
+
+cpdef enum:
+    INPUT_CALL = 1
+    INPUT_CAST = 2
+    INPUT_INFO = 3
+    INPUT_CONTINUE = 4
+    INPUT_TIMER = 5
+
+
+cpdef enum:
+    OVERFLOW_BLOCK = 0
+    OVERFLOW_REJECT = 1
+    OVERFLOW_DROP_OLDEST = 2
+
+
+cdef class Address:
+    cdef readonly str name
+    cdef readonly Server server        # None while nobody answers to the name
+    cdef readonly uint64_t incarnation # of the latest
+
+
+cdef class Port:
+    cdef readonly str name
+    cdef readonly str url
+    cdef readonly Codec codec
+    cdef readonly Address address
+    cdef conn_limits limits
+    cdef readonly bint has_events
+    cdef readonly int fd
+    cdef readonly bint is_open
+    cdef bint is_armed
+    cdef bint is_exhausted
+    cdef bint is_unlink
+    cdef readonly object tag           # outbound: the Connect action's
+    cdef Server connector              # outbound: who asked
+    cdef readonly uint64_t accepted
+    cdef uint64_t connections_max
+    cdef readonly uint64_t connections
+
+
+cdef class Server:
+    cdef readonly Address address
+    cdef readonly str name
+    cdef readonly uint64_t incarnation
+    cdef readonly object instance
+    cdef readonly object state
+    cdef readonly bint is_running
+    cdef readonly uint64_t inputs
+    cdef public object owner
+    cdef object context
+    cdef object step
+    cdef object on_call
+    cdef object on_cast
+    cdef object on_info
+    cdef object on_continue
+    cdef bint is_fast_call
+    cdef bint is_fast_cast
+    cdef bint is_ready
+    cdef readonly int overflow
+    cdef readonly Py_ssize_t capacity
+    cdef object mailbox
+    cdef list continues
+    cdef set waiting
+    cdef dict timers
+    cdef uint64_t idle_timer
+
+
+cdef class Answer:
+    cdef public object caller
+    cdef object value
+    cdef object error
+    cdef bint is_settled
+    cdef object take(self, str name)

@@ -1,0 +1,74 @@
+# cython: language_level=3, binding=True
+"""Names and those who answer to them: addresses, ports, server incarnations. Data, no behaviour.
+
+What happens to them is in dispatch.pyx.
+"""
+
+cimport cython
+
+from pybehave.errors import Timeout
+
+
+@cython.final
+cdef class Address:
+    """A name, and who answers to it now."""
+
+    def __repr__(self) -> str:
+        return f"<Address {self.name} incarnation={self.incarnation}>"
+
+
+@cython.final
+cdef class Port:
+    """Where connections come from: a listener, or one outbound connect."""
+
+    def __repr__(self) -> str:
+        return f"<Port {self.url}>"
+
+
+@cython.final
+cdef class Server:
+    """One incarnation of a named server: its instance, state and mailbox."""
+
+    @property
+    def mailbox_count(self) -> int:
+        """Inputs that wait."""
+        return len(self.mailbox)
+
+    @property
+    def timers_count(self) -> int:
+        """Timers armed."""
+        return len(self.timers)
+
+    @property
+    def callers_count(self) -> int:
+        """Callers whose reply was put off."""
+        return len(self.waiting)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the mailbox is at its capacity."""
+        return len(self.mailbox) >= self.capacity
+
+    def replace_state(self, state) -> None:
+        """Put another state in place (introspection; not an input)."""
+        self.state = state
+
+    def __repr__(self) -> str:
+        return f"<Server {self.name} incarnation={self.incarnation} running={self.is_running}>"
+
+
+@cython.final
+cdef class Answer:
+    """Where a call on the loop's own thread finds its reply."""
+
+    def settle(self, value, error):
+        self.value = value
+        self.error = error
+        self.is_settled = True
+
+    cdef object take(self, str name):
+        if not self.is_settled:
+            raise Timeout(name, 0.0)
+        if self.error is not None:
+            raise self.error
+        return self.value

@@ -1,0 +1,28 @@
+/* Counters of one loop, plain and written by its thread only; read as one record. */
+#ifndef PYBEHAVE_STATS_H
+#define PYBEHAVE_STATS_H
+
+#include <stdint.h>
+
+#define BATCH_BUCKETS 12 /* completions per tick: 0, 1, 2-3, 4-7, ... 1024 and more */
+
+typedef struct loop_stats {
+    uint64_t ticks;
+    uint64_t waits_blocking; /* ticks that gave up the GIL */
+    uint64_t commands;       /* messages from connections */
+    uint64_t crashes;
+    uint64_t decode_errors;
+    uint64_t overloaded;     /* inputs refused or dropped at a full mailbox */
+    uint64_t casts_lost;     /* casts to a name that nobody has */
+    uint64_t refused;        /* connections over connections_max */
+    uint64_t accept_errors;
+    uint64_t timers_fired;
+    uint64_t batch[BATCH_BUCKETS];
+} loop_stats;
+
+static inline void stats_batch(loop_stats *stats, unsigned count) {
+    unsigned bucket = count == 0 ? 0 : 32 - (unsigned)__builtin_clz(count);
+    stats->batch[bucket < BATCH_BUCKETS ? bucket : BATCH_BUCKETS - 1]++;
+}
+
+#endif

@@ -1,0 +1,1 @@
+"""Tests; each folder is one kind of proof, see the README.md in it."""

@@ -1,0 +1,131 @@
+"""Exceptions carry fields for programs and one sentence for people, and survive pickling."""
+
+import pickle
+
+import pytest
+
+from pybehave import errors
+from pybehave.errors import (
+    BadReturn,
+    Crashed,
+    FrameTooLong,
+    NoProc,
+    PybehaveError,
+    SpecError,
+    StartFailed,
+    Stopped,
+    Timeout,
+    show,
+    show_reason,
+)
+
+SAMPLES = [
+    errors.NoProc("kv"),
+    errors.Timeout("kv", 5.0),
+    errors.Crashed("kv", "kv-1-7", ZeroDivisionError("division by zero")),
+    errors.Stopped("kv", "shutdown"),
+    errors.CallingSelf("kv"),
+    errors.Overloaded("kv", 1024),
+    errors.DecodeError("not a number"),
+    errors.FrameTooLong(65536),
+    errors.EncodeError(object(), "no such type"),
+    errors.BadReturn("kv", "step", 7),
+    errors.SpecError("Worker 'kv'", "shutdown=-1 is not allowed"),
+    errors.StartFailed("root/kv", ValueError("no disk")),
+    errors.AlreadyStarted("root/kv", 3),
+    errors.AlreadyPresent("root/kv"),
+    errors.NotFound("root/kv"),
+    errors.Running("root/kv"),
+    errors.Restarting("root/kv"),
+    errors.SourceUnavailable("uring", "seccomp forbids it; use epoll"),
+    errors.LoopForked(),
+    errors.LoopClosed(),
+    errors.ListenFailed("tcp://:1", PermissionError(13, "Permission denied")),
+]
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+def test_every_exception_has_a_sample() -> None:
+    classes = {
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, PybehaveError)
+    }
+    assert classes - {type(sample) for sample in SAMPLES} == {PybehaveError, errors.ChildError}
+
+
+@pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
+def test_pickling_keeps_the_sentence_and_the_fields(error: PybehaveError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert vars(copy).keys() == vars(error).keys()
+
+
+@pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
+def test_the_sentence_is_one_line_without_a_full_stop(error: PybehaveError) -> None:
+    assert str(error)
+    assert "\n" not in str(error)
+    assert not str(error).endswith(".")
+
+
+def test_timeout_is_a_timeout_error_with_fields() -> None:
+    error = Timeout("kv", 0.5)
+    assert isinstance(error, TimeoutError)
+    assert (error.server, error.seconds) == ("kv", 0.5)
+
+
+def test_spec_error_is_a_value_error() -> None:
+    assert isinstance(SpecError("Worker 'a'", "id"), ValueError)
+
+
+def test_frame_too_long_is_a_decode_error() -> None:
+    assert isinstance(FrameTooLong(10), errors.DecodeError)
+
+
+def test_the_sentence_names_the_server_and_the_mend() -> None:
+    assert "'kv'" in str(NoProc("kv"))
+    assert "names()" in str(NoProc("kv"))
+
+
+def test_a_crash_leads_to_the_exception_behind_it() -> None:
+    reason = ZeroDivisionError("division by zero")
+    error = Crashed("kv", "kv-1-7", reason)
+    assert error.reason is reason
+    assert error.__cause__ is reason
+    assert "kv-1-7" in str(error)
+
+
+def test_stopped_keeps_a_reason_that_is_no_exception() -> None:
+    assert Stopped("kv", "normal").reason == "normal"
+    assert Stopped("kv", "normal").__cause__ is None
+
+
+def test_start_failed_finds_the_innermost_reason() -> None:
+    innermost = OSError("no disk")
+    error = StartFailed("root/a", StartFailed("root/a/b", innermost))
+    assert error.root_cause is innermost
+    assert "'root/a/b'" in str(error)
+    assert isinstance(error.__cause__, StartFailed)
+    assert error.__cause__.__cause__ is innermost
+
+
+def test_a_bad_return_shows_the_value_bounded() -> None:
+    text = str(BadReturn("kv", "step", "x" * 10_000))
+    assert "xxx" in text
+    assert len(text) < 400
+
+
+def test_showing_a_value_never_raises() -> None:
+    assert "Unshowable" in show(Unshowable())
+    assert "repr raised" in show(type("list", (), {})())
+
+
+def test_a_reason_is_shown_as_its_class_and_text() -> None:
+    assert show_reason(KeyError("x")) == "KeyError: 'x'"
+    assert show_reason(AssertionError()) == "AssertionError"
+    assert show_reason("shutdown") == "'shutdown'"

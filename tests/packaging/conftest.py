@@ -1,0 +1,65 @@
+"""One source distribution and the wheel built from it, shared by the tests of a run."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(*command, **options):
+    """Run a command; a failure shows everything that it printed."""
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, **options
+    )
+    assert done.returncode == 0, f"{command} failed:\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def build_wheel(source, target, *settings, **environment):
+    """Build a wheel of the folder `source` into `target`; return its path and what was printed."""
+    config = [f"--config-settings={setting}" for setting in settings]
+    said = run(
+        sys.executable, "-m", "pip", "wheel", "--verbose", "--no-deps", "--no-build-isolation",
+        *config, "--wheel-dir", target, source,
+        env=os.environ | environment,
+    )  # fmt: skip
+    (wheel,) = Path(target).glob("*.whl")
+    return wheel, said
+
+
+@pytest.fixture(scope="session")
+def sdist(tmp_path_factory):
+    target = tmp_path_factory.mktemp("sdist")
+    run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", target, ROOT)
+    (path,) = target.glob("*.tar.gz")
+    return path
+
+
+@pytest.fixture(scope="session")
+def source(sdist, tmp_path_factory):
+    """The unpacked source distribution: what a packager starts from."""
+    target = tmp_path_factory.mktemp("source")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(target, filter="data")
+    (folder,) = target.iterdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(source, tmp_path_factory):
+    return build_wheel(source, tmp_path_factory.mktemp("wheel"))[0]
+
+
+@pytest.fixture(scope="session")
+def unpacked(wheel, tmp_path_factory):
+    """The files of the wheel, in a folder."""
+    target = tmp_path_factory.mktemp("unpacked")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(target)
+    return target

@@ -1,0 +1,66 @@
+"""Random trees, clients and weather, thousands of seeds: see storm.py for the promises."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.simulation.storm import Storm
+
+Seeds = Callable[[], Iterator[int]]
+
+EVENTS = [
+    "answers",
+    "errors",
+    "failed asks",
+    "calls refused",
+    "crashes",
+    "clean ends",
+    "restarts",
+    "given up",
+    "down",
+    "connections open",
+    "connections ended",
+    "connections reset",
+]
+"""What a suite of this size must have met; else it proves nothing."""
+
+
+def play(seed: int, *, shake: bool = True) -> Storm:
+    storm = Storm(seed, shake=shake)
+    try:
+        storm.run()
+    except BaseException as error:
+        error.add_note(f"seed {seed}: run again with  pytest tests/simulation --seed {seed}")
+        raise
+    return storm
+
+
+@pytest.mark.timeout(0)  # bounded by --sim-seconds
+def test_every_seed_keeps_every_promise(seeds: Seeds, capsys: pytest.CaptureFixture[str]) -> None:
+    counts: Counter[str] = Counter()
+    for seed in seeds():
+        counts += play(seed).counts
+        counts["seeds"] += 1
+    with capsys.disabled():
+        print(f"\n{dict(counts)}")
+    if counts["seeds"] > 500:
+        assert [event for event in EVENTS if counts[event] == 0] == []
+
+
+def test_every_promise_holds_in_calm_weather() -> None:
+    for seed in range(100):
+        counts = play(seed, shake=False).counts
+        # Only a client that paused too long behind its own end is reset.
+        assert counts["connections reset"] <= counts["lingered in vain"]
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    for seed in range(40):
+        once, again = play(seed), play(seed)
+        assert once.trace_hash == again.trace_hash
+        assert once.counts == again.counts
+
+
+def test_other_seeds_give_other_runs() -> None:
+    assert len({play(seed).trace_hash for seed in range(40)}) == 40
