@@ -151,6 +151,23 @@ class CallingSelf(PybehaveError):
         self.server = server
 
 
+class CalledInCallback(PybehaveError):
+    """A callback called another server and would have held up the loop.
+
+    Attributes:
+        server: The server whose callback it was.
+        called: The server it called.
+    """
+
+    def __init__(self, server: str, called: str) -> None:
+        super().__init__(
+            f"A callback of server {server!r} called {called!r}, but only one callback runs at a "
+            f"time; return the action Call({called!r}, ...) and take the answer in handle_info"
+        )
+        self.server = server
+        self.called = called
+
+
 class Overloaded(PybehaveError):
     """The mailbox is full and its policy is to reject.
 

@@ -17,6 +17,7 @@ from pybehave.behaviours.supervisor import ChildSpec, Supervisor
 from pybehave.errors import AlreadyStarted, Crashed, NoProc
 from pybehave.runtime.events import Event
 from pybehave.runtime.tree import Tree
+from pybehave.testing.run import FixedContext
 from pybehave.types import IGNORED, KILLED, is_clean
 
 
@@ -70,8 +71,10 @@ class FakeHost:
         self.init_results: dict[str, deque[Any]] = {}
         self.terminate_results: dict[str, Any] = {}
         self.hooks: dict[str, Callable[[], None]] = {}
+        self.on_crash: Callable[[str, Exception], None] | None = None
         self.slow: set[str] = set()
         self.stopping: dict[str, tuple[float | None, Callable[[object], None]]] = {}
+        self.ending: dict[str, Running] = {}
         self.incarnations = 0
 
     # --- what the tree asks ----------------------------------------------------
@@ -96,6 +99,7 @@ class FakeHost:
             self.trace.append(f"initfail {name}")
             raise result
         instance: Any = worker.server()
+        instance.context = FixedContext(name, self.incarnations + 1)
         initial = interpret_init(name, instance.init(worker.args) if result is None else result)
         if not isinstance(initial, Initial):
             self.trace.append(f"ignore {name}")
@@ -114,6 +118,10 @@ class FakeHost:
         done: Callable[[object], None],
     ) -> None:
         name = ref.worker.name
+        if self.ending.get(name) is ref:  # its own terminate is under way: done is called then
+            del self.ending[name]
+            self.stopping[name] = timeout, done
+            return
         assert self.names.pop(name) is ref
         if name in self.slow:
             self.trace.append(f"term {name} ...")
@@ -125,15 +133,21 @@ class FakeHost:
         self.trace.append(f"kill {ref.worker.name}")
         self.names.pop(ref.worker.name, None)
         self.stopping.pop(ref.worker.name, None)
+        self.ending.pop(ref.worker.name, None)
 
     # --- what the world does -----------------------------------------------------
 
     def crash(self, name: str, reason: object = None) -> None:
         """Let a server end by itself: its own terminate runs, then its supervisor hears."""
         running = self.names.pop(name)
-        ended_with = self._terminate(running, Boom(name) if reason is None else reason)
+        reason = Boom(name) if reason is None else reason
         assert self.tree is not None
-        self.tree.worker_ended(running, ended_with)
+        if name in self.slow:
+            self.trace.append(f"term {name} ...")
+            self.ending[name] = running
+            self.stopping[name] = None, lambda _: self._ended(running, reason)
+        else:
+            self.tree.worker_ended(running, self._terminate(running, reason))
 
     def call(self, name: str, request: Any) -> Any:
         """Call a server as a client would: a crash is answered at once, then supervised."""
@@ -144,6 +158,8 @@ class FakeHost:
             returned = running.instance.handle_call(request, None, running.state)
             turn = interpret(name, "handle_call", returned)
         except Exception as error:
+            if self.on_crash is not None:
+                self.on_crash(name, error)
             self.crash(name, error)
             raise Crashed(name, f"{name}-{running.incarnation}", error) from error
         running.state = turn.state
@@ -208,6 +224,11 @@ class FakeHost:
             return result
         running.instance.terminate(reason, running.state)
         return reason if result is None or not is_clean(reason) else result
+
+    def _ended(self, running: Running, reason: object) -> None:
+        assert self.tree is not None
+        del self.ending[running.worker.name]
+        self.tree.worker_ended(running, reason)
 
     def _hook(self, moment: str) -> None:
         hook = self.hooks.get(moment)

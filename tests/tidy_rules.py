@@ -140,7 +140,7 @@ def cython_functions(text: str) -> Iterator[Function]:
     """A block after `def`, `cdef` or `cpdef` with parameters, as far as its indentation goes."""
     lines = text.splitlines()
     for index, line in enumerate(lines):
-        head = re.match(r"( *)(?:async )?(?:def|cdef|cpdef)\b[^(=]*?(\w+)\(", line)
+        head = re.match(r"( *)(?:async )?(?:def|cdef|cpdef)\b(?! class)[^(=]*?(\w+)\(", line)
         if not head:
             continue
         end, balance = index, line.count("(") - line.count(")")

@@ -389,7 +389,6 @@ def start_failed(state: SupervisorState, plan: Plan, child: Child) -> Plan | Non
         return plan_stop(state, Verdict.ROLL_BACK)
     if plan.verdict is Verdict.RESTART:
         child.status = Status.RESTARTING
-        child.attempt += 1
     return None
 
 

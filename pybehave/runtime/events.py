@@ -117,11 +117,6 @@ class ChildTerminated(Event, frozen=True):
     restart: str
     verdict: str
 
-    @property
-    def error(self) -> BaseException | None:
-        """None: the server's own report has the traceback, and so has `reason`."""
-        return None
-
     def __str__(self) -> str:
         return (
             f"{self.supervisor}/{self.child} ({self.restart}) ended: "
@@ -260,7 +255,8 @@ class EventHub:
         """Log an event and call the hooks. Never raises but KeyboardInterrupt."""
         severity = event.severity
         if is_heard(_logger, severity):
-            error = event.error
+            # A crashed server's own report has the traceback already (crashes.py).
+            error = None if isinstance(event, ChildTerminated) else event.error
             _logger.log(severity, "%s", event, exc_info=error)
         for (hook,) in self._hooks:
             try:

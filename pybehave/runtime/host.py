@@ -25,8 +25,8 @@ from pybehave.runtime.workers import Workers
 from pybehave.types import IGNORED, KILLED, is_clean
 
 if TYPE_CHECKING:
-    from pybehave._uring.servers import Server
     from pybehave._uring.loop import Loop
+    from pybehave._uring.servers import Server
     from pybehave.runtime.tree import Tree
 
 OVERFLOWS = {"block": 0, "reject": 1, "drop_oldest": 2}

@@ -21,8 +21,8 @@ from pybehave.listener import (
 from pybehave.runtime import addresses, systemd
 
 if TYPE_CHECKING:
-    from pybehave._uring.servers import Port
     from pybehave._uring.loop import Loop
+    from pybehave._uring.servers import Port
 
 OPTIONS: Final = tuple(
     field.name

@@ -14,13 +14,14 @@ flush, close; then the tree stops in reverse start order; then the loop is close
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, final
 
-from pybehave._uring.servers import INPUT_CALL, INPUT_CAST, INPUT_INFO, OVERFLOW_REJECT
 from pybehave._uring.loop import Loop
+from pybehave._uring.servers import INPUT_CALL, INPUT_CAST, INPUT_INFO, OVERFLOW_REJECT
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.child_requests import ChildCount, ChildInfo
 from pybehave.behaviours.child_spec import Ref
@@ -56,7 +57,8 @@ class Node:
 
     Args:
         app: The tree and its listeners.
-        backend: "auto", "uring", "full", "basic", "epoll" or "sim".
+        backend: "auto", "uring", "full", "basic", "epoll" or "sim"; None takes the environment's
+            PYBEHAVE_BACKEND, or "auto".
         listen: URLs that replace those of the application's listeners, in order.
         drain_timeout: Seconds for the last replies when the node stops.
         seed: Of `context.random` and of the simulator.
@@ -67,7 +69,7 @@ class Node:
         self,
         app: Application,
         *,
-        backend: str = "auto",
+        backend: str | None = None,
         listen: tuple[str, ...] = (),
         drain_timeout: float = DRAIN_TIMEOUT_S,
         seed: int = 0,
@@ -76,7 +78,7 @@ class Node:
         self.app = app
         self.events = EventHub()
         self.exit_status = 0
-        self.loop = Loop(backend, seed=seed, **loop_options)
+        self.loop = Loop(backend or default_backend(), seed=seed, **loop_options)
         self.host = LoopHost(self.loop, self.events)
         self.tree = Tree(app.tree, self.host)
         self.host.tree = self.tree
@@ -131,6 +133,9 @@ class Node:
 
     def boot(self) -> None:
         """Start the tree and the listeners on this thread, which is the loop's from now on."""
+        is_fallback = self.loop.source == "epoll" and "asked for" not in self.loop.reason
+        level = logging.WARNING if is_fallback else logging.INFO
+        logger.log(level, "using %s: %s", self.loop.source, self.loop.reason)
         try:
             self.loop.run_once(0.0)
             self.tree.start()
@@ -430,6 +435,11 @@ class Node:
                 "callers": server.callers_count,
             }
         return {**self.loop.stats(), "servers": servers, "crashes": self.host.crashes.count}
+
+
+def default_backend() -> str:
+    """The backend when none is given: the environment's PYBEHAVE_BACKEND, or "auto"."""
+    return os.environ.get("PYBEHAVE_BACKEND") or "auto"
 
 
 def _name_of(server: str | Ref[Any, Any]) -> str:

@@ -121,7 +121,9 @@ class TreeChild(Child):
         self.owner.post((SupervisorNode.handle_retry, self, attempt))
 
     def start_failed(self, error: StartFailed) -> None:
-        """Nothing yet: the step is over when what had started has stopped."""
+        """If this is part of the root's start, that has failed too; rolling back may take time."""
+        if self.owner.phase is Phase.STARTING:
+            self.owner.entry.start_failed(StartFailed(self.path, error))
 
     def start_done(self, error: BaseException | None) -> None:
         """A step of the supervisor's plan is over: this child has started, or not."""

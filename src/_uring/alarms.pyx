@@ -18,6 +18,7 @@ cdef unsigned OP_ALARM = 0x80           # a token's kind: not a connection's
 cdef double SECONDS_MAX = 3.2e9         # a century is as good as for ever
 
 
+# Not final: the Dispatcher is the rest of it.
 cdef class Alarms(Replies):
     """Alarms by id, timers by server and name."""
 

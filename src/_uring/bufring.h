@@ -1,10 +1,10 @@
 /* Receive buffers: one arena of equal buffers, lent with a completion and given back after it.
  *
- * The stride is one cache line more than the size: buffers of 4 KiB at 4 KiB distance would put the
- * first bytes of every message into the same cache sets.
+ * The stride is one cache line more than the size: buffers of 4 KiB at 4 KiB distance would put
+ * the first bytes of every message into the same cache sets.
  *
- * The free list is a stack (the buffer given back last is warm). A source whose kernel side holds the
- * free buffers itself (io_uring's provided-buffer ring) uses the arena and ignores the stack.
+ * The free list is a stack (the buffer given back last is warm). A source whose kernel side holds
+ * the free buffers itself (io_uring's provided-buffer ring) uses the arena and ignores the stack.
  */
 #ifndef PYBEHAVE_BUFRING_H
 #define PYBEHAVE_BUFRING_H

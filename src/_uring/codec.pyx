@@ -91,7 +91,7 @@ _FRAMINGS = {
     "custom": (FRAME_CUSTOM, CODEC_RAW),
 }
 
-# ---- names of commands ---------------------------------------------------------------------------
+# ---- names of commands -----------------------------------------------------------------------
 
 # A known name becomes the same bytes object each time: no allocation.
 cdef resp_name[RESP_NAMES] _names
@@ -133,7 +133,7 @@ cdef inline PyObject *command_name(const uint8_t *p, size_t n, bint upper) excep
     return name
 
 
-# ---- RESP: requests in ---------------------------------------------------------------------------
+# ---- RESP: requests in -----------------------------------------------------------------------
 
 cdef inline list decode_bulks(const frame_view *view, bint upper):
     """The common request: only bulk strings. Each is one allocation (C2)."""
@@ -177,7 +177,7 @@ cdef list decode_values(Codec codec, const frame_view *view):
     return out
 
 
-# ---- laying out bytes ----------------------------------------------------------------------------
+# ---- laying out bytes ------------------------------------------------------------------------
 
 cdef inline uint8_t *room(outq_pool *pool, outq *q, size_t n) except NULL:
     cdef uint8_t *p = outq_reserve(pool, q, n)
@@ -247,7 +247,7 @@ cdef int put_simple(uint8_t kind, object text, outq_pool *pool, outq *q) except 
     return 0
 
 
-# ---- RESP: replies out ---------------------------------------------------------------------------
+# ---- RESP: replies out -----------------------------------------------------------------------
 
 cdef int put_integer(object number, outq_pool *pool, outq *q, uint32_t flags) except -1:
     cdef int overflow = 0
@@ -337,7 +337,7 @@ cdef int put_request(Codec codec, object output, outq_pool *pool, outq *q) excep
     return 0
 
 
-# ---- the other layouts ---------------------------------------------------------------------------
+# ---- the other layouts -----------------------------------------------------------------------
 
 cdef int put_line(Codec codec, object line, outq_pool *pool, outq *q) except -1:
     """A line and its end. The end may not come earlier, nor straddle: "a;" before ";;"."""
@@ -448,7 +448,7 @@ cdef int put_guarded(Codec codec, object output, outq_pool *pool, outq *q,
     return 0
 
 
-# ---- failures as answers -------------------------------------------------------------------------
+# ---- failures as answers ---------------------------------------------------------------------
 
 cdef tuple failure_words(object exc):
     """A word and a sentence: what a client should know of a failure, and no more than that."""
@@ -504,7 +504,7 @@ cdef int put_failure(Codec codec, object exc, outq_pool *pool, outq *q) except -
     return put_bytes(text, pool, q)
 
 
-# ---- what the user's protocol and the protocol itself do in Python -------------------------------
+# ---- what the user's protocol and the protocol itself do in Python ---------------------------
 
 cdef object decode_body(Codec codec, const frame_view *view):
     """A message of any native framing, before the user's decode."""
@@ -560,7 +560,7 @@ cdef int native_slow(Codec codec, const frame_view *view, const conn_facts *fact
     return 2 if closing else 1
 
 
-# ---- the codec -----------------------------------------------------------------------------------
+# ---- the codec -------------------------------------------------------------------------------
 
 @cython.final
 cdef class Codec:
@@ -694,7 +694,7 @@ cdef class Codec:
             return 1 + put_bytes(b"+PONG\r\n", pool, q)
         return native_slow(self, view, facts, pool, q, flags)
 
-    # ---- without a connection: tests, and programs that bring their own bytes ----
+    # ---- without a connection: tests, and programs that bring their own bytes ----------------
 
     def feed(self, bytes data not None):
         """Take bytes of a stream; return the messages that are complete now, in order.

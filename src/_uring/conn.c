@@ -17,7 +17,7 @@ enum {
 
 static void settle(conns *, conn *);
 
-/* ---- the slab ---------------------------------------------------------------------------------- */
+/* ---- the slab ---------------------------------------------------------------------------- */
 
 static int list_push(slot_list *list, uint32_t slot) {
     if (list->count == list->capacity) {
@@ -169,7 +169,7 @@ void conns_release(conns *all, conn *c) {
     all->stats.closed++;
 }
 
-/* ---- closing ------------------------------------------------------------------------------------ */
+/* ---- closing ----------------------------------------------------------------------------- */
 
 static void end(conns *all, conn *c) {
     assert(c->in_flight == 0); /* (C1) */
@@ -279,7 +279,7 @@ void conn_leave(conns *all, conn *c) {
     }
 }
 
-/* ---- receiving ---------------------------------------------------------------------------------- */
+/* ---- receiving --------------------------------------------------------------------------- */
 
 void conn_arm(conns *all, conn *c) {
     int wants = (c->state == CONN_OPEN && c->paused == 0) || c->state == CONN_LINGERING;
@@ -426,7 +426,7 @@ void conn_carry_consumed(conns *all, conn *c, size_t used) {
     }
 }
 
-/* ---- sending ------------------------------------------------------------------------------------ */
+/* ---- sending ----------------------------------------------------------------------------- */
 
 void conn_output(conns *all, conn *c) {
     if (!(c->flags & CONN_DIRTY)) {
@@ -518,7 +518,7 @@ void conn_send_completed(conns *all, conn *c, int result) {
     send_filled(all, c);
 }
 
-/* ---- the rest ----------------------------------------------------------------------------------- */
+/* ---- the rest ---------------------------------------------------------------------------- */
 
 void conn_connect_completed(conns *all, conn *c, int result) {
     assert(c->in_flight > 0);

@@ -1,8 +1,8 @@
 /* Connection slots: who owns a descriptor, which operations name it, when it may go.
  *
- * Theory. A connection is a slot in a slab that never moves. Operations name it by token: slot and
- * generation. Three things may hold a slot after the peer has gone: operations in flight, output not
- * yet sent, replies not yet made. Closing is therefore a walk, never an act:
+ * Theory. A connection is a slot in a slab that never moves. Operations name it by token, which is
+ * slot and generation. Three things may hold a slot after the peer has gone: operations in flight,
+ * output not yet sent, replies not yet made. Closing is therefore a walk, never an act:
  *
  *   state       event            next        effect
  *   CONNECTING  connected        OPEN        receive armed

@@ -45,8 +45,8 @@ import random
 
 from pybehave import actions as _actions
 from pybehave.errors import (
-    BadReturn, CallingSelf, Crashed, DecodeError, NoProc, Overloaded, PybehaveError, Stopped,
-    Timeout,
+    BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, NoProc, Overloaded,
+    PybehaveError, Stopped, Timeout,
 )
 
 # One server's share of a round: enough to amortise the switch, short enough for the others.
@@ -304,7 +304,7 @@ cdef class Dispatcher(Alarms):
         self._hold(caller)
         return self._post(server, INPUT_CALL, message, caller)
 
-    # ---- inputs from elsewhere -----------------------------------------------------------------
+    # ---- inputs from elsewhere ---------------------------------------------------------------
 
     def post(self, str name, int kind, message, waiter) -> None:
         """A call (with a waiter), cast or info for a name, from outside the turn."""
@@ -344,7 +344,7 @@ cdef class Dispatcher(Alarms):
 
         Raises:
             NoProc: No server has this name.
-            CallingSelf: From within a callback; use the action `Call` instead.
+            CallingSelf, CalledInCallback: From within a callback; return the action `Call`.
             Crashed: The callback raised.
             Timeout: The server puts its reply off; only another thread can wait for that.
         """
@@ -352,7 +352,9 @@ cdef class Dispatcher(Alarms):
         cdef Server server
         cdef Caller caller
         if self.current is not None:
-            raise CallingSelf(name)
+            if self.current.name == name:
+                raise CallingSelf(name)
+            raise CalledInCallback(self.current.name, name)
         if address is None or address.server is None:
             raise NoProc(name)
         server = address.server
@@ -467,7 +469,7 @@ cdef class Dispatcher(Alarms):
                 self._turn(server, item[0], item[1], item[2])
         return 0
 
-    # ---- the turn -------------------------------------------------------------------------------
+    # ---- the turn ----------------------------------------------------------------------------
 
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1:
         if server.idle_timer:
@@ -590,7 +592,7 @@ cdef class Dispatcher(Alarms):
             self._resolve(caller, None, crash)
         return 0
 
-    # ---- replies --------------------------------------------------------------------------------
+    # ---- replies -----------------------------------------------------------------------------
 
     def _current_caller(self, str name):
         if self.current is None or self.current.name != name:
@@ -644,7 +646,7 @@ cdef class Dispatcher(Alarms):
             (<Server>caller.owner).waiting.discard(caller)
         return 0
 
-    # ---- actions --------------------------------------------------------------------------------
+    # ---- actions -----------------------------------------------------------------------------
 
     cdef object _carry_out(self, Server server, tuple actions):
         """Carry out the actions in order. Returns the reason of the first Stop, or None."""
@@ -720,7 +722,7 @@ cdef class Dispatcher(Alarms):
             caller.timer = self._alarm(action.timeout, (caller, action.timeout))
         return self._post(address.server, INPUT_CALL, action.request, caller)
 
-    # ---- timers ---------------------------------------------------------------------------------
+    # ---- timers ------------------------------------------------------------------------------
 
     cdef int alarm_fired(self, uint64_t id) except -1:
         cdef Server server

@@ -105,6 +105,7 @@ cdef class Loop:
     cdef loop_stats _stats
     cdef wake _wake
     cdef completion[REAP_MAX] _done
+    cdef unsigned _done_next, _done_count
     cdef readonly Dispatcher dispatcher
     cdef readonly str source
     cdef readonly str reason
@@ -219,7 +220,7 @@ cdef class Loop:
             raise LoopClosed()
         return 0
 
-    # ---- running ----------------------------------------------------------------------------------
+    # ---- running -----------------------------------------------------------------------------
 
     cdef int _enable(self) except -1:
         cdef int error
@@ -227,7 +228,7 @@ cdef class Loop:
         cdef unsigned long thread = threading.get_ident()
         if self._is_enabled:
             if thread != self.thread:
-                raise LoopClosed("A loop runs on the thread it first ran on; make another for this one")
+                raise LoopClosed("A loop stays on the thread it first ran on; make another one")
             return 0
         error = self._source.verbs.enable(self._source)
         if error < 0:
@@ -343,26 +344,36 @@ cdef class Loop:
         self.dispatcher.facts.uptime_s = (now_ns - self._started_ns) // 1_000_000_000
         return 0
 
-    # ---- completions --------------------------------------------------------------------------------
+    # ---- completions -------------------------------------------------------------------------
 
     cdef uint32_t _reap(self) except? 0xffffffff:
         """Take and handle what is there, and what becomes ready meanwhile, up to a bound."""
         cdef wait_request gather
         cdef uint32_t total = 0
-        cdef unsigned count, index
         memset(&gather, 0, sizeof(gather))
         while True:
-            count = self._source.verbs.reap(self._source, self._done, REAP_MAX)
-            for index in range(count):
-                self._completed(&self._done[index])
-            total += count
-            if count < REAP_MAX:
-                # Nothing new ends it too: the kernel's "work pending" flag can be stale.
-                if count == 0 or total >= GATHER_MAX \
-                        or not self._source.verbs.ready(self._source):
-                    return total
-                if self._source.verbs.wait(self._source, &gather) < 0:
-                    return total # the next wait of the tick meets the same error and handles it
+            self._work_off()
+            self._done_next = 0
+            self._done_count = self._source.verbs.reap(self._source, self._done, REAP_MAX)
+            total += self._done_count
+            if self._done_count == REAP_MAX:
+                continue
+            # Nothing new ends it too: the kernel's "work pending" flag can be stale.
+            if self._done_count == 0 or total >= GATHER_MAX:
+                break
+            self._work_off()
+            if not self._source.verbs.ready(self._source) \
+                    or self._source.verbs.wait(self._source, &gather) < 0:
+                break # an error comes again in the tick's own wait, and is handled there
+        self._work_off()
+        return total
+
+    cdef int _work_off(self) except -1:
+        """Handle what was taken. An exception (KeyboardInterrupt) loses none: the rest stays."""
+        while self._done_next < self._done_count:
+            self._done_next += 1
+            self._completed(&self._done[self._done_next - 1])
+        return 0
 
     cdef int _completed(self, const completion *done) except -1:
         cdef unsigned op = token_op(done.token)
@@ -498,7 +509,7 @@ cdef class Loop:
                                     token_make(OP_POLL, 1, WAKE_SLOT))
         return 0
 
-    # ---- listeners ------------------------------------------------------------------------------------
+    # ---- listeners ---------------------------------------------------------------------------
 
     def listen(self, str name, str url, bytes address, Codec codec, Address to, settings,
                int fd=-1, bint is_dual=False):
@@ -637,7 +648,7 @@ cdef class Loop:
             self._source.verbs.close_fd(self._source, port.fd, 0)
             port.fd = -1
 
-    # ---- outbound ---------------------------------------------------------------------------------------
+    # ---- outbound ----------------------------------------------------------------------------
 
     def connect(self, str url, bytes address, Codec codec, Server server, tag, settings) -> None:
         """Connect for a server; the result comes as its info (Connected or ConnectFailed)."""
@@ -668,7 +679,7 @@ cdef class Loop:
             self.dispatcher.tell(port.connector, message)
         return 0
 
-    # ---- ends -------------------------------------------------------------------------------------------
+    # ---- ends --------------------------------------------------------------------------------
 
     cdef int _ended(self) except -1:
         cdef slot_list *ended = &self._conns.ended
@@ -717,7 +728,7 @@ cdef class Loop:
                 conn_abort(&self._conns, c, END_SHUTDOWN, 0)
         return self._conns.open_count
 
-    # ---- reports ----------------------------------------------------------------------------------------
+    # ---- reports -----------------------------------------------------------------------------
 
     @property
     def wake_fd(self) -> int:

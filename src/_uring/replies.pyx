@@ -37,13 +37,14 @@ cdef extern from "sockets.h" nogil:
 cdef object deque = collections.deque
 
 
+# Not final: Alarms and the Dispatcher are the rest of it.
 cdef class Replies:
     """Answers to connections, in order. Base of the Dispatcher, which adds the servers."""
 
     def __cinit__(self):
         memset(&self.scratch, 0, sizeof(outq))
 
-    # ---- handles ---------------------------------------------------------------------------------
+    # ---- handles -----------------------------------------------------------------------------
 
     cdef Connection connection_of(self, conn *c):
         """The handle of a connection, made when first asked for and kept by the connection."""
@@ -83,7 +84,7 @@ cdef class Replies:
         caller.connection = self.connection_of(c)
         return caller
 
-    # ---- answers ---------------------------------------------------------------------------------
+    # ---- answers -----------------------------------------------------------------------------
 
     cdef int unreadable(self, conn *c, Port port, object error) except -1:
         """The stream cannot be framed any further: answer what came before, say why, close."""

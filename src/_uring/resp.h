@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-/* ---- Names of commands: a table by open addressing, filled once, at most a quarter full. ---- */
+/* ---- Names of commands: a table by open addressing, filled once, at most a quarter full. - */
 
 #define RESP_NAMES 1024
 #define RESP_NAME_BYTES_MAX 16
@@ -85,7 +85,7 @@ static inline resp_name *resp_name_slot(resp_name *table, const resp_name *name)
     return &table[i];
 }
 
-/* ---- Commands that the protocol answers itself ---- */
+/* ---- Commands that the protocol answers itself ------------------------------------------- */
 
 /* Refuse nearly every other command by its length and first letter: SET and GET by the length. */
 static inline int resp_may_be_native(const uint8_t *name, size_t size) {
@@ -120,7 +120,7 @@ static inline int resp_is_ping(const uint8_t *name, size_t size) {
     return size == 4 && resp_upper8(resp_load(name, 4)) == resp_load((const uint8_t *)"PING", 4);
 }
 
-/* ---- Writing ---- */
+/* ---- Writing ----------------------------------------------------------------------------- */
 
 /* Type byte, sign, 20 digits, CR LF; and the CR LF behind a bulk string. */
 #define RESP_HEADER_BYTES 26

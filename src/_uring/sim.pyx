@@ -113,7 +113,7 @@ cdef class Network:
             raise LoopClosed()
         return self._source
 
-    # ---- peers ----------------------------------------------------------------------------------
+    # ---- peers -------------------------------------------------------------------------------
 
     def connect(self, address):
         """Connect a new peer to a listener of the loop; returns the Peer at once.
@@ -162,7 +162,7 @@ cdef class Network:
             raise OSError(-fd, os.strerror(-fd))
         return fd
 
-    # ---- time -----------------------------------------------------------------------------------
+    # ---- time --------------------------------------------------------------------------------
 
     @property
     def now(self) -> float:
@@ -191,7 +191,7 @@ cdef class Network:
             hook = _return_to_test
         sim_set_hook(self._alive(), hook, NULL)
 
-    # ---- weather --------------------------------------------------------------------------------
+    # ---- weather -----------------------------------------------------------------------------
 
     def shake(self) -> None:
         """Draw every knob from the seed: some faults off, some on."""
@@ -217,7 +217,7 @@ cdef class Network:
         values.update(knobs)
         sim_knobs_of(self._source)[0] = values
 
-    # ---- evidence -------------------------------------------------------------------------------
+    # ---- evidence ----------------------------------------------------------------------------
 
     @property
     def trace_hash(self) -> int:

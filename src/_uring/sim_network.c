@@ -18,7 +18,7 @@ enum {
 
 #define SILENCE_NS (127ull * 1000 * 1000 * 1000) /* tcp_syn_retries = 6 */
 
-/* ---- links ---------------------------------------------------------------------------------- */
+/* ---- links ------------------------------------------------------------------------------- */
 
 uint32_t sim_link_new(sim *self, const sim_address *address, int is_outbound) {
     uint32_t index = self->links_free;
@@ -74,7 +74,7 @@ size_t sim_room(const sim *self, uint32_t index, unsigned direction) {
     return used < self->knobs.window_bytes ? self->knobs.window_bytes - used : 0; /* (N2) */
 }
 
-/* ---- what travels --------------------------------------------------------------------------- */
+/* ---- what travels ------------------------------------------------------------------------ */
 
 static size_t stream_bytes(const sim_stream *stream) {
     return stream->inbox + stream->arrived + stream->in_flight;
@@ -131,7 +131,7 @@ void sim_travel_reset(sim *self, uint32_t index, unsigned direction) {
     sim_push_link_step(self, index, SIM_STEP_RESET, direction, 0, at_ns);
 }
 
-/* ---- what arrives --------------------------------------------------------------------------- */
+/* ---- what arrives ------------------------------------------------------------------------ */
 
 static void arrive_at_program(sim *self, uint32_t index, size_t count) {
     sim_link *link = &self->links[index];
@@ -222,7 +222,7 @@ static void arrive_room(sim *self, uint32_t index, unsigned direction) {
     }
 }
 
-/* ---- connecting ----------------------------------------------------------------------------- */
+/* ---- connecting -------------------------------------------------------------------------- */
 
 static int port_of(const struct sockaddr_storage *storage) {
     if (storage->ss_family == AF_INET) {

@@ -11,7 +11,7 @@
 #include <poll.h>
 #include <string.h>
 
-/* ---- descriptors and operations ------------------------------------------------------------- */
+/* ---- descriptors and operations ---------------------------------------------------------- */
 
 const char *sim_op_name(unsigned which) {
     static const char *const names[SIM_OPS] = {"?", "accept", "connect", "recv", "send", "poll"};
@@ -121,7 +121,7 @@ void sim_finish(sim *self, uint32_t index, unsigned which, int result) {
     complete(self, index, which, (completion){.result = result});
 }
 
-/* ---- how operations go on ------------------------------------------------------------------- */
+/* ---- how operations go on ---------------------------------------------------------------- */
 
 /* One buffer of what has arrived. 0 = the operation has ended. */
 static int deliver(sim *self, uint32_t index, sim_link *link, int is_last) {
@@ -298,7 +298,7 @@ void sim_connect_answered(sim *self, uint32_t target, int result) {
     }
 }
 
-/* ---- cancelling ----------------------------------------------------------------------------- */
+/* ---- cancelling -------------------------------------------------------------------------- */
 
 /* The target was about to end by itself, and does so now. 0 = it was not. */
 static int cancel_loses(sim *self, uint32_t index, unsigned which, uint32_t target) {

@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* ---- peers ---------------------------------------------------------------------------------- */
+/* ---- peers ------------------------------------------------------------------------------- */
 
 /* The link behind a name; NULL = released, or never was. */
 static sim_link *link_of(sim *self, sim_peer peer) {
@@ -141,7 +141,7 @@ void sim_peer_release(source *base, sim_peer peer) {
     }
 }
 
-/* ---- listening ------------------------------------------------------------------------------ */
+/* ---- listening --------------------------------------------------------------------------- */
 
 int sim_listen(source *base, const struct sockaddr *address, socklen_t length,
                enum sim_answer answer) {
@@ -190,7 +190,7 @@ int sim_address_of(source *base, int fd, struct sockaddr *out, socklen_t length)
     return (int)address->length;
 }
 
-/* ---- time and evidence ---------------------------------------------------------------------- */
+/* ---- time and evidence ------------------------------------------------------------------- */
 
 sim_knobs *sim_knobs_of(source *base) { return &sim_of(base)->knobs; }
 

@@ -50,7 +50,7 @@ void sim_broken(sim *self, const char *format, ...) {
     abort();
 }
 
-/* ---- chance --------------------------------------------------------------------------------- */
+/* ---- chance ------------------------------------------------------------------------------ */
 
 /* splitmix64 (Steele, Lea, Flood 2014): one word of state, every seed a good one. */
 uint64_t sim_random(sim *self) {
@@ -100,7 +100,7 @@ void sim_knobs_shake(source *base) {
     knobs->cancel_lost = draw_rate(self, 900);
 }
 
-/* ---- steps: a binary heap ------------------------------------------------------------------- */
+/* ---- steps: a binary heap ---------------------------------------------------------------- */
 
 static int is_before(const sim_step *left, const sim_step *right) {
     return left->at_ns != right->at_ns ? left->at_ns < right->at_ns : left->order < right->order;
@@ -156,7 +156,7 @@ void sim_push_link_step(sim *self, uint32_t link, unsigned kind, unsigned which,
     sim_push_step(self, &step);
 }
 
-/* ---- events for the test -------------------------------------------------------------------- */
+/* ---- events for the test ----------------------------------------------------------------- */
 
 sim_peer sim_peer_name(const sim *self, uint32_t link) {
     return (sim_peer)((uint64_t)self->links[link].generation << 32 | link);
@@ -183,7 +183,7 @@ void sim_push_event(sim *self, int kind, uint32_t link, int64_t value) {
     added->value = value;
 }
 
-/* ---- the trace ------------------------------------------------------------------------------ */
+/* ---- the trace --------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t hash, uint64_t value) {
     hash = (hash ^ value) * 0xff51afd7ed558ccdu; /* MurmurHash3's finaliser, a step a word */

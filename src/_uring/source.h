@@ -135,7 +135,8 @@ struct source {
 extern const source_verbs source_uring_full_verbs, source_uring_basic_verbs, source_epoll_verbs,
     source_sim_verbs;
 
-/* Send returns: positive, all of it gone at once (S4); 0, pending; negative, failed, no completion. */
+/* Send returns: positive, all of it gone at once (S4); 0, pending; negative, failed, and no
+ * completion follows. */
 
 /* Allocators: a zeroed source of that kind with its config, not yet open; NULL = no memory. */
 source *source_uring_new(const source_config *);

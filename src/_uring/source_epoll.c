@@ -1,10 +1,10 @@
 /* The same verbs over epoll: readiness turned into completions.
  *
  * Theory. Every descriptor is registered once, edge-triggered, for reading and writing. The table
- * remembers what the edges said (readable, hung up) and which operations are armed. An armed recv on
- * a readable descriptor stands in the `todo` queue; reap reads one buffer for each and puts it back
- * at the end, so that busy connections take turns. A short read of a stream means that its buffer in
- * the kernel is empty, so the next byte makes a new edge; a hang-up is read to its end.
+ * remembers what the edges said (readable, hung up) and which operations are armed. An armed recv
+ * on a readable descriptor stands in the `todo` queue; reap reads one buffer for each and puts it
+ * back at the end, so that busy connections take turns. A short read of a stream means that its
+ * buffer in the kernel is empty, so the next byte makes a new edge; a hang-up is read to its end.
  *
  * Sends go out at once. Only what the socket does not take waits for a writable edge.
  *
@@ -62,7 +62,7 @@ typedef struct epoll_source {
     struct epoll_event events[EVENTS_MAX];
 } epoll_source;
 
-/* ---- the two queues and the table ------------------------------------------------------------ */
+/* ---- the two queues and the table -------------------------------------------------------- */
 
 static int todo_push(epoll_source *self, int fd) {
     entry *at = &self->table[fd];
@@ -103,7 +103,8 @@ static int done_push(epoll_source *self, uint64_t token, int32_t result) {
         self->done_head = 0;
         self->done_capacity = capacity;
     }
-    completion *to = &self->done[(self->done_head + self->done_count++) & (self->done_capacity - 1)];
+    uint32_t tail = (self->done_head + self->done_count++) & (self->done_capacity - 1);
+    completion *to = &self->done[tail];
     memset(to, 0, sizeof *to);
     to->token = token;
     to->result = result;
@@ -148,7 +149,7 @@ static int attach(epoll_source *self, int fd) {
     return 0;
 }
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------- */
 
 static void epoll_close(source *base) {
     epoll_source *self = (epoll_source *)base;
@@ -195,7 +196,7 @@ static int epoll_enable(source *base) {
     return 0; /* epoll may be used from any one thread */
 }
 
-/* ---- operations -------------------------------------------------------------------------------- */
+/* ---- operations -------------------------------------------------------------------------- */
 
 static int epoll_listen(source *base, const struct sockaddr *address, socklen_t length,
                         const listen_options *options) {
@@ -308,7 +309,7 @@ static void epoll_close_fd(source *base, int fd, int reset) {
     sockets_close(fd, reset);
 }
 
-/* ---- edges ------------------------------------------------------------------------------------- */
+/* ---- edges ------------------------------------------------------------------------------- */
 
 static void finish_send(epoll_source *self, entry *at, int32_t result) {
     uint64_t token = at->send_token;
@@ -385,7 +386,7 @@ static int epoll_wait_events(source *base, const wait_request *request) {
     return 0;
 }
 
-/* ---- completions -------------------------------------------------------------------------------- */
+/* ---- completions ------------------------------------------------------------------------- */
 
 static unsigned reap_accepts(epoll_source *self, int fd, entry *at, completion *out,
                              unsigned count_max) {

@@ -31,7 +31,7 @@ void source_free(source *self) {
     }
 }
 
-/* ---- the self-test ------------------------------------------------------------------------------ */
+/* ---- the self-test ----------------------------------------------------------------------- */
 
 /* Wait until one completion is there. 1 = yes, 0 = none in time, negative = errno. */
 static int test_take(source *self, completion *out) {
@@ -101,7 +101,7 @@ static int self_test(int is_basic) {
     return error;
 }
 
-/* ---- reasons ------------------------------------------------------------------------------------ */
+/* ---- reasons ----------------------------------------------------------------------------- */
 
 static int read_number(const char *path, const char *label) {
     char line[256];
@@ -124,7 +124,8 @@ static void explain_refusal(int error, char *reason, size_t bytes) {
     int seccomp = read_number("/proc/self/status", "Seccomp:");
     if (disabled > 0) {
         snprintf(reason, bytes,
-                 "io_uring is switched off by the sysctl kernel.io_uring_disabled=%d (%s)", disabled,
+                 "io_uring is switched off by the sysctl kernel.io_uring_disabled=%d (%s)",
+                 disabled,
                  disabled == 1 ? "needs CAP_SYS_ADMIN or the group of kernel.io_uring_group"
                                : "off for every process");
     } else if (seccomp > 0) {
@@ -172,7 +173,7 @@ static void explain(int error, char *reason, size_t bytes) {
     }
 }
 
-/* ---- choosing ----------------------------------------------------------------------------------- */
+/* ---- choosing ---------------------------------------------------------------------------- */
 
 static int open_source(source *self, source **out) {
     if (self == NULL) {

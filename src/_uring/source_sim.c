@@ -39,7 +39,7 @@ enum {
 
 #define CLOCK_FIRST_NS (1000ull * 1000 * 1000)
 
-/* ---- life ----------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------- */
 
 static void sim_close(source *base) {
     sim *self = sim_of(base);
@@ -92,7 +92,7 @@ static int sim_enable(source *base) {
 
 static void sim_abandon(source *base) { sim_close(base); }
 
-/* ---- verbs ---------------------------------------------------------------------------------- */
+/* ---- verbs ------------------------------------------------------------------------------- */
 
 sim_address sim_address_make(sim *self, const struct sockaddr *address, socklen_t length) {
     sim_address made;
@@ -356,7 +356,7 @@ static void sim_close_fd(source *base, int fd, int reset) {
     sim_descriptor_free(self, index);
 }
 
-/* ---- waiting -------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------- */
 
 /* Real descriptors that are polled. Blocks only when `timeout_ms` is -1; -EINTR or 0. */
 static int look_at_reals(sim *self, int timeout_ms) {

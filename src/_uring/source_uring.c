@@ -356,7 +356,7 @@ static void uring_close_fd(source *base, int fd, int reset) {
     sockets_close(fd, reset);
 }
 
-/* ---- waiting and completions ---------------------------------------------------------------- */
+/* ---- waiting and completions ------------------------------------------------------------- */
 
 static int uring_ready(source *base) {
     uring *self = (uring *)base;

@@ -8,7 +8,7 @@
  * Invariants
  *  (W1) A timer never fires before its deadline (rounded up to the millisecond), and fires in the
  *       first advance whose now_ms >= deadline_ms.
- *  (W2) Timers that fire in one advance come out in order of deadline, equal ones in order of start.
+ *  (W2) Timers that fire in one advance come out by deadline, equal ones in order of start.
  *  (W3) After cancel returned 1 the timer never fires.
  *  (W4) wheel_next is a lower bound of the earliest deadline, exact within the finest level.
  *
@@ -32,9 +32,10 @@ typedef struct wheel_fired {
 
 wheel *wheel_new(uint64_t now_ms);
 void wheel_free(wheel *);
-uint64_t wheel_start(wheel *, uint64_t deadline_ms, uint64_t data); /* -> id, never 0; 0 = no memory */
+/* The timer's id, never 0; 0 = no memory. */
+uint64_t wheel_start(wheel *, uint64_t deadline_ms, uint64_t data);
 int wheel_cancel(wheel *, uint64_t id);                             /* 1 = it was armed */
-uint64_t wheel_next(const wheel *);                                 /* ms, WHEEL_NONE = nothing armed */
+uint64_t wheel_next(const wheel *); /* ms; WHEEL_NONE = nothing armed */
 /* Up to count_max expired timers; call again while it returns count_max. */
 unsigned wheel_advance(wheel *, uint64_t now_ms, wheel_fired *, unsigned count_max);
 size_t wheel_count(const wheel *);

@@ -25,6 +25,7 @@ SAMPLES = [
     errors.Crashed("kv", "kv-1-7", ZeroDivisionError("division by zero")),
     errors.Stopped("kv", "shutdown"),
     errors.CallingSelf("kv"),
+    errors.CalledInCallback("kv", "other"),
     errors.Overloaded("kv", 1024),
     errors.DecodeError("not a number"),
     errors.FrameTooLong(65536),

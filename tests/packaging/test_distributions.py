@@ -13,7 +13,7 @@ from tests.packaging.conftest import ROOT, run
 
 pytestmark = pytest.mark.packaging
 
-MODULES = ("codec", "dispatch", "handles", "loop", "sim")
+MODULES = [path.stem for path in (ROOT / "src/_uring").glob("*.pyx")]
 EXTENSIONS = {f"pybehave/_uring/{name}{sysconfig.get_config_var('EXT_SUFFIX')}" for name in MODULES}
 
 

@@ -12,8 +12,8 @@ from pybehave._uring import sim
 
 pytest.register_assert_rewrite("tests.simulation.storm", "tests.simulation.ledger")
 
-SEEDS = 4_000
-SECONDS = 45.0
+SEEDS = 8_000
+SECONDS = 35.0
 """Together with the other tests here, a minute; `--sim-seconds` raises it."""
 
 FAILED_ONCE = Path(__file__).with_name("seeds.txt")

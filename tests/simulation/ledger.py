@@ -1,8 +1,9 @@
 """The application that the storms run: servers that keep a sum, and a journal of what they did.
 
-A command is `VERB ID ...` in bytes, or a list of these words from RESP; an answer is `ok ID SUM`, `failed ID`, or an error. The journal
-is told of every input by the server itself, and folds the inputs again, on its own: sum by server,
-from the last init on. What a server answers must be what the journal has.
+A command is `VERB ID ...` in bytes, or a list of these words from RESP (which puts the verb in
+upper case); an answer is `ok ID SUM`, `failed ID`, or an error. The journal is told of every input
+by the server itself, and folds the inputs again, on its own: sum by server, from the last init on.
+What a server answers must be what the journal has.
 
 | verb            | what the server does                                                      |
 |-----------------|---------------------------------------------------------------------------|
@@ -13,7 +14,7 @@ from the last init on. What a server answers must be what the journal has.
 | big ID BYTES    | answers with a long line                                                  |
 | crash ID HOW    | changes its state, then raises, or returns nonsense, or cannot be encoded |
 | cont ID         | answers in handle_continue                                                |
-| quit ID         | answers and closes the connection                                         |
+| leave ID        | answers and closes the connection                                         |
 | stop ID         | answers and ends with "normal"                                            |
 """
 
@@ -92,7 +93,7 @@ class Ledger(GenServer[dict[str, Any], Any, Any]):
 
     def step(self, command: Any, state: dict[str, Any]) -> Any:
         verb, ident, *rest = command.split() if isinstance(command, bytes) else command
-        return getattr(self, f"on_{verb.decode()}")(ident, rest, state)
+        return getattr(self, f"on_{verb.decode().lower()}")(ident, rest, state)
 
     def on_add(self, ident: bytes, rest: list[bytes], state: dict[str, Any]) -> Any:
         self.journal.added(self.context.name, ident, int(rest[0]))
@@ -133,7 +134,7 @@ class Ledger(GenServer[dict[str, Any], Any, Any]):
         self.journal.entered(ident)
         return state, NO_REPLY, Continue((ident, self.context.caller))
 
-    def on_quit(self, ident: bytes, rest: list[bytes], state: dict[str, Any]) -> Any:
+    def on_leave(self, ident: bytes, rest: list[bytes], state: dict[str, Any]) -> Any:
         self.journal.entered(ident)
         return state, self.answer(ident, state), Close(self.context.connection)
 

@@ -49,10 +49,9 @@ def test_every_seed_keeps_every_promise(seeds: Seeds, capsys: pytest.CaptureFixt
 
 
 def test_every_promise_holds_in_calm_weather() -> None:
-    for seed in range(100):
-        counts = play(seed, shake=False).counts
-        # Only a client that paused too long behind its own end is reset.
-        assert counts["connections reset"] <= counts["lingered in vain"]
+    """And more: no connection is reset for which the client did not ask."""
+    for seed in range(400):
+        play(seed, shake=False)
 
 
 def test_the_same_seed_gives_the_same_run() -> None:

@@ -1,0 +1,1 @@
+"""The servers that pybehave is measured against. Each starts from one command."""

@@ -1,0 +1,48 @@
+"""The command `pybehave`: one file a command, imported only when it is asked for.
+
+Exit statuses: 0 stopped as asked, 1 the application ended by itself or could not start, 2 the
+command line or what it names is wrong.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from pybehave._version import __version__
+
+COMMANDS = {
+    "run": "Serve an application.",
+    "tree": "Print an application's supervision tree.",
+    "doctor": "Say what this machine allows, and what to do about it.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is used: `--help` must be quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"pybehave.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list, from the table: without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pybehave")
+def main() -> None:
+    """Erlang/OTP's behaviours for Python: supervised servers on one io_uring loop.
+
+    A first application: examples/kv.py. Serve it with `pybehave run examples.kv:app`.
+    """

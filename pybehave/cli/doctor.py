@@ -1,0 +1,131 @@
+"""`pybehave doctor`: what this machine allows, and what to do about what it does not."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pybehave._uring.loop import Loop
+from pybehave._version import __version__
+from pybehave.errors import SourceUnavailable
+from pybehave.runtime.limits import DESCRIPTORS_RESERVED, memlock_kib, raise_descriptors
+from pybehave.runtime.node import default_backend
+
+SOURCES = ("full", "basic", "epoll")
+TRIAL_CALLS = 1000
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def command(as_json: bool) -> None:
+    """Say which backends can be had here and why not, which limits hold, and what to do."""
+    facts = examine()
+    click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(describe(facts)))
+    sys.exit(0 if facts["chosen"] else 1)
+
+
+def examine() -> dict[str, Any]:
+    """Try everything; nothing is left open."""
+    sources = {name: try_source(name) for name in SOURCES}
+    chosen: dict[str, Any] | None
+    wanted = default_backend()
+    try:
+        loop = Loop(wanted)
+        batch = trial(loop)
+        chosen = {"source": loop.source, "reason": loop.reason, "batch": batch}
+        loop.close()
+    except SourceUnavailable as error:
+        chosen = None
+        sources[wanted] = {"available": False, "reason": str(error)}
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "sources": sources,
+        "chosen": chosen,
+        "io_uring_disabled": read_number("/proc/sys/kernel/io_uring_disabled"),
+        "seccomp": read_status("Seccomp"),
+        "memlock_kib": memlock_kib(),
+        "connections_max": raise_descriptors(),
+    }
+
+
+def try_source(name: str) -> dict[str, Any]:
+    """Open one source and close it again."""
+    try:
+        loop = Loop(name)
+    except SourceUnavailable as error:
+        return {"available": False, "reason": error.reason}
+    reason = loop.reason
+    loop.close()
+    return {"available": True, "reason": reason}
+
+
+def trial(loop: Loop) -> list[int]:
+    """Ticks of an empty loop: the histogram that `Node.stats()` shows, completions by tick."""
+    for _ in range(TRIAL_CALLS):
+        loop.wake()
+        loop.run_once(0.001)
+    batch: list[int] = loop.stats()["loop"]["batch"]
+    return batch
+
+
+def describe(facts: dict[str, Any]) -> list[str]:
+    """The same for people."""
+    lines = [
+        f"pybehave {facts['version']}, Python {facts['python']}, kernel {facts['kernel']}",
+        "",
+        "backends",
+    ]
+    for name, found in facts["sources"].items():
+        word = "yes" if found["available"] else "no "
+        lines.append(f"  {name:6} {word}  {found['reason']}")
+    if facts["chosen"]:
+        lines.append(f"  in use: {facts['chosen']['source']} ({facts['chosen']['reason']})")
+        lines.append(f"  completions by tick in {TRIAL_CALLS} trial ticks (0, 1, 2-3, 4-7, ...): ")
+        lines[-1] += " ".join(map(str, facts["chosen"]["batch"]))
+    locked = facts["memlock_kib"]
+    lines += [
+        "",
+        "limits",
+        f"  connections     {facts['connections_max']} (open files less {DESCRIPTORS_RESERVED})",
+        f"  locked memory   {'no limit' if locked is None else f'{locked} KiB'}",
+    ]
+    advice = advise(facts)
+    return [*lines, "", "to do", *(advice or ["  nothing"])]
+
+
+def advise(facts: dict[str, Any]) -> list[str]:
+    """What to change, if anything."""
+    lines = []
+    if facts["io_uring_disabled"]:
+        lines.append(
+            f"  kernel.io_uring_disabled={facts['io_uring_disabled']}: io_uring is off by policy; "
+            "epoll serves, or ask whoever set it"
+        )
+    elif facts["seccomp"] and not facts["sources"]["full"]["available"]:
+        lines.append("  a seccomp profile blocks io_uring: see docs/operating/backends.md")
+    if facts["connections_max"] < 10_000:
+        lines.append("  few connections fit: raise the hard limit of open files (LimitNOFILE=)")
+    return lines
+
+
+def read_number(path: str) -> int | None:
+    """A number from a file of one line; None when there is no such file."""
+    try:
+        return int(Path(path).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def read_status(label: str) -> int | None:
+    """A number from /proc/self/status."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"{label}:"):
+            return int(line.split()[1])
+    return None

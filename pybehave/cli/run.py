@@ -1,0 +1,116 @@
+"""`pybehave run MODULE:APP`: serve until told to stop."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+import click
+
+from pybehave.cli.load import Mistake, load
+from pybehave.errors import ListenFailed, SourceUnavailable, SpecError, StartFailed
+from pybehave.protocols import Resp
+from pybehave.runtime.limits import raise_descriptors
+from pybehave.runtime.node import DRAIN_TIMEOUT_S, Node
+
+BACKENDS = ("auto", "uring", "full", "basic", "epoll")
+CONNECTIONS_LOW = 1000
+"""Fewer than this is worth a word: the default soft limit of many systems is 1024."""
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time, level, logger, message, and the traceback if there is one."""
+        entry: dict[str, Any] = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+@click.command()
+@click.argument("target", metavar="MODULE:APP")
+@click.option("--listen", multiple=True, metavar="URL", help="Replaces a listener's own address.")
+@click.option("--backend", type=click.Choice(BACKENDS), help="Default: $PYBEHAVE_BACKEND, or auto.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error", "critical"]),
+    default="info",
+    show_default=True,
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
+@click.option(
+    "--drain-timeout",
+    type=click.FloatRange(min=0),
+    default=DRAIN_TIMEOUT_S,
+    show_default=True,
+    help="Seconds for the last replies after SIGTERM.",
+)
+def command(
+    target: str,
+    listen: tuple[str, ...],
+    backend: str | None,
+    log_level: str,
+    log_format: str,
+    drain_timeout: float,
+) -> None:
+    """Serve an application until SIGTERM (drains) or SIGINT (stops now).
+
+    MODULE is found from the current directory, APP is an Application in it.
+    """
+    started = time.perf_counter()
+    configure_logging(log_level, log_format)
+    room = raise_descriptors()
+    application = load(target)
+    try:
+        node = Node(application, backend=backend, listen=listen, drain_timeout=drain_timeout)
+        status = node.run(lambda node: say_ready(node, room, started))
+    except (SpecError, SourceUnavailable) as error:
+        raise Mistake(str(error)) from error
+    except (ListenFailed, StartFailed) as error:
+        click.echo(f"pybehave: {error}", err=True)
+        status = 1
+    sys.exit(status)
+
+
+def configure_logging(level: str, shape: str) -> None:
+    """Log to stderr; the library itself never does this."""
+    handler = logging.StreamHandler()
+    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler.setFormatter(JsonFormatter() if shape == "json" else plain)
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+def say_ready(node: Node, room: int, started: float) -> None:
+    """What runs, where, and how to talk to it."""
+    lines = [f"{node.app.name} {node.app.version} on {node.loop.source}: {node.loop.reason}"]
+    for listener, url in zip(node.app.listeners, node.urls, strict=True):
+        lines.append(f"  {url}  {type(listener.protocol).__name__} -> {listener.to}")
+        if isinstance(listener.protocol, Resp):
+            lines.append(f"  talk to it:  {redis_cli(url)}")
+    if room < CONNECTIONS_LOW:
+        lines.append(f"  only {room} connections fit the limit of open files (ulimit -n)")
+    lines.append(f"ready in {(time.perf_counter() - started) * 1000:.0f} ms")
+    click.echo("\n".join(lines))
+    sys.stdout.flush()
+
+
+def redis_cli(url: str) -> str:
+    """The command line that reaches a RESP listener."""
+    kind, _, rest = url.partition("://")
+    if kind == "unix":
+        return f"redis-cli -s {rest}"
+    host, _, port = rest.rpartition(":")
+    host = host.strip("[]")
+    if host in ("*", "0.0.0.0", "::", ""):
+        host = "127.0.0.1"
+    return f"redis-cli -h {host} -p {port}" if host != "127.0.0.1" else f"redis-cli -p {port}"

@@ -1,0 +1,22 @@
+"""Limits of the process that decide how many connections it can hold."""
+
+from __future__ import annotations
+
+import resource
+from typing import Final
+
+DESCRIPTORS_RESERVED: Final = 64
+"""For the ring, listeners, logs, files and Python itself."""
+
+
+def raise_descriptors() -> int:
+    """Raise the soft limit of open files to the hard one; returns the connections that fit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(0, hard - DESCRIPTORS_RESERVED)
+
+
+def memlock_kib() -> int | None:
+    """The limit of locked memory in KiB, which rings count against; None is no limit."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    return None if soft == resource.RLIM_INFINITY else soft // 1024
