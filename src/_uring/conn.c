@@ -317,7 +317,7 @@ void conn_resume(conns *all, conn *c, int why) {
     }
     c->paused &= (uint8_t)~why;
     if (c->paused == 0 && c->state == CONN_OPEN) {
-        if (c->carry_bytes > 0) {
+        if (c->carry_bytes > 0 || (c->flags & CONN_PEER_ENDED)) {
             (void)list_push(&all->woken, c->slot);
         }
         conn_arm(all, c);
@@ -367,8 +367,12 @@ int conn_recv_completed(conns *all, conn *c, const completion *done) {
         return INPUT_NONE;
     }
     c->flags |= CONN_PEER_ENDED;
-    if (c->state == CONN_OPEN && c->paused != 0 && c->carry_bytes > 0) {
-        return INPUT_NONE; /* requests wait in carry: they are answered before it ends */
+    if (c->state == CONN_OPEN && (c->paused != 0 || c->carry_bytes > 0)) {
+        /* Whole requests may wait in carry: they are taken first, then conn_leave ends it. */
+        if (c->paused == 0) {
+            (void)list_push(&all->woken, c->slot);
+        }
+        return INPUT_NONE;
     }
     int was_open = c->state == CONN_OPEN;
     conn_finish(all, c, END_PEER);

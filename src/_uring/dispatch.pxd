@@ -53,7 +53,8 @@ cdef class Dispatcher(Alarms):
     cdef int _owe(self, Server server, Caller caller) except -1
     cdef int _resolve(self, Caller caller, object value, object error) except -1
     cdef int _close_caller(self, Caller caller) except -1
-    cdef object _carry_out(self, Server server, tuple actions)
+    cdef object _carry_out(self, Server server, tuple actions, list closes)
+    cdef bint _drop_oldest(self, Server server) except -1
     cdef int _send(self, Connection connection, object data, dict encoded) except -1
     cdef int _close(self, Connection connection) except -1
     cdef int _call_action(self, Server server, object action) except -1

@@ -182,7 +182,7 @@ cdef class Dispatcher(Alarms):
         server.is_running = True
         server.address.server = server
         try:
-            self._carry_out(server, actions)
+            self._carry_out(server, actions, [])
         except BaseException:
             self.retire(server, NoProc(server.name))
             raise
@@ -247,7 +247,9 @@ cdef class Dispatcher(Alarms):
             return answered
         answered = codec.native(view, &self.facts, self.pool, &self.scratch, &c.protocol)
         if answered:
-            self._append(c, self._scratch_bytes(), answered == 2)
+            self._append(c, self._scratch_bytes())
+        if answered == 2:
+            conn_finish(self.conns, c, END_ASKED)
         return answered
 
     cdef int _step_connection(self, Server server, conn *c, Port port, object message) except -1:
@@ -418,18 +420,28 @@ cdef class Dispatcher(Alarms):
         self.tell(server, message)
 
     cdef int _post(self, Server server, int kind, object message, Caller caller) except -1:
-        cdef tuple oldest
         cdef Py_ssize_t waiting = len(server.mailbox)
         if waiting >= server.capacity and kind != INPUT_TIMER:
             if server.overflow == OVERFLOW_DROP_OLDEST:
-                oldest = server.mailbox.popleft()
-                self._refused(server, oldest[2])
+                if not self._drop_oldest(server):
+                    return self._refused(server, caller)
             elif server.overflow == OVERFLOW_REJECT \
                     or waiting >= server.capacity * HARD_LIMIT_FACTOR:
                 return self._refused(server, caller)
         server.mailbox.append((kind, message, caller))
         self._make_ready(server)
         return 0
+
+    cdef bint _drop_oldest(self, Server server) except -1:
+        """Make room by refusing the oldest call or cast; what the runtime itself sent stays."""
+        cdef Py_ssize_t index
+        for index in range(len(server.mailbox)):
+            item = server.mailbox[index]
+            if item[0] == INPUT_CALL or item[0] == INPUT_CAST:
+                del server.mailbox[index]
+                self._refused(server, item[2])
+                return True
+        return False
 
     cdef int _refused(self, Server server, Caller caller) except -1:
         self.stats.overloaded += 1
@@ -560,9 +572,11 @@ cdef class Dispatcher(Alarms):
         The reply leaves after `terminate` (OTP, gen_server {stop, Reason, Reply, State}).
         """
         cdef object reason = None
+        cdef list closes = None
         try:
             if actions:
-                reason = self._carry_out(server, actions)
+                closes = []
+                reason = self._carry_out(server, actions, closes)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -571,13 +585,18 @@ cdef class Dispatcher(Alarms):
             self.retire(server, Stopped(server.name, reason))
             self.on_ended(server, reason, 0, None)
         if c != NULL and answer is not None:
-            self._append(c, answer, False)
+            self._append(c, answer)
         elif caller is not None and not caller.is_done:
             if caller.kind == FROM_CONNECTION:
                 self._close_caller(caller)
                 self._settle_connection(caller, answer)
             else:
                 self._resolve(caller, output, None)
+        if closes:
+            for connection in closes:
+                self._close(connection)
+        if server.continues and server.is_running:
+            self._make_ready(server)
         return 0
 
     cdef int _crashed(self, Server server, object error, int kind, object message,
@@ -648,8 +667,11 @@ cdef class Dispatcher(Alarms):
 
     # ---- actions -----------------------------------------------------------------------------
 
-    cdef object _carry_out(self, Server server, tuple actions):
-        """Carry out the actions in order. Returns the reason of the first Stop, or None."""
+    cdef object _carry_out(self, Server server, tuple actions, list closes):
+        """Carry out the actions in order. Returns the reason of the first Stop, or None.
+
+        Connections to close are only collected: the reply of this turn goes out before.
+        """
         cdef object reason = None
         cdef dict encoded = {}
         for action in actions:
@@ -675,7 +697,7 @@ cdef class Dispatcher(Alarms):
             elif kind is _actions.Continue:
                 server.continues.append(action.term)
             elif kind is _actions.Close:
-                self._close(action.connection)
+                closes.append(action.connection)
             elif kind is Stop:
                 reason = action.reason if reason is None else reason
             else:
@@ -696,14 +718,12 @@ cdef class Dispatcher(Alarms):
         if outq_bytes(&c.out) > c.limits.output_bytes_max:
             conn_abort(self.conns, c, END_SLOW_CONSUMER, 0)
             return 0
-        return self._append(c, answer, False)
+        return self._append(c, answer)
 
     cdef int _close(self, Connection connection) except -1:
         cdef conn *c = conns_find(self.conns, connection.token())
         if c != NULL:
-            if c.flags & CONN_HOLD:
-                return self._append(c, b"", True)
-            conn_finish(self.conns, c, END_ASKED)
+            conn_finish(self.conns, c, END_ASKED) # waits for replies that are still owed
         return 0
 
     cdef int _call_action(self, Server server, object action) except -1:

@@ -6,7 +6,6 @@ from libc.stdint cimport uint32_t, uint64_t
 cdef class Ticket:
     cdef bytes answer
     cdef bint is_ready
-    cdef bint is_last      # close after it
 
 
 cdef class Connection:

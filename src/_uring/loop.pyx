@@ -61,6 +61,8 @@ cdef Py_ssize_t INBOX_PER_TICK = 1024   # so that callers from threads do not st
 cdef int REFUSALS_PER_EVENT = 32
 cdef double ACCEPT_PAUSE_S = 0.1        # after descriptors ran out
 cdef uint64_t NS_PER_MS = 1_000_000
+cdef int CLOSE_TICKS_MAX = 100          # 0.1 s: what is not home by then never comes
+cdef uint64_t CLOSE_TICK_NS = 1_000_000
 cdef int64_t SIM_EPOCH_NS = 1_700_000_000 * 1_000_000_000
 cdef uint32_t WAKE_SLOT = 0xffffffff
 
@@ -194,6 +196,7 @@ cdef class Loop:
             raise LoopClosed("The loop is running; stop it before you close it")
         if self._is_closed:
             return
+        self._quiesce()
         for slot in range(self._conns.chunk_count * 256):
             c = conns_at(&self._conns, slot)
             if c.state != CONN_FREE:
@@ -206,6 +209,23 @@ cdef class Loop:
                 self._source.verbs.close_fd(self._source, (<Port>port).fd, 0)
         self._ports = []
         self._free()
+
+    cdef int _quiesce(self) except -1:
+        """Bring operations home before their descriptors are closed, within bounds."""
+        cdef int ticks = CLOSE_TICKS_MAX
+        if not self._is_enabled or self._is_forked or threading.get_ident() != self.thread:
+            return 0
+        self.close_listeners()
+        while ticks > 0 and (self.abort_connections() > 0 or self._has_armed_port()):
+            self._tick(self._source.verbs.now(self._source) + CLOSE_TICK_NS)
+            ticks -= 1
+        return 0
+
+    cdef bint _has_armed_port(self):
+        for port in self._ports:
+            if (<Port>port).is_armed:
+                return True
+        return False
 
     def _abandon(self) -> None:
         self._is_forked = True

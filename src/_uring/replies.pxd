@@ -20,7 +20,7 @@ cdef class Replies:
     cdef Caller caller_of(self, Server server, conn *c)
     cdef int _hold(self, Caller caller) except -1
     cdef int _settle_connection(self, Caller caller, bytes answer) except -1
-    cdef int _append(self, conn *c, bytes answer, bint is_last) except -1
+    cdef int _append(self, conn *c, bytes answer) except -1
     cdef int _pump(self, conn *c) except -1
     cdef int _write(self, conn *c, bytes answer) except -1
     cdef bytes _scratch_bytes(self)

@@ -24,7 +24,7 @@ from libc.string cimport memcpy, memset
 from .codec cimport Codec, outq, outq_begin, outq_commit, outq_reserve, outq_sent
 from .handles cimport FROM_CONNECTION, Caller, Connection, Ticket
 from .leaves cimport (
-    CONN_HOLD, END_ASKED, END_PROTOCOL, conn, conn_finish, conn_output, conn_released_hold,
+    CONN_HOLD, END_PROTOCOL, conn, conn_finish, conn_output, conn_released_hold,
     conn_takes_output, conns_find,
 )
 from .servers cimport Port
@@ -89,12 +89,12 @@ cdef class Replies:
     cdef int unreadable(self, conn *c, Port port, object error) except -1:
         """The stream cannot be framed any further: answer what came before, say why, close."""
         self.stats.decode_errors += 1
-        self._append(c, self._encoded_error(port.codec, error, c.protocol), True)
+        self._append(c, self._encoded_error(port.codec, error, c.protocol))
         conn_finish(self.conns, c, END_PROTOCOL)
         return 0
 
     cdef int answer_error(self, conn *c, Port port, object error) except -1:
-        self._append(c, self._encoded_error(port.codec, error, c.protocol), False)
+        self._append(c, self._encoded_error(port.codec, error, c.protocol))
         return 0
 
     cdef int _hold(self, Caller caller) except -1:
@@ -119,12 +119,12 @@ cdef class Replies:
         if c == NULL:
             return 0
         if caller.ticket is None:
-            return self._append(c, answer, False)
+            return self._append(c, answer)
         caller.ticket.answer = answer
         caller.ticket.is_ready = True
         return self._pump(c)
 
-    cdef int _append(self, conn *c, bytes answer, bint is_last) except -1:
+    cdef int _append(self, conn *c, bytes answer) except -1:
         """Bytes for the connection, behind the replies it still waits for."""
         cdef Ticket ticket
         if not conn_takes_output(c):
@@ -133,13 +133,9 @@ cdef class Replies:
             ticket = Ticket.__new__(Ticket)
             ticket.answer = answer
             ticket.is_ready = True
-            ticket.is_last = is_last
             (<Connection>c.hold).tickets.append(ticket)
             return 0
-        self._write(c, answer)
-        if is_last:
-            conn_finish(self.conns, c, END_ASKED)
-        return 0
+        return self._write(c, answer)
 
     cdef int _pump(self, conn *c) except -1:
         """Release the replies that are next in order."""
@@ -148,9 +144,6 @@ cdef class Replies:
         while connection.tickets and (<Ticket>connection.tickets[0]).is_ready:
             ticket = connection.tickets.popleft()
             self._write(c, ticket.answer)
-            if ticket.is_last:
-                connection.tickets.clear()
-                conn_finish(self.conns, c, END_ASKED)
         if not connection.tickets:
             conn_released_hold(self.conns, c)
         return 0
