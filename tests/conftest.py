@@ -1,7 +1,97 @@
-"""Settings of every run. Fixtures live beside the tests that use them, helpers in builders.py."""
+"""Options and fixtures for every test: completion sources, nodes that are always stopped."""
 
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
 from hypothesis import settings
 
-# A deadline judges the machine, not the code; the blob lets a failing example be run again.
-settings.register_profile("pybehave", deadline=None, print_blob=True)
-settings.load_profile("pybehave")
+from pybehave import Application, GenServer, Listener, Supervisor, Worker
+from pybehave.errors import SourceUnavailable
+
+settings.register_profile("ci", deadline=None, print_blob=True)
+settings.load_profile("ci")
+
+SOURCES = ("full", "basic", "epoll")
+
+
+@pytest.fixture(params=SOURCES)
+def source(request: pytest.FixtureRequest) -> str:
+    """Each completion source with a kernel under it; one that cannot be had is skipped, aloud."""
+    from pybehave._uring.loop import Loop
+
+    name: str = request.param
+    try:
+        Loop(name).close()
+    except SourceUnavailable as error:
+        pytest.skip(f"{name}: {error.reason}")
+    return name
+
+
+@pytest.fixture
+def start(source: str) -> Iterator[Callable[..., Any]]:
+    """Start applications on the source under test; they are stopped at the end."""
+    nodes: list[Any] = []
+    logger = logging.getLogger("pybehave")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # deliberate crashes need no traceback on the terminal
+
+    def begin(app: Application, **options: Any) -> Any:
+        node = app.start(backend=source, **options)
+        nodes.append(node)
+        return node
+
+    yield begin
+    for node in nodes:
+        node.stop(drain=False)
+    logger.setLevel(level)
+
+
+@pytest.fixture
+def serve(start: Callable[..., Any]) -> Callable[..., Any]:
+    """Serve one server class on a free port: serve(Class, protocol, **listener options)."""
+
+    def begin(
+        server: type[GenServer[Any, Any, Any]], protocol: Any, *, args: Any = None, **options: Any
+    ) -> Any:
+        loop_options = options.pop("loop", {})
+        worker_options = options.pop("worker", {})
+        app = Application(
+            "test",
+            Supervisor(
+                "one_for_one", [Worker("s", server, args, **worker_options)], intensity=1000
+            ),
+            listeners=[Listener("tcp://127.0.0.1:0", protocol, to="s", **options)],
+        )
+        return start(app, **loop_options)
+
+    return begin
+
+
+def dial(node: Any, timeout: float = 10.0) -> socket.socket:
+    """A client of a node's first listener."""
+    host, _, port = node.urls[0].removeprefix("tcp://").rpartition(":")
+    return socket.create_connection((host.strip("[]"), int(port)), timeout)
+
+
+def receive(client: socket.socket, count: int) -> bytes:
+    """Exactly so many bytes, or what came before the end."""
+    data = bytearray()
+    while len(data) < count:
+        got = client.recv(min(1 << 20, count - len(data)))
+        if not got:
+            break
+        data += got
+    return bytes(data)
+
+
+def receive_all(client: socket.socket) -> bytes:
+    """Everything until the end of the stream."""
+    data = bytearray()
+    while got := client.recv(1 << 16):
+        data += got
+    return bytes(data)

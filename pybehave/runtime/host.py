@@ -54,6 +54,8 @@ class LoopHost:
         self.crashes = Crashes()
         self.workers = Workers(self.defer, loop.dispatcher.inform)
         self.tree: Tree | None = None
+        # Servers whose own terminate still yields after a crash, and who else waits for it.
+        self._ending: dict[Server, list[Callable[[object], None]]] = {}
         loop.dispatcher.on_ended = self._ended
         loop.dispatcher.on_action = self._act
 
@@ -104,6 +106,9 @@ class LoopHost:
         self, ref: Server, reason: object, timeout: float | None, done: Callable[[object], None]
     ) -> None:
         """End a server: its callers are told, `terminate` runs, `done` gets the reason."""
+        if ref in self._ending:
+            self._ending[ref].append(done)  # it terminates already, and only once
+            return
         dispatcher = self.loop.dispatcher
         dispatcher.retire(ref, Stopped(ref.name, reason))
         terminate(
@@ -123,9 +128,14 @@ class LoopHost:
         if not is_clean(reason):
             self._report(server, reason, kind, message)
 
+        waiting = self._ending[server] = []
+
         def done(how: object, error: BaseException | None) -> None:
+            del self._ending[server]
             if error is not None and error is not reason:
                 self._report(server, error, kind, message)
+            for tell in waiting:
+                tell(how)
             if self.tree is not None:
                 self.tree.worker_ended(server, how)
 

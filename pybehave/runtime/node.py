@@ -200,10 +200,14 @@ class Node:
 
     def _root_ended(self, reason: object) -> None:
         """The tree gave up: nothing is left to serve with; something outside may restart us."""
-        if not self._is_stopping:
+        if self._is_stopping:
+            return
+        if self.tree.ended_because == "auto_shutdown":
+            logger.info("application %r ended with its significant children", self.app.name)
+        else:
             logger.critical("application %r ended with reason %r", self.app.name, reason)
             self.exit_status = 1
-            self.request_stop()
+        self.request_stop()
 
     def _shut_down(self) -> None:
         if self._is_stopping:
