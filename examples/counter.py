@@ -1,6 +1,6 @@
-"""The counter of the first chapter: increment, read, reset, and one deliberate bug.
+r"""The counter of the first chapter: increment, read, reset, and one deliberate bug.
 
-pybehave run examples.counter:app     then: printf 'increment\\nread\\n' | nc 127.0.0.1 7008
+pybehave run examples.counter:app     then: printf 'increment\nread\n' | nc 127.0.0.1 7008
 """
 
 from __future__ import annotations

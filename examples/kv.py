@@ -35,11 +35,9 @@ class KeyValueStore(GenServer[Store, list[bytes], Any]):
             case [b"EXISTS", *keys]:
                 return state, sum(key in state for key in keys)
             case [b"INCR", key]:
-                old = state.get(key, b"0")
-                if not old.isdigit():
-                    return state, Error("ERR value is not an integer or out of range")
-                state[key] = b"%d" % (int(old) + 1)
-                return state, int(old) + 1
+                return add(state, key, b"1")
+            case [b"INCRBY", key, amount]:
+                return add(state, key, amount)
             case [b"DBSIZE"]:
                 return state, len(state)
             case [b"KEYS", b"*"]:
@@ -51,6 +49,16 @@ class KeyValueStore(GenServer[Store, list[bytes], Any]):
             case [name, *_]:
                 return state, Error(f"ERR unknown command or wrong arguments: {name!r}")
         return state, Error("ERR an empty command")
+
+
+def add(state: Store, key: bytes, amount: bytes) -> tuple[Store, Any]:
+    """Add to a number that is kept as text, as Redis does."""
+    try:
+        number = int(state.get(key, b"0")) + int(amount)
+    except ValueError:
+        return state, Error("ERR value is not an integer or out of range")
+    state[key] = b"%d" % number
+    return state, number
 
 
 app = Application(

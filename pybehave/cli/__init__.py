@@ -13,9 +13,9 @@ import click
 from pybehave._version import __version__
 
 COMMANDS = {
-    "run": "Serve an application.",
-    "tree": "Print an application's supervision tree.",
-    "doctor": "Say what this machine allows, and what to do about it.",
+    "run": ("pybehave.cli.run", "Serve an application."),
+    "tree": ("pybehave.cli.tree", "Print an application's supervision tree."),
+    "doctor": ("pybehave.cli.doctor", "Say what this machine allows, and what to do about it."),
 }
 
 
@@ -30,13 +30,13 @@ class LazyGroup(click.Group):
         """The command of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"pybehave.cli.{cmd_name}").command
+        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list, from the table: without importing anything."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

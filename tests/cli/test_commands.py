@@ -1,0 +1,166 @@
+"""The command: what it prints, what it refuses, with which exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import receive
+from tests.processes import COMMAND, run, serving
+
+MISTAKES = {
+    "no colon": ("examples.kv", "is not MODULE:APP"),
+    "no module": ("examples.nothing:app", "there is no module 'examples.nothing'"),
+    "no attribute": ("examples.kv:nothing", "it has: app"),
+    "not an application": ("examples.kv:KeyValueStore", "not a pybehave.Application"),
+}
+
+
+@pytest.mark.parametrize("target, says", MISTAKES.values(), ids=list(MISTAKES))
+@pytest.mark.parametrize("command", ["run", "tree"])
+def test_a_mistake_is_one_sentence_without_a_traceback(
+    command: str, target: str, says: str
+) -> None:
+    result = run(command, target)
+    assert result.returncode == 2
+    assert says in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_run_says_where_and_how(source: str) -> None:
+    with serving("examples.kv:app", source) as kv:
+        text = "\n".join(kv.lines)
+        assert f"redis-cli -p {kv.port}" in text
+        assert kv.lines[-1].startswith("ready in ")
+        assert source in kv.lines[0]
+
+
+@pytest.mark.parametrize("url", ["tcp://[::1]:0", "tcp://*:0", "unix://{}/s.sock"])
+def test_listen_takes_every_kind_of_address(tmp_path: Path, url: str, source: str) -> None:
+    url = url.format(tmp_path)
+    with serving("examples.echo:app", source, "--listen", url, ECHO_SIZE="2") as echo:
+        if url.startswith("unix"):
+            client: Any = socket.socket(socket.AF_UNIX)
+            client.connect(str(tmp_path / "s.sock"))
+        else:
+            client = socket.create_connection(("::1", echo.port), 10)
+        with client:
+            client.sendall(b"hi")
+            assert receive(client, 2) == b"hi"
+        assert echo.end(signal.SIGTERM) == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stale_unix_socket_is_taken_over_and_a_live_one_is_not(tmp_path: Path) -> None:
+    url = f"unix://{tmp_path}/s.sock"
+    with serving("examples.echo:app", "epoll", "--listen", url) as first:
+        second = run("run", "examples.echo:app", "--listen", url)
+        assert second.returncode == 1
+        assert "Address already in use" in second.stderr
+        first.process.kill()
+        first.process.wait()
+        with serving("examples.echo:app", "epoll", "--listen", url) as again:
+            assert again.url == url
+
+
+def test_a_port_in_use_is_one_sentence() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        url = f"tcp://127.0.0.1:{holder.getsockname()[1]}"
+        result = run("run", "examples.echo:app", "--listen", url, "--log-level", "error")
+    assert result.returncode == 1
+    assert "Address already in use" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("url", ["tcp://nope", "http://x:1", "unix://relative", "fd://99"])
+def test_a_bad_address_is_refused(url: str) -> None:
+    result = run("run", "examples.echo:app", "--listen", url)
+    assert result.returncode in (1, 2)
+    assert "Traceback" not in result.stderr
+
+
+def test_an_inherited_socket_serves(source: str) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        script = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = "
+            "str(os.getpid()); os.execv(sys.executable, [sys.executable, '-m', 'pybehave', 'run',"
+            " 'examples.echo:app', '--listen', 'systemd://web', '--backend', sys.argv[2]])"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(listener.fileno()), source],
+            pass_fds=[listener.fileno()],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "web", "ECHO_SIZE": "2"},
+        )
+        try:
+            with socket.create_connection(listener.getsockname(), 20) as client:
+                client.sendall(b"hi")
+                assert receive(client, 2) == b"hi"
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def test_systemd_is_told_when_it_serves_and_when_it_stops(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
+        notices.bind(str(tmp_path / "notify"))
+        notices.settimeout(20)
+        with serving("examples.echo:app", "epoll", NOTIFY_SOCKET=str(tmp_path / "notify")) as echo:
+            assert notices.recv(100) == b"READY=1"
+            assert echo.end(signal.SIGTERM) == 0
+            assert notices.recv(100) == b"STOPPING=1"
+
+
+def test_tree_prints_and_its_json_reads_back() -> None:
+    assert "└── supervisor-2  rest_for_one" in run("tree", "examples.kv:app").stdout
+    data = json.loads(run("tree", "examples.kv:app", "--json").stdout)
+    assert data["children"][0]["id"] == "kv1"
+
+
+def test_doctor_names_every_backend_and_its_reason() -> None:
+    result = run("doctor", "--json")
+    facts = json.loads(result.stdout)
+    assert result.returncode == 0
+    assert set(facts["sources"]) == {"full", "basic", "epoll"}
+    assert facts["sources"]["epoll"]["available"]
+    assert sum(facts["chosen"]["batch"]) == 1000
+    assert "backends" in run("doctor").stdout
+
+
+def test_the_environment_chooses_the_backend() -> None:
+    facts = json.loads(run("doctor", "--json", PYBEHAVE_BACKEND="epoll").stdout)
+    assert facts["chosen"]["source"] == "epoll"
+
+
+def test_a_root_that_gives_up_ends_the_process_with_status_1(tmp_path: Path) -> None:
+    (tmp_path / "doomed.py").write_text(
+        "from pybehave import *\n"
+        "class Doomed(GenServer):\n"
+        "    def init(self, args): return args, actions.StartTimer('x', 0.01, 'die')\n"
+        "    def handle_info(self, message, state): raise ValueError('again')\n"
+        "app = Application('doomed', Supervisor('one_for_one', [Worker('d', Doomed)]))\n"
+    )
+    result = subprocess.run(
+        [*COMMAND, "run", "doomed:app"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "gives up" in result.stderr
+    assert result.stderr.count("ValueError: again") >= 2

@@ -1,0 +1,66 @@
+"""The command as a process: started, waited for, talked to, always ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+COMMAND = [sys.executable, "-m", "pybehave"]
+
+
+class Process:
+    """One `pybehave run`: its address and what it printed until it was ready."""
+
+    def __init__(self, process: subprocess.Popen[str], lines: list[str]) -> None:
+        self.process = process
+        self.lines = lines
+        self.url = next(line.split()[0] for line in lines if "->" in line)
+
+    @property
+    def port(self) -> int:
+        """Of the first listener."""
+        return int(self.url.rpartition(":")[2])
+
+    def end(self, number: int) -> int:
+        """Send a signal, wait, return the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+
+@contextlib.contextmanager
+def serving(target: str, source: str, *words: str, **environment: str) -> Iterator[Process]:
+    """Run an application until the block ends; on a free port unless `--listen` is given."""
+    listen = [] if "--listen" in words else ["--listen", "tcp://127.0.0.1:0"]
+    process = subprocess.Popen(
+        [*COMMAND, "run", target, "--backend", source, "--log-level", "error", *listen, *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    assert process.stdout is not None
+    lines = []
+    try:
+        for line in process.stdout:
+            lines.append(line.strip())
+            if line.startswith("ready"):
+                break
+        yield Process(process, lines)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [*COMMAND, *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environment},
+    )
