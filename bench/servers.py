@@ -15,7 +15,9 @@ from typing import Any
 
 from bench import build
 
-SERVER_CPU = 0
+CPUS = sorted(os.sched_getaffinity(0))
+"""As they were at the start: a benchmark may pin itself later."""
+
 START_SECONDS_MAX = 20.0
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -54,19 +56,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def cpus() -> list[int]:
-    """The processors this process may use."""
-    return sorted(os.sched_getaffinity(0))
-
-
 def server_cpu() -> int:
     """Where servers run."""
-    return cpus()[SERVER_CPU]
+    return CPUS[0]
 
 
 def load_cpu() -> int:
     """Where load generators run: another core than the servers' if there is one."""
-    return cpus()[-1]
+    return CPUS[-1]
 
 
 def start(name: str, command: list[str], port: int, **environment: str) -> Server:
