@@ -26,7 +26,7 @@ class Echo(GenServer):
 app = Application(
     "echo",
     Supervisor("one_for_one", [Worker("echo", Echo)]),
-    listeners=[Listener("unix://echo.sock", Lines(), to="echo")],
+    listeners=[Listener("unix://FOLDER/echo.sock", Lines(), to="echo")],
 )
 """
 
@@ -54,7 +54,7 @@ def installed_without_uring(source, tmp_path_factory):
 
 def serve_and_say_hello(tools, folder, *options):
     """Run the echo program until it has answered once; return what it printed and its status."""
-    (folder / "program.py").write_text(PROGRAM)
+    (folder / "program.py").write_text(PROGRAM.replace("FOLDER", str(folder)))
     # Nothing of the checkout may help: another folder, and none of the variables of this run.
     environment = {"PATH": os.defpath, "PYTHONUNBUFFERED": "1"}
     server = subprocess.Popen(
@@ -96,7 +96,7 @@ def test_wheel_without_liburing_serves_on_epoll_and_says_so(installed_without_ur
 
 
 def test_wheel_without_liburing_refuses_a_forced_uring(installed_without_uring, tmp_path):
-    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "program.py").write_text(PROGRAM.replace("FOLDER", str(tmp_path)))
     command = [installed_without_uring / "pybehave", "run", "program:app", "--backend", "uring"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode != 0
