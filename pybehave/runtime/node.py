@@ -87,6 +87,7 @@ class Node:
         self._drain_timeout = drain_timeout
         self._is_draining = True
         self._is_stopping = False
+        self._is_asked_to_stop = False
         self._thread: threading.Thread | None = None
         self._started = threading.Event()
         self._failure: BaseException | None = None
@@ -125,7 +126,7 @@ class Node:
                 on_ready(self)
             systemd.notify("READY=1")
             try:
-                self.loop.run()
+                self._serve()
             except KeyboardInterrupt:
                 self._is_draining = False
             self._shut_down()
@@ -167,6 +168,7 @@ class Node:
     def request_stop(self, *, drain: bool = True) -> None:
         """Ask the node to stop; from any thread and from signal handlers."""
         self._is_draining = self._is_draining and drain
+        self._is_asked_to_stop = True
         self.loop.stop()
 
     def __enter__(self) -> Self:
@@ -191,12 +193,16 @@ class Node:
             return
         self._started.set()
         try:
-            self.loop.run()
+            self._serve()
         except BaseException as error:  # raised again in __exit__
             logger.critical("the loop of %r failed", self.app.name, exc_info=error)
             self._failure = error
             self.exit_status = 1
         self._shut_down()
+
+    def _serve(self) -> None:
+        if not self._is_asked_to_stop:  # a signal may have come while the tree was starting
+            self.loop.run()
 
     def _root_ended(self, reason: object) -> None:
         """The tree gave up: nothing is left to serve with; something outside may restart us."""

@@ -262,26 +262,27 @@ cdef class Loop:
         return 0
 
     def run(self) -> None:
-        """Run until `stop`. An exception that is not a server's crash ends it and is raised."""
+        """Run until `stop`, also one that came before. An exception that is not a server's crash
+        ends it and is raised."""
         self._enable()
-        self._is_stopping = False
         self.is_running = True
         try:
             while not self._is_stopping:
                 self._tick(WAIT_FOREVER)
         finally:
             self.is_running = False
+            self._is_stopping = False
 
     def run_once(self, double timeout=0.0) -> int:
         """One tick that waits at most `timeout` seconds; the number of completions it brought."""
         self._enable()
-        self._is_stopping = False
         self.is_running = True
         try:
             now_ns = self._source.verbs.now(self._source)
             self._tick(now_ns + <uint64_t>(timeout * 1e9) if timeout > 0 else 0)
         finally:
             self.is_running = False
+            self._is_stopping = False
         return self._last_batch
 
     def stop(self) -> None:

@@ -188,3 +188,14 @@ def test_after_kill_9_the_same_port_can_be_had_at_once(source: str) -> None:
             server.kill()
             server.wait()
         server.stdout.close()
+
+
+def test_a_stop_before_run_is_not_lost(source: str) -> None:
+    loop = Loop(source)
+    loop.stop()
+    loop.run()  # returns
+    seen: list[int] = []
+    loop.post(None, 0, lambda: (seen.append(1), loop.stop()), None)
+    loop.run()
+    assert seen == [1]
+    loop.close()
