@@ -58,6 +58,7 @@ cdef extern from "source.h" nogil:
         uint64_t starved
         uint64_t overflows
         uint64_t sends_direct
+        uint64_t ends_lost
 
     ctypedef struct source_verbs:
         const char *name

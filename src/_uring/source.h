@@ -97,6 +97,7 @@ typedef struct source_stats {
     uint64_t starved;      /* receives that ended for want of a buffer */
     uint64_t overflows;    /* completion queue overflows seen */
     uint64_t sends_direct; /* sends that ended at once (S4) */
+    uint64_t ends_lost;    /* ends that the kernel forgot to tell, found by looking */
 } source_stats;
 
 typedef struct source source;

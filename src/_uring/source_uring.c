@@ -17,6 +17,9 @@
  *  (U1) The index array of the submission ring is the identity, set once: publishing is one store.
  *  (U2) Sockets are blocking: O_NONBLOCK makes the kernel answer EAGAIN instead of waiting.
  *  (U3) A submission that names memory on the stack (connect) is submitted before its verb returns.
+ *  (U4) The end of a multishot receive that the kernel forgets is found by looking (lost_ends.h).
+ *
+ * Above 500 lines because one file is one source, top to bottom, like the other two.
  *
  * Sources: io_uring_setup(2), io_uring_enter(2), liburing's header for the entry layout.
  */
@@ -37,6 +40,7 @@
 #include <unistd.h>
 
 #include "bufring.h"
+#include "lost_ends.h"
 #include "sockets.h"
 #include "uapi.h"
 
@@ -56,6 +60,7 @@ typedef struct uring {
     struct io_uring_buf_ring *buffer_ring;
     size_t buffer_ring_bytes;
     bufring buffers;
+    lost_ends ends; /* multishot receives only (U4) */
     unsigned enter_flags;
     pid_t thread; /* that enabled the ring; 0 = not enabled */
     int is_open;
@@ -156,6 +161,7 @@ static void uring_close(source *base) {
         self->buffer_ring = NULL;
     }
     bufring_close(&self->buffers);
+    lost_ends_close(&self->ends);
     if (self->spare >= 0) {
         close(self->spare);
     }
@@ -173,6 +179,7 @@ static void uring_abandon(source *base) {
         close(self->spare);
     }
     bufring_close(&self->buffers);
+    lost_ends_close(&self->ends);
 }
 
 static int uring_open(source *base) {
@@ -304,8 +311,15 @@ static int uring_connect(source *base, const struct sockaddr *address, socklen_t
 
 static int uring_recv(source *base, int fd, uint64_t token) {
     uring *self = (uring *)base;
+    int error = self->is_full ? lost_ends_arm(&self->ends, token_slot(token), fd) : 0;
+    if (error) {
+        return error;
+    }
     struct io_uring_sqe *entry = take_entry(self, IORING_OP_RECV, fd, token);
     if (entry == NULL) {
+        if (self->is_full) {
+            lost_ends_disarm(&self->ends, token_slot(token));
+        }
         return -EBUSY;
     }
     entry->flags = IOSQE_BUFFER_SELECT;
@@ -375,12 +389,12 @@ static void set_deadline(const uring *self, uint64_t deadline_ns, struct __kerne
     out->tv_nsec = (long long)(value % 1000000000u);
 }
 
-static int enter_blocking(uring *self, unsigned submit, const wait_request *request) {
+static int enter_blocking(uring *self, unsigned submit, const wait_request *request,
+                          uint64_t deadline_ns) {
     struct __kernel_timespec deadline;
     struct uapi_getevents_arg argument;
     memset(&argument, 0, sizeof argument);
     unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
-    uint64_t deadline_ns = request->deadline_ns;
     if (deadline_ns == WAIT_FOREVER && request->wait_us_min != 0) {
         /* The kernel (6.18) forgets the minimum wait when there is no deadline beside it. */
         deadline_ns = sockets_now_ns() + FOREVER_NS;
@@ -402,22 +416,53 @@ static int enter_blocking(uring *self, unsigned submit, const wait_request *requ
     return enter(self, submit, events_min, flags, &argument, sizeof argument);
 }
 
+/* When to look for ends that the kernel forgot; looks if it is time. Costs nothing unless a
+ * connection sent something lately. */
+static uint64_t look_for_ends(uring *self) {
+    if (self->ends.heard_count == 0) {
+        return WAIT_FOREVER;
+    }
+    uint64_t now_ns = sockets_now_ns();
+    uint64_t look_ns = lost_ends_next(&self->ends, now_ns);
+    if (look_ns > now_ns) {
+        return look_ns;
+    }
+    self->base.stats.ends_lost += lost_ends_look(&self->ends);
+    return WAIT_FOREVER;
+}
+
 static int uring_wait(source *base, const wait_request *request) {
     uring *self = (uring *)base;
-    unsigned submit = publish(self);
+    int is_early;
     int result;
     if (IO_URING_READ_ONCE(*self->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW) {
         base->stats.overflows++;
     }
-    if (request->deadline_ns == 0 || io_uring_cq_ready(&self->ring) != 0) {
-        result = enter(self, submit, 0, IORING_ENTER_GETEVENTS, NULL, 0);
-    } else {
-        result = enter_blocking(self, submit, request);
-    }
+    do {
+        uint64_t look_ns = look_for_ends(self);
+        unsigned submit = publish(self);
+        if (request->deadline_ns == 0 || io_uring_cq_ready(&self->ring) != 0) {
+            result = enter(self, submit, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+            break;
+        }
+        /* Time that is up only because ends must be looked for is not the caller's. */
+        is_early = look_ns < request->deadline_ns;
+        result = enter_blocking(self, submit, request, is_early ? look_ns : request->deadline_ns);
+    } while (is_early && result == -ETIME && io_uring_cq_ready(&self->ring) == 0);
     if (result == -ETIME || result == -EBUSY || result == -EAGAIN) {
         return 0; /* time is up, or completions must be reaped first; nothing is lost */
     }
     return result < 0 ? result : 0;
+}
+
+/* A receive said something: what lost_ends must know of it. */
+static void recv_told(uring *self, const struct io_uring_cqe *entry) {
+    uint32_t slot = token_slot(entry->user_data);
+    if (!(entry->flags & IORING_CQE_F_MORE)) {
+        lost_ends_disarm(&self->ends, slot);
+    } else {
+        lost_ends_heard(&self->ends, slot);
+    }
 }
 
 static unsigned uring_reap(source *base, completion *out, unsigned count_max) {
@@ -431,6 +476,9 @@ static unsigned uring_reap(source *base, completion *out, unsigned count_max) {
         const struct io_uring_cqe *entry = &cq->cqes[head & mask];
         if (token_op(entry->user_data) == OP_NONE) {
             continue; /* the cancel itself (S3) */
+        }
+        if (self->is_full && token_op(entry->user_data) == OP_RECV) {
+            recv_told(self, entry);
         }
         completion *to = &out[count++];
         to->token = entry->user_data;
