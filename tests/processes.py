@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 COMMAND = [sys.executable, "-m", "pybehave"]
 
+IS_SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
+"""AddressSanitizer keeps freed memory aside, so resident memory says nothing there."""
+
 
 class Process:
     """One `pybehave run`: its address and what it printed until it was ready."""
@@ -23,6 +26,17 @@ class Process:
     def port(self) -> int:
         """Of the first listener."""
         return int(self.url.rpartition(":")[2])
+
+    @property
+    def descriptors(self) -> int:
+        """How many it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    @property
+    def rss_bytes(self) -> int:
+        """Its resident memory."""
+        with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def end(self, number: int) -> int:
         """Send a signal, wait, return the exit status."""

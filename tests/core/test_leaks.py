@@ -11,14 +11,12 @@ from typing import Any
 from pybehave import GenServer
 from pybehave.protocols import Fixed
 from tests.conftest import dial, receive
+from tests.processes import IS_SANITIZED
 
 REQUESTS = 1_000_000
 BATCH = 1000
 KEPT_BYTES_MAX = 4 << 20
 """What allocators may keep: far less than one word for each request."""
-
-IS_SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
-"""AddressSanitizer keeps freed memory aside, so resident memory says nothing there."""
 
 IDLE_S = 1.0
 IDLE_CPU_S_MAX = 0.05
