@@ -38,10 +38,32 @@ class Process:
         with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
+    @property
+    def cpu_s(self) -> float:
+        """Processor time it has used, its own and the kernel's for it."""
+        with open(f"/proc/{self.process.pid}/stat", encoding="utf-8") as stat:
+            fields = stat.read().rpartition(")")[2].split()  # the name may hold anything
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def wakings(self) -> int:
+        """How often its threads have gone to sleep, and so have been woken."""
+        return wakings(self.process.pid)
+
     def end(self, number: int) -> int:
         """Send a signal, wait, return the exit status."""
         self.process.send_signal(number)
         return self.process.wait(20)
+
+
+def wakings(pid: int) -> int:
+    """How often the threads of a process have gone to sleep, and so have been woken."""
+    count = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/status", encoding="utf-8") as status:
+            (line,) = (line for line in status if line.startswith("voluntary_ctxt_switches"))
+        count += int(line.split()[1])
+    return count
 
 
 @contextlib.contextmanager
