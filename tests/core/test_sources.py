@@ -14,25 +14,9 @@ import pytest
 
 from pybehave._uring.loop import Loop
 from pybehave.errors import LoopClosed, LoopForked, SourceUnavailable
+from tests import seccomp
 
-# A filter that answers io_uring_setup (425 everywhere) with an errno, as container profiles do.
 REFUSED = """
-import ctypes, struct, sys
-libc = ctypes.CDLL(None, use_errno=True)
-errno = int(sys.argv[1])
-program = [
-    (0x20, 0, 0, 0),                    # load the number of the system call
-    (0x15, 0, 1, 425),                  # io_uring_setup?
-    (0x06, 0, 0, 0x00050000 | errno),   # then this errno
-    (0x06, 0, 0, 0x7fff0000),           # else allow
-]
-code = b"".join(struct.pack("HBBI", *line) for line in program)
-buffer = ctypes.create_string_buffer(code)
-class Program(ctypes.Structure):
-    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-filters = Program(len(program), ctypes.cast(buffer, ctypes.c_void_p))
-assert libc.prctl(38, 1, 0, 0, 0) == 0
-assert libc.prctl(22, 2, ctypes.byref(filters), 0, 0) == 0
 from pybehave._uring.loop import Loop
 from pybehave.errors import SourceUnavailable
 loop = Loop("auto")
@@ -53,9 +37,9 @@ node.run(lambda node: print(node.urls[0], flush=True))
 """
 
 
-def python(script: str, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def python(script: str, *prefix: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", script, *words],
+        [*prefix, sys.executable, "-c", script],
         capture_output=True,
         text=True,
         timeout=60,
@@ -66,7 +50,7 @@ def python(script: str, *words: str, **options: Any) -> subprocess.CompletedProc
 
 @pytest.mark.parametrize("errno", [1, 38], ids=["EPERM", "ENOSYS"])
 def test_a_seccomp_profile_means_epoll_and_a_clear_reason(errno: int) -> None:
-    result = python(REFUSED, str(errno))
+    result = python(REFUSED, *seccomp.command(errno))
     lines = result.stdout.splitlines()
     assert lines[0] == "epoll", result.stderr
     assert "seccomp" in lines[1]
