@@ -117,13 +117,15 @@ def running(recipes: dict[str, Any]) -> Iterator[list[Server]]:
             stop(server.process)
 
 
-def pybehave(app: str, backend: str, **environment: str) -> Any:
-    """Recipe: an application of ours on one backend."""
+def pybehave(app: str, backend: str, *, data: str | None = None, **environment: str) -> Any:
+    """Recipe: an application of ours on one backend; durable below `data`, else in memory."""
 
     def recipe(port: int) -> tuple[list[str], dict[str, str]]:
         url = f"tcp://127.0.0.1:{port}"
         command = [sys.executable, "-m", "pybehave", "run", app, "--listen", url]
-        return [*command, "--backend", backend, "--log-level", "error"], environment
+        command += ["--backend", backend, "--log-level", "error"]
+        journal = ["--no-journal"] if data is None else ["--data", f"{data}/{port}"]
+        return [*command, *journal], environment
 
     return recipe
 

@@ -2,7 +2,8 @@
 
     pybehave run examples.kv:app          then: redis-cli set x 1
 
-`kv1` answers on the network; `kv2` and `kv3` are there to show a nested supervisor.
+`kv1` answers on the network and keeps a journal: what it acknowledged survives a power cut.
+`kv2` and `kv3` are there to show a nested supervisor.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class KeyValueStore(GenServer[Store, list[bytes], Any]):
                 return state, list(state)
             case [b"FLUSHALL"]:
                 return {}, OK
-            case [b"CRASH"]:  # a deliberate bug: kv1 restarts with an empty store
+            case [b"CRASH"]:  # a deliberate bug: kv1 restarts as it was before it
                 return state, 1 // 0
             case [name, *_]:
                 return state, Error(f"ERR unknown command or wrong arguments: {name!r}")
@@ -66,7 +67,7 @@ app = Application(
     Supervisor(
         "one_for_one",
         [
-            Worker("kv1", KeyValueStore),
+            Worker("kv1", KeyValueStore, journal=True),
             Supervisor(
                 "rest_for_one", [Worker("kv2", KeyValueStore), Worker("kv3", KeyValueStore)]
             ),

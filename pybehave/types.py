@@ -24,6 +24,12 @@ Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
 Overflow: TypeAlias = Literal["block", "reject", "drop_oldest"]
+
+Recovery: TypeAlias = Literal["last_good", "clean"]
+"""What a journaled server starts again with after a crash."""
+
+Acknowledge: TypeAlias = Literal["disk", "memory"]
+"""When the replies of a journaled server leave."""
 ShutdownLimit: TypeAlias = float | Literal["brutal_kill", "infinity"]
 
 NORMAL: Final = "normal"

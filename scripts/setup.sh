@@ -41,6 +41,8 @@ required_packages() {
     elif ! echo '#include <stdio.h>' | "$compiler" -E - >/dev/null 2>&1; then
         echo libc6-dev
     fi
+    # The journal's checksums: header only, so nothing of it is needed at run time.
+    [ -e /usr/include/xxhash.h ] || pkg-config --exists libxxhash 2>/dev/null || echo libxxhash-dev
     "$python" - <<'PY' || echo "python$version-dev"
 import os, sys, sysconfig
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))

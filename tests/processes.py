@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 
 COMMAND = [sys.executable, "-m", "pybehave"]
@@ -68,8 +70,14 @@ def wakings(pid: int) -> int:
 
 @contextlib.contextmanager
 def serving(target: str, source: str, *words: str, **environment: str) -> Iterator[Process]:
-    """Run an application until the block ends; on a free port unless `--listen` is given."""
+    """Run an application until the block ends; on a free port unless `--listen` is given.
+
+    Its journal, if it has one, lies in a folder of its own unless `--data` is given.
+    """
     listen = [] if "--listen" in words else ["--listen", "tcp://127.0.0.1:0"]
+    folder = tempfile.mkdtemp(prefix="pybehave-")
+    if "--data" not in words:
+        listen += ["--data", folder]
     process = subprocess.Popen(
         [*COMMAND, "run", target, "--backend", source, "--log-level", "error", *listen, *words],
         stdout=subprocess.PIPE,
@@ -88,6 +96,7 @@ def serving(target: str, source: str, *words: str, **environment: str) -> Iterat
         process.kill()
         process.wait()
         process.stdout.close()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:

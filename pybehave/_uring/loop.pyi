@@ -1,13 +1,13 @@
 from typing import Any, Final, final
 
-from pybehave._uring.codec import Codec
-from pybehave._uring.dispatch import Dispatcher
-from pybehave._uring.servers import Address, Port, Server
+from pybehave._uring.commit import Commit
+from pybehave._uring.ports import Ports
+from pybehave._uring.servers import Port
 
 REASONS: Final[dict[int, str]]
 
 @final
-class Loop:
+class Loop(Ports):
     def __new__(
         cls,
         source: str = "auto",
@@ -18,8 +18,6 @@ class Loop:
         buffer_bytes: int = 4096,
         seed: int = 0,
     ) -> Loop: ...
-    @property
-    def dispatcher(self) -> Dispatcher: ...
     @property
     def source(self) -> str: ...
     @property
@@ -40,22 +38,7 @@ class Loop:
     def stop(self) -> None: ...
     def wake(self) -> None: ...
     def post(self, name: str | None, kind: int, message: Any, waiter: object) -> None: ...
-    def listen(
-        self,
-        name: str,
-        url: str,
-        address: bytes,
-        codec: Codec,
-        to: Address,
-        settings: Any,
-        fd: int = -1,
-        is_dual: bool = False,
-    ) -> Port: ...
-    def close_listeners(self) -> None: ...
-    def close_port(self, port: Port) -> None: ...
-    def connect(
-        self, url: str, address: bytes, codec: Codec, server: Server, tag: Any, settings: Any
-    ) -> None: ...
+    def attach_journal(self, commit: Commit) -> None: ...
     def finish_connections(self) -> int: ...
     def abort_connections(self) -> int: ...
     def now(self) -> float: ...

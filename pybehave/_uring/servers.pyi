@@ -1,6 +1,7 @@
 from typing import Any, final
 
 from pybehave._uring.codec import Codec
+from pybehave._uring.values import Values
 
 INPUT_CALL: int
 INPUT_CAST: int
@@ -46,6 +47,15 @@ class Port:
 @final
 class Server:
     owner: Any
+    @property
+    def idle_s(self) -> float: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def values(self) -> Values | None: ...
+    @property
+    def due(self) -> dict[Any, tuple[int, Any]] | None: ...
+    def go_on(self, before: Server) -> None: ...
     @property
     def address(self) -> Address: ...
     @property

@@ -22,7 +22,16 @@ from typing import Any, Final, Generic, NamedTuple, final
 
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.errors import SpecError, show
-from pybehave.types import Input, Output, Overflow, Restart, ServerCaller, ShutdownLimit
+from pybehave.types import (
+    Acknowledge,
+    Input,
+    Output,
+    Overflow,
+    Recovery,
+    Restart,
+    ServerCaller,
+    ShutdownLimit,
+)
 
 SHUTDOWN_S: Final = 5.0
 """OTP's default for workers: 5000 ms."""
@@ -35,6 +44,8 @@ ID_CHARS_MAX: Final = 255
 
 RESTARTS: Final = ("permanent", "transient", "temporary")
 OVERFLOWS: Final = ("block", "reject", "drop_oldest")
+RECOVERIES: Final = ("last_good", "clean")
+ACKNOWLEDGES: Final = ("disk", "memory")
 
 
 class Rule(NamedTuple):
@@ -91,6 +102,8 @@ WORKER_RULES: Final[Mapping[str, Rule]] = {
     "mailbox": Rule(lambda value: is_count(value) and value >= 1, "an integer >= 1"),
     "overflow": one_of(*OVERFLOWS),
     "journal": BOOL_RULE,
+    "recovery": one_of(*RECOVERIES),
+    "acknowledge": one_of(*ACKNOWLEDGES),
 }
 
 
@@ -159,7 +172,11 @@ class Worker(Generic[Input, Output]):
         mailbox: How many inputs may wait.
         overflow: What happens to more: "block" stops reading from who sends, "reject" answers
             `Overloaded`, "drop_oldest" forgets the oldest.
-        journal: Whether its inputs are kept on disk.
+        journal: Whether its inputs are kept on disk, so that its state survives.
+        recovery: With a journal, what it starts again with after a crash: "last_good" is its
+            state before the input it failed on, "clean" begins anew with init.
+        acknowledge: With a journal, when a reply leaves: "disk" when all that it shows is durable,
+            "memory" at once.
     """
 
     id: str
@@ -172,6 +189,8 @@ class Worker(Generic[Input, Output]):
     mailbox: int
     overflow: Overflow
     journal: bool
+    recovery: str
+    acknowledge: str
 
     def __init__(
         self,
@@ -186,6 +205,8 @@ class Worker(Generic[Input, Output]):
         mailbox: int = MAILBOX_CAPACITY,
         overflow: Overflow = "block",
         journal: bool = False,
+        recovery: Recovery = "last_good",
+        acknowledge: Acknowledge = "disk",
     ) -> None:
         fields = {
             "id": id,
@@ -198,6 +219,8 @@ class Worker(Generic[Input, Output]):
             "mailbox": mailbox,
             "overflow": overflow,
             "journal": journal,
+            "recovery": recovery,
+            "acknowledge": acknowledge,
         }
         check(f"Worker {show(id)}", WORKER_RULES, fields)
         for field, value in fields.items():

@@ -10,11 +10,22 @@ from typing import Any
 
 import click
 
+from pybehave.behaviours.application import Application
+from pybehave.behaviours.supervisor import workers
 from pybehave.cli.load import Mistake, load
-from pybehave.errors import ListenFailed, SourceUnavailable, SpecError, StartFailed
+from pybehave.errors import (
+    JournalLocked,
+    JournalRefused,
+    ListenFailed,
+    NonDeterminism,
+    SourceUnavailable,
+    SpecError,
+    StartFailed,
+)
+from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.protocols import Resp
 from pybehave.runtime.limits import raise_descriptors
-from pybehave.runtime.node import DRAIN_TIMEOUT_S, Node
+from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node
 
 BACKENDS = ("auto", "uring", "full", "basic", "epoll")
 CONNECTIONS_LOW = 1000
@@ -49,6 +60,15 @@ class JsonFormatter(logging.Formatter):
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
 @click.option(
+    "--data",
+    default=DATA,
+    show_default=True,
+    metavar="DIR",
+    help="Where the journal lies, when a worker has one.",
+)
+@click.option("--no-journal", is_flag=True, help="Keep everything in memory.")
+@click.option("--volatile", is_flag=True, help="Take a DIR in memory (tmpfs): lost with the power.")
+@click.option(
     "--drain-timeout",
     type=click.FloatRange(min=0),
     default=DRAIN_TIMEOUT_S,
@@ -61,6 +81,9 @@ def command(
     backend: str | None,
     log_level: str,
     log_format: str,
+    data: str,
+    no_journal: bool,
+    volatile: bool,
     drain_timeout: float,
 ) -> None:
     """Serve an application until SIGTERM (drains) or SIGINT (stops now).
@@ -72,14 +95,36 @@ def command(
     room = raise_descriptors()
     application = load(target)
     try:
-        node = Node(application, backend=backend, listen=listen, drain_timeout=drain_timeout)
+        node = Node(
+            application,
+            backend=backend,
+            listen=listen,
+            drain_timeout=drain_timeout,
+            data=journal_folder(application, data, no_journal, volatile),
+        )
         status = node.run(lambda node: say_ready(node, room, started))
     except (SpecError, SourceUnavailable) as error:
         raise Mistake(str(error)) from error
-    except (ListenFailed, StartFailed) as error:
+    except (
+        ListenFailed,
+        StartFailed,
+        JournalLocked,
+        JournalRefused,
+        NonDeterminism,
+        OSError,
+    ) as error:
         click.echo(f"pybehave: {error}", err=True)
         status = 1
     sys.exit(status)
+
+
+def journal_folder(
+    application: Application, data: str, no_journal: bool, volatile: bool
+) -> Disk | None:
+    """The folder of the journal; None when nobody needs one."""
+    if no_journal or not any(worker.journal for worker in workers(application.tree)):
+        return None
+    return FolderDisk(data, is_volatile_allowed=volatile)
 
 
 def configure_logging(level: str, shape: str) -> None:
@@ -97,6 +142,9 @@ def say_ready(node: Node, room: int, started: float) -> None:
         lines.append(f"  {url}  {type(listener.protocol).__name__} -> {listener.to}")
         if isinstance(listener.protocol, Resp):
             lines.append(f"  talk to it:  {redis_cli(url)}")
+    if node.journal is not None:
+        disk = node.journal.disk
+        lines.append(f"  journal in {disk.path}: {disk.medium().sentence}")
     if room < CONNECTIONS_LOW:
         lines.append(f"  only {room} connections fit the limit of open files (ulimit -n)")
     lines.append(f"ready in {(time.perf_counter() - started) * 1000:.0f} ms")

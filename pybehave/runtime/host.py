@@ -14,28 +14,30 @@ from typing import TYPE_CHECKING, Any, final
 
 from pybehave.actions import Connect, ConnectFailed, Run
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.gen_server import Initial, interpret_init, overrides
+from pybehave.behaviours.gen_server import Initial, interpret_init
 from pybehave.errors import AlreadyStarted, Stopped
 from pybehave.listener import Listener
 from pybehave.runtime import addresses
 from pybehave.runtime.cleanup import terminate
 from pybehave.runtime.crashes import Crashes, CrashReport
 from pybehave.runtime.events import Event, EventHub
+from pybehave.runtime.servers import make_server
 from pybehave.runtime.workers import Workers
 from pybehave.types import IGNORED, KILLED, is_clean
 
 if TYPE_CHECKING:
     from pybehave._uring.loop import Loop
     from pybehave._uring.servers import Server
+    from pybehave.runtime.journaling import NodeJournal
     from pybehave.runtime.tree import Tree
 
-OVERFLOWS = {"block": 0, "reject": 1, "drop_oldest": 2}
 CALLBACKS = {
     0: "an action",
     1: "handle_call",
     2: "handle_cast",
     3: "handle_info",
     4: "handle_continue",
+    5: "handle_info",
 }
 
 
@@ -54,6 +56,7 @@ class LoopHost:
         self.crashes = Crashes()
         self.workers = Workers(self.defer, loop.dispatcher.inform)
         self.tree: Tree | None = None
+        self.journal: NodeJournal | None = None
         # Servers whose own terminate still yields after a crash, and who else waits for it.
         self._ending: dict[Server, list[Callable[[object], None]]] = {}
         loop.dispatcher.on_ended = self._ended
@@ -84,22 +87,43 @@ class LoopHost:
         dispatcher = self.loop.dispatcher
         if dispatcher.whereis(worker.name) is not None:
             raise AlreadyStarted(worker.name)
+        if worker.journal and self.journal is not None:
+            return self._start_journaled(worker, self.journal)
         instance: Any = worker.server()
-        has_own_call = overrides(instance, "handle_call")
-        has_own_cast = overrides(instance, "handle_cast")
-        server = dispatcher.create(
-            worker.name,
-            instance,
-            capacity=worker.mailbox,
-            overflow=OVERFLOWS[worker.overflow],
-            is_fast_call=not has_own_call,
-            is_fast_cast=not has_own_cast,
-        )
+        server = make_server(dispatcher, worker, instance)
         initial = interpret_init(worker.name, instance.init(worker.args))
         if not isinstance(initial, Initial):
             return IGNORED
         server.owner = worker
         dispatcher.begin(server, initial.state, initial.actions)
+        return server
+
+    def _start_journaled(self, worker: Worker[Any, Any], journal: NodeJournal) -> object:
+        """Go on from what the journal knows. Init is called all the same: it sets up the instance,
+        but the state it returns counts only when there is no other, or the policy says so.
+        """
+        dispatcher = self.loop.dispatcher
+        known = journal.known(worker)
+        instance: Any = worker.server()
+        server = make_server(
+            dispatcher,
+            worker,
+            instance,
+            number=journal.number_of(worker.name),
+            values=journal.values_of(worker, instance),
+            incarnation=known.incarnation + 1 if known is not None else 0,
+        )
+        initial = interpret_init(worker.name, instance.init(worker.args))
+        if not isinstance(initial, Initial):
+            return IGNORED
+        is_clean = known is None or (worker.recovery == "clean" and known.is_after_crash)
+        journal.started(worker, server, is_clean=is_clean)
+        server.owner = worker
+        if known is None or is_clean:
+            dispatcher.begin(server, initial.state, initial.actions)
+        else:
+            dispatcher.revive(server, known.state, known.due, known.idle_s)
+            dispatcher.begin(server, known.state, ())
         return server
 
     def stop_worker(
@@ -111,6 +135,7 @@ class LoopHost:
             return
         dispatcher = self.loop.dispatcher
         dispatcher.retire(ref, Stopped(ref.name, reason))
+        self._remember(ref, is_crash=False)
         terminate(
             ref.instance, reason, ref.state, timeout, dispatcher, lambda how, _error: done(how)
         )
@@ -118,11 +143,17 @@ class LoopHost:
     def kill_worker(self, ref: Server) -> None:
         """End a server without its `terminate` (brutal_kill)."""
         self.loop.dispatcher.retire(ref, Stopped(ref.name, KILLED))
+        self._remember(ref, is_crash=False)
+
+    def _remember(self, server: Server, *, is_crash: bool) -> None:
+        if self.journal is not None and server.number:
+            self.journal.ended(server, is_crash=is_crash)
 
     # --- what the loop tells -----------------------------------------------------------------
 
     def _ended(self, server: Server, reason: object, kind: int, message: Any) -> None:
         """A server crashed, or stopped by itself; its name is free already."""
+        self._remember(server, is_crash=kind != 0)
         worker = server.owner
         limit = worker.shutdown if isinstance(worker.shutdown, int | float) else None
         if not is_clean(reason):

@@ -25,11 +25,14 @@ from pybehave._uring.servers import INPUT_CALL, INPUT_CAST, INPUT_INFO, OVERFLOW
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.child_requests import ChildCount, ChildInfo
 from pybehave.behaviours.child_spec import Ref
-from pybehave.behaviours.supervisor import ChildSpec
-from pybehave.errors import LoopClosed, NoProc, Overloaded, Timeout
+from pybehave.behaviours.supervisor import ChildSpec, workers
+from pybehave.errors import DurabilityLost, LoopClosed, NoProc, Overloaded, Timeout
+from pybehave.journal.disk import Disk, FolderDisk
+from pybehave.journal.recovery import Options
 from pybehave.runtime import addresses, listeners, signals, systemd
 from pybehave.runtime.events import EventHub
 from pybehave.runtime.host import LoopHost
+from pybehave.runtime.journaling import NodeJournal
 from pybehave.runtime.tree import Answer, Tree
 from pybehave.runtime.waiters import ThreadWaiter
 
@@ -37,6 +40,9 @@ T = TypeVar("T")
 
 CALL_TIMEOUT_S: Final = 5.0
 """OTP's default for gen_server:call."""
+
+DATA: Final = "data"
+"""Where the journal lies unless told otherwise: below the current folder."""
 
 DRAIN_TIMEOUT_S: Final = 10.0
 """How long connections may take to get their last replies when the node stops."""
@@ -62,6 +68,9 @@ class Node:
         listen: URLs that replace those of the application's listeners, in order.
         drain_timeout: Seconds for the last replies when the node stops.
         seed: Of `context.random` and of the simulator.
+        data: The folder of the journal, when a worker has `journal=True`; or a Disk. None keeps
+            everything in memory.
+        journal_options: How the journal is kept.
         loop_options: `buffers`, `buffer_bytes`, `submissions`, `completions`.
     """
 
@@ -73,6 +82,8 @@ class Node:
         listen: tuple[str, ...] = (),
         drain_timeout: float = DRAIN_TIMEOUT_S,
         seed: int = 0,
+        data: str | os.PathLike[str] | Disk | None = DATA,
+        journal_options: Options | None = None,
         **loop_options: Any,
     ) -> None:
         self.app = app
@@ -82,6 +93,10 @@ class Node:
         self.host = LoopHost(self.loop, self.events)
         self.tree = Tree(app.tree, self.host)
         self.host.tree = self.tree
+        self.journal: NodeJournal | None = None
+        if data is not None and any(worker.journal for worker in workers(app.tree)):
+            disk = FolderDisk(data) if isinstance(data, str | os.PathLike) else data
+            self.journal = NodeJournal(self, disk, journal_options or Options())
         self.tree.on_root_ended = self._root_ended
         self._listeners = listeners.override(app.listeners, listen)
         self._drain_timeout = drain_timeout
@@ -139,6 +154,9 @@ class Node:
         logger.log(level, "using %s: %s", self.loop.source, self.loop.reason)
         try:
             self.loop.run_once(0.0)
+            if self.journal is not None:
+                self.journal.open()
+                self.host.journal = self.journal
             self.tree.start()
             for listener in self._listeners:
                 listeners.open_listener(self.loop, listener)
@@ -222,6 +240,8 @@ class Node:
         systemd.notify("STOPPING=1")
         self._close_connections()
         self._stop_tree()
+        if self.journal is not None:
+            self.journal.close()
         self.host.workers.close()
         self.loop.close()
         for listener in self._listeners:
@@ -269,13 +289,27 @@ class Node:
         """
         name = server if type(server) is str else _name_of(server)
         if self.loop.thread == threading.get_ident():
-            return self.loop.dispatcher.call(name, request)
+            return self._call_here(name, request)
         waiter = ThreadWaiter()
         self.post(name, INPUT_CALL, request, waiter)
         if not waiter.wait(timeout):
             self.host.defer(lambda: self.loop.dispatcher.abandon(waiter))
             raise Timeout(name, timeout or 0.0)
         return waiter.take()
+
+    def _call_here(self, name: str, request: Any) -> Any:
+        """Call on the loop's own thread; between ticks the loop runs until the reply is durable."""
+        dispatcher = self.loop.dispatcher
+        if self.journal is None:
+            return dispatcher.call(name, request)
+        try:
+            return dispatcher.call(name, request)
+        finally:
+            batch = dispatcher.barrier_now()
+            while batch > self.journal.commit.durable_batch and not self.loop.is_running:
+                if self.journal.commit.error:
+                    raise DurabilityLost(os.strerror(self.journal.commit.error))
+                self.loop.run_once(STOP_TICK_S)
 
     def acall(
         self, server: str | Ref[Any, Any], request: Any, *, timeout: float | None = CALL_TIMEOUT_S
@@ -444,7 +478,10 @@ class Node:
                 "timers": server.timers_count,
                 "callers": server.callers_count,
             }
-        return {**self.loop.stats(), "servers": servers, "crashes": self.host.crashes.count}
+        found = {**self.loop.stats(), "servers": servers, "crashes": self.host.crashes.count}
+        if self.journal is not None:
+            found["journal"] = self.journal.stats()
+        return found
 
 
 def default_backend() -> str:

@@ -7,7 +7,7 @@ timer or a caller whose time is up. A server's timers have names; starting one a
 Does not know: what firing means (dispatch.pyx, `alarm_fired`).
 """
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from .leaves cimport token_make, wheel_cancel, wheel_start
 from .replies cimport Replies
@@ -47,19 +47,30 @@ cdef class Alarms(Replies):
         self.alarms.pop(alarm, None)
         return wheel_cancel(self.wheel, alarm)
 
+    cdef uint64_t unix_ns(self):
+        return <uint64_t>(<int64_t>self.now_ns + self.wall_offset_ns)
+
     cdef int _start_timer(self, Server server, object name, double seconds, message) except -1:
+        if server.number:
+            server.values.encode([name, message]) # so that it can be journaled when it fires
         self._cancel_timer(server, name)
         server.timers[name] = self._alarm(seconds, (server, name, message))
+        if server.number:
+            due_ns = self.unix_ns() + <int64_t>(min(seconds, SECONDS_MAX) * 1e9)
+            server.due[name] = (due_ns, message)
         return 0
 
     cdef int _cancel_timer(self, Server server, object name) except -1:
         id = server.timers.pop(name, None)
         if id is not None:
             self.cancel_alarm(id)
+        if server.number:
+            server.due.pop(name, None)
         return 0
 
     cdef int _cancel_idle(self, Server server) except -1:
         if server.idle_timer:
             self.cancel_alarm(server.idle_timer)
             server.idle_timer = 0
+            server.idle_s = 0
         return 0

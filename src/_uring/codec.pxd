@@ -85,7 +85,7 @@ cdef extern from "outq.h" nogil:
     size_t outq_mark(const outq *)
     void outq_rollback(outq_pool *, outq *, size_t)
     size_t outq_bytes(const outq *)
-    int outq_begin(outq *, const uint8_t **, size_t *)
+    int outq_begin(outq_pool *, outq *, size_t, const uint8_t **, size_t *)
     int outq_sent(outq_pool *, outq *, size_t, const uint8_t **, size_t *)
     void outq_clear(outq_pool *, outq *)
     void outq_abort(outq_pool *, outq *)

@@ -762,7 +762,7 @@ cdef bytes queue_bytes(outq_pool *pool, outq *q):
     cdef const uint8_t *data = NULL
     cdef size_t n = 0
     cdef bytes out
-    if not outq_begin(q, &data, &n):
+    if not outq_begin(pool, q, <size_t>-1, &data, &n):
         outq_clear(pool, q)
         return b""
     out = PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>n)

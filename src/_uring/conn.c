@@ -59,6 +59,9 @@ void conns_close(conns *all) {
     free(all->starved.slots);
     free(all->ended.slots);
     free(all->woken.slots);
+    for (uint32_t index = 0; index < HELD_BATCHES; index++) {
+        free(all->held[index].slots);
+    }
     memset(all, 0, sizeof *all);
 }
 
@@ -177,7 +180,8 @@ static void end(conns *all, conn *c) {
         wheel_cancel(all->wheel, c->timer);
         c->timer = 0;
     }
-    int is_reset = c->reason == END_SLOW_CONSUMER || c->reason == END_LINGER;
+    int is_reset = c->reason == END_SLOW_CONSUMER || c->reason == END_LINGER ||
+                   c->reason == END_DISK;
     if (c->fd >= 0) {
         all->source->verbs->close_fd(all->source, c->fd, is_reset);
     }
@@ -209,7 +213,8 @@ static void begin_close(conns *all, conn *c) {
 
 /* Take the steps that have become possible. */
 static void settle(conns *all, conn *c) {
-    if (c->state == CONN_DRAINING && !(c->flags & CONN_HOLD) && outq_bytes(&c->out) == 0) {
+    if (c->state == CONN_DRAINING && !(c->flags & CONN_HOLD) && outq_bytes(&c->out) == 0 &&
+        c->held <= all->durable_batch) {
         if ((c->flags & CONN_PEER_ENDED) || c->limits->linger_ms == 0) {
             begin_close(all, c);
             return;
@@ -473,10 +478,19 @@ static int send_block(conns *all, conn *c, const uint8_t *data, size_t length) {
     return 1;
 }
 
+/* How much of what is filled may leave now (C6). */
+static size_t releasable(const conns *all, const conn *c) {
+    if (c->held <= all->durable_batch) {
+        return SIZE_MAX;
+    }
+    return c->held_before <= all->durable_batch ? c->held_mark : 0;
+}
+
 static void send_filled(conns *all, conn *c) {
     const uint8_t *data;
     size_t length;
-    while (outq_begin(&c->out, &data, &length)) {
+    while (outq_begin(all->pool, &c->out, releasable(all, c), &data, &length)) {
+        c->held_mark = 0; /* what is filled now is all behind the mark */
         if (!send_block(all, c, data, length)) {
             break;
         }
@@ -520,6 +534,57 @@ void conn_send_completed(conns *all, conn *c, int result) {
         }
     }
     send_filled(all, c);
+}
+
+/* ---- output that waits for the disk ------------------------------------------------------- */
+
+void conn_hold(conns *all, conn *c, uint64_t batch) {
+    if (batch <= c->held) {
+        return; /* it stands behind what waits already */
+    }
+    assert(batch > all->durable_batch);
+    if (c->held_before <= all->durable_batch) {
+        c->held_before = c->held;
+        c->held_mark = outq_mark(&c->out);
+    }
+    c->held = batch;
+    if (list_push(&all->held[batch % HELD_BATCHES], c->slot) < 0) {
+        conn_abort(all, c, END_MEMORY, ENOMEM); /* nobody would let its output go */
+    }
+}
+
+void conns_released(conns *all, uint64_t durable_batch) {
+    assert(durable_batch >= all->durable_batch);
+    assert(durable_batch - all->durable_batch < HELD_BATCHES);
+    while (all->durable_batch < durable_batch) {
+        slot_list *list = &all->held[++all->durable_batch % HELD_BATCHES];
+        for (uint32_t index = 0; index < list->count; index++) {
+            /* The slot may have a new owner: whether it may send is asked of itself (flush). */
+            conn *c = conns_at(all, list->slots[index]);
+            if (!conn_takes_output(c)) {
+                continue;
+            }
+            if (outq_mark(&c->out) > 0) {
+                conn_output(all, c);
+            } else {
+                settle(all, c); /* its end alone waited */
+            }
+        }
+        list->count = 0;
+    }
+}
+
+void conns_held_lost(conns *all) {
+    for (uint32_t batch = 0; batch < HELD_BATCHES; batch++) {
+        slot_list *list = &all->held[batch];
+        for (uint32_t index = 0; index < list->count; index++) {
+            conn *c = conns_at(all, list->slots[index]);
+            if (c->held > all->durable_batch) {
+                conn_abort(all, c, END_DISK, 0);
+            }
+        }
+        list->count = 0;
+    }
 }
 
 /* ---- the rest ---------------------------------------------------------------------------- */

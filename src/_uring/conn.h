@@ -23,6 +23,9 @@
  *  (C2) At most one recv and one send are in flight.
  *  (C3) A token whose generation differs finds nothing (conns_find returns NULL).
  *  (C4) Output leaves in the order it was appended; one send carries all a tick produced.
+ *  (C6) Output computed from a batch of the journal leaves when that batch is durable: bytes of
+ *       `out` up to held_mark wait for held_before, those behind it for held. Older holds merge
+ *       into the newer one, so output may wait longer than it must, never less.
  *  (C5) Nothing here calls back. What the loop must act upon stands in a list.
  *
  * Does not know: Python, protocols, servers. `port` and `hold` belong to the loop.
@@ -59,6 +62,7 @@ enum conn_reason { /* why it ended: the first reason stands */
     END_CONNECT,       /* an outbound connect failed */
     END_MEMORY,
     END_LIMIT, /* connections_max */
+    END_DISK,  /* its replies never became durable */
     END_REASONS,
 };
 
@@ -97,6 +101,8 @@ typedef struct conn {
     size_t carry_bytes, carry_capacity;
     void *port; /* the loop's: listener or connector it belongs to */
     void *hold; /* the loop's: Python side, made when first needed */
+    uint64_t held, held_before; /* batches of the journal that output waits for (C6) */
+    size_t held_mark;
     uint64_t timer, timer_ms;
     uint64_t active_ms, frame_since_ms, linger_until_ms;
     uint64_t commands;
@@ -106,6 +112,9 @@ typedef struct slot_list {
     uint32_t *slots;
     uint32_t count, capacity;
 } slot_list;
+
+/* More than the journal can have in flight and gathering: no two live batches share a list. */
+enum { HELD_BATCHES = 16 };
 
 typedef struct conns_stats {
     uint64_t opened, closed, recv_bytes, sent_bytes, sends, short_sends, pauses;
@@ -123,6 +132,8 @@ typedef struct conns {
     uint64_t now_ms; /* of this tick; set by the loop */
     uint32_t sends_new; /* handed over since the loop last waited; it sets this to 0 */
     slot_list dirty, starved, ended;
+    slot_list held[HELD_BATCHES]; /* connections with output for a batch, by batch number */
+    uint64_t durable_batch;
     slot_list woken; /* output pause is over and input waits in carry: parse it */
     conns_stats stats;
 } conns;
@@ -147,6 +158,10 @@ int conn_recv_completed(conns *, conn *, const completion *);
 void conn_send_completed(conns *, conn *, int result);
 void conn_connect_completed(conns *, conn *, int result);
 void conn_output(conns *, conn *);                         /* something was appended to out */
+/* What is appended to out from now on waits until this batch is durable (C6). */
+void conn_hold(conns *, conn *, uint64_t batch);
+void conns_released(conns *, uint64_t durable_batch);      /* batches up to this are durable */
+void conns_held_lost(conns *);                             /* they never will be: reset */
 void conn_finish(conns *, conn *, int reason);             /* flush, then close */
 void conn_abort(conns *, conn *, int reason, int error);   /* close now, drop output */
 void conn_released_hold(conns *, conn *);                  /* CONN_HOLD is over */

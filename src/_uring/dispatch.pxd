@@ -1,36 +1,24 @@
 """Servers, names, mailboxes and the guarded step."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport uint64_t
 
-from .alarms cimport Alarms
 from .codec cimport Codec, frame_view
 from .handles cimport Caller, Connection
 from .leaves cimport conn
+from .names cimport Names
 from .servers cimport Address, Port, Server
 
 
-cdef class Context:
-    cdef readonly str name
-    cdef readonly uint64_t incarnation
-    cdef Dispatcher dispatcher
-    cdef object generator
-
-
-cdef class Dispatcher(Alarms):
-    cdef int64_t wall_offset_ns
-    cdef readonly dict addresses
+cdef class Dispatcher(Names):
     cdef object ready
-    cdef Server current
-    cdef conn *current_conn
-    cdef Caller current_caller
     cdef public object on_ended        # (server, reason, kind, message) -> None
     cdef public object on_action       # (server, action) -> None: Connect, Run
-    cdef public uint64_t seed
+    cdef list stalled                  # (server, item): infos that the full journal did not take
 
-    cpdef Address address(self, str name)
     cdef int message(self, conn *c, Port port, const frame_view *view) except -1
     cdef int _native(self, conn *c, Codec codec, const frame_view *view) except -1
     cdef int _step_connection(self, Server server, conn *c, Port port, object message) except -1
+    cdef bint _record_message(self, Server server, conn *c, Port port, object message) except -1
     cdef int _post_connection(self, Server server, conn *c, Port port, object message) except -1
     cdef Caller _waiter_caller(self, str name, object waiter)
     cdef int _undeliverable(self, str name, int kind, Caller caller) except -1
@@ -44,6 +32,8 @@ cdef class Dispatcher(Alarms):
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1
     cdef int _run_continues(self, Server server) except -1
     cdef int _one(self, Server server, int kind, object message, Caller caller) except -1
+    cdef bint _record_input(self, Server server, int kind, object message,
+                            Caller caller) except -1
     cdef object _callback(self, Server server, int kind, object message, Caller caller)
     cdef tuple _checked(self, Server server, int kind, object result)
     cdef int _conclude(self, Server server, tuple actions, conn *c, bytes answer, Caller caller,

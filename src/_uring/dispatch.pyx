@@ -26,26 +26,25 @@ Source: OTP gen_server (stdlib) for the meaning of calls, casts, infos and their
 
 cimport cython
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport uint64_t
 
-from .alarms cimport Alarms
 from .codec cimport Codec, frame_view, outq_bytes
 from .handles cimport FROM_CONNECTION, FROM_SERVER, FROM_WAITER, Caller, Connection
 from .leaves cimport (
-    CONN_HOLD, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_output,
-    conn_takes_output, conns_find,
+    CONN_HOLD, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_hold,
+    conn_output, conn_takes_output, conns_find,
 )
+from .names cimport Names
 from .servers cimport (
     INPUT_CALL, INPUT_CAST, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, OVERFLOW_BLOCK,
     OVERFLOW_DROP_OLDEST, OVERFLOW_REJECT, Address, Answer, Port, Server,
 )
 
 import collections
-import random
 
 from pybehave import actions as _actions
 from pybehave.errors import (
-    BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, NoProc, Overloaded,
+    BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, JournalFull, NoProc, Overloaded,
     PybehaveError, Stopped, Timeout,
 )
 
@@ -71,108 +70,14 @@ _CALLBACKS = {
 
 
 @cython.final
-cdef class Context:
-    """What a callback may ask of its surroundings; one for each incarnation of a server.
-
-    `now` and `random` are those of the input, so that a journaled input can be stepped again.
-    """
-
-    @property
-    def now(self) -> float:
-        """Unix time of the current input, seconds."""
-        return (<int64_t>self.dispatcher.now_ns + self.dispatcher.wall_offset_ns) / 1e9
-
-    @property
-    def monotonic(self) -> float:
-        """Monotonic time of the current input, seconds from an arbitrary point."""
-        return self.dispatcher.now_ns / 1e9
-
-    @property
-    def random(self):
-        """A `random.Random` of this incarnation, seeded by the node's seed and its own name."""
-        if self.generator is None:
-            self.generator = random.Random(
-                f"{self.dispatcher.seed}/{self.name}/{self.incarnation}"
-            )
-        return self.generator
-
-    @property
-    def caller(self):
-        """Who waits for the reply to the current input, or None. Keep it to reply later."""
-        return self.dispatcher._current_caller(self.name)
-
-    @property
-    def connection(self):
-        """The connection the current input came from, or None."""
-        cdef Dispatcher dispatcher = self.dispatcher
-        if dispatcher.current is None or dispatcher.current.context is not self:
-            return None
-        if dispatcher.current_conn != NULL:
-            return dispatcher.connection_of(dispatcher.current_conn)
-        if dispatcher.current_caller is not None:
-            return dispatcher.current_caller.connection
-        return None
-
-
-@cython.final
-cdef class Dispatcher(Alarms):
+cdef class Dispatcher(Names):
     """Names, servers and their turns. Made by the Loop, used on its thread only."""
 
     def __cinit__(self):
-        self.addresses = {}
         self.ready = deque()
+        self.stalled = []
 
-    # ---- names and life ----------------------------------------------------------------------
-
-    cpdef Address address(self, str name):
-        """The address of that name; made when it is not there yet."""
-        cdef Address found = self.addresses.get(name)
-        if found is None:
-            found = Address.__new__(Address)
-            found.name = name
-            self.addresses[name] = found
-        return found
-
-    def whereis(self, str name):
-        """The running Server of that name, or None (OTP, erlang:whereis/1)."""
-        cdef Address found = self.addresses.get(name)
-        return None if found is None else found.server
-
-    def names(self) -> list:
-        """Names that answer now."""
-        cdef Address found
-        return [found.name for found in self.addresses.values() if found.server is not None]
-
-    def create(self, str name, instance, *, Py_ssize_t capacity, int overflow,
-               bint is_fast_call, bint is_fast_cast):
-        """A new incarnation, not yet running: its `init` has still to be called."""
-        cdef Address address = self.address(name)
-        cdef Server server = Server.__new__(Server)
-        cdef Context context = Context.__new__(Context)
-        address.incarnation += 1
-        context.name = name
-        context.incarnation = address.incarnation
-        context.dispatcher = self
-        server.address = address
-        server.name = name
-        server.incarnation = address.incarnation
-        server.instance = instance
-        server.context = context
-        server.step = type(instance).step
-        server.on_call = instance.handle_call
-        server.on_cast = instance.handle_cast
-        server.on_info = instance.handle_info
-        server.on_continue = instance.handle_continue
-        server.is_fast_call = is_fast_call
-        server.is_fast_cast = is_fast_cast
-        server.capacity = capacity
-        server.overflow = overflow
-        server.mailbox = deque()
-        server.continues = []
-        server.waiting = set()
-        server.timers = {}
-        instance.context = context
-        return server
+    # ---- life --------------------------------------------------------------------------------
 
     def begin(self, Server server, state, tuple actions) -> None:
         """`init` has returned: the name answers from now on."""
@@ -189,6 +94,25 @@ cdef class Dispatcher(Alarms):
         if server.continues:
             self._make_ready(server)
 
+    def revive(self, Server server, state, dict due, double idle_s) -> None:
+        """A journaled server goes on: its state, its timers by their Unix times, its idle time.
+
+        Call before `begin`; a timer whose time has passed fires at once.
+        """
+        server.state = state
+        for name, (due_ns, message) in due.items():
+            seconds = max(0.0, (<double>due_ns - <double>self.unix_ns()) / 1e9)
+            self._start_timer(server, name, seconds, message)
+            server.due[name] = (due_ns, message)
+        if idle_s > 0:
+            server.idle_timer = self._alarm(idle_s, (server, None, None))
+            server.idle_s = idle_s
+
+    def raise_clock(self, uint64_t unix_ns) -> None:
+        """Let Unix time be at least this: a journal's times never go back (F-26)."""
+        if self.unix_ns() < unix_ns:
+            self.wall_offset_ns += unix_ns - self.unix_ns()
+
     def retire(self, Server server, error) -> None:
         """The incarnation ends: the name is free, callers are told `error`, timers are gone."""
         cdef Caller caller
@@ -198,8 +122,10 @@ cdef class Dispatcher(Alarms):
         server.is_running = False
         if server.address.server is server:
             server.address.server = None
+        due = dict(server.due) if server.number else None # they go on in the next incarnation
         for name in list(server.timers):
             self._cancel_timer(server, name)
+        server.due = due
         self._cancel_idle(server)
         server.continues.clear()
         mailbox = server.mailbox
@@ -220,6 +146,7 @@ cdef class Dispatcher(Alarms):
         cdef Server server
         c.commands += 1
         self.stats.commands += 1
+        self.barrier = 0
         if codec.has_native and self._native(c, codec, view):
             return 0
         try:
@@ -257,6 +184,11 @@ cdef class Dispatcher(Alarms):
         cdef Caller caller
         cdef tuple actions
         cdef bytes answer
+        if server.number and not self._record_message(server, c, port, message):
+            return 0
+        if server.barrier > self.conns.durable_batch and server.is_held:
+            self.barrier = server.barrier
+            conn_hold(self.conns, c, self.barrier)
         self.current = server
         self.current_conn = c
         self.current_caller = None
@@ -272,6 +204,8 @@ cdef class Dispatcher(Alarms):
                     port.codec.encode(output, self.pool, &c.out, c.protocol)
                 server.state = <object>PyTuple_GET_ITEM(result, 0)
                 self.current = None
+                if server.number:
+                    self.recorded(server, INPUT_CALL, 0, output)
                 return 0
             actions = self._checked(server, INPUT_CALL, result)
             answer = None
@@ -280,19 +214,35 @@ cdef class Dispatcher(Alarms):
             server.state = result[0]
         except KeyboardInterrupt:
             self.current = None
+            self.record_dropped(server, INPUT_CALL)
             raise
         except BaseException as error:
             caller = self.caller_of(server, c) if self.current_caller is None \
                 else self.current_caller
             self.current = None
+            if server.number:
+                self.record_failed(server, INPUT_CALL)
             return self._crashed(server, error, INPUT_CALL, message, caller)
         caller = self.current_caller
         self.current = None
+        if server.number:
+            self.recorded(server, INPUT_CALL, self.stops(actions), result[1])
         if answer is None and caller is not None:
             self._owe(server, caller)
         elif caller is not None:
             caller.is_done = True
         return self._conclude(server, actions, c, answer, None, None)
+
+    cdef bint _record_message(self, Server server, conn *c, Port port, object message) except -1:
+        """Record a message that is about to be stepped; a refused one is answered here."""
+        try:
+            self.record(server, INPUT_CALL, message)
+        except PybehaveError as error:
+            self.answer_error(c, port, error)
+            return False
+        if self.commit.is_saturated():
+            self.commit.pause(c)
+        return True
 
     cdef int _post_connection(self, Server server, conn *c, Port port, object message) except -1:
         """The general road: a mailbox with its policy, handle_call with a caller."""
@@ -360,7 +310,9 @@ cdef class Dispatcher(Alarms):
         if address is None or address.server is None:
             raise NoProc(name)
         server = address.server
-        if server.is_fast_call and not server.mailbox and not server.continues:
+        self.barrier = 0
+        if server.is_fast_call and not server.mailbox and not server.continues \
+                and not server.number:
             return self._call_fast(server, request)
         while server.is_running and (server.mailbox or server.continues):
             self._serve(server, len(server.mailbox) + 1)
@@ -411,6 +363,7 @@ cdef class Dispatcher(Alarms):
     cdef int tell(self, Server server, object message) except -1:
         """An info from the runtime itself: not subject to the mailbox's bound."""
         if server is not None and server.is_running:
+            server.barrier = max(server.barrier, self.barrier)
             server.mailbox.append((INPUT_INFO, message, None))
             self._make_ready(server)
         return 0
@@ -421,6 +374,7 @@ cdef class Dispatcher(Alarms):
 
     cdef int _post(self, Server server, int kind, object message, Caller caller) except -1:
         cdef Py_ssize_t waiting = len(server.mailbox)
+        server.barrier = max(server.barrier, self.barrier) # it learns of what may not be durable
         if waiting >= server.capacity and kind != INPUT_TIMER:
             if server.overflow == OVERFLOW_DROP_OLDEST:
                 if not self._drop_oldest(server):
@@ -509,6 +463,9 @@ cdef class Dispatcher(Alarms):
         cdef conn *c = NULL
         if caller is not None and caller.kind == FROM_CONNECTION:
             c = conns_find(self.conns, caller.connection.token())
+        self.barrier = server.barrier if server.is_held else 0
+        if server.number and not self._record_input(server, kind, message, caller):
+            return 0
         self.current = server
         self.current_conn = NULL
         self.current_caller = caller
@@ -522,15 +479,44 @@ cdef class Dispatcher(Alarms):
             server.state = result[0]
         except KeyboardInterrupt:
             self.current = None
+            self.record_dropped(server, kind)
             raise
         except BaseException as error:
             self.current = None
+            if server.number:
+                self.record_failed(server, kind)
             return self._crashed(server, error, kind, message, caller)
         self.current = None
+        if server.number:
+            self.recorded(server, kind, self.stops(actions), output)
         if caller is not None and output is NO_REPLY:
             self._owe(server, caller)
             caller = None
         return self._conclude(server, actions, NULL, answer, caller, output)
+
+    cdef bint _record_input(self, Server server, int kind, object message,
+                            Caller caller) except -1:
+        """Record an input from elsewhere; whoever waits is told when that cannot be."""
+        try:
+            self.record(server, kind, message)
+        except PybehaveError as error:
+            if caller is not None:
+                self._resolve(caller, None, error)
+            elif kind == INPUT_CAST:
+                self.stats.casts_lost += 1
+            elif isinstance(error, JournalFull):
+                self.stalled.append((server, (kind, message, None)))
+            else:
+                self._crashed(server, error, kind, message, None)
+            return False
+        return True
+
+    def resume_stalled(self) -> None:
+        """The journal has room again: what the runtime had to tell meanwhile is told now."""
+        stalled, self.stalled = self.stalled, []
+        for server, item in reversed(stalled):
+            (<Server>server).mailbox.appendleft(item)
+            self._make_ready(server)
 
     cdef object _callback(self, Server server, int kind, object message, Caller caller):
         if kind == INPUT_CALL:
@@ -613,13 +599,6 @@ cdef class Dispatcher(Alarms):
 
     # ---- replies -----------------------------------------------------------------------------
 
-    def _current_caller(self, str name):
-        if self.current is None or self.current.name != name:
-            return None
-        if self.current_caller is None and self.current_conn != NULL:
-            self.current_caller = self.caller_of(self.current, self.current_conn)
-        return self.current_caller
-
     cdef int _owe(self, Server server, Caller caller) except -1:
         """The reply is put off: remember who waits, so that a crash can tell them."""
         if caller.is_done:
@@ -649,7 +628,10 @@ cdef class Dispatcher(Alarms):
             return self._settle_connection(caller, answer)
         self._close_caller(caller)
         if caller.kind == FROM_WAITER:
-            caller.waiter.settle(value, error)
+            if self.barrier > self.conns.durable_batch and type(caller.waiter) is not Answer:
+                self.commit.hold(self.barrier, caller.waiter.settle, (value, error))
+            else:
+                caller.waiter.settle(value, error)
         elif error is None:
             self.tell(caller.sender, _actions.CallReply(caller.tag, caller.server, value))
         else:
@@ -694,12 +676,15 @@ cdef class Dispatcher(Alarms):
             elif kind is _actions.IdleTimeout:
                 self._cancel_idle(server)
                 server.idle_timer = self._alarm(action.seconds, (server, None, None))
+                server.idle_s = action.seconds
             elif kind is _actions.Continue:
                 server.continues.append(action.term)
             elif kind is _actions.Close:
                 closes.append(action.connection)
             elif kind is Stop:
                 reason = action.reason if reason is None else reason
+            elif self.barrier > self.conns.durable_batch:
+                self.commit.hold(self.barrier, self.on_action, (server, action))
             else:
                 self.on_action(server, action)
         return reason
@@ -723,6 +708,8 @@ cdef class Dispatcher(Alarms):
     cdef int _close(self, Connection connection) except -1:
         cdef conn *c = conns_find(self.conns, connection.token())
         if c != NULL:
+            if self.barrier > self.conns.durable_batch and conn_takes_output(c):
+                conn_hold(self.conns, c, self.barrier)
             conn_finish(self.conns, c, END_ASKED) # waits for replies that are still owed
         return 0
 
@@ -750,6 +737,7 @@ cdef class Dispatcher(Alarms):
         record = self.alarms.pop(id, None)
         if record is None:
             return 0
+        self.barrier = 0
         if not isinstance(record, tuple):
             record()
         elif isinstance(record[0], Caller):
@@ -771,4 +759,7 @@ cdef class Dispatcher(Alarms):
         if server.timers.get(timer[0]) != timer[1]:
             return 0 # (D5)
         del server.timers[timer[0]]
-        return self._turn(server, INPUT_INFO, timer[2], None)
+        self.timer_name = timer[0]
+        if server.number:
+            del server.due[timer[0]]
+        return self._turn(server, INPUT_TIMER, timer[2], None)

@@ -6,6 +6,7 @@ from libc.stdint cimport uint32_t, uint64_t
 cdef class Ticket:
     cdef bytes answer
     cdef bint is_ready
+    cdef uint64_t batch    # of the journal: the answer waits until it is durable; 0 = none
 
 
 cdef class Connection:

@@ -14,7 +14,8 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef extern from "source.h" nogil:
     enum:
-        OP_NONE, OP_ACCEPT, OP_CONNECT, OP_RECV, OP_SEND, OP_POLL
+        OP_NONE, OP_ACCEPT, OP_CONNECT, OP_RECV, OP_SEND, OP_POLL, OP_WRITE
+        WRITE_DSYNC, WRITE_FDATASYNC, WRITE_PLAIN
         COMPLETION_MORE, COMPLETION_BUFFER
 
     const uint64_t WAIT_FOREVER
@@ -43,6 +44,13 @@ cdef extern from "source.h" nogil:
         int keepalive_s
         int v6_only
 
+    ctypedef struct write_request:
+        const uint8_t *data
+        uint64_t offset
+        uint32_t bytes
+        int fd
+        int how
+
     ctypedef struct source_config:
         uint32_t submissions
         uint32_t completions
@@ -70,6 +78,7 @@ cdef extern from "source.h" nogil:
         void (*refuse)(source *, int) noexcept nogil
         int (*connect)(source *, const sockaddr *, socklen_t, uint64_t) noexcept nogil
         int (*poll)(source *, int, uint64_t) noexcept nogil
+        int (*write)(source *, const write_request *, uint64_t) noexcept nogil
         int (*cancel)(source *, int, uint64_t) noexcept nogil
         void (*close_fd)(source *, int, int) noexcept nogil
         int (*ready)(source *) noexcept nogil
@@ -144,6 +153,7 @@ cdef extern from "conn.h" nogil:
         CONN_ENDED
         END_NONE, END_PEER, END_RESET, END_ASKED, END_PROTOCOL, END_IDLE, END_FRAME_TIMEOUT
         END_SLOW_CONSUMER, END_LINGER, END_SHUTDOWN, END_CONNECT, END_MEMORY, END_LIMIT
+        END_DISK
         END_REASONS
         PAUSE_OUTPUT, PAUSE_SERVER
         CONN_HOLD, CONN_EVENTS, CONN_PEER_ENDED
@@ -176,6 +186,7 @@ cdef extern from "conn.h" nogil:
         size_t carry_capacity
         void *port
         void *hold
+        uint64_t held
         uint64_t frame_since_ms
         uint64_t commands
 
@@ -192,7 +203,7 @@ cdef extern from "conn.h" nogil:
         uint64_t sends
         uint64_t short_sends
         uint64_t pauses
-        uint64_t[13] ended
+        uint64_t[14] ended
 
     ctypedef struct conns:
         source *source
@@ -206,6 +217,7 @@ cdef extern from "conn.h" nogil:
         slot_list starved
         slot_list ended
         slot_list woken
+        uint64_t durable_batch
         conns_stats stats
 
     int conns_open(conns *, source *, outq_pool *, wheel *)
@@ -223,6 +235,9 @@ cdef extern from "conn.h" nogil:
     void conn_send_completed(conns *, conn *, int)
     void conn_connect_completed(conns *, conn *, int)
     void conn_output(conns *, conn *)
+    void conn_hold(conns *, conn *, uint64_t)
+    void conns_released(conns *, uint64_t)
+    void conns_held_lost(conns *)
     void conn_finish(conns *, conn *, int)
     void conn_abort(conns *, conn *, int, int)
     void conn_released_hold(conns *, conn *)

@@ -32,10 +32,12 @@ from .codec cimport (
     FRAME_CUSTOM, FRAME_MORE, FRAME_READY, Codec, frame_next, frame_view, outq_bytes, outq_pool,
     outq_pool_free, outq_pool_new, outq_pool_read, outq_pool_stats,
 )
+from .commit cimport Commit
 from .dispatch cimport Dispatcher
 from .handles cimport Connection
 from .leaves cimport *
-from .servers cimport Address, Port, Server
+from .ports cimport Ports
+from .servers cimport Port
 
 import collections
 import errno as _errno
@@ -58,8 +60,6 @@ cdef uint32_t GATHER_MAX = 256          # completions in a tick: fairness agains
 cdef uint32_t WAIT_US_MIN = 50
 cdef size_t POOL_BYTES_KEPT = 16 << 20
 cdef Py_ssize_t INBOX_PER_TICK = 1024   # so that callers from threads do not starve connections
-cdef int REFUSALS_PER_EVENT = 32
-cdef double ACCEPT_PAUSE_S = 0.1        # after descriptors ran out
 cdef uint64_t NS_PER_MS = 1_000_000
 cdef int CLOSE_TICKS_MAX = 100          # 0.1 s: what is not home by then never comes
 cdef uint64_t CLOSE_TICK_NS = 1_000_000
@@ -71,6 +71,7 @@ REASONS = {
     END_PROTOCOL: "protocol", END_IDLE: "idle_timeout", END_FRAME_TIMEOUT: "frame_timeout",
     END_SLOW_CONSUMER: "slow_consumer", END_LINGER: "linger", END_SHUTDOWN: "shutdown",
     END_CONNECT: "connect", END_MEMORY: "memory", END_LIMIT: "connections_max",
+    END_DISK: "durability_lost",
 }
 
 _loops = weakref.WeakSet()
@@ -85,7 +86,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @cython.final
-cdef class Loop:
+cdef class Loop(Ports):
     """One event loop on one completion source.
 
     Args:
@@ -100,28 +101,19 @@ cdef class Loop:
         SourceUnavailable: The source asked for cannot be had here; says why.
     """
 
-    cdef source *_source
-    cdef conns _conns
     cdef wheel *_wheel
     cdef outq_pool *_pool
-    cdef loop_stats _stats
     cdef wake _wake
     cdef completion[REAP_MAX] _done
     cdef unsigned _done_next, _done_count
-    cdef readonly Dispatcher dispatcher
     cdef readonly str source
     cdef readonly str reason
     cdef readonly bint is_running
-    cdef list _ports
     cdef object _inbox
     cdef size_t _need
     cdef uint32_t _last_batch
     cdef bint _is_sleeping
     cdef bint _is_stopping
-    cdef bint _is_enabled
-    cdef bint _is_closed
-    cdef bint _is_forked
-    cdef bint _has_exhausted
     cdef readonly unsigned long thread
     cdef uint64_t _started_ns
     cdef object __weakref__
@@ -139,7 +131,6 @@ cdef class Loop:
         config.seed = seed
         self._wake.read_fd = self._wake.write_fd = -1
         self._inbox = collections.deque()
-        self._ports = []
         cdef int error = source_select(source.encode(), &config, &self._source, reason,
                                        sizeof(reason))
         self.reason = reason.decode("utf-8", "replace")
@@ -233,13 +224,6 @@ cdef class Loop:
             self._source.verbs.abandon(self._source)
             wake_close(&self._wake)
 
-    cdef int _check(self) except -1:
-        if self._is_forked:
-            raise LoopForked()
-        if self._is_closed:
-            raise LoopClosed()
-        return 0
-
     # ---- running -----------------------------------------------------------------------------
 
     cdef int _enable(self) except -1:
@@ -305,6 +289,13 @@ cdef class Loop:
         if self._is_sleeping:
             wake_signal(&self._wake)
 
+    def attach_journal(self, Commit commit) -> None:
+        """Take the commit path of a journal that is open; once."""
+        assert self.dispatcher.commit is None
+        commit.conns = &self._conns
+        commit.source = self._source
+        self.dispatcher.commit = commit
+
     cdef int _tick(self, uint64_t limit_ns) except -1:
         cdef uint32_t count
         self._wait(limit_ns)
@@ -319,6 +310,8 @@ cdef class Loop:
             self.dispatcher.run_ready()
         while self._conns.woken.count > 0:
             self._parse_woken()
+        if self.dispatcher.commit is not None:
+            self.dispatcher.commit.pump(self.dispatcher.unix_ns())
         conns_flush(&self._conns)
         if self._conns.ended.count > 0:
             self._ended()
@@ -406,6 +399,8 @@ cdef class Loop:
             self._poll_wake()
             PyErr_CheckSignals()
             return 0
+        if op == OP_WRITE:
+            return self.dispatcher.commit.completed(token_slot(done.token), done.result)
         c = conns_find(&self._conns, done.token)
         # A slot is freed only when nothing is in flight, so its operations always find it (C1).
         assert c != NULL, "a completion for a connection that is gone"
@@ -517,6 +512,7 @@ cdef class Loop:
         cdef Py_ssize_t count = min(len(self._inbox), INBOX_PER_TICK)
         while count > 0:
             count -= 1
+            self.dispatcher.barrier = 0
             name, kind, message, waiter = self._inbox.popleft()
             if kind == 0:
                 message()
@@ -528,176 +524,6 @@ cdef class Loop:
         if self._wake.read_fd >= 0:
             self._source.verbs.poll(self._source, self._wake.read_fd,
                                     token_make(OP_POLL, 1, WAKE_SLOT))
-        return 0
-
-    # ---- listeners ---------------------------------------------------------------------------
-
-    def listen(self, str name, str url, bytes address, Codec codec, Address to, settings,
-               int fd=-1, bint is_dual=False):
-        """Listen on a socket address, or take over `fd`. `settings` is a Listener.
-
-        `is_dual`: an IPv6 address takes IPv4 connections too.
-
-        Raises:
-            ListenFailed: Port in use, no permission, not a listening socket; says which.
-        """
-        cdef Port port
-        cdef listen_options options
-        cdef int result
-        self._check()
-        memset(&options, 0, sizeof(options))
-        options.backlog = settings.backlog
-        options.nodelay = settings.nodelay
-        options.reuse_port = settings.reuse_port
-        options.keepalive_s = settings.keepalive or 0
-        options.v6_only = not is_dual
-        if fd >= 0:
-            result = self._source.verbs.adopt(self._source, fd)
-        else:
-            result = self._source.verbs.listen(
-                self._source, <const sockaddr *><char *>address, len(address), &options)
-        if result < 0:
-            raise ListenFailed(url, OSError(-result, os.strerror(-result)))
-        port = self._make_port(name, url, codec, settings)
-        port.address = to
-        port.fd = result
-        port.connections_max = settings.connections_max or 0xffffffff
-        self._ports.append(port)
-        if self._is_enabled:
-            self._accept(port)
-        return port
-
-    cdef Port _make_port(self, str name, str url, Codec codec, settings):
-        cdef Port port = Port.__new__(Port)
-        port.name = name
-        port.url = url
-        port.codec = codec
-        port.is_open = True
-        port.fd = -1
-        port.has_events = settings.events
-        port.limits.frame_timeout_ms = <uint64_t>((settings.frame_timeout or 0) * 1000)
-        port.limits.idle_timeout_ms = <uint64_t>((settings.idle_timeout or 0) * 1000)
-        port.limits.linger_ms = <uint64_t>(settings.linger * 1000)
-        port.limits.high_water_bytes = settings.high_water_bytes
-        port.limits.low_water_bytes = settings.low_water_bytes
-        port.limits.output_bytes_max = settings.output_bytes_max
-        return port
-
-    cdef int _accept(self, Port port) except -1:
-        cdef int error
-        if port.is_armed or not port.is_open or port.is_exhausted:
-            return 0
-        error = self._source.verbs.accept(
-            self._source, port.fd, token_make(OP_ACCEPT, 1, self._ports.index(port)))
-        if error < 0:
-            raise ListenFailed(port.url, OSError(-error, os.strerror(-error)))
-        port.is_armed = True
-        return 0
-
-    cdef int _accepted(self, Port port, const completion *done) except -1:
-        if not done.flags & COMPLETION_MORE:
-            port.is_armed = False
-        if done.result >= 0:
-            self._welcome(port, done.result)
-        elif done.result in (-EMFILE, -ENFILE, -ENOMEM, -ENOBUFS):
-            self._exhausted(port)
-        elif done.result != -ECANCELED:
-            self._stats.accept_errors += 1
-        if not port.is_open and not port.is_armed and port.fd >= 0:
-            self._source.verbs.close_fd(self._source, port.fd, 0)
-            port.fd = -1
-        return self._accept(port)
-
-    cdef int _welcome(self, Port port, int fd) except -1:
-        cdef conn *c
-        cdef bint is_over = port.connections >= port.connections_max
-        if not port.is_open or port.connections >= 2 * port.connections_max:
-            self._stats.refused += 1
-            self._source.verbs.close_fd(self._source, fd, 1)
-            return 0
-        c = conns_add(&self._conns, fd, CONN_OPEN, &port.limits, <void *>port)
-        if c == NULL:
-            self._source.verbs.close_fd(self._source, fd, 1)
-            return 0
-        Py_INCREF(port) # given back in _ended
-        port.accepted += 1
-        port.connections += 1
-        if is_over:
-            self._stats.refused += 1
-            self.dispatcher.answer_error(c, port, Overloaded(port.name, port.connections_max))
-            conn_finish(&self._conns, c, END_LIMIT)
-            return 0
-        conn_arm(&self._conns, c)
-        if port.has_events:
-            c.flags |= CONN_EVENTS
-            self.dispatcher.tell(port.address.server,
-                                 _actions.Opened(self.dispatcher.connection_of(c)))
-        return 0
-
-    cdef int _exhausted(self, Port port) except -1:
-        """Out of descriptors: refuse some of those who wait, try again a little later."""
-        cdef int count
-        self._stats.accept_errors += 1
-        for count in range(REFUSALS_PER_EVENT):
-            self._source.verbs.refuse(self._source, port.fd)
-        port.is_exhausted = True
-        self._has_exhausted = True
-        self.dispatcher.start_alarm(ACCEPT_PAUSE_S, self._revive)
-        return 0
-
-    def _revive(self) -> None:
-        self._has_exhausted = False
-        for port in self._ports:
-            (<Port>port).is_exhausted = False
-            self._accept(port)
-
-    def close_listeners(self) -> None:
-        """Accept no more. Connections stay."""
-        cdef Port port
-        for port in self._ports:
-            self.close_port(port)
-
-    def close_port(self, Port port) -> None:
-        """Close one listener; on the loop's thread."""
-        if not port.is_open:
-            return
-        port.is_open = False
-        if port.is_armed:
-            self._source.verbs.cancel(self._source, port.fd,
-                                      token_make(OP_ACCEPT, 1, self._ports.index(port)))
-        elif port.fd >= 0:
-            self._source.verbs.close_fd(self._source, port.fd, 0)
-            port.fd = -1
-
-    # ---- outbound ----------------------------------------------------------------------------
-
-    def connect(self, str url, bytes address, Codec codec, Server server, tag, settings) -> None:
-        """Connect for a server; the result comes as its info (Connected or ConnectFailed)."""
-        cdef Port port = self._make_port(url, url, codec, settings)
-        cdef conn *c
-        cdef int fd
-        port.tag = tag
-        port.connector = server
-        c = conns_add(&self._conns, -1, CONN_CONNECTING, &port.limits, <void *>port)
-        if c == NULL:
-            raise MemoryError
-        Py_INCREF(port) # given back in _ended
-        c.flags |= CONN_EVENTS
-        fd = self._source.verbs.connect(self._source, <const sockaddr *><char *>address,
-                                        len(address), conn_token(c, OP_CONNECT))
-        if fd < 0:
-            c.in_flight = 0
-            conn_abort(&self._conns, c, END_CONNECT, -fd)
-            return
-        c.fd = fd
-
-    cdef int _connected(self, conn *c, int result) except -1:
-        cdef Port port = <Port>c.port
-        conn_connect_completed(&self._conns, c, result)
-        if c.state == CONN_OPEN:
-            port.accepted = 1
-            message = _actions.Connected(port.tag, self.dispatcher.connection_of(c))
-            self.dispatcher.tell(port.connector, message)
         return 0
 
     # ---- ends --------------------------------------------------------------------------------

@@ -138,11 +138,21 @@ void outq_rollback(outq_pool *pool, outq *q, size_t mark) {
     }
 }
 
-int outq_begin(outq *q, const uint8_t **data, size_t *len) {
-    if (q->sending != NULL || outq_mark(q) == 0)
+int outq_begin(outq_pool *pool, outq *q, size_t bytes_max, const uint8_t **data, size_t *len) {
+    size_t used = outq_mark(q);
+    outq_block *rest = NULL;
+    if (q->sending != NULL || used == 0 || bytes_max == 0)
         return 0; /* (Q1) */
+    if (used > bytes_max) {
+        rest = block_take(pool, grown_bytes(NULL, used - bytes_max + HEADER_BYTES));
+        if (rest == NULL)
+            return 0;
+        rest->used = used - bytes_max;
+        memcpy(rest->data, q->filling->data + bytes_max, rest->used);
+        q->filling->used = bytes_max;
+    }
     q->sending = q->filling;
-    q->filling = NULL;
+    q->filling = rest;
     q->sent = 0;
     *data = q->sending->data;
     *len = q->sending->used;

@@ -80,8 +80,9 @@ static inline size_t outq_bytes(const outq *q) {
     return bytes;
 }
 
-/* If nothing is being sent and something is filled: 1, and data is to be sent. Otherwise 0. */
-int outq_begin(outq *, const uint8_t **data, size_t *len);
+/* If nothing is being sent and something is filled: 1, and data is to be sent. Otherwise 0. At most
+ * bytes_max of it: the rest stays filled (0 too when there is no memory to part them). */
+int outq_begin(outq_pool *, outq *, size_t bytes_max, const uint8_t **data, size_t *len);
 /* n bytes of the block have gone. 1 = send the rest, given in data; 0 = the block is done and
  * released, outq_begin may have the next one. */
 int outq_sent(outq_pool *, outq *, size_t n, const uint8_t **data, size_t *len);

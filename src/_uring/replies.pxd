@@ -1,8 +1,9 @@
 """The way of a reply."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from .codec cimport Codec, conn_facts, outq, outq_pool
+from .commit cimport Commit
 from .handles cimport Caller, Connection
 from .leaves cimport conn, conns, loop_stats
 from .servers cimport Port, Server
@@ -14,6 +15,8 @@ cdef class Replies:
     cdef loop_stats *stats
     cdef conn_facts facts
     cdef outq scratch
+    cdef readonly Commit commit   # None without a journal
+    cdef uint64_t barrier         # what is answered now waits until this batch is durable
 
     cdef int unreadable(self, conn *c, Port port, object error) except -1
     cdef int answer_error(self, conn *c, Port port, object error) except -1

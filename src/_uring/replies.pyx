@@ -8,7 +8,9 @@ always answered at once never has such a queue.
 
 Invariants
   (R1) Replies of a connection leave in the order of its requests.
-  (R2) The handle of a connection is made when first asked for; the slot keeps one reference to it
+  (R2) A reply computed from what is not yet durable waits in the connection's output (`barrier`,
+       conn_hold), and with it everything behind it.
+  (R3) The handle of a connection is made when first asked for; the slot keeps one reference to it
        until the slot is given back.
 
 Does not know: servers, mailboxes, turns.
@@ -18,13 +20,13 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from .codec cimport Codec, outq, outq_begin, outq_commit, outq_reserve, outq_sent
 from .handles cimport FROM_CONNECTION, Caller, Connection, Ticket
 from .leaves cimport (
-    CONN_HOLD, END_PROTOCOL, conn, conn_finish, conn_output, conn_released_hold,
+    CONN_HOLD, END_PROTOCOL, conn, conn_finish, conn_hold, conn_output, conn_released_hold,
     conn_takes_output, conns_find,
 )
 from .servers cimport Port
@@ -89,6 +91,7 @@ cdef class Replies:
     cdef int unreadable(self, conn *c, Port port, object error) except -1:
         """The stream cannot be framed any further: answer what came before, say why, close."""
         self.stats.decode_errors += 1
+        self.barrier = 0
         self._append(c, self._encoded_error(port.codec, error, c.protocol))
         conn_finish(self.conns, c, END_PROTOCOL)
         return 0
@@ -121,6 +124,7 @@ cdef class Replies:
         if caller.ticket is None:
             return self._append(c, answer)
         caller.ticket.answer = answer
+        caller.ticket.batch = self.barrier
         caller.ticket.is_ready = True
         return self._pump(c)
 
@@ -132,6 +136,7 @@ cdef class Replies:
         if c.flags & CONN_HOLD:
             ticket = Ticket.__new__(Ticket)
             ticket.answer = answer
+            ticket.batch = self.barrier
             ticket.is_ready = True
             (<Connection>c.hold).tickets.append(ticket)
             return 0
@@ -141,9 +146,12 @@ cdef class Replies:
         """Release the replies that are next in order."""
         cdef Connection connection = <Connection>c.hold
         cdef Ticket ticket
+        cdef uint64_t barrier = self.barrier
         while connection.tickets and (<Ticket>connection.tickets[0]).is_ready:
             ticket = connection.tickets.popleft()
+            self.barrier = ticket.batch
             self._write(c, ticket.answer)
+        self.barrier = barrier
         if not connection.tickets:
             conn_released_hold(self.conns, c)
         return 0
@@ -156,6 +164,8 @@ cdef class Replies:
         size = PyBytes_GET_SIZE(answer)
         if size == 0:
             return 0
+        if self.barrier > self.conns.durable_batch:
+            conn_hold(self.conns, c, self.barrier) # (R2)
         room = outq_reserve(self.pool, &c.out, size)
         if room == NULL:
             raise MemoryError
@@ -167,7 +177,7 @@ cdef class Replies:
     cdef bytes _scratch_bytes(self):
         cdef const uint8_t *data = NULL
         cdef size_t size = 0
-        if not outq_begin(&self.scratch, &data, &size):
+        if not outq_begin(self.pool, &self.scratch, <size_t>-1, &data, &size):
             return b""
         answer = PyBytes_FromStringAndSize(<char *>data, size)
         outq_sent(self.pool, &self.scratch, size, &data, &size)

@@ -1,9 +1,10 @@
 """Names and those who answer to them."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from .codec cimport Codec
 from .leaves cimport conn_limits
+from .values cimport Values
 
 
 cpdef enum:
@@ -70,6 +71,12 @@ cdef class Server:
     cdef set waiting
     cdef dict timers
     cdef uint64_t idle_timer
+    cdef readonly double idle_s        # of the idle timer, 0 = not armed
+    cdef readonly uint32_t number      # in the journal; 0 = not journaled
+    cdef readonly Values values        # encodes its inputs
+    cdef bint is_held                  # replies wait until what they show is durable
+    cdef uint64_t barrier              # batch of the latest record that its state contains
+    cdef readonly dict due             # journaled: timer name -> (Unix time ns, message)
 
 
 cdef class Answer:

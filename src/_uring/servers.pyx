@@ -53,6 +53,12 @@ cdef class Server:
         """Put another state in place (introspection; not an input)."""
         self.state = state
 
+    def go_on(self, Server before) -> None:
+        """Take over state and timers of the incarnation before (replay)."""
+        self.state = before.state
+        self.due.update(before.due)
+        self.idle_s = before.idle_s
+
     def __repr__(self) -> str:
         return f"<Server {self.name} incarnation={self.incarnation} running={self.is_running}>"
 

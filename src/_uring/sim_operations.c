@@ -343,7 +343,7 @@ static void run_start(sim *self, uint32_t index, unsigned which) {
     }
 }
 
-static void make_visible(sim *self, const sim_step *step) {
+void sim_make_visible(sim *self, const sim_step *step) {
     if (self->done_count == self->done_size) {
         size_t size_before = self->done_size;
         self->done = sim_grow(self->done, &self->done_size, size_before + 1, sizeof *self->done);
@@ -361,7 +361,11 @@ void sim_run_step(sim *self, const sim_step *step) {
         return;
     }
     if (step->kind == SIM_STEP_DONE) {
-        make_visible(self, step);
+        sim_make_visible(self, step);
+        return;
+    }
+    if (step->kind == SIM_STEP_WRITTEN) {
+        sim_written(self, step);
         return;
     }
     if (step->kind != SIM_STEP_START && step->kind != SIM_STEP_CANCEL) {

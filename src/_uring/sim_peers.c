@@ -248,4 +248,5 @@ void sim_census_take(const source *base, sim_census *out) {
     for (uint32_t buffer = 0; self->loans != NULL && buffer < self->buffers.count; buffer++) {
         out->buffers_lent += self->loans[buffer] != SIM_LOAN_NONE;
     }
+    out->writes = self->writes;
 }

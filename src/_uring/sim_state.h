@@ -26,7 +26,7 @@
 
 #define SIM_NONE UINT32_MAX
 
-enum { SIM_REALS_MAX = 8, SIM_OPS = OP_POLL + 1 };
+enum { SIM_REALS_MAX = 8, SIM_OPS = OP_POLL + 1 }; /* a write has no descriptor here */
 
 enum sim_loan { SIM_LOAN_NONE, SIM_LOAN_TAKEN, SIM_LOAN_LENT };
 
@@ -106,6 +106,7 @@ enum sim_step_kind {
     SIM_STEP_RESET,
     SIM_STEP_ROOM,
     SIM_STEP_ALARM,
+    SIM_STEP_WRITTEN,
 };
 
 typedef struct sim_step {
@@ -158,6 +159,8 @@ typedef struct sim {
 
     sim_hook hook;
     void *hook_context;
+    sim_disk disk;
+    uint32_t writes; /* in flight */
     sim_closed_hook closed_hook;
     void *closed_context;
     sim_broken_hook broken_hook;
@@ -204,6 +207,7 @@ uint32_t sim_listener_add(sim *, const sim_address *);
 void sim_stream_take(sim_stream *, void *out, size_t count);
 
 /* sim_operations.c */
+void sim_make_visible(sim *, const sim_step *);
 uint32_t sim_descriptor_new(sim *, unsigned kind, uint32_t target);
 void sim_descriptor_free(sim *, uint32_t descriptor);
 /* The descriptor behind a number. It must be open: the verb is named in the sentence. */
@@ -217,6 +221,10 @@ void sim_accept_progress(sim *, uint32_t listener);
 void sim_connect_answered(sim *, uint32_t link, int result);
 void sim_turn_away(sim *, sim_listener *); /* reset the connection that waits longest */
 void sim_run_step(sim *, const sim_step *);
+
+/* sim_disk.c */
+int sim_write(source *, const write_request *, uint64_t token);
+void sim_written(sim *, const sim_step *);
 
 /* source_sim.c */
 sim_address sim_address_make(sim *, const struct sockaddr *, socklen_t);

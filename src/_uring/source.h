@@ -6,7 +6,7 @@
  * Nothing above this line asks which one is below.
  *
  * Contract
- *  (S1) accept, connect, recv, send and poll each start one operation. An operation ends with
+ *  (S1) accept, connect, recv, send, poll and write each start one operation, which ends with
  *       exactly one completion without COMPLETION_MORE; completions with it may come before.
  *  (S2) The caller counts operations in flight and frees what they name only at zero.
  *  (S3) cancel has no completion of its own. It hastens the final completion of its target,
@@ -19,6 +19,8 @@
  *  (S7) enable, and every verb after it, runs on one thread. open may run on another.
  *  (S8) An operation handed over is started no later than the next wait.
  *  (S9) recv with -ENOBUFS as its final result lost no byte: arm again after buffer_return.
+ *  (S10) write ends with the number of bytes that are durable, or an error; writes of one loop may
+ *       end in any order. Its memory belongs to the source until then. It cannot be cancelled.
  *
  * Errors are negative errno values. Time is monotonic nanoseconds.
  */
@@ -39,6 +41,7 @@ enum source_op {
     OP_RECV,
     OP_SEND,
     OP_POLL,
+    OP_WRITE,
 };
 
 #define TOKEN_GENERATION_MASK 0xffffffu
@@ -73,6 +76,13 @@ typedef struct wait_request {
     uint32_t wait_us_min; /* ... or this much time has passed and there is at least one; 0 = no */
 } wait_request;
 
+/* How a write becomes durable. */
+enum write_how {
+    WRITE_DSYNC,     /* RWF_DSYNC with the write: O_DIRECT over written blocks */
+    WRITE_FDATASYNC, /* the write, then fdatasync: for file systems that want it said */
+    WRITE_PLAIN,     /* not at all: it is with the operating system */
+};
+
 typedef struct listen_options {
     int backlog;
     int nodelay;
@@ -80,6 +90,14 @@ typedef struct listen_options {
     int keepalive_s; /* 0 = off; else idle seconds before the first probe */
     int v6_only;
 } listen_options;
+
+typedef struct write_request {
+    const uint8_t *data;
+    uint64_t offset;
+    uint32_t bytes;
+    int fd;
+    int how; /* enum write_how */
+} write_request;
 
 typedef struct source_config {
     uint32_t submissions;  /* ring entries wanted; may be reduced */
@@ -116,6 +134,7 @@ typedef struct source_verbs {
     int (*recv)(source *, int fd, uint64_t token);
     ssize_t (*send)(source *, int fd, const void *, size_t, uint64_t token);
     int (*poll)(source *, int fd, uint64_t token); /* one completion when fd is readable */
+    int (*write)(source *, const write_request *, uint64_t token);
     int (*cancel)(source *, int fd, uint64_t token);
     int (*shutdown)(source *, int fd, int how); /* SHUT_RD, SHUT_WR, SHUT_RDWR */
     void (*close_fd)(source *, int fd, int reset); /* reset: the peer sees RST, not FIN */

@@ -6,7 +6,8 @@
  * back at the end, so that busy connections take turns. A short read of a stream means that its
  * buffer in the kernel is empty, so the next byte makes a new edge; a hang-up is read to its end.
  *
- * Sends go out at once. Only what the socket does not take waits for a writable edge.
+ * Sends go out at once. Only what the socket does not take waits for a writable edge. Writes to
+ * files go to the helper thread, whose descriptor stands in the same epoll.
  *
  * Invariants
  *  (E1) A descriptor stands in `todo` at most once (is_queued).
@@ -26,6 +27,7 @@
 #include <unistd.h>
 
 #include "bufring.h"
+#include "helper.h"
 #include "sockets.h"
 
 enum {
@@ -52,6 +54,8 @@ typedef struct epoll_source {
     int epoll_fd;
     int spare;
     int is_open;
+    helper *helper;
+    int is_helper_done; /* its descriptor was readable */
     bufring buffers;
     entry *table; /* by descriptor */
     int table_count;
@@ -157,6 +161,9 @@ static void epoll_close(source *base) {
         return;
     }
     self->is_open = 0;
+    if (self->helper != NULL) {
+        helper_close(self->helper);
+    }
     close(self->epoll_fd);
     if (self->spare >= 0) {
         close(self->spare);
@@ -165,6 +172,16 @@ static void epoll_close(source *base) {
     free(self->todo);
     free(self->done);
     bufring_close(&self->buffers);
+}
+
+/* Closing a copy of the descriptors leaves the parent's alone; its thread is not here. */
+static void epoll_abandon(source *base) {
+    epoll_source *self = (epoll_source *)base;
+    if (self->is_open && self->helper != NULL) {
+        helper_abandon(self->helper);
+        self->helper = NULL;
+    }
+    epoll_close(base);
 }
 
 static int epoll_open(source *base) {
@@ -275,6 +292,26 @@ static ssize_t epoll_send(source *base, int fd, const void *data, size_t length,
     return 0;
 }
 
+static int epoll_write(source *base, const write_request *request, uint64_t token) {
+    epoll_source *self = (epoll_source *)base;
+    if (self->helper == NULL) {
+        self->helper = helper_open();
+        if (self->helper == NULL) {
+            return -EMFILE;
+        }
+        struct epoll_event event = {.events = EPOLLIN,
+                                    .data = {.fd = helper_fd(self->helper)}};
+        if (epoll_ctl(self->epoll_fd, EPOLL_CTL_ADD, helper_fd(self->helper), &event) < 0) {
+            int error = -errno;
+            helper_close(self->helper);
+            self->helper = NULL;
+            return error;
+        }
+    }
+    base->stats.submissions++;
+    return helper_write(self->helper, request, token);
+}
+
 static int epoll_cancel(source *base, int fd, uint64_t token) {
     epoll_source *self = (epoll_source *)base;
     if (fd < 0 || fd >= self->table_count) {
@@ -359,7 +396,7 @@ static void take_edge(epoll_source *self, int fd, uint32_t events) {
 
 static int epoll_ready(source *base) {
     epoll_source *self = (epoll_source *)base;
-    return self->todo_count != 0 || self->done_count != 0;
+    return self->todo_count != 0 || self->done_count != 0 || self->is_helper_done;
 }
 
 static int epoll_wait_events(source *base, const wait_request *request) {
@@ -381,6 +418,10 @@ static int epoll_wait_events(source *base, const wait_request *request) {
         return -errno;
     }
     for (int index = 0; index < count; index++) {
+        if (self->helper != NULL && self->events[index].data.fd == helper_fd(self->helper)) {
+            self->is_helper_done = 1;
+            continue;
+        }
         take_edge(self, self->events[index].data.fd, self->events[index].events);
     }
     return 0;
@@ -499,6 +540,10 @@ static unsigned epoll_reap(source *base, completion *out, unsigned count_max) {
         self->done_head = (self->done_head + 1) & (self->done_capacity - 1);
         self->done_count--;
     }
+    if (self->is_helper_done && count < count_max) {
+        count += helper_take(self->helper, out + count, count_max - count);
+        self->is_helper_done = count == count_max;
+    }
     count += reap_todo(self, out + count, count_max - count);
     base->stats.completions += count;
     return count;
@@ -518,7 +563,7 @@ const source_verbs source_epoll_verbs = {
     .open = epoll_open,
     .enable = epoll_enable,
     .close = epoll_close,
-    .abandon = epoll_close, /* closing a copy of the descriptor leaves the parent's alone */
+    .abandon = epoll_abandon,
     .listen = epoll_listen,
     .adopt = epoll_adopt,
     .accept = arm_read,
@@ -527,6 +572,7 @@ const source_verbs source_epoll_verbs = {
     .recv = arm_read,
     .send = epoll_send,
     .poll = arm_read,
+    .write = epoll_write,
     .cancel = epoll_cancel,
     .shutdown = epoll_shutdown,
     .close_fd = epoll_close_fd,

@@ -500,7 +500,7 @@ static unsigned sim_reap(source *base, completion *out, unsigned count_max) {
             self->loans[from->done.buffer] = SIM_LOAN_LENT;
             content = sim_content(from->done.data, (size_t)from->done.result);
         }
-        if (!(from->done.flags & COMPLETION_MORE)) {
+        if (!(from->done.flags & COMPLETION_MORE) && from->descriptor != SIM_NONE) {
             check_final(self, from, &self->descriptors[from->descriptor].ops[from->which]);
         }
         sim_note(self, SIM_DID_COMPLETION, from->done.token, from->done.result, from->done.flags,
@@ -537,6 +537,7 @@ const source_verbs source_sim_verbs = {
     .recv = sim_recv,
     .send = sim_send,
     .poll = sim_poll,
+    .write = sim_write,
     .cancel = sim_cancel,
     .shutdown = sim_shutdown,
     .close_fd = sim_close_fd,
@@ -563,6 +564,8 @@ source *source_sim_new(const source_config *config) {
         .jitter_ns_max = 5000,
         .late_ns_max = 1000000000,
         .tick_ns = 1000,
+        .disk_ns_min = 100000,
+        .disk_ns_max = 250000, /* a disk that flushes */
         .window_bytes = 65536,
         .descriptors_max = 20000,
     };

@@ -27,6 +27,8 @@ typedef struct sim_knobs {
     uint64_t jitter_ns_max;  /* between the end of an operation and its completion */
     uint64_t late_ns_max;    /* the same when `late` strikes */
     uint64_t tick_ns;        /* every wait takes at least so long: a busy loop ages too */
+    uint64_t disk_ns_min;    /* how long a write takes */
+    uint64_t disk_ns_max;
     uint32_t window_bytes;   /* what one direction of a connection holds unread */
     uint32_t descriptors_max;
     /* Faults, per mille */
@@ -106,6 +108,17 @@ void sim_set_hook(source *, sim_hook, void *context);
 typedef void (*sim_closed_hook)(void *context);
 int sim_set_closed_hook(source *, sim_closed_hook, void *context);
 
+/* The simulated disk. It lives with the test: the source says when a write begins and asks what
+ * has become of it when its time is over. Without a disk a write is a breach of the contract. */
+typedef struct sim_disk {
+    /* A name for the write, > 0; the bytes are to be copied. */
+    uint64_t (*begin)(void *context, const write_request *);
+    int32_t (*end)(void *context, uint64_t name); /* bytes durable, or -errno */
+    void *context;
+} sim_disk;
+
+void sim_set_disk(source *, const sim_disk *); /* NULL unsets */
+
 /* Evidence */
 typedef struct sim_record {
     uint64_t at_ns;
@@ -127,6 +140,7 @@ enum sim_what {
     SIM_DID_CANCEL,
     SIM_DID_SHUTDOWN,
     SIM_DID_CLOSE,
+    SIM_DID_WRITE,
 };
 
 uint64_t sim_trace_hash(const source *);
@@ -136,7 +150,7 @@ const sim_record *sim_trace(const source *, size_t *count);
 /* What the program still holds; all zero after an orderly end (but the buffers of completions not
  * reaped). `links` counts connections that either side still names. */
 typedef struct sim_census {
-    uint32_t descriptors, listeners, operations, links, buffers_lent;
+    uint32_t descriptors, listeners, operations, links, buffers_lent, writes;
 } sim_census;
 
 void sim_census_take(const source *, sim_census *);

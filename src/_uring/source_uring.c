@@ -36,6 +36,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,6 +53,8 @@ enum {
     MEMLOCK_PAUSE_MS = 20,
     FOREVER_NS = 1000000000, /* a deadline that only stands in for none: a tick a second */
     IOWQ_WORKERS_MAX = 1, /* nothing on the normal path needs a kernel worker thread */
+    LINKED_MAX = 16,      /* writes in flight: the journal's slots */
+    GENERATION_LINKED = TOKEN_GENERATION_MASK,
 };
 
 typedef struct uring {
@@ -66,6 +69,7 @@ typedef struct uring {
     int is_open;
     int is_full;
     int has_no_iowait;
+    int32_t linked[LINKED_MAX]; /* results of writes whose sync is still to come */
     int spare; /* descriptor kept for refusing when there are none left */
 } uring;
 
@@ -349,6 +353,58 @@ static int uring_poll(source *base, int fd, uint64_t token) {
     return 0;
 }
 
+/* The fdatasync carries the token; what the write did is kept until then (linked_result). */
+static int write_then_sync(uring *self, const write_request *request, uint64_t token) {
+    if (io_uring_sq_space_left(&self->ring) < 2) {
+        (void)enter(self, publish(self), 0, IORING_ENTER_GETEVENTS, NULL, 0);
+    }
+    struct io_uring_sqe *entry = take_entry(self, IORING_OP_WRITE, request->fd, 0);
+    if (entry == NULL) {
+        return -EBUSY;
+    }
+    entry->addr = (uint64_t)(uintptr_t)request->data;
+    entry->len = request->bytes;
+    entry->off = request->offset;
+    entry->flags = IOSQE_IO_LINK;
+    entry->user_data = token_make(OP_WRITE, GENERATION_LINKED, token_slot(token));
+    entry = take_entry(self, IORING_OP_FSYNC, request->fd, token);
+    assert(entry != NULL);
+    entry->fsync_flags = IORING_FSYNC_DATASYNC;
+    return 0;
+}
+
+static int uring_write(source *base, const write_request *request, uint64_t token) {
+    uring *self = (uring *)base;
+    assert(token_slot(token) < LINKED_MAX);
+    self->linked[token_slot(token)] = 0;
+    if (request->how == WRITE_FDATASYNC) {
+        return write_then_sync(self, request, token);
+    }
+    struct io_uring_sqe *entry = take_entry(self, IORING_OP_WRITE, request->fd, token);
+    if (entry == NULL) {
+        return -EBUSY;
+    }
+    entry->addr = (uint64_t)(uintptr_t)request->data;
+    entry->len = request->bytes;
+    entry->off = request->offset;
+    entry->rw_flags = request->how == WRITE_DSYNC ? RWF_DSYNC : 0;
+    return 0;
+}
+
+/* A write's second half: 1 = out is its completion, 0 = this was only the first. A short or failed
+ * write cancels the sync behind it, and then its own result is what is to be known. */
+static int join_linked(uring *self, const struct io_uring_cqe *entry, completion *to) {
+    int32_t *first = &self->linked[token_slot(entry->user_data)];
+    if (token_generation(entry->user_data) == GENERATION_LINKED) {
+        *first = entry->res;
+        return 0;
+    }
+    if (*first != 0 && (entry->res == 0 || entry->res == -ECANCELED)) {
+        to->result = *first;
+    }
+    return 1;
+}
+
 static int uring_cancel(source *base, int fd, uint64_t token) {
     (void)fd;
     struct io_uring_sqe *entry = take_entry((uring *)base, IORING_OP_ASYNC_CANCEL, -1, 0);
@@ -483,6 +539,10 @@ static unsigned uring_reap(source *base, completion *out, unsigned count_max) {
         completion *to = &out[count++];
         to->token = entry->user_data;
         to->result = entry->res;
+        if (token_op(entry->user_data) == OP_WRITE && !join_linked(self, entry, to)) {
+            count--;
+            continue;
+        }
         to->flags = (entry->flags & IORING_CQE_F_MORE) ? COMPLETION_MORE : 0;
         to->data = NULL;
         to->buffer = 0;
@@ -519,7 +579,8 @@ static uint64_t uring_now(source *base) {
         .abandon = uring_abandon, .listen = uring_listen, .adopt = uring_adopt,                  \
         .accept = uring_accept, .refuse = uring_refuse, .connect = uring_connect,                \
         .recv = uring_recv, .send = uring_send, .poll = uring_poll,                             \
-        .cancel = uring_cancel, .shutdown = uring_shutdown, .close_fd = uring_close_fd,          \
+        .write = uring_write, .cancel = uring_cancel, .shutdown = uring_shutdown,                \
+        .close_fd = uring_close_fd,                                                              \
         .ready = uring_ready, .wait = uring_wait, .reap = uring_reap,                            \
         .buffer_return = uring_buffer_return, .now = uring_now,                                  \
     }

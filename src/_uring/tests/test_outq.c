@@ -25,7 +25,7 @@ static void test_an_empty_queue_holds_nothing(void) {
     outq q = {0};
     const uint8_t *data;
     size_t len;
-    CHECK_EQUAL(outq_begin(&q, &data, &len), 0);
+    CHECK_EQUAL(outq_begin(pool, &q, SIZE_MAX, &data, &len), 0);
     CHECK_EQUAL(outq_bytes(&q), 0);
     outq_clear(pool, &q);
     outq_abort(pool, &q);
@@ -41,7 +41,7 @@ static void test_what_is_appended_goes_out_in_one_piece(void) {
     append(pool, &q, "one ", 4);
     append(pool, &q, "two", 3);
     CHECK_EQUAL(outq_bytes(&q), 7);
-    CHECK_EQUAL(outq_begin(&q, &data, &len), 1);
+    CHECK_EQUAL(outq_begin(pool, &q, SIZE_MAX, &data, &len), 1);
     CHECK_EQUAL(len, 7);
     CHECK_BYTES(data, "one two", 7);
     CHECK_EQUAL(outq_sent(pool, &q, 7, &data, &len), 0);
@@ -55,16 +55,16 @@ static void test_Q1_nothing_overtakes_a_partial_send(void) {
     const uint8_t *data;
     size_t len;
     append(pool, &q, "abcdef", 6);
-    CHECK_EQUAL(outq_begin(&q, &data, &len), 1);
+    CHECK_EQUAL(outq_begin(pool, &q, SIZE_MAX, &data, &len), 1);
     append(pool, &q, "later", 5);
     CHECK_EQUAL(outq_sent(pool, &q, 2, &data, &len), 1);
     CHECK_EQUAL(len, 4);
     CHECK_BYTES(data, "cdef", 4);
     CHECK_EQUAL(outq_bytes(&q), 9);
-    CHECK_EQUAL(outq_begin(&q, &data, &len), 0);
+    CHECK_EQUAL(outq_begin(pool, &q, SIZE_MAX, &data, &len), 0);
     CHECK_EQUAL(outq_sent(pool, &q, 0, &data, &len), 1);
     CHECK_EQUAL(outq_sent(pool, &q, 4, &data, &len), 0);
-    CHECK_EQUAL(outq_begin(&q, &data, &len), 1);
+    CHECK_EQUAL(outq_begin(pool, &q, SIZE_MAX, &data, &len), 1);
     CHECK_BYTES(data, "later", 5);
     outq_abort(pool, &q);
     outq_pool_free(pool);
@@ -76,7 +76,7 @@ static void test_Q2_the_block_in_flight_does_not_move(void) {
     const uint8_t *data;
     size_t len;
     append(pool, &q, "stay", 4);
-    CHECK_EQUAL(outq_begin(&q, &data, &len), 1);
+    CHECK_EQUAL(outq_begin(pool, &q, SIZE_MAX, &data, &len), 1);
     for (int i = 0; i < 100000; i++)
         append(pool, &q, "growing", 7);
     outq_clear(pool, &q);
@@ -100,7 +100,7 @@ static void test_Q5_rollback_drops_what_came_after_the_mark(void) {
     for (int i = 0; i < 1000; i++)
         append(pool, &q, "dropped", 7); /* the block grows meanwhile */
     outq_rollback(pool, &q, mark);
-    CHECK_EQUAL(outq_begin(&q, &data, &len), 1);
+    CHECK_EQUAL(outq_begin(pool, &q, SIZE_MAX, &data, &len), 1);
     CHECK_EQUAL(len, 4);
     CHECK_BYTES(data, "keep", 4);
     append(pool, &q, "x", 1);
@@ -206,7 +206,7 @@ static void model_step(outq_pool *pool, outq *q, model *m, uint64_t *random) {
         m->written = kept;
         outq_rollback(pool, q, mark);
     } else if (!m->sending) {
-        m->sending = outq_begin(q, &m->data, &m->len);
+        m->sending = outq_begin(pool, q, 1 + check_below(random, 70000), &m->data, &m->len);
     } else {
         size_t n = check_below(random, m->len + 1);
         for (size_t i = 0; i < n; i++)

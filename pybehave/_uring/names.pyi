@@ -1,0 +1,29 @@
+from typing import Any
+
+from typing_extensions import disjoint_base
+
+from pybehave._uring.servers import Address, Server
+from pybehave._uring.turn import Turn
+from pybehave._uring.values import Values
+
+@disjoint_base
+class Names(Turn):
+    @property
+    def addresses(self) -> dict[str, Address]: ...
+    def address(self, name: str) -> Address: ...
+    def whereis(self, name: str) -> Server | None: ...
+    def names(self) -> list[str]: ...
+    def create(
+        self,
+        name: str,
+        instance: Any,
+        *,
+        capacity: int,
+        overflow: int,
+        is_fast_call: bool,
+        is_fast_cast: bool,
+        number: int = 0,
+        values: Values | None = None,
+        is_held: bool = True,
+        incarnation: int = 0,
+    ) -> Server: ...

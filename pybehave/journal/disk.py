@@ -1,0 +1,374 @@
+"""One folder on a disk: the blocking operations that the journal needs, and what it is good for.
+
+Everything here may block. The loop's own writes do not come this way (src/_uring/commit.pyx); this
+is for recovery, for preparing segments, for snapshots. The simulator has the same operations over a
+disk of its own (pybehave/testing/disk.py), so recovery runs there unchanged.
+
+Reading goes around the page cache: after a failed write the cache may show bytes that the disk
+never got (fsyncgate), and a restarted process must see what a power cut would leave.
+
+Source: durability.md 3.6 (methods by file system), 4.3 (what the page cache shows after EIO).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, final
+
+from pybehave.errors import JournalLocked, JournalRefused
+
+BLOCK: Final = 4096
+CHUNK_BYTES: Final = 1 << 20
+"""Zeros are written and files are read in pieces of this size."""
+
+WRITE_DSYNC: Final = 0
+WRITE_FDATASYNC: Final = 1
+"""Numbers of `enum write_how` in src/_uring/source.h."""
+
+DIRECT_SYNC_FILE_SYSTEMS: Final = frozenset({"ext4", "ext3", "xfs"})
+"""Where O_DIRECT with RWF_DSYNC over written blocks was shown to be durable and fastest."""
+
+VOLATILE_FILE_SYSTEMS: Final = frozenset({"tmpfs", "ramfs"})
+REMOTE_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p"})
+
+LOCK: Final = "LOCK"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """What a folder's file system gives.
+
+    Attributes:
+        file_system: Its type, as the kernel names it.
+        device: What it is mounted from.
+        is_direct: O_DIRECT works there.
+        how: How commits are made durable: `WRITE_DSYNC` or `WRITE_FDATASYNC`.
+        sentence: All of it for people.
+    """
+
+    file_system: str
+    device: str
+    is_direct: bool
+    how: int
+    sentence: str
+
+
+class Disk(Protocol):
+    """What recovery and the journal's upkeep ask of a folder. Names have no slashes, but for one
+    in `quarantine/...`; errors are OSError.
+    """
+
+    path: str
+
+    def medium(self) -> Medium:
+        """Say what the folder is good for."""
+
+    def lock(self) -> None:
+        """Become the one writer, or raise JournalLocked; until `unlock` or the process ends."""
+
+    def unlock(self) -> None:
+        """Let others write."""
+
+    def names(self) -> list[str]:
+        """Return the names of regular files, sorted."""
+
+    def size(self, name: str) -> int:
+        """Return a file's bytes."""
+
+    def read(self, name: str, offset: int, count: int) -> memoryview:
+        """Return what the disk, not the cache, holds; less than `count` only at the file's end."""
+
+    def write(self, name: str, offset: int, data: bytes | memoryview) -> None:
+        """Write whole blocks durably into an existing file."""
+
+    def fill(self, name: str, count: int) -> None:
+        """Create a file of zeros, or overwrite it with them, durably; not its name yet."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Create a small file, durable but for its name."""
+
+    def sync(self, name: str) -> None:
+        """Make a file's content durable, whoever wrote it."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name; `sync_names` makes it last."""
+
+    def remove(self, name: str) -> None:
+        """Take a file away; `sync_names` makes it last."""
+
+    def sync_names(self) -> None:
+        """Make the folder itself durable."""
+
+    def open(self, name: str) -> int:
+        """Open a file for the loop's writes; returns a descriptor for the completion source."""
+
+    def close(self, fd: int) -> None:
+        """Close what `open` gave."""
+
+
+@final
+class FolderDisk(Disk):
+    """A folder of the real file system.
+
+    Args:
+        path: Made when it is not there yet.
+        is_volatile_allowed: Take a tmpfs too, where nothing survives a power cut.
+
+    Raises:
+        JournalRefused: It cannot be used; says why.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, is_volatile_allowed: bool = False) -> None:
+        self.path = str(path)
+        self._is_volatile_allowed = is_volatile_allowed
+        self._lock_fd = -1
+        self._medium: Medium | None = None
+        try:
+            os.makedirs(self.path, mode=0o750, exist_ok=True)
+        except OSError as error:
+            raise JournalRefused(self.path, explain(error, self.path)) from error
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise JournalRefused(self.path, explain(OSError(errno.EACCES, ""), self.path))
+
+    # --- what it is good for -------------------------------------------------------------------
+
+    def medium(self) -> Medium:
+        if self._medium is None:
+            self._medium = self._probe()
+        return self._medium
+
+    def _probe(self) -> Medium:
+        file_system, device = mount_of(self.path)
+        is_direct = self._takes_direct()
+        if file_system in REMOTE_FILE_SYSTEMS:
+            raise JournalRefused(
+                self.path,
+                f"it lies on {file_system}, where locks and flushes cannot be trusted; "
+                "use a local disk",
+            )
+        if file_system in VOLATILE_FILE_SYSTEMS and not self._is_volatile_allowed:
+            raise JournalRefused(
+                self.path,
+                f"it lies on {file_system}, which is memory: nothing would survive a "
+                "power cut; use a folder on a disk, or allow it with --volatile",
+            )
+        if is_direct and file_system in DIRECT_SYNC_FILE_SYSTEMS:
+            how, words = WRITE_DSYNC, "O_DIRECT with RWF_DSYNC"
+        else:
+            how, words = WRITE_FDATASYNC, "a write, then fdatasync"
+        sentence = f"{file_system} on {device}: commits by {words}"
+        return Medium(file_system, device, is_direct, how, sentence)
+
+    def _takes_direct(self) -> bool:
+        name = os.path.join(self.path, "probe.tmp")
+        flags = os.O_RDWR | os.O_CREAT | os.O_DIRECT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            fd = os.open(name, flags, 0o640)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+                return False
+            raise JournalRefused(self.path, explain(error, self.path)) from error
+        try:
+            with mmap.mmap(-1, BLOCK) as block:
+                os.pwritev(fd, [block], 0)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return False
+            raise JournalRefused(self.path, explain(error, self.path)) from error
+        finally:
+            os.close(fd)
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+        return True
+
+    # --- the lock ------------------------------------------------------------------------------
+
+    def lock(self) -> None:
+        fd = os.open(self._at(LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            words = os.pread(fd, 100, 0).split()
+            os.close(fd)
+            pid = int(words[0]) if words and words[0].isdigit() else 0
+            raise JournalLocked(self.path, pid) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()} {boot_id()}\n".encode(), 0)
+        self._lock_fd = fd
+
+    def unlock(self) -> None:
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    # --- files ---------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        with os.scandir(self.path) as entries:
+            return sorted(entry.name for entry in entries if not entry.is_dir())
+
+    def size(self, name: str) -> int:
+        found = os.lstat(self._at(name))
+        if not stat.S_ISREG(found.st_mode):
+            raise JournalRefused(self._at(name), "it is not a regular file; put it elsewhere")
+        return found.st_size
+
+    def read(self, name: str, offset: int, count: int) -> memoryview:
+        assert offset % BLOCK == 0
+        fd = self._open(name, os.O_RDONLY, is_direct=self.medium().is_direct)
+        try:
+            if not self.medium().is_direct:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            room = mmap.mmap(-1, max(round_up(count), BLOCK))
+            view = memoryview(room)
+            done = 0
+            while done < count:
+                piece = view[done : min(done + CHUNK_BYTES, len(view))]
+                got = os.preadv(fd, [piece], offset + done)
+                if got == 0:
+                    break
+                done += got
+                if got % BLOCK and done < count:
+                    break  # the file's end
+            return view[: min(done, count)].toreadonly()
+        finally:
+            os.close(fd)
+
+    def write(self, name: str, offset: int, data: bytes | memoryview) -> None:
+        fd = self.open(name)
+        try:
+            self._write(fd, offset, data)
+            if self.medium().how != WRITE_DSYNC:
+                os.fdatasync(fd)
+        finally:
+            os.close(fd)
+
+    def _write(self, fd: int, offset: int, data: bytes | memoryview) -> None:
+        flags = os.RWF_DSYNC if self.medium().how == WRITE_DSYNC else 0
+        with mmap.mmap(-1, len(data)) as block:
+            block[:] = data
+            view = memoryview(block)
+            try:
+                done = 0
+                while done < len(data):
+                    got = os.pwritev(fd, [view[done:]], offset + done, flags)
+                    done += got - got % BLOCK
+            finally:
+                view.release()
+
+    def fill(self, name: str, count: int) -> None:
+        fd = self._open(name, os.O_RDWR | os.O_CREAT, is_direct=self.medium().is_direct)
+        try:
+            os.posix_fallocate(fd, 0, count)
+            with mmap.mmap(-1, CHUNK_BYTES) as zeros:
+                for offset in range(0, count, CHUNK_BYTES):
+                    size = min(CHUNK_BYTES, count - offset)
+                    with memoryview(zeros) as view:
+                        written = os.pwritev(fd, [view[:size]], offset)
+                    if written != size:
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def put(self, name: str, data: bytes) -> None:
+        os.makedirs(os.path.dirname(self._at(name)), exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(self._at(name), flags, 0o640)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def sync(self, name: str) -> None:
+        fd = self._open(name, os.O_RDWR, is_direct=False)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def rename(self, old: str, new: str) -> None:
+        os.rename(self._at(old), self._at(new))
+
+    def remove(self, name: str) -> None:
+        os.unlink(self._at(name))
+
+    def sync_names(self) -> None:
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def open(self, name: str) -> int:
+        is_direct = self.medium().how == WRITE_DSYNC
+        return self._open(name, os.O_RDWR, is_direct=is_direct)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def _open(self, name: str, flags: int, *, is_direct: bool) -> int:
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_DIRECT if is_direct else 0)
+        try:
+            return os.open(self._at(name), flags, 0o640)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise JournalRefused(self._at(name), "it is not a regular file") from error
+            raise
+
+    def _at(self, name: str) -> str:
+        return os.path.join(self.path, name)
+
+
+def round_up(count: int) -> int:
+    """Return `count` rounded up to whole blocks."""
+    return (count + BLOCK - 1) // BLOCK * BLOCK
+
+
+def boot_id() -> str:
+    """Return what names this boot of the kernel, or "-"."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return "-"
+
+
+def mount_of(path: str) -> tuple[str, str]:
+    """Return file-system type and device of the mount that a path lies in (proc(5), mountinfo)."""
+    device_number = os.stat(path).st_dev
+    wanted = f"{os.major(device_number)}:{os.minor(device_number)}"
+    real = os.path.realpath(path)
+    best = ("unknown", "unknown", "")
+    for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
+        left, _, right = line.partition(" - ")
+        fields, rest = left.split(), right.split()
+        place = fields[4].encode().decode("unicode_escape")
+        is_above = real == place or real.startswith(place.rstrip("/") + "/")
+        better = fields[2] == wanted or is_above
+        if better and is_above and len(place) >= len(best[2]):
+            best = (rest[0], rest[1], place)
+    return best[0], best[1]
+
+
+def explain(error: OSError, path: str) -> str:
+    """Say in one sentence what keeps a folder from being used, and what to do."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"user {os.geteuid()} may not write there; change its owner, or use another folder"
+    if error.errno == errno.EROFS:
+        return "the file system is read-only; remount it, or use another folder"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return "it is not a folder; use another path"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "there is no room left on the device; free some, or use another folder"
+    return f"{error.strerror or error}"

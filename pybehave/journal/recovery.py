@@ -1,0 +1,543 @@
+"""Open a journal: find its end, decide between torn and corrupt, begin a new segment.
+
+Theory. The numbers are the steps of durability.md 3.11; `recover` takes them in order. Nothing is
+written before step 11, so a refusal changes nothing; no segment is ever written to that was not
+begun here, so recovery can be cut off at any moment and simply runs again.
+
+    evidence that frame k was durable (step 8)                               found in
+    (a) a sound frame header claims a durable seq >= k                       this segment
+    (b) the next segment says that k was before it                           its header
+    (c) the manifest's watermark is >= k                                     MANIFEST
+    (d) the manifest says that the journal was closed cleanly                MANIFEST
+    (e) this is not the last segment in use                                  MANIFEST
+    (f) a sound frame header has a seq >= k + depth                          this segment
+
+Any of these: the missing frame had been acknowledged, so this is damage, and we refuse. None: it is
+the torn end that a crash leaves, and it is cut off by the next segment's header.
+
+Invariants
+  (R1) Until step 11 nothing is written, but the lock file.
+  (R2) What is found again is the same however often recovery was cut off before.
+  (R3) Frames behind the end never count again: the new segment's header names the end.
+
+Does not know: servers, what records mean, the loop. Step 14 is the runtime's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, final
+
+from pybehave._uring import blocks
+from pybehave._uring.blocks import Header, Manifest
+from pybehave.errors import JournalRefused
+from pybehave.journal.disk import BLOCK, Disk
+
+MANIFEST: Final = "MANIFEST"
+MANIFEST_BYTES: Final = 65536
+SLOT_B: Final = 32768
+SPARE: Final = "spare.tmp"
+NO_HASH: Final = bytes(16)
+NO_SNAPSHOTS: Final = ((0, NO_HASH), (0, NO_HASH))
+
+SEGMENT_BYTES: Final = 64 << 20
+FRAME_BYTES_MAX: Final = 32 << 20
+DEPTH: Final = 2
+"""Frames in flight. Two hide the gap between a completion and the next submission; see bench."""
+
+ENDED_NONE, ENDED_SEALED, ENDED_CLOSED, ENDED_RECOVERED = range(4)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a journal is kept.
+
+    Attributes:
+        segment_bytes: Of a new journal; a multiple of 4096, at least 64 KiB.
+        frame_bytes_max: Largest group commit, and so the largest input.
+        depth: Frames in flight, 1 to 8.
+        strict: Refuse a torn end too, unless nothing was written there.
+    """
+
+    segment_bytes: int = SEGMENT_BYTES
+    frame_bytes_max: int = FRAME_BYTES_MAX
+    depth: int = DEPTH
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.segment_bytes % BLOCK or self.segment_bytes < 16 * BLOCK:
+            raise ValueError(
+                f"segment_bytes={self.segment_bytes} is not allowed; use a multiple of {BLOCK}, "
+                f"at least {16 * BLOCK}"
+            )
+        if not 1 <= self.depth <= 8:
+            raise ValueError(f"depth={self.depth} is not allowed; use 1 to 8")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The part of one segment that counts.
+
+    Attributes:
+        number: The segment's.
+        header: Its header.
+        block_end: The first block that does not count any more.
+        lsn_end: The first lsn behind it.
+        content: The segment's bytes, when they are still in memory.
+    """
+
+    number: int
+    header: Any
+    block_end: int
+    lsn_end: int
+    content: memoryview | None
+
+
+@final
+@dataclass(slots=True)
+class Report:
+    """What recovery found and did; logged, and shown as JSON.
+
+    Attributes:
+        outcome: `"new"`, `"clean"`, `"sealed"`, `"torn"`, or `"end"`: zeros behind the last frame.
+        torn_bytes: What was found behind the end and put into quarantine.
+        may_be_affected: The most frames whose acknowledgement cannot be told from a torn end
+            (F-04).
+    """
+
+    directory: str = ""
+    medium: str = ""
+    outcome: str = ""
+    segments: int = 0
+    frames: int = 0
+    records: int = 0
+    bytes: int = 0
+    last_seq: int = 0
+    last_lsn: int = 0
+    torn_bytes: int = 0
+    quarantine: str = ""
+    may_be_affected: int = 0
+    epoch: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A journal that is ready to be written.
+
+    Attributes:
+        manifest: As written in step 13.
+        header: Of the empty segment that records go to.
+        pieces: What is to be replayed, oldest first.
+        last_lsn: Of the last record that counts.
+        time_ns: The latest time found.
+        report: What was found.
+    """
+
+    manifest: Any
+    header: Any
+    pieces: tuple[Piece, ...]
+    last_lsn: int
+    time_ns: int
+    report: Report
+
+
+def segment_name(number: int) -> str:
+    """Return the file name of a segment."""
+    return f"seg-{number:016x}.pbj"
+
+
+def segment_number(name: str) -> int | None:
+    """Return the number in a segment's file name; None for any other file."""
+    if not (name.startswith("seg-") and name.endswith(".pbj") and len(name) == 24):
+        return None
+    try:
+        return int(name[4:20], 16)
+    except ValueError:
+        return None
+
+
+def recover(
+    disk: Disk,
+    options: Options,
+    *,
+    now_ns: int,
+    make_id: Callable[[], bytes] = lambda: os.urandom(16),
+) -> Recovery:
+    """Take steps 1 to 13. The disk is locked already.
+
+    Args:
+        now_ns: Unix time, for information in headers.
+        make_id: Gives the id of a new journal.
+
+    Raises:
+        JournalRefused: It is damaged, or not a journal; nothing was changed.
+        OSError: The disk failed; run again when it works.
+    """
+    report = Report(directory=disk.path, medium=disk.medium().sentence)
+    names = disk.names()
+    disk.sync_names()  # 2
+    if MANIFEST not in names:
+        _refuse_orphans(disk, names)
+        manifest = _create(disk, options, make_id())
+        report.outcome = "new"
+    else:
+        manifest = read_manifest(disk, report)  # 3, 4
+    headers = _headers(disk, names, manifest, report)  # 5
+    pieces, end = _walk(disk, manifest, headers, report)  # 7 to 10
+    if report.torn_bytes and options.strict:
+        raise JournalRefused(
+            disk.path,
+            f"the end is torn at seq {end.seq}, as after a crash, and strict recovery does not "
+            f"accept that; start without strict to cut it off",
+        )
+    _keep_tail(disk, end, report)  # 11
+    report.last_seq, report.last_lsn = end.seq - 1, end.lsn - 1
+    number = headers[-1][0] + 1 if headers else manifest.oldest
+    manifest, header = _begin(disk, options, manifest, number, end, now_ns)  # 12, 13
+    report.epoch = manifest.epoch
+    return Recovery(manifest, header, tuple(pieces), end.lsn - 1, end.time_ns, report)
+
+
+def _begin(
+    disk: Disk, options: Options, manifest: Any, number: int, end: _End, now_ns: int
+) -> tuple[Any, Any]:
+    """A new segment whose header names the end, then a manifest that names the segment."""
+    manifest = manifest._replace(
+        epoch=manifest.epoch + 1,
+        is_clean=False,
+        depth=options.depth,
+        durable_seq=end.seq - 1,
+        durable_lsn=end.lsn - 1,
+    )
+    header = Header(
+        manifest.id,
+        number,
+        manifest.epoch,
+        end.seq,
+        end.lsn,
+        end.segment,
+        end.seq - 1,
+        end.chain,
+        end.how,
+        manifest.segment_bytes,
+        now_ns,
+    )
+    prepare(disk, number, manifest.segment_bytes)
+    disk.write(segment_name(number), 0, blocks.pack_header(header))  # 12
+    return write_manifest(disk, manifest._replace(current=number)), header  # 13
+
+
+# --- 3, 4: the manifest -------------------------------------------------------------------------
+
+
+def read_manifest(disk: Disk, report: Report | None = None) -> Any:
+    """Return the newest sound copy.
+
+    Raises:
+        JournalRefused: There is none.
+    """
+    if disk.size(MANIFEST) != MANIFEST_BYTES:
+        raise JournalRefused(
+            f"{disk.path}/{MANIFEST}",
+            f"it has {disk.size(MANIFEST)} bytes instead of "
+            f"{MANIFEST_BYTES}; restore it, or rebuild it with `pybehave journal repair`",
+        )
+    disk.sync(MANIFEST)
+    content = disk.read(MANIFEST, 0, MANIFEST_BYTES)
+    found = []
+    for slot in (0, SLOT_B):
+        copies = [blocks.unpack_manifest(content[at : at + BLOCK]) for at in (slot, slot + BLOCK)]
+        found += [copy for copy in copies if copy is not None]
+        if report is not None and None in copies and copies != [None, None]:
+            report.warnings.append("one copy of a manifest slot is damaged; the other was used")
+    if not found:
+        raise JournalRefused(
+            f"{disk.path}/{MANIFEST}",
+            "none of its copies is sound; rebuild it from the segments "
+            "with `pybehave journal repair`",
+        )
+    return max(found, key=lambda copy: copy.counter)
+
+
+def write_manifest(disk: Disk, manifest: Any) -> Any:
+    """Write a manifest to the slot whose turn it is; returns it as written."""
+    manifest = manifest._replace(counter=manifest.counter + 1)
+    slot = SLOT_B if manifest.counter & 1 else 0
+    disk.write(MANIFEST, slot, blocks.pack_manifest(manifest))
+    return manifest
+
+
+def _create(disk: Disk, options: Options, journal_id: bytes) -> Any:
+    """A manifest that says: nothing yet. It appears whole, by rename."""
+    manifest = Manifest(
+        journal_id,
+        0,
+        0,
+        1,
+        1,
+        options.segment_bytes,
+        options.depth,
+        0,
+        0,
+        False,
+        NO_SNAPSHOTS,
+        0,
+        0,
+    )
+    content = bytearray(MANIFEST_BYTES)
+    slot = blocks.pack_manifest(manifest)
+    content[: len(slot)] = slot
+    disk.put(f"{MANIFEST}.tmp", bytes(content))
+    disk.rename(f"{MANIFEST}.tmp", MANIFEST)
+    disk.sync_names()
+    return manifest
+
+
+def _refuse_orphans(disk: Disk, names: list[str]) -> None:
+    orphans = [name for name in names if segment_number(name) is not None]
+    if orphans:
+        raise JournalRefused(
+            disk.path,
+            f"it holds {orphans[0]} but no {MANIFEST}; restore the manifest, or rebuild "
+            "it with `pybehave journal repair`",
+        )
+
+
+# --- 5: segments --------------------------------------------------------------------------------
+
+
+def _headers(disk: Disk, names: list[str], manifest: Any, report: Report) -> list[tuple[int, Any]]:
+    """The segments in use, in order, with their headers."""
+    there = {number for name in names if (number := segment_number(name)) is not None}
+    found: list[tuple[int, Any]] = []
+    number = manifest.oldest
+    is_new = manifest.epoch == 0
+    while number in there or (number <= manifest.current and not is_new):
+        name = segment_name(number)
+        if number not in there:
+            raise JournalRefused(
+                f"{disk.path}/{name}",
+                f"the segment is missing; the journal needs those from "
+                f"{manifest.oldest} to {manifest.current}; restore it from a copy",
+            )
+        header = _header(disk, name, manifest, report)
+        if header is None:
+            if number <= manifest.current and not is_new:
+                raise JournalRefused(
+                    f"{disk.path}/{name}",
+                    "neither copy of its header is sound, and the journal "
+                    "needs it; restore it from a copy, or salvage with `pybehave journal repair`",
+                )
+            break  # a spare, or one whose header was being written
+        if header.number != number or header.id != manifest.id:
+            raise JournalRefused(
+                f"{disk.path}/{name}",
+                "it belongs to another journal or another place; put the right file back",
+            )
+        found.append((number, header))
+        number += 1
+    return found
+
+
+def _header(disk: Disk, name: str, manifest: Any, report: Report) -> Any:
+    if disk.size(name) != manifest.segment_bytes:
+        return None
+    disk.sync(name)
+    content = disk.read(name, 0, 2 * BLOCK)
+    copies = [blocks.unpack_header(content[at : at + BLOCK]) for at in (0, BLOCK)]
+    if None in copies and copies != [None, None]:
+        report.warnings.append(f"one copy of the header of {name} is damaged; the other was used")
+    return copies[0] or copies[1]
+
+
+# --- 7 to 10: where it ends ---------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _End:
+    """The first thing that does not count, and what is before it."""
+
+    segment: int = 0
+    seq: int = 1
+    lsn: int = 1
+    chain: bytes = NO_HASH
+    how: int = ENDED_NONE
+    time_ns: int = 0
+    tail: memoryview | None = None
+
+
+def _walk(
+    disk: Disk, manifest: Any, headers: list[tuple[int, Any]], report: Report
+) -> tuple[list[Piece], _End]:
+    pieces: list[Piece] = []
+    end = _End()
+    if not headers:
+        _refuse_claims(disk, manifest, end)
+        return pieces, end
+    end.seq, end.lsn, end.chain = headers[0][1].first_seq, headers[0][1].first_lsn, b""
+    for index, (number, header) in enumerate(headers):
+        follower = headers[index + 1][1] if index + 1 < len(headers) else None
+        _check_join(disk, end, number, header, is_first=index == 0)
+        content = read_segment(disk, number, manifest.segment_bytes)
+        last_seq = follower.before_seq if follower is not None else 2**64 - 1
+        walked = blocks.walk(content, header, last_seq)
+        report.segments += 1
+        report.frames += walked.frames
+        report.records += walked.records
+        report.bytes += walked.block * BLOCK
+        end = _End(
+            number,
+            walked.seq,
+            walked.lsn,
+            walked.chain,
+            _how(walked),
+            max(end.time_ns, walked.time_ns, header.made_ns),
+        )
+        if follower is not None:
+            if walked.seq != follower.before_seq + 1 or walked.chain != follower.chain:
+                _refuse(disk, number, walked, ["b"])
+        else:
+            _judge(disk, manifest, number, header, walked, content, report)
+            end.tail = content[walked.block * BLOCK :] if end.how == ENDED_RECOVERED else None
+        is_kept = len(headers) - index <= 2  # the newest stay in memory for the replay
+        pieces.append(Piece(number, header, walked.block, walked.lsn, content if is_kept else None))
+    return pieces, end
+
+
+def _how(walked: Any) -> int:
+    return {blocks.END_SEAL: ENDED_SEALED, blocks.END_CLOSE: ENDED_CLOSED}.get(
+        walked.end, ENDED_RECOVERED
+    )
+
+
+def _check_join(disk: Disk, end: _End, number: int, header: Any, *, is_first: bool) -> None:
+    """A segment begins where the one before it ended."""
+    if is_first:
+        return
+    is_joined = (
+        header.before == end.segment
+        and header.first_seq == end.seq
+        and header.first_lsn == end.lsn
+        and header.chain == end.chain
+    )
+    if not is_joined:
+        raise JournalRefused(
+            f"{disk.path}/{segment_name(number)}",
+            f"it does not follow segment {end.segment}, "
+            f"which ends before seq {end.seq} and lsn {end.lsn}; restore both from one copy",
+        )
+
+
+def _judge(
+    disk: Disk,
+    manifest: Any,
+    number: int,
+    header: Any,
+    walked: Any,
+    content: memoryview,
+    report: Report,
+) -> None:
+    """Steps 8 to 10, for the last segment."""
+    if walked.end:
+        report.outcome = "clean" if walked.end == blocks.END_CLOSE else "sealed"
+    seq, durable_seq = blocks.claims(content, header, walked.block)
+    evidence = [
+        letter
+        for letter, is_there in (
+            ("a", durable_seq >= walked.seq),
+            ("c", manifest.durable_seq >= walked.seq),
+            ("d", manifest.is_clean and walked.end != blocks.END_CLOSE),
+            ("e", number < manifest.current),
+            ("f", seq >= walked.seq + manifest.depth),
+        )
+        if is_there
+    ]
+    if evidence:
+        _refuse(disk, number, walked, evidence)
+    if walked.end:
+        return
+    used = blocks.last_used_block(content, walked.block)
+    report.torn_bytes = (used - walked.block) * BLOCK
+    report.outcome = report.outcome or ("torn" if report.torn_bytes else "end")
+    report.may_be_affected = manifest.depth if report.torn_bytes else 0
+
+
+def _refuse(disk: Disk, number: int, walked: Any, evidence: list[str]) -> None:
+    raise JournalRefused(
+        f"{disk.path}/{segment_name(number)}",
+        f"it is damaged at block {walked.block} (seq {walked.seq}, lsn {walked.lsn}): "
+        f"{blocks.PROBLEMS[walked.problem]}, although this had been durable (evidence "
+        f"{', '.join(evidence)}); nothing was changed; restore a copy, or see what can be saved "
+        f"with `pybehave journal verify {disk.path}`",
+    )
+
+
+def _refuse_claims(disk: Disk, manifest: Any, end: _End) -> None:
+    if manifest.durable_seq >= end.seq or manifest.is_clean:
+        raise JournalRefused(
+            f"{disk.path}/{MANIFEST}",
+            f"it counts {manifest.durable_seq} durable frames, but "
+            "there is no segment; restore them from a copy",
+        )
+
+
+def read_segment(disk: Disk, number: int, count: int) -> memoryview:
+    """Return a whole segment; a block that cannot be read reads as zeros (F-44)."""
+    name = segment_name(number)
+    try:
+        return disk.read(name, 0, count)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+    content = bytearray(count)
+    for offset in range(0, count, BLOCK):
+        try:
+            content[offset : offset + BLOCK] = disk.read(name, offset, BLOCK)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+    return memoryview(content).toreadonly()
+
+
+# --- 11, 12: the tail, and a new segment ---------------------------------------------------------
+
+
+def _keep_tail(disk: Disk, end: _End, report: Report) -> None:
+    if not report.torn_bytes or end.tail is None:
+        return
+    name = f"quarantine/{segment_name(end.segment)}-seq-{end.seq}"
+    disk.put(name, bytes(end.tail[: report.torn_bytes]))
+    report.quarantine = name
+
+
+def prepare(disk: Disk, number: int, count: int) -> None:
+    """Make the segment's file, all zeros and durable, name and all; keep one that is there.
+
+    Raises:
+        OSError: ENOSPC and the like; what is half made is removed by the next try.
+    """
+    name = segment_name(number)
+    if name in disk.names():
+        if disk.size(name) == count and blocks.is_zero(disk.read(name, 0, count)):
+            return
+        disk.remove(name)  # a header that was being written when the power went
+    if SPARE in disk.names():
+        disk.remove(SPARE)
+    try:
+        disk.fill(SPARE, count)
+    except OSError:
+        disk.remove(SPARE)
+        raise
+    disk.rename(SPARE, name)
+    disk.sync_names()

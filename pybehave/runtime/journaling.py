@@ -1,0 +1,381 @@
+"""A node's journal: replayed before the tree starts, kept while it runs, closed at its end.
+
+One journal serves all servers of a node (decision 0006). Recovery (pybehave/journal/recovery.py)
+finds its end; here the records are stepped again (step 14), and what each server had become waits
+in `_known` until the tree starts that server.
+
+A restart while the node runs goes the same way: a server that crashed may have changed its state
+half way, so its state is built again from the journal without the input it failed on. One that
+declares itself `pure` has not, and one that was merely stopped neither.
+
+Invariants
+  (N1) A journaled server has a number, given once and for ever, by the order of first starts.
+  (N2) Every incarnation begins with a START record; inputs before it belong to the one before.
+  (N3) There is a prepared segment, or one being prepared, or the disk is full and we say so.
+
+Does not know: strategies, sockets, how a frame is written.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, final
+
+from pybehave._uring import blocks
+from pybehave._uring.commit import Commit
+from pybehave._uring.values import Values
+from pybehave.behaviours.child_spec import Worker
+from pybehave.behaviours.supervisor import workers
+from pybehave.errors import JournalRefused, PybehaveError
+from pybehave.journal import recovery
+from pybehave.journal.disk import Disk
+from pybehave.journal.recovery import Options, Recovery, recover, segment_name
+from pybehave.runtime.replay import RECORD_SERVER, RECORD_START, Known, Replay
+
+if TYPE_CHECKING:
+    from pybehave._uring.replay import Replayer
+    from pybehave._uring.servers import Server
+    from pybehave.runtime.node import Node
+
+LSN_MAX: Final = 2**64 - 1
+WATERMARK_IDLE_S: Final = 0.02
+WATERMARK_BUSY_S: Final = 1.0
+"""How long after the last commit the manifest says what is durable (durability.md 3.2)."""
+
+SPARE_RETRY_S: Final = 1.0
+"""How often a full disk is asked again."""
+
+CLOSE_S: Final = 30.0
+"""F-41: a disk that has not answered by then is given up, and the next start recovers."""
+
+logger = logging.getLogger("pybehave.journal")
+
+
+@final
+class NodeJournal:
+    """The journal of one node.
+
+    Args:
+        node: Whose it is.
+        disk: Where it lies.
+        options: How it is kept.
+    """
+
+    def __init__(self, node: Node, disk: Disk, options: Options) -> None:
+        self.node = node
+        self.disk = disk
+        self.options = options
+        self.commit = Commit()
+        self.recovery: Recovery | None = None
+        self.seconds = 0.0
+        self._dispatcher = node.loop.dispatcher
+        self._values: dict[str, Values] = {}
+        self._numbers: dict[str, int] = {}
+        self._known: dict[str, Known] = {}
+        self._named: set[str] = set()
+        self._fd = self._manifest_fd = -1
+        self._is_preparing = False
+        self._is_open = False
+        self._watermark_lsn = 0
+
+    # --- opening -------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Recover, replay, and begin to write.
+
+        Raises:
+            JournalRefused, JournalLocked, NonDeterminism: Nothing was changed.
+        """
+        began = time.perf_counter()
+        now_ns = self._dispatcher.unix_now()
+        self._lock()
+        try:
+            found = self.recovery = recover(self.disk, self.options, now_ns=now_ns)
+            self._dispatcher.seed = int.from_bytes(found.manifest.id[:8], "little")
+            self._replay(found)
+            self._begin(found)
+        except BaseException:
+            self.disk.unlock()
+            raise
+        self.seconds = time.perf_counter() - began
+        self._say(found)
+
+    def _lock(self) -> None:
+        self.disk.lock()
+
+    def _begin(self, found: Recovery) -> None:
+        self._fd = self.disk.open(segment_name(found.header.number))
+        self._manifest_fd = self.disk.open(recovery.MANIFEST)
+        self.commit.open(
+            self.disk.path,
+            blocks.pack_manifest(found.manifest),
+            blocks.pack_header(found.header),
+            self._fd,
+            self._manifest_fd,
+            self.disk.medium().how,
+            self.options.frame_bytes_max,
+            found.time_ns,
+        )
+        self.commit.on_rolled = self._rolled
+        self.commit.on_failed = self._failed
+        self.commit.on_durable = self._durable
+        self._dispatcher.raise_clock(found.time_ns)
+        self._is_open = True
+        self.node.loop.attach_journal(self.commit)
+        self._prepare_spare()
+
+    def _say(self, found: Recovery) -> None:
+        report = found.report
+        for warning in report.warnings:
+            logger.warning("%s: %s", report.directory, warning)
+        if report.outcome == "torn":
+            logger.warning(
+                "%s: the end was torn, as a crash leaves it: %d bytes behind lsn %d never counted "
+                "and were put into %s; if a power cut was not the cause, up to %d commits may have "
+                "been acknowledged and lost",
+                report.directory,
+                report.torn_bytes,
+                report.last_lsn,
+                report.quarantine,
+                report.may_be_affected,
+            )
+        logger.info(
+            "journal in %s (%s): %d records in %d segments, %s, recovered in %.3f s",
+            report.directory,
+            report.medium,
+            report.last_lsn,
+            report.segments,
+            report.outcome,
+            self.seconds,
+        )
+
+    # --- 14: replay ----------------------------------------------------------------------------
+
+    def _replay(self, found: Recovery) -> None:
+        specs = {worker.name: worker for worker in workers(self.node.app.tree) if worker.journal}
+        stepped = Replay(self, specs)
+        for piece in found.pieces:
+            content = piece.content
+            if content is None:
+                count = piece.block_end * blocks.BLOCK
+                content = recovery.read_segment(self.disk, piece.number, count)
+            stepped.replayer.feed(content, found.manifest.id, piece.block_end, 0, LSN_MAX)
+        self._known = stepped.known()
+
+    def rebuild(self, worker: Worker[Any, Any]) -> Known | None:
+        """Build one server's state again from all that is recorded, durable or not.
+
+        Blocks for as long as reading its journal takes. None = nothing is recorded.
+        """
+        assert self.recovery is not None
+        stepped = Replay(self, {worker.name: worker})
+        journal_id = self.recovery.manifest.id
+        clock = self._dispatcher.unix_now()
+        try:
+            for piece in self.recovery.pieces:
+                count = piece.block_end * blocks.BLOCK
+                content = recovery.read_segment(self.disk, piece.number, count)
+                stepped.replayer.feed(content, journal_id, piece.block_end, 0, LSN_MAX)
+            first = self.recovery.header.number
+            for number in range(first, self.commit.current_segment + 1):
+                self._feed_own(stepped.replayer, number)
+            for lsn, records, body in self.commit.pending():
+                stepped.replayer.feed_body(body, lsn, records)
+        finally:
+            self._dispatcher.set_unix_now(clock)
+        return stepped.known().get(worker.name)
+
+    def _feed_own(self, replayer: Replayer, number: int) -> None:
+        """A segment of this epoch, up to what is durable."""
+        is_current = number == self.commit.current_segment
+        count = self.commit.block * blocks.BLOCK if is_current else self.options.segment_bytes
+        content = recovery.read_segment(self.disk, number, count)
+        header = blocks.unpack_header(content[: blocks.BLOCK])
+        if header is None:
+            raise JournalRefused(segment_name(number), "its header cannot be read any more")
+        walked = blocks.walk(content, header, self.commit.durable_seq)
+        replayer.feed(content, header.id, walked.block, 0, self.commit.durable_lsn)
+
+    # --- servers -------------------------------------------------------------------------------
+
+    def values_of(self, worker: Worker[Any, Any], instance: Any) -> Values:
+        """What encodes a server's inputs; one for each name, so that handles stay the same."""
+        found = self._values.get(worker.name)
+        if found is None:
+            found = self._values[worker.name] = Values(getattr(instance, "types", ()))
+        return found
+
+    def number_of(self, name: str) -> int:
+        """The server's number, a new one if it has none (N1)."""
+        return self._numbers.setdefault(name, len(self._numbers) + 1)
+
+    def set_number(self, name: str, number: int) -> None:
+        """Take a number from the journal."""
+        self._numbers[name] = number
+
+    def known(self, worker: Worker[Any, Any]) -> Known | None:
+        """What a server that is about to start goes on from; None = it begins anew."""
+        found = self._known.get(worker.name)
+        if found is None and worker.name in self._numbers:
+            return self._learn(worker)  # added while the node runs, as in an earlier run
+        if found is None or not found.is_dirty or worker.recovery == "clean":
+            return found
+        rebuilt = self._learn(worker)
+        if rebuilt is not None:
+            rebuilt.is_after_crash = True
+        return rebuilt
+
+    def _learn(self, worker: Worker[Any, Any]) -> Known | None:
+        rebuilt = self.rebuild(worker)
+        if rebuilt is not None:
+            self._known[worker.name] = rebuilt
+        return rebuilt
+
+    def started(self, worker: Worker[Any, Any], server: Server, *, is_clean: bool) -> None:
+        """Record that an incarnation begins (N2)."""
+        now_ns = self._dispatcher.unix_now()
+        number = server.number
+        encode = self._values[worker.name].encode
+        if worker.name not in self._named:
+            self._named.add(worker.name)
+            kind = type(server.instance)
+            who = {
+                "name": worker.name,
+                "number": number,
+                "module": kind.__module__,
+                "class": kind.__qualname__,
+                "seed": self._dispatcher.seed,
+            }
+            self.commit.record(RECORD_SERVER, number, encode(who), now_ns)
+        start = {
+            "incarnation": server.incarnation,
+            "policy": "clean" if is_clean else "last_good",
+            "reason": "start",
+        }
+        self.commit.record(RECORD_START, number, encode(start), now_ns)
+
+    def ended(self, server: Server, *, is_crash: bool) -> None:
+        """Remember what a server had become; the next incarnation goes on from there."""
+        is_dirty = is_crash and not getattr(server.instance, "pure", False)
+        state = None if is_dirty else server.state
+        self._known[server.name] = Known(
+            state, server.due or {}, server.idle_s, server.incarnation, is_dirty, is_crash
+        )
+
+    # --- upkeep --------------------------------------------------------------------------------
+
+    def _durable(self) -> None:
+        self.node.loop.dispatcher.start_alarm(WATERMARK_IDLE_S, self._watermark)
+
+    def _watermark(self) -> None:
+        if not self._is_open:
+            return
+        if not self.commit.is_idle and self.commit.durable_lsn != self._watermark_lsn:
+            self._watermark_lsn = self.commit.durable_lsn
+            self.node.loop.dispatcher.start_alarm(WATERMARK_BUSY_S, self._write_watermark)
+            return
+        self._write_watermark()
+
+    def _write_watermark(self) -> None:
+        if self._is_open:
+            self.commit.watermark()
+            self.commit.on_durable = self._durable
+
+    def _rolled(self, old_fd: int) -> None:
+        self.disk.close(old_fd)
+        self._fd = -1
+        self._prepare_spare()
+
+    def _prepare_spare(self) -> None:
+        """(N3)"""
+        if self._is_preparing or not self._is_open or not self.commit.wants_spare:
+            return
+        self._is_preparing = True
+        number = self.commit.current_segment + 1
+
+        def work() -> int:
+            recovery.prepare(self.disk, number, self._segment_bytes)
+            return self.disk.open(segment_name(number))
+
+        self._off_loop(work, lambda fd, error: self._spare_prepared(number, fd, error))
+
+    def _spare_prepared(self, number: int, fd: int | None, error: BaseException | None) -> None:
+        self._is_preparing = False
+        if not self._is_open:
+            if fd is not None:
+                self.disk.close(fd)
+        elif fd is not None:
+            self.commit.give_spare(number, fd)
+            self._dispatcher.resume_stalled()
+        else:
+            logger.error("no room for the journal's next segment in %s: %s", self.disk.path, error)
+            self.commit.no_room()
+            self._dispatcher.start_alarm(SPARE_RETRY_S, self._prepare_spare)
+
+    def _off_loop(
+        self,
+        work: Callable[[], int],
+        done: Callable[[int | None, BaseException | None], None],
+    ) -> None:
+        """Run something that blocks on a thread; in the simulator at once, in virtual time."""
+        if getattr(self.disk, "is_simulated", False):
+            try:
+                result = work()
+            except OSError as error:
+                self.node.host.defer(lambda error=error: done(None, error))  # type: ignore[misc]
+            else:
+                self.node.host.defer(lambda: done(result, None))
+            return
+        future = self.node.host.workers.submit(work)
+
+        def finished(found: Any) -> None:
+            error = found.exception()
+            value = None if error is not None else found.result()
+            try:
+                self.node.host.defer(lambda: done(value, error))
+            except PybehaveError:  # the loop has closed meanwhile
+                if value is not None:
+                    self.disk.close(value)
+
+        future.add_done_callback(finished)
+
+    def _failed(self, number: int) -> None:
+        logger.critical(
+            "the journal in %s cannot be written any more: %s; nothing is acknowledged from here "
+            "on, and the node stops",
+            self.disk.path,
+            os.strerror(number),
+        )
+        self.node.exit_status = 1
+        self.node.request_stop(drain=False)
+
+    @property
+    def _segment_bytes(self) -> int:
+        assert self.recovery is not None
+        return int(self.recovery.manifest.segment_bytes)
+
+    def stats(self) -> dict[str, Any]:
+        """Counters and positions."""
+        return {**self.commit.stats(), "medium": self.disk.medium().sentence}
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Write what is left, mark the journal clean, let others open it."""
+        if not self._is_open:
+            return
+        loop = self.node.loop
+        self.commit.finish()
+        until = loop.now() + CLOSE_S
+        while not self.commit.is_closed and loop.now() < until:
+            if self.commit.error and not self.commit.is_busy:
+                break
+            loop.run_once(0.05)
+        self._is_open = False
+        if not self.commit.is_busy:
+            for fd in self.commit.take_descriptors():
+                self.disk.close(fd)
+        self.disk.unlock()

@@ -1,0 +1,117 @@
+"""Servers being stepped again: one pass over the journal's records.
+
+SERVER records say who a number is, START records that an incarnation begins; both come here. Inputs
+are stepped in the core (src/_uring/replay.pyx). A START makes a new instance and calls its `init`,
+as the first time: what `init` sets on the instance is there again, and the state it returns counts
+only when the incarnation began anew.
+
+Does not know: files, what becomes of the result (journaling.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+from pybehave._uring.replay import Replayer
+from pybehave._uring.values import Values
+from pybehave.behaviours.child_spec import Worker
+from pybehave.behaviours.gen_server import Initial, interpret_init
+from pybehave.errors import JournalRefused
+from pybehave.runtime.servers import make_server
+
+if TYPE_CHECKING:
+    from pybehave._uring.servers import Server
+    from pybehave.runtime.journaling import NodeJournal
+
+RECORD_SERVER: Final = 2
+RECORD_START: Final = 4
+"""Numbers of `enum record_type` in src/_uring/segment.h."""
+
+
+@final
+@dataclass(slots=True)
+class Known:
+    """What the journal knows of a server that does not run.
+
+    Attributes:
+        state: Its state; None with `is_dirty`, when it has to be built again.
+        due: Its timers: name -> (Unix time ns, message).
+        idle_s: Its idle timeout, 0 = none.
+        incarnation: The latest.
+        is_dirty: Its state may have been changed half way by the input it failed on.
+        is_after_crash: It ended by an exception while this node ran.
+    """
+
+    state: Any
+    due: dict[Any, tuple[int, Any]]
+    idle_s: float
+    incarnation: int
+    is_dirty: bool = False
+    is_after_crash: bool = False
+
+
+@final
+class Replay:
+    """One pass over the journal.
+
+    Args:
+        journal: Whose.
+        specs: The workers whose inputs are stepped, by name; others are passed over.
+    """
+
+    def __init__(self, journal: NodeJournal, specs: dict[str, Worker[Any, Any]]) -> None:
+        self.journal = journal
+        self.specs = specs
+        self.servers: dict[str, Server] = {}
+        self.replayer = Replayer(journal.node.loop.dispatcher, self._record)
+        self._names: dict[int, str] = {}
+        self._reader = Values()
+
+    def known(self) -> dict[str, Known]:
+        """What the servers have become."""
+        return {
+            name: Known(server.state, server.due or {}, server.idle_s, server.incarnation)
+            for name, server in self.servers.items()
+        }
+
+    def _record(self, kind: int, number: int, payload: bytes, lsn: int) -> Server | None:
+        fields = self._reader.decode(payload)
+        if kind == RECORD_SERVER:
+            self._names[number] = fields["name"]
+            self.journal.set_number(fields["name"], number)
+            return self.servers.get(fields["name"])
+        name = self._names.get(number, "")
+        worker = self.specs.get(name)
+        if worker is None:
+            return None
+        before = self.servers.get(name)
+        server, initial = self._make(worker, number, fields["incarnation"])
+        if before is None or fields["policy"] == "clean":
+            self.replayer.initial(server, initial.state, initial.actions)
+        else:
+            server.go_on(before)
+        self.servers[name] = server
+        return server
+
+    def _make(
+        self, worker: Worker[Any, Any], number: int, incarnation: int
+    ) -> tuple[Server, Initial]:
+        instance: Any = worker.server()
+        values = self.journal.values_of(worker, instance)
+        server = make_server(
+            self.journal.node.loop.dispatcher,
+            worker,
+            instance,
+            number=number,
+            values=values,
+            incarnation=incarnation,
+        )
+        initial = interpret_init(worker.name, instance.init(worker.args))
+        if not isinstance(initial, Initial):
+            raise JournalRefused(
+                f"server {worker.name!r}",
+                "its init says Ignore now, but the journal has inputs for it; let it start, or "
+                "move the journal away",
+            )
+        return server, initial

@@ -1,0 +1,413 @@
+# cython: language_level=3, binding=True
+"""What waits for the disk, and in which order it leaves.
+
+Records of a tick gather in the journal's filling buffer (journal.c). `pump` hands frames to the
+completion source; when one has become durable, what was held for its batch is let go: output of
+connections (conn.c, `conn_hold`), replies to threads, effects outside the process.
+
+The rule (durability.md 3.7): whatever was computed from a state that contains a record leaves the
+process only when that record is durable. A batch number stands for "everything recorded so far".
+
+Invariants
+  (M1) Held things leave in the order they were held, and only when their batch is durable.
+  (M2) After the first failure nothing that is held leaves; whoever waits is told DurabilityLost,
+       and connections with held output are reset: the outcome is unknown.
+  (M3) An input is recorded whole or not at all; a refused one changes nothing.
+
+Does not know: servers, what an input means, files (pybehave/journal opens them).
+"""
+
+cimport cython
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from .leaves cimport (
+    OP_WRITE, PAUSE_SERVER, conn, conn_abort, conn_pause, conn_resume, conn_token, conns,
+    conns_find, conns_held_lost, conns_released, source, token_make, write_request,
+)
+from .values cimport Values
+
+import collections
+import os
+
+from pybehave.errors import DurabilityLost, JournalFull, LoopClosed, RecordTooLarge
+
+cdef extern from "<errno.h>" nogil:
+    enum:
+        EIO, ENOSPC, EBUSY, ENOMEM
+
+# Beyond this much in the filling buffer connections are read no further: the disk is behind, and
+# a larger frame would only make everybody wait longer.
+cdef uint32_t SATURATED_BYTES = 4 << 20
+
+
+@cython.final
+cdef class Commit:
+    """The commit path of one journal on one loop. Made and opened by the runtime."""
+
+    def __cinit__(self):
+        self.held = collections.deque()
+        self.paused = []
+        memset(&self.j, 0, sizeof(self.j))
+
+    def __dealloc__(self):
+        if not self._is_flying():
+            journal_free(&self.j)
+
+    def open(self, str directory, bytes start, bytes active, int fd, int manifest_fd, int how,
+             uint32_t frame_bytes_max, uint64_t time_ns) -> None:
+        """Begin where recovery left off.
+
+        Args:
+            start: The manifest slot as written.
+            active: The header block of the empty segment that records go to.
+            fd, manifest_fd: Their descriptors; they stay the caller's.
+            how: enum write_how.
+            time_ns: The latest time in the journal.
+
+        Raises:
+            ValueError: The blocks are not sound.
+            MemoryError: No room for the buffers.
+        """
+        cdef journal_config config
+        cdef manifest first
+        cdef segment_header header
+        assert not self.is_open
+        if manifest_read(start, &first) != SEGMENT_SOUND \
+                or segment_header_read(active, &header) != SEGMENT_SOUND:
+            raise ValueError("the manifest or the segment's header is not sound")
+        memset(&config, 0, sizeof(config))
+        config.id = first.id
+        config.epoch = first.epoch
+        config.segment_bytes = first.segment_bytes
+        config.depth = first.depth
+        config.frame_bytes_max = min(
+            frame_bytes_max, first.segment_bytes - (SEGMENT_HEADER_BLOCKS + 1) * SEGMENT_BLOCK)
+        if journal_open(&self.j, &config, &first, &header, fd, manifest_fd) < 0:
+            raise MemoryError
+        self.j.time_ns = time_ns
+        self.directory = directory
+        self.how = how
+        self.segment = header.number
+        self.fd = fd
+        self.is_open = True
+
+    # ---- records -----------------------------------------------------------------------------
+
+    cdef int _begin(self) except -1:
+        cdef int error
+        if self.is_full and self.j.is_stalled:
+            raise JournalFull(self.directory)
+        error = journal_begin(&self.j)
+        if error == 0:
+            return 0
+        if self.j.error:
+            raise DurabilityLost(os.strerror(self.j.error))
+        if error == -EBUSY:
+            raise LoopClosed("The node stops; its journal takes no more inputs")
+        raise JournalFull(self.directory)
+
+    cdef int _put(self, Values values) except -1:
+        """The encoded value as the payload of the open record."""
+        cdef size_t count = values.out.used
+        cdef uint8_t *at = NULL
+        if count <= self.j.config.frame_bytes_max:
+            at = journal_put(&self.j, <uint32_t>count)
+        if at == NULL:
+            journal_drop(&self.j)
+            raise RecordTooLarge(self.j.config.frame_bytes_max)
+        memcpy(at, values.out.data, count)
+        return 0
+
+    cdef int _note_time(self, uint64_t now_ns) except -1:
+        """A TIME record, when this input's time is not yet in the frame."""
+        cdef uint8_t *at
+        cdef int index
+        now_ns = max(now_ns, self.j.time_ns)
+        if self.time_ns == now_ns and self.time_batch == self.j.batch:
+            return 0
+        self._begin()
+        at = journal_put(&self.j, 8)
+        if at == NULL:
+            journal_drop(&self.j)
+            raise JournalFull(self.directory)
+        for index in range(8):
+            at[index] = <uint8_t>(now_ns >> (8 * index))
+        journal_end(&self.j, RECORD_TIME, 0, 0, 0, 0)
+        self.time_ns = now_ns
+        self.time_batch = self.j.batch
+        return 0
+
+    cdef int open_input(self, Values values, object message, uint64_t now_ns) except -1:
+        """Encode an input into the frame that gathers; close_input or drop_input must follow."""
+        values.out.used = 0
+        values.put(message, 0)
+        self._note_time(now_ns)
+        self._begin()
+        return self._put(values)
+
+    cdef uint64_t close_input(self, unsigned kind, unsigned flags, uint32_t server,
+                              uint32_t outcome) except 0:
+        return journal_end(&self.j, RECORD_INPUT, kind, flags, server, outcome)
+
+    cdef int drop_input(self) except -1:
+        journal_drop(&self.j)
+        return 0
+
+    def record(self, unsigned kind, uint32_t server, bytes payload, uint64_t now_ns) -> int:
+        """Append a record of the runtime itself; its lsn."""
+        self._note_time(now_ns)
+        self._begin()
+        cdef uint8_t *at = journal_put(&self.j, len(payload))
+        if at == NULL:
+            journal_drop(&self.j)
+            raise RecordTooLarge(self.j.config.frame_bytes_max)
+        memcpy(at, <const uint8_t *>payload, len(payload))
+        return journal_end(&self.j, kind, 0, 0, server, 0)
+
+    # ---- holding and releasing ---------------------------------------------------------------
+
+    cdef int hold(self, uint64_t batch, object function, tuple arguments) except -1:
+        """Call a function when the batch is durable; at once if it is."""
+        if batch <= self.j.durable_batch and not self.held:
+            function(*arguments)
+        else:
+            self.held.append((batch, function, arguments))
+        return 0
+
+    def when_durable(self, uint64_t batch, function) -> None:
+        """`hold` for Python."""
+        self.hold(batch, function, ())
+
+    cdef bint is_saturated(self):
+        return self.j.slots[self.j.filling].used > SATURATED_BYTES
+
+    cdef int pause(self, conn *c) except -1:
+        """Read no more from a connection until the disk has caught up."""
+        conn_pause(self.conns, c, PAUSE_SERVER)
+        self.paused.append(conn_token(c, 0))
+        return 0
+
+    cdef int _release(self) except -1:
+        cdef conn *c
+        if self.conns != NULL:
+            conns_released(self.conns, self.j.durable_batch)
+        if self.on_durable is not None:
+            tell, self.on_durable = self.on_durable, None
+            tell()
+        while self.held and self.held[0][0] <= self.j.durable_batch: # (M1)
+            _, function, arguments = self.held.popleft()
+            function(*arguments)
+        if self.paused and not self.is_saturated():
+            paused, self.paused = self.paused, []
+            for token in paused:
+                c = conns_find(self.conns, token)
+                if c != NULL:
+                    conn_resume(self.conns, c, PAUSE_SERVER)
+        return 0
+
+    cdef int _fail(self) except -1:
+        """The first failure (M2)."""
+        error, self.on_failed = self.on_failed, None
+        if error is None:
+            return 0
+        if self.conns != NULL:
+            conns_held_lost(self.conns)
+        reason = os.strerror(self.j.error)
+        held, self.held = self.held, collections.deque()
+        for _, function, arguments in held:
+            settle = getattr(function, "__self__", None)
+            if hasattr(settle, "settle"):
+                settle.settle(None, DurabilityLost(reason))
+        error(self.j.error)
+        return 0
+
+    # ---- the disk ----------------------------------------------------------------------------
+
+    cdef int pump(self, uint64_t now_ns) except -1:
+        """Hand everything to the source that may be written now."""
+        cdef journal_write wanted
+        cdef write_request request
+        cdef int error
+        if not self.is_open or self.source == NULL:
+            return 0
+        while journal_next(&self.j, now_ns, &wanted):
+            request.data = wanted.data
+            request.offset = wanted.offset
+            request.bytes = wanted.bytes
+            request.fd = wanted.fd
+            request.how = self.how
+            error = self.source.verbs.write(
+                self.source, &request, token_make(OP_WRITE, 1, wanted.slot))
+            if error < 0:
+                self.completed(wanted.slot, error)
+                break
+        return 0
+
+    def take_write(self, uint64_t now_ns):
+        """What is to be written now, for a driver without a completion source (tests, tools).
+
+        Returns:
+            (slot, descriptor, offset, bytes), to be answered by complete_write; or None.
+        """
+        cdef journal_write wanted
+        if not journal_next(&self.j, now_ns, &wanted):
+            return None
+        return wanted.slot, wanted.fd, wanted.offset, (<char *>wanted.data)[:wanted.bytes]
+
+    def complete_write(self, uint32_t slot, int32_t result) -> None:
+        """The result of a write taken by take_write: bytes, or -errno."""
+        self.completed(slot, result)
+
+    cdef int completed(self, uint32_t slot, int32_t result) except -1:
+        cdef int outcome = journal_completed(&self.j, slot, result)
+        if outcome < 0:
+            self._fail()
+        elif outcome > 0:
+            self._release()
+        if self.segment != self.j.segment:
+            self._look_for_roll()
+        return 0
+
+    cdef int _look_for_roll(self) except -1:
+        old = self.fd
+        self.segment = self.j.segment
+        self.fd = self.j.fd
+        if self.on_rolled is not None:
+            self.on_rolled(old)
+        return 0
+
+    # ---- for the runtime ---------------------------------------------------------------------
+
+    def give_spare(self, uint64_t number, int fd) -> None:
+        """A prepared segment for the next roll."""
+        self.is_full = False
+        journal_spare(&self.j, number, fd)
+
+    def no_room(self) -> None:
+        """The next segment cannot be prepared: refuse when this one is used up (F-15)."""
+        self.is_full = True
+
+    def fail(self, int error) -> None:
+        """Something other than a write has failed; nothing is acknowledged any more."""
+        journal_fail(&self.j, error)
+        self._fail()
+
+    def watermark(self) -> None:
+        """Write what is durable to the manifest when there is time."""
+        journal_watermark(&self.j)
+
+    def finish(self) -> None:
+        """Take no more inputs; write what is left, CLOSE, and the clean manifest."""
+        journal_close(&self.j)
+
+    def snapshot_taken(self, uint64_t lsn, bytes digest, uint64_t oldest) -> None:
+        """The manifest is to name a new snapshot and forget segments before `oldest`."""
+        assert len(digest) == 16
+        self.j.manifest.snapshot_lsn[1] = self.j.manifest.snapshot_lsn[0]
+        self.j.manifest.snapshot_hash[1] = self.j.manifest.snapshot_hash[0]
+        self.j.manifest.snapshot_lsn[0] = lsn
+        memcpy(self.j.manifest.snapshot_hash[0].bytes, <const uint8_t *>digest, 16)
+        self.j.manifest.oldest = oldest
+        journal_watermark(&self.j)
+
+    def pending(self) -> list:
+        """What is recorded and not yet durable, oldest first: (first lsn, records, body)."""
+        cdef journal_slot *slot
+        cdef int index
+        found = []
+        for index in range(JOURNAL_SLOTS):
+            slot = &self.j.slots[index]
+            if slot.state != SLOT_FREE and slot.records and index != <int>self.j.filling \
+                    and slot.batch:
+                found.append((slot.first_lsn, slot.records, self._body(slot)))
+        found.sort()
+        if self.j.records:
+            slot = &self.j.slots[self.j.filling]
+            found.append((self.j.filling_lsn, self.j.records, self._body(slot)))
+        return found
+
+    cdef bytes _body(self, journal_slot *slot):
+        return (<char *>slot.data)[FRAME_HEADER_BYTES:slot.used]
+
+    @property
+    def block(self) -> int:
+        """The next free block of the current segment."""
+        return self.j.block
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether CLOSE and the clean manifest are durable."""
+        return self.j.roll == ROLL_CLOSED
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the source still has memory of this."""
+        return self._is_flying()
+
+    cdef bint _is_flying(self):
+        cdef int index
+        for index in range(JOURNAL_SLOTS):
+            if self.j.slots[index].state == SLOT_FLYING:
+                return True
+        return False
+
+    def take_descriptors(self) -> list:
+        """The descriptors this still has, to be closed: nothing is written any more."""
+        assert not self._is_flying()
+        self.is_open = False
+        return [fd for fd in (self.j.fd, self.j.manifest_fd, self.j.spare_fd) if fd >= 0]
+
+    @property
+    def durable_seq(self) -> int:
+        """The latest frame that is durable."""
+        return self.j.durable_seq
+
+    @property
+    def error(self) -> int:
+        """errno of the first failure, or 0."""
+        return self.j.error
+
+    @property
+    def batch(self) -> int:
+        """The batch that gathers now."""
+        return self.j.batch
+
+    @property
+    def durable_batch(self) -> int:
+        """The latest batch that is durable."""
+        return self.j.durable_batch
+
+    @property
+    def durable_lsn(self) -> int:
+        """The latest record that is durable."""
+        return self.j.durable_lsn
+
+    @property
+    def next_lsn(self) -> int:
+        """What the next record is numbered."""
+        return self.j.next_lsn
+
+    @property
+    def wants_spare(self) -> bool:
+        """Whether no segment is prepared for the next roll."""
+        return self.j.spare_fd < 0
+
+    @property
+    def current_segment(self) -> int:
+        """The segment that records go to."""
+        return self.j.segment
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything recorded is durable."""
+        return self.j.records == 0 and self.j.in_flight == 0
+
+    def stats(self) -> dict:
+        """Counters, positions and the latched error."""
+        counters = dict(self.j.stats)
+        counters.update(
+            next_lsn=self.j.next_lsn, durable_lsn=self.j.durable_lsn, segment=self.j.segment,
+            in_flight=self.j.in_flight, held=len(self.held), error=self.j.error,
+        )
+        return counters

@@ -1,0 +1,215 @@
+# cython: language_level=3, binding=True
+"""Where connections come from: listeners, accepts and their failures, outbound connects.
+
+Accept errors never stop a listener and never spin: when descriptors run out, some of those who wait
+are reset, and accepting goes on a little later or when a connection has ended.
+
+Does not know: ticks, what connections say (loop.pyx).
+"""
+
+cimport cython
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport uint64_t
+from libc.string cimport memset
+
+from .codec cimport Codec
+from .dispatch cimport Dispatcher
+from .leaves cimport *
+from .servers cimport Address, Port, Server
+
+import os
+
+from pybehave import actions as _actions
+from pybehave.errors import ListenFailed, LoopClosed, LoopForked, Overloaded
+
+cdef extern from "<errno.h>" nogil:
+    enum:
+        ECANCELED, EMFILE, ENFILE, ENOBUFS, ENOMEM
+
+cdef int REFUSALS_PER_EVENT = 32
+cdef double ACCEPT_PAUSE_S = 0.1        # after descriptors ran out
+
+
+# Not final: the Loop is the rest of it.
+cdef class Ports:
+    """Listeners and outbound connects of one loop. Base of the Loop."""
+
+    def __cinit__(self, *arguments, **options):
+        self._ports = []
+
+    cdef int _check(self) except -1:
+        if self._is_forked:
+            raise LoopForked()
+        if self._is_closed:
+            raise LoopClosed()
+        return 0
+
+    # ---- listeners ---------------------------------------------------------------------------
+
+    def listen(self, str name, str url, bytes address, Codec codec, Address to, settings,
+               int fd=-1, bint is_dual=False):
+        """Listen on a socket address, or take over `fd`. `settings` is a Listener.
+
+        `is_dual`: an IPv6 address takes IPv4 connections too.
+
+        Raises:
+            ListenFailed: Port in use, no permission, not a listening socket; says which.
+        """
+        cdef Port port
+        cdef listen_options options
+        cdef int result
+        self._check()
+        memset(&options, 0, sizeof(options))
+        options.backlog = settings.backlog
+        options.nodelay = settings.nodelay
+        options.reuse_port = settings.reuse_port
+        options.keepalive_s = settings.keepalive or 0
+        options.v6_only = not is_dual
+        if fd >= 0:
+            result = self._source.verbs.adopt(self._source, fd)
+        else:
+            result = self._source.verbs.listen(
+                self._source, <const sockaddr *><char *>address, len(address), &options)
+        if result < 0:
+            raise ListenFailed(url, OSError(-result, os.strerror(-result)))
+        port = self._make_port(name, url, codec, settings)
+        port.address = to
+        port.fd = result
+        port.connections_max = settings.connections_max or 0xffffffff
+        self._ports.append(port)
+        if self._is_enabled:
+            self._accept(port)
+        return port
+
+    cdef Port _make_port(self, str name, str url, Codec codec, settings):
+        cdef Port port = Port.__new__(Port)
+        port.name = name
+        port.url = url
+        port.codec = codec
+        port.is_open = True
+        port.fd = -1
+        port.has_events = settings.events
+        port.limits.frame_timeout_ms = <uint64_t>((settings.frame_timeout or 0) * 1000)
+        port.limits.idle_timeout_ms = <uint64_t>((settings.idle_timeout or 0) * 1000)
+        port.limits.linger_ms = <uint64_t>(settings.linger * 1000)
+        port.limits.high_water_bytes = settings.high_water_bytes
+        port.limits.low_water_bytes = settings.low_water_bytes
+        port.limits.output_bytes_max = settings.output_bytes_max
+        return port
+
+    cdef int _accept(self, Port port) except -1:
+        cdef int error
+        if port.is_armed or not port.is_open or port.is_exhausted:
+            return 0
+        error = self._source.verbs.accept(
+            self._source, port.fd, token_make(OP_ACCEPT, 1, self._ports.index(port)))
+        if error < 0:
+            raise ListenFailed(port.url, OSError(-error, os.strerror(-error)))
+        port.is_armed = True
+        return 0
+
+    cdef int _accepted(self, Port port, const completion *done) except -1:
+        if not done.flags & COMPLETION_MORE:
+            port.is_armed = False
+        if done.result >= 0:
+            self._welcome(port, done.result)
+        elif done.result in (-EMFILE, -ENFILE, -ENOMEM, -ENOBUFS):
+            self._exhausted(port)
+        elif done.result != -ECANCELED:
+            self._stats.accept_errors += 1
+        if not port.is_open and not port.is_armed and port.fd >= 0:
+            self._source.verbs.close_fd(self._source, port.fd, 0)
+            port.fd = -1
+        return self._accept(port)
+
+    cdef int _welcome(self, Port port, int fd) except -1:
+        cdef conn *c
+        cdef bint is_over = port.connections >= port.connections_max
+        if not port.is_open or port.connections >= 2 * port.connections_max:
+            self._stats.refused += 1
+            self._source.verbs.close_fd(self._source, fd, 1)
+            return 0
+        c = conns_add(&self._conns, fd, CONN_OPEN, &port.limits, <void *>port)
+        if c == NULL:
+            self._source.verbs.close_fd(self._source, fd, 1)
+            return 0
+        Py_INCREF(port) # given back in _ended
+        port.accepted += 1
+        port.connections += 1
+        if is_over:
+            self._stats.refused += 1
+            self.dispatcher.answer_error(c, port, Overloaded(port.name, port.connections_max))
+            conn_finish(&self._conns, c, END_LIMIT)
+            return 0
+        conn_arm(&self._conns, c)
+        if port.has_events:
+            c.flags |= CONN_EVENTS
+            self.dispatcher.tell(port.address.server,
+                                 _actions.Opened(self.dispatcher.connection_of(c)))
+        return 0
+
+    cdef int _exhausted(self, Port port) except -1:
+        """Out of descriptors: refuse some of those who wait, try again a little later."""
+        cdef int count
+        self._stats.accept_errors += 1
+        for count in range(REFUSALS_PER_EVENT):
+            self._source.verbs.refuse(self._source, port.fd)
+        port.is_exhausted = True
+        self._has_exhausted = True
+        self.dispatcher.start_alarm(ACCEPT_PAUSE_S, self._revive)
+        return 0
+
+    def _revive(self) -> None:
+        self._has_exhausted = False
+        for port in self._ports:
+            (<Port>port).is_exhausted = False
+            self._accept(port)
+
+    def close_listeners(self) -> None:
+        """Accept no more. Connections stay."""
+        cdef Port port
+        for port in self._ports:
+            self.close_port(port)
+
+    def close_port(self, Port port) -> None:
+        """Close one listener; on the loop's thread."""
+        if not port.is_open:
+            return
+        port.is_open = False
+        if port.is_armed:
+            self._source.verbs.cancel(self._source, port.fd,
+                                      token_make(OP_ACCEPT, 1, self._ports.index(port)))
+        elif port.fd >= 0:
+            self._source.verbs.close_fd(self._source, port.fd, 0)
+            port.fd = -1
+
+    # ---- outbound ----------------------------------------------------------------------------
+
+    def connect(self, str url, bytes address, Codec codec, Server server, tag, settings) -> None:
+        """Connect for a server; the result comes as its info (Connected or ConnectFailed)."""
+        cdef Port port = self._make_port(url, url, codec, settings)
+        cdef conn *c
+        cdef int fd
+        port.tag = tag
+        port.connector = server
+        c = conns_add(&self._conns, -1, CONN_CONNECTING, &port.limits, <void *>port)
+        if c == NULL:
+            raise MemoryError
+        Py_INCREF(port) # given back in _ended
+        c.flags |= CONN_EVENTS
+        fd = self._source.verbs.connect(self._source, <const sockaddr *><char *>address,
+                                        len(address), conn_token(c, OP_CONNECT))
+        if fd < 0:
+            c.in_flight = 0
+            conn_abort(&self._conns, c, END_CONNECT, -fd)
+            return
+        c.fd = fd
+
+    cdef int _connected(self, conn *c, int result) except -1:
+        cdef Port port = <Port>c.port
+        conn_connect_completed(&self._conns, c, result)
+        if c.state == CONN_OPEN:
+            port.accepted = 1
+            message = _actions.Connected(port.tag, self.dispatcher.connection_of(c))
+            self.dispatcher.tell(port.connector, message)
+        return 0

@@ -1,0 +1,248 @@
+# cython: language_level=3, binding=True
+"""Step what the journal holds again, without its effects.
+
+Recovery hands over sound segments; each input goes to its server's callback as it did the first
+time: the same message, time and randomness. Outputs and actions go nowhere, except that timers are
+remembered. The outcome must be the one in the record, or the code does not repeat itself.
+
+Invariants
+  (Y1) An input marked FAILED or SKIPped is not stepped.
+  (Y2) Nothing leaves: no reply, no action, no log line of a server's own making is prevented, but
+       no message either.
+  (Y3) Inputs come in the order of their lsn, and each server's clock is the record's.
+
+Does not know: files, whether frames are sound (blocks.pyx), which policy decides (runtime).
+"""
+
+cimport cython
+from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from .commit cimport (
+    FRAME_HEADER_BYTES, RECORD_FAILED, RECORD_INPUT, RECORD_SERVER, RECORD_SKIP, RECORD_START,
+    RECORD_TIME, SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS, SEGMENT_SOUND, journal_hash,
+    segment_blocks_bytes, segment_frame, segment_frame_read, segment_record, segment_record_read,
+)
+from .dispatch cimport Dispatcher
+from .handles cimport Caller
+from .servers cimport INPUT_CALL, INPUT_CONTINUE, INPUT_TIMER, Server
+from .turn cimport Context
+
+from libc.string cimport memcpy
+
+from pybehave import actions as _actions
+from pybehave.errors import JournalRefused, NonDeterminism
+
+cdef object NO_REPLY = _actions.NO_REPLY
+
+
+@cython.final
+cdef class Replayer:
+    """Feeds records to servers that do not answer to their names yet.
+
+    Args:
+        dispatcher: Whose servers they are.
+        on_record: Called with (type, server number, payload value bytes, lsn) for SERVER and START
+            records; returns the Server for that number, or None to skip its inputs.
+        is_strict: Whether another outcome than the recorded one is an error.
+    """
+
+    cdef Dispatcher dispatcher
+    cdef object on_record
+    cdef dict servers             # number -> Server or None
+    cdef set skipped
+    cdef bint is_strict
+    cdef readonly uint64_t inputs
+    cdef readonly uint64_t failed
+    cdef readonly uint64_t records
+    cdef readonly uint64_t lsn    # of the latest record
+    cdef readonly uint64_t time_ns
+    cdef readonly list differences
+
+    def __init__(self, dispatcher, on_record, *, bint is_strict=True, skipped=()):
+        self.dispatcher = dispatcher
+        self.on_record = on_record
+        self.servers = {}
+        self.skipped = set(skipped)
+        self.is_strict = is_strict
+        self.differences = []
+
+    def bind(self, uint32_t number, Server server) -> None:
+        """Inputs of this number go to that server; None = nowhere."""
+        self.servers[number] = server
+
+    def feed(self, const uint8_t[::1] segment, bytes journal_id, uint64_t block_end,
+             uint64_t lsn_from, uint64_t lsn_to) -> None:
+        """The frames of a segment up to a block; records outside [lsn_from, lsn_to] are passed.
+
+        The segment has been walked and is sound up to there.
+
+        Raises:
+            NonDeterminism: An outcome differs (strict).
+            JournalRefused: A record cannot be read in the server's types.
+        """
+        cdef segment_frame frame
+        cdef journal_hash hash
+        cdef uint64_t block = SEGMENT_HEADER_BLOCKS
+        cdef const uint8_t *base = &segment[0]
+        memcpy(hash.bytes, <const uint8_t *>journal_id, 16)
+        while block < block_end:
+            if segment_frame_read(base + block * SEGMENT_BLOCK, &hash, &frame) != SEGMENT_SOUND:
+                raise JournalRefused("segment", f"block {block} changed while it was replayed")
+            if frame.first_lsn > lsn_to:
+                return
+            if frame.first_lsn + frame.records > lsn_from:
+                self._records(base + block * SEGMENT_BLOCK + FRAME_HEADER_BYTES, frame.body_bytes,
+                              frame.first_lsn, frame.records, lsn_from, lsn_to)
+            block += segment_blocks_bytes(
+                FRAME_HEADER_BYTES + <uint64_t>frame.body_bytes) // SEGMENT_BLOCK
+
+    def feed_body(self, const uint8_t[::1] body, uint64_t lsn, uint32_t records) -> None:
+        """Records that are not yet durable, from the frame's own buffer (Commit.pending)."""
+        self._records(&body[0], body.shape[0], lsn, records, 0, 0xffffffffffffffff)
+
+    cdef int _records(self, const uint8_t *data, size_t left, uint64_t lsn, uint32_t records,
+                      uint64_t lsn_from, uint64_t lsn_to) except -1:
+        cdef segment_record record
+        cdef size_t size
+        cdef uint32_t index
+        for index in range(records):
+            size = segment_record_read(data, left, &record)
+            if size == 0:
+                raise JournalRefused("segment", f"record {lsn} does not fit its frame")
+            data += size
+            left -= size
+            if record.type == RECORD_TIME and record.payload_bytes == 8:
+                memcpy(&self.time_ns, record.payload, 8) # little-endian machines only, as we are
+            if lsn_from <= lsn <= lsn_to:
+                self.records += 1
+                self.lsn = lsn
+                if record.type == RECORD_INPUT:
+                    self._input(&record, lsn)
+                elif record.type != RECORD_TIME:
+                    self._other(&record, lsn)
+            lsn += 1
+        return 0
+
+    cdef int _other(self, const segment_record *record, uint64_t lsn) except -1:
+        payload = (<char *>record.payload)[:record.payload_bytes]
+        if record.type == RECORD_SKIP:
+            self.skipped.add(int.from_bytes(payload[:8], "little"))
+            return 0
+        if record.type == RECORD_SERVER or record.type == RECORD_START:
+            self._set_clock()
+            self.servers[record.server] = self.on_record(
+                record.type, record.server, payload, lsn)
+        return 0
+
+    cdef int _input(self, const segment_record *record, uint64_t lsn) except -1:
+        cdef Server server = self.servers.get(record.server)
+        cdef object message, result, output, name
+        cdef int kind = record.kind
+        if server is None:
+            return 0
+        if record.flags & RECORD_FAILED or (self.skipped and lsn in self.skipped):
+            self.failed += 1
+            if kind == INPUT_TIMER:
+                self._timer_gone(server, record)
+            return 0 # (Y1)
+        try:
+            message = server.values.take(record.payload, record.payload_bytes)
+        except ValueError as error:
+            raise JournalRefused(
+                f"record {lsn}", f"an input of server {server.name!r} cannot be read: {error}"
+            ) from error
+        self.inputs += 1
+        server.inputs += 1
+        self._set_clock()
+        self.dispatcher.current = server
+        self.dispatcher.current_conn = NULL
+        self.dispatcher.current_caller = None
+        server.idle_s = 0
+        try:
+            if kind == INPUT_CALL and server.is_fast_call:
+                self.dispatcher.current_caller = self._nobody(server)
+                result = server.step(server.instance, message, server.state)
+            else:
+                if kind == INPUT_TIMER:
+                    name, message = message
+                    server.due.pop(name, None)
+                result = self.dispatcher._callback(server, kind, message, self._nobody(server))
+            if PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2:
+                output = <object>PyTuple_GET_ITEM(result, 1)
+                server.state = <object>PyTuple_GET_ITEM(result, 0)
+            else:
+                output = self._conclude(server, kind, result)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise NonDeterminism(server.name, lsn, record.outcome, 0) from error
+        finally:
+            self.dispatcher.current = None
+        if record.outcome and server.values.outcome(output) != record.outcome:
+            self._differs(server, lsn, record.outcome, server.values.outcome(output))
+        return 0
+
+    cdef int _set_clock(self) except -1:
+        self.dispatcher.now_ns = <uint64_t>(
+            <int64_t>self.time_ns - self.dispatcher.wall_offset_ns)
+        return 0
+
+    cdef int _differs(self, Server server, uint64_t lsn, uint32_t expected,
+                      uint32_t got) except -1:
+        error = NonDeterminism(server.name, lsn, expected, got)
+        if self.is_strict:
+            raise error
+        self.differences.append(error)
+        return 0
+
+    cdef int _timer_gone(self, Server server, const segment_record *record) except -1:
+        name, _ = server.values.take(record.payload, record.payload_bytes)
+        server.due.pop(name, None)
+        return 0
+
+    cdef Caller _nobody(self, Server server):
+        cdef Caller caller = Caller.__new__(Caller)
+        caller.server = server.name
+        caller.is_done = True
+        return caller
+
+    cdef object _conclude(self, Server server, int kind, object result):
+        """The new state, and of the actions those that are the server's own: timers, continues."""
+        cdef tuple actions = self.dispatcher._checked(server, kind, result)
+        cdef list continues = []
+        server.state = result[0]
+        self.remember(server, actions, continues)
+        while continues:
+            again = self.dispatcher._callback(server, INPUT_CONTINUE, continues.pop(0), None)
+            more = self.dispatcher._checked(server, INPUT_CONTINUE, again)
+            server.state = again[0]
+            self.remember(server, more, continues)
+        return result[1]
+
+    cdef int remember(self, Server server, tuple actions, list continues) except -1:
+        for action in actions:
+            kind = type(action)
+            if kind is _actions.StartTimer:
+                server.due[action.name] = (
+                    self.time_ns + <int64_t>(min(action.seconds, 3.2e9) * 1e9), action.message)
+            elif kind is _actions.CancelTimer:
+                server.due.pop(action.name, None)
+            elif kind is _actions.IdleTimeout:
+                server.idle_s = action.seconds
+            elif kind is _actions.Continue:
+                continues.append(action.term)
+        return 0
+
+    def initial(self, Server server, state, tuple actions) -> None:
+        """`init` has returned, for a server that begins anew."""
+        cdef list continues = []
+        server.state = state
+        server.due.clear()
+        server.idle_s = 0
+        self.remember(server, actions, continues)
+        while continues:
+            again = self.dispatcher._callback(server, INPUT_CONTINUE, continues.pop(0), None)
+            more = self.dispatcher._checked(server, INPUT_CONTINUE, again)
+            server.state = again[0]
+            self.remember(server, more, continues)

@@ -1,0 +1,30 @@
+"""The input that is being stepped: whose it is, where it came from, at which time."""
+
+from libc.stdint cimport uint64_t
+
+from .alarms cimport Alarms
+from .handles cimport Caller
+from .leaves cimport conn
+from .servers cimport Server
+
+
+cdef class Context:
+    cdef readonly str name
+    cdef readonly uint64_t incarnation
+    cdef Turn turn
+    cdef Server server
+    cdef object generator
+
+
+cdef class Turn(Alarms):
+    cdef Server current
+    cdef conn *current_conn
+    cdef Caller current_caller
+    cdef object timer_name             # of the timer that is being delivered
+    cdef public uint64_t seed
+
+    cdef int record(self, Server server, int kind, object message) except -1
+    cdef int recorded(self, Server server, int kind, unsigned flags, object output) except -1
+    cdef int record_failed(self, Server server, int kind) except -1
+    cdef int record_dropped(self, Server server, int kind) except -1
+    cdef unsigned stops(self, tuple actions)

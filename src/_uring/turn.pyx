@@ -1,0 +1,133 @@
+# cython: language_level=3, binding=True
+"""The input that is being stepped: whose it is, where it came from, at which time.
+
+What callbacks may ask of it is their `context`. For a journaled server the input is recorded here:
+before the step, so that an input that cannot be kept is never stepped, and closed after it, with
+the outcome. A step that raised leaves its input as FAILED: replay does not step it again.
+
+Does not know: how servers are found and stepped (dispatch.pyx), what the journal does with records.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+from .alarms cimport Alarms
+from .commit cimport RECORD_FAILED, RECORD_STOPS
+from .handles cimport Caller
+from .leaves cimport conn
+from .servers cimport INPUT_CONTINUE, INPUT_TIMER, Server
+
+import random
+
+from pybehave.actions import Stop as _Stop
+
+cdef type Stop = _Stop
+
+
+@cython.final
+cdef class Context:
+    """What a callback may ask of its surroundings; one for each incarnation of a server.
+
+    All of it belongs to the input, so that a journaled input can be stepped again and finds the
+    same.
+    """
+
+    @property
+    def now(self) -> float:
+        """Unix time of the current input, seconds."""
+        return self.turn.unix_ns() / 1e9
+
+    @property
+    def monotonic(self) -> float:
+        """Monotonic time of the current input, seconds from an arbitrary point.
+
+        For a journaled server that is `now`: its inputs' times never go back.
+        """
+        if self.server is not None and self.server.number:
+            return self.turn.unix_ns() / 1e9
+        return self.turn.now_ns / 1e9
+
+    @property
+    def random(self):
+        """A `random.Random` of this incarnation, seeded by the node's seed and its own name."""
+        if self.generator is None:
+            self.generator = random.Random(f"{self.turn.seed}/{self.name}/{self.incarnation}")
+        return self.generator
+
+    @property
+    def caller(self):
+        """Who waits for the reply to the current input, or None. Keep it to reply later."""
+        return self.turn.caller_now(self.name)
+
+    @property
+    def connection(self):
+        """The connection the current input came from, or None."""
+        cdef Turn turn = self.turn
+        if turn.current is None or turn.current.context is not self:
+            return None
+        if turn.current_conn != NULL:
+            return turn.connection_of(turn.current_conn)
+        if turn.current_caller is not None:
+            return turn.current_caller.connection
+        return None
+
+
+# Not final: the Dispatcher is the rest of it.
+cdef class Turn(Alarms):
+    """The current input. Base of the Dispatcher."""
+
+    def caller_now(self, str name):
+        """The caller of the current input of that server, or None."""
+        if self.current is None or self.current.name != name:
+            return None
+        if self.current_caller is None and self.current_conn != NULL:
+            self.current_caller = self.caller_of(self.current, self.current_conn)
+        return self.current_caller
+
+    def unix_now(self) -> int:
+        """Unix time of this tick, ns; while inputs are stepped again, of the input."""
+        return self.unix_ns()
+
+    def barrier_now(self) -> int:
+        """The batch that the latest turn's outputs wait for; 0 = none."""
+        return self.barrier
+
+    def set_unix_now(self, uint64_t unix_ns) -> None:
+        """Set the time back after a replay."""
+        self.now_ns = <uint64_t>(<int64_t>unix_ns - self.wall_offset_ns)
+
+    # ---- records -----------------------------------------------------------------------------
+
+    cdef int record(self, Server server, int kind, object message) except -1:
+        """Record an input of a journaled server. Raises what the asker is to be told."""
+        if kind == INPUT_CONTINUE:
+            return 0 # follows from the input before it
+        if kind == INPUT_TIMER:
+            message = [self.timer_name, message]
+        self.commit.open_input(server.values, message, self.unix_ns())
+        server.barrier = self.commit.j.batch
+        self.barrier = server.barrier if server.is_held else 0
+        return 0
+
+    cdef int recorded(self, Server server, int kind, unsigned flags, object output) except -1:
+        if kind != INPUT_CONTINUE:
+            self.commit.close_input(kind, flags, server.number, server.values.outcome(output))
+        return 0
+
+    cdef int record_failed(self, Server server, int kind) except -1:
+        if kind != INPUT_CONTINUE:
+            self.commit.close_input(kind, RECORD_FAILED, server.number, 0)
+        return 0
+
+    cdef int record_dropped(self, Server server, int kind) except -1:
+        """KeyboardInterrupt: the loop ends, the input counts as never taken."""
+        if server.number and kind != INPUT_CONTINUE:
+            self.commit.drop_input()
+        return 0
+
+    cdef unsigned stops(self, tuple actions):
+        """The flag of a record whose input ends the server."""
+        for action in actions:
+            if type(action) is Stop:
+                return RECORD_STOPS
+        return 0

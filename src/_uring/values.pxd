@@ -1,0 +1,37 @@
+"""Python values as MessagePack bytes, for the journal."""
+
+cimport cython
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+
+cdef struct sink:
+    uint8_t *data
+    size_t used
+    size_t capacity
+
+
+@cython.final
+cdef class Values:
+    cdef sink out
+    cdef dict names       # type -> name, for declared types
+    cdef dict types       # name -> type
+
+    cdef int put(self, object value, int depth) except -1
+    cdef uint8_t *room(self, size_t count) except NULL
+    cdef int put_head(self, uint8_t small, uint8_t wide, size_t count, unsigned small_max) except -1
+    cdef int put_big(self, uint8_t type, uint64_t value, int bytes) except -1
+    cdef int put_int(self, object value) except -1
+    cdef int put_text(self, const uint8_t *text, size_t count) except -1
+    cdef int put_bytes(self, object value) except -1
+    cdef int put_sequence(self, object items, size_t count, int depth) except -1
+    cdef int put_ext(self, int code, object items, size_t count, int depth) except -1
+    cdef int put_other(self, object value, int depth) except -1
+    cdef size_t begin_ext(self, int code) except? 0
+    cdef int end_ext(self, size_t at) except -1
+    cdef uint32_t outcome(self, object output) except? 0
+    cdef object take(self, const uint8_t *data, size_t size)
+    cdef object _take(self, const uint8_t **at, const uint8_t *end, int depth)
+    cdef object _take_ext(self, const uint8_t **at, const uint8_t *end, size_t count, int depth)
+    cdef list _take_array(self, const uint8_t **at, const uint8_t *end, size_t count, int depth)
