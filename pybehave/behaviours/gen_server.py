@@ -69,10 +69,13 @@ class GenServer(Generic[State, Input, Output]):
     Attributes:
         pure: True promises that no callback changes the state it is given in place. Then the
             state before a failing input is simply the one that was passed in.
+        types: With a journal: classes (msgspec Structs, dataclasses, enumerations) whose instances
+            may be in inputs and in what `dump` returns.
         context: Name, time, randomness and caller of the current input; the runtime sets it.
     """
 
     pure: ClassVar[bool] = False
+    types: ClassVar[tuple[type, ...]] = ()
     context: Context
 
     def init(self, args: Any) -> Any:
@@ -173,6 +176,26 @@ class GenServer(Generic[State, Input, Output]):
             extra: From the upgrade's instructions.
         """
         return state
+
+    def dump(self, state: State) -> Any:
+        """Return what a snapshot keeps of the state; by default the state itself.
+
+        Args:
+            state: The current state; it must not be changed.
+
+        Returns:
+            Plain values (None, numbers, str, bytes, list, tuple, dict, set), or instances of the
+            classes in `types`.
+        """
+        return state
+
+    def load(self, data: Any) -> State:
+        """Return the state that `dump` was given; by default what it returned.
+
+        Args:
+            data: Equal to what `dump` returned.
+        """
+        return data  # type: ignore[no-any-return]
 
     def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
         """Shape what reports and observers show of this server, to hide secrets for example.

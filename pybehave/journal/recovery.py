@@ -34,7 +34,9 @@ from typing import Any, Final, final
 from pybehave._uring import blocks
 from pybehave._uring.blocks import Header, Manifest
 from pybehave.errors import JournalRefused
+from pybehave.journal import snapshot
 from pybehave.journal.disk import BLOCK, Disk
+from pybehave.journal.snapshot import Snapshot, snapshot_lsn
 
 MANIFEST: Final = "MANIFEST"
 MANIFEST_BYTES: Final = 65536
@@ -123,6 +125,8 @@ class Report:
     quarantine: str = ""
     may_be_affected: int = 0
     epoch: int = 0
+    snapshot_lsn: int = 0
+    replayed: int = 0
     warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -138,7 +142,8 @@ class Recovery:
     Attributes:
         manifest: As written in step 13.
         header: Of the empty segment that records go to.
-        pieces: What is to be replayed, oldest first.
+        pieces: The segments that count, oldest first.
+        snapshot: What is to be replayed begins behind it; None = at the beginning.
         last_lsn: Of the last record that counts.
         time_ns: The latest time found.
         report: What was found.
@@ -147,6 +152,7 @@ class Recovery:
     manifest: Any
     header: Any
     pieces: tuple[Piece, ...]
+    snapshot: Snapshot | None
     last_lsn: int
     time_ns: int
     report: Report
@@ -194,7 +200,9 @@ def recover(
     else:
         manifest = read_manifest(disk, report)  # 3, 4
     headers = _headers(disk, names, manifest, report)  # 5
+    found = _snapshot(disk, manifest, headers, report)  # 6
     pieces, end = _walk(disk, manifest, headers, report)  # 7 to 10
+    _check_snapshot(disk, found, end)
     if report.torn_bytes and options.strict:
         raise JournalRefused(
             disk.path,
@@ -206,7 +214,9 @@ def recover(
     number = headers[-1][0] + 1 if headers else manifest.oldest
     manifest, header = _begin(disk, options, manifest, number, end, now_ns)  # 12, 13
     report.epoch = manifest.epoch
-    return Recovery(manifest, header, tuple(pieces), end.lsn - 1, end.time_ns, report)
+    report.snapshot_lsn = found.lsn if found is not None else 0
+    tidy(disk, manifest.oldest, {lsn for lsn, _ in manifest.snapshots}, is_start=True)
+    return Recovery(manifest, header, tuple(pieces), found, end.lsn - 1, end.time_ns, report)
 
 
 def _begin(
@@ -359,6 +369,62 @@ def _header(disk: Disk, name: str, manifest: Any, report: Report) -> Any:
     if None in copies and copies != [None, None]:
         report.warnings.append(f"one copy of the header of {name} is damaged; the other was used")
     return copies[0] or copies[1]
+
+
+# --- 6: the snapshot ----------------------------------------------------------------------------
+
+
+def _snapshot(
+    disk: Disk, manifest: Any, headers: list[tuple[int, Any]], report: Report
+) -> Snapshot | None:
+    """The newest that is sound; None when the segments reach back to the beginning."""
+    for lsn, digest in manifest.snapshots:
+        if lsn == 0:
+            continue
+        try:
+            found = snapshot.read(disk, lsn, digest)
+        except JournalRefused as error:
+            report.warnings.append(f"{error}; the one before it is used, and the replay is longer")
+            continue
+        if found.journal_id == manifest.id:
+            return found
+        report.warnings.append(f"the snapshot of lsn {lsn} belongs to another journal")
+    if not headers or headers[0][1].first_lsn == 1:
+        return None
+    raise JournalRefused(
+        disk.path,
+        f"no snapshot can be read, and the segments begin only with lsn "
+        f"{headers[0][1].first_lsn}; restore a snapshot from a copy",
+    )
+
+
+def _check_snapshot(disk: Disk, found: Snapshot | None, end: _End) -> None:
+    if found is not None and found.lsn >= end.lsn:
+        raise JournalRefused(
+            disk.path,
+            f"the snapshot holds lsn {found.lsn}, but the segments end with "
+            f"{end.lsn - 1}, so some of what had been durable is gone; restore it from a copy",
+        )
+
+
+def tidy(disk: Disk, oldest: int, snapshots: set[int], *, is_start: bool) -> None:
+    """Remove segments and snapshots that the manifest, durable by now, no longer needs.
+
+    Args:
+        oldest: The number of the first segment that is needed.
+        snapshots: The lsns of the snapshots that are needed.
+        is_start: Nothing else is at work in the folder: what was left half made goes too.
+    """
+    removed = False
+    for name in disk.names():
+        number, lsn = segment_number(name), snapshot_lsn(name)
+        is_old = number is not None and number < oldest
+        is_loose = lsn is not None and lsn not in snapshots
+        if is_old or is_loose or (is_start and name.endswith(".tmp")):
+            disk.remove(name)
+            removed = True
+    if removed:
+        disk.sync_names()
 
 
 # --- 7 to 10: where it ends ---------------------------------------------------------------------

@@ -30,10 +30,11 @@ from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.supervisor import workers
 from pybehave.errors import JournalRefused, PybehaveError
-from pybehave.journal import recovery
+from pybehave.journal import recovery, snapshot
 from pybehave.journal.disk import Disk
 from pybehave.journal.recovery import Options, Recovery, recover, segment_name
 from pybehave.runtime.replay import RECORD_SERVER, RECORD_START, Known, Replay
+from pybehave.runtime.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from pybehave._uring.replay import Replayer
@@ -47,6 +48,10 @@ WATERMARK_BUSY_S: Final = 1.0
 
 SPARE_RETRY_S: Final = 1.0
 """How often a full disk is asked again."""
+
+LAST_SNAPSHOT_RECORDS: Final = 100_000
+LAST_SNAPSHOT_SEGMENTS: Final = 3
+"""With more than this to replay, or to keep, a clean end takes a snapshot first."""
 
 CLOSE_S: Final = 30.0
 """F-41: a disk that has not answered by then is given up, and the next start recovers."""
@@ -71,12 +76,14 @@ class NodeJournal:
         self.commit = Commit()
         self.recovery: Recovery | None = None
         self.seconds = 0.0
+        self.segment_starts: list[tuple[int, int]] = []
+        self.snapshots = Snapshots(self)
         self._dispatcher = node.loop.dispatcher
         self._values: dict[str, Values] = {}
         self._numbers: dict[str, int] = {}
         self._known: dict[str, Known] = {}
         self._named: set[str] = set()
-        self._fd = self._manifest_fd = -1
+        self._newest: tuple[int, bytes] | None = None
         self._is_preparing = False
         self._is_open = False
         self._watermark_lsn = 0
@@ -107,14 +114,16 @@ class NodeJournal:
         self.disk.lock()
 
     def _begin(self, found: Recovery) -> None:
-        self._fd = self.disk.open(segment_name(found.header.number))
-        self._manifest_fd = self.disk.open(recovery.MANIFEST)
+        fd = self.disk.open(segment_name(found.header.number))
+        manifest_fd = self.disk.open(recovery.MANIFEST)
+        if found.snapshot is not None:
+            self._newest = (found.snapshot.lsn, found.snapshot.digest)
         self.commit.open(
             self.disk.path,
             blocks.pack_manifest(found.manifest),
             blocks.pack_header(found.header),
-            self._fd,
-            self._manifest_fd,
+            fd,
+            manifest_fd,
             self.disk.medium().how,
             self.options.frame_bytes_max,
             found.time_ns,
@@ -124,6 +133,9 @@ class NodeJournal:
         self.commit.on_durable = self._durable
         self._dispatcher.raise_clock(found.time_ns)
         self._is_open = True
+        self.segment_starts = [(p.number, p.header.first_lsn) for p in found.pieces]
+        self.segment_starts.append((found.header.number, found.header.first_lsn))
+        self.snapshots.begin(found.report.snapshot_lsn)
         self.node.loop.attach_journal(self.commit)
         self._prepare_spare()
 
@@ -157,12 +169,19 @@ class NodeJournal:
     def _replay(self, found: Recovery) -> None:
         specs = {worker.name: worker for worker in workers(self.node.app.tree) if worker.journal}
         stepped = Replay(self, specs)
+        lsn = 0
+        if found.snapshot is not None:
+            lsn = found.snapshot.lsn
+            stepped.begin(found.snapshot)
         for piece in found.pieces:
+            if piece.lsn_end <= lsn + 1:
+                continue
             content = piece.content
             if content is None:
                 count = piece.block_end * blocks.BLOCK
                 content = recovery.read_segment(self.disk, piece.number, count)
-            stepped.replayer.feed(content, found.manifest.id, piece.block_end, 0, LSN_MAX)
+            stepped.replayer.feed(content, found.manifest.id, piece.block_end, lsn + 1, LSN_MAX)
+        found.report.replayed = stepped.replayer.inputs
         self._known = stepped.known()
 
     def rebuild(self, worker: Worker[Any, Any]) -> Known | None:
@@ -175,29 +194,47 @@ class NodeJournal:
         journal_id = self.recovery.manifest.id
         clock = self._dispatcher.unix_now()
         try:
+            lsn = self._begin_from_snapshot(stepped)
             for piece in self.recovery.pieces:
+                if piece.lsn_end <= lsn + 1:
+                    continue
                 count = piece.block_end * blocks.BLOCK
                 content = recovery.read_segment(self.disk, piece.number, count)
-                stepped.replayer.feed(content, journal_id, piece.block_end, 0, LSN_MAX)
-            first = self.recovery.header.number
-            for number in range(first, self.commit.current_segment + 1):
-                self._feed_own(stepped.replayer, number)
+                stepped.replayer.feed(content, journal_id, piece.block_end, lsn + 1, LSN_MAX)
+            for number, _ in self._own_segments(lsn):
+                self._feed_own(stepped.replayer, number, lsn)
             for lsn, records, body in self.commit.pending():
                 stepped.replayer.feed_body(body, lsn, records)
         finally:
             self._dispatcher.set_unix_now(clock)
         return stepped.known().get(worker.name)
 
-    def _feed_own(self, replayer: Replayer, number: int) -> None:
+    def _begin_from_snapshot(self, stepped: Replay) -> int:
+        """The lsn of the newest snapshot that the manifest names, its states taken over."""
+        if self._newest is None:
+            return 0
+        lsn, digest = self._newest
+        stepped.begin(snapshot.read(self.disk, lsn, digest))
+        return lsn
+
+    def _own_segments(self, lsn: int) -> list[tuple[int, int]]:
+        """Segments of this epoch that hold records behind an lsn."""
+        assert self.recovery is not None
+        first = self.recovery.header.number
+        starts = [start for start in self.segment_starts if start[0] >= first]
+        ends = [start[1] for start in starts[1:]] + [LSN_MAX]
+        return [start for start, end in zip(starts, ends, strict=True) if end > lsn + 1]
+
+    def _feed_own(self, replayer: Replayer, number: int, lsn: int) -> None:
         """A segment of this epoch, up to what is durable."""
         is_current = number == self.commit.current_segment
-        count = self.commit.block * blocks.BLOCK if is_current else self.options.segment_bytes
+        count = self.commit.block * blocks.BLOCK if is_current else self._segment_bytes
         content = recovery.read_segment(self.disk, number, count)
         header = blocks.unpack_header(content[: blocks.BLOCK])
         if header is None:
             raise JournalRefused(segment_name(number), "its header cannot be read any more")
         walked = blocks.walk(content, header, self.commit.durable_seq)
-        replayer.feed(content, header.id, walked.block, 0, self.commit.durable_lsn)
+        replayer.feed(content, header.id, walked.block, lsn + 1, self.commit.durable_lsn)
 
     # --- servers -------------------------------------------------------------------------------
 
@@ -262,8 +299,36 @@ class NodeJournal:
         is_dirty = is_crash and not getattr(server.instance, "pure", False)
         state = None if is_dirty else server.state
         self._known[server.name] = Known(
-            state, server.due or {}, server.idle_s, server.incarnation, is_dirty, is_crash
+            state,
+            server.due or {},
+            server.idle_s,
+            server.incarnation,
+            is_dirty,
+            is_crash,
+            server.instance.dump,
         )
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The servers that have a number, by name."""
+        return self._numbers
+
+    @property
+    def is_open(self) -> bool:
+        """Whether records are taken."""
+        return self._is_open
+
+    def remembered(self, name: str) -> Known | None:
+        """What is known of a server that does not run."""
+        return self._known.get(name)
+
+    def values_named(self, name: str) -> Values:
+        """What encodes a server's values."""
+        return self._values[name]
+
+    def now_ns(self) -> int:
+        """Unix time of this tick."""
+        return self._dispatcher.unix_now()
 
     # --- upkeep --------------------------------------------------------------------------------
 
@@ -281,12 +346,13 @@ class NodeJournal:
 
     def _write_watermark(self) -> None:
         if self._is_open:
+            self.snapshots.check()
             self.commit.watermark()
             self.commit.on_durable = self._durable
 
     def _rolled(self, old_fd: int) -> None:
         self.disk.close(old_fd)
-        self._fd = -1
+        self.segment_starts.append((self.commit.current_segment, self.commit.segment_first_lsn))
         self._prepare_spare()
 
     def _prepare_spare(self) -> None:
@@ -300,7 +366,7 @@ class NodeJournal:
             recovery.prepare(self.disk, number, self._segment_bytes)
             return self.disk.open(segment_name(number))
 
-        self._off_loop(work, lambda fd, error: self._spare_prepared(number, fd, error))
+        self.off_loop(work, lambda fd, error: self._spare_prepared(number, fd, error))
 
     def _spare_prepared(self, number: int, fd: int | None, error: BaseException | None) -> None:
         self._is_preparing = False
@@ -315,10 +381,36 @@ class NodeJournal:
             self.commit.no_room()
             self._dispatcher.start_alarm(SPARE_RETRY_S, self._prepare_spare)
 
-    def _off_loop(
+    def name_snapshot(self, lsn: int, digest: bytes) -> None:
+        """Let the manifest name a snapshot; then what only older ones needed is removed."""
+        before = self.commit.snapshots[0]
+        oldest = self._segment_behind(before)
+        self._newest = (lsn, digest)
+        kept = {lsn, before}
+        self.commit.snapshot_taken(lsn, digest, oldest, lambda: self._remove_old(oldest, kept))
+
+    def _segment_behind(self, lsn: int) -> int:
+        """The number of the segment that holds the record behind an lsn."""
+        found = [number for number, first_lsn in self.segment_starts if first_lsn <= lsn + 1]
+        return found[-1] if found else self.segment_starts[0][0]
+
+    def _remove_old(self, oldest: int, kept: set[int]) -> None:
+        self.segment_starts = [start for start in self.segment_starts if start[0] >= oldest]
+
+        def work() -> int:
+            recovery.tidy(self.disk, oldest, kept, is_start=False)
+            return 0
+
+        self.off_loop(work, lambda _, error: self._removed(error))
+
+    def _removed(self, error: BaseException | None) -> None:
+        if error is not None:
+            logger.error("old segments in %s cannot be removed: %s", self.disk.path, error)
+
+    def off_loop(
         self,
-        work: Callable[[], int],
-        done: Callable[[int | None, BaseException | None], None],
+        work: Callable[[], Any],
+        done: Callable[[Any, BaseException | None], None],
     ) -> None:
         """Run something that blocks on a thread; in the simulator at once, in virtual time."""
         if getattr(self.disk, "is_simulated", False):
@@ -337,8 +429,7 @@ class NodeJournal:
             try:
                 self.node.host.defer(lambda: done(value, error))
             except PybehaveError:  # the loop has closed meanwhile
-                if value is not None:
-                    self.disk.close(value)
+                logger.debug("the loop closed before %r was done", work)
 
         future.add_done_callback(finished)
 
@@ -359,7 +450,23 @@ class NodeJournal:
 
     def stats(self) -> dict[str, Any]:
         """Counters and positions."""
-        return {**self.commit.stats(), "medium": self.disk.medium().sentence}
+        return {
+            **self.commit.stats(),
+            "medium": self.disk.medium().sentence,
+            "snapshots": self.snapshots.stats(),
+        }
+
+    def _last_snapshot(self) -> None:
+        """Before a clean end: so that the next start is short, and old segments go."""
+        is_worth_it = (
+            self.commit.next_lsn - self.snapshots.lsn > LAST_SNAPSHOT_RECORDS
+            or len(self.segment_starts) > LAST_SNAPSHOT_SEGMENTS
+        )
+        if not is_worth_it or self.commit.error or not self.snapshots.take():
+            return
+        until = self.node.loop.now() + CLOSE_S
+        while self.snapshots.is_busy and not self.commit.error and self.node.loop.now() < until:
+            self.node.loop.run_once(0.05)
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -368,6 +475,7 @@ class NodeJournal:
         if not self._is_open:
             return
         loop = self.node.loop
+        self._last_snapshot()
         self.commit.finish()
         until = loop.now() + CLOSE_S
         while not self.commit.is_closed and loop.now() < until:

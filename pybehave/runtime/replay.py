@@ -10,6 +10,7 @@ Does not know: files, what becomes of the result (journaling.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -18,6 +19,7 @@ from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, interpret_init
 from pybehave.errors import JournalRefused
+from pybehave.journal.snapshot import Snapshot
 from pybehave.runtime.servers import make_server
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class Known:
         incarnation: The latest.
         is_dirty: Its state may have been changed half way by the input it failed on.
         is_after_crash: It ended by an exception while this node ran.
+        dump: Makes of the state what a snapshot keeps.
     """
 
     state: Any
@@ -49,6 +52,7 @@ class Known:
     incarnation: int
     is_dirty: bool = False
     is_after_crash: bool = False
+    dump: Callable[[Any], Any] | None = None
 
 
 @final
@@ -68,10 +72,47 @@ class Replay:
         self._names: dict[int, str] = {}
         self._reader = Values()
 
+    def begin(self, found: Snapshot) -> None:
+        """Let the servers be what a snapshot says; records behind its lsn follow.
+
+        Raises:
+            JournalRefused: A state cannot be read by the server's code.
+        """
+        for entry in found.entries:
+            facts = self._reader.decode(entry.facts)
+            name, number = facts["name"], facts["number"]
+            self._names[number] = name
+            self.journal.set_number(name, number)
+            worker = self.specs.get(name)
+            if worker is None:
+                continue
+            server, _ = self._make(worker, number, facts["incarnation"])
+            try:
+                data = self.journal.values_of(worker, server.instance).decode(entry.state)
+                server.replace_state(server.instance.load(data))
+            except Exception as error:
+                raise JournalRefused(
+                    f"server {name!r}",
+                    f"its state in the snapshot of lsn {found.lsn} cannot be "
+                    f"loaded: {type(error).__name__}: {error}",
+                ) from error
+            due = {timer: (at[0], at[1]) for timer, at in facts["due"].items()}
+            self.replayer.restore(server, due, facts["idle"])
+            if facts["random"] is not None:
+                server.instance.context.random.setstate(facts["random"])
+            self.servers[name] = server
+            self.replayer.bind(number, server)
+
     def known(self) -> dict[str, Known]:
         """What the servers have become."""
         return {
-            name: Known(server.state, server.due or {}, server.idle_s, server.incarnation)
+            name: Known(
+                server.state,
+                server.due or {},
+                server.idle_s,
+                server.incarnation,
+                dump=server.instance.dump,
+            )
             for name, server in self.servers.items()
         }
 

@@ -143,6 +143,8 @@ cdef extern from "journal.h" nogil:
         uint64_t time_ns
         uint32_t in_flight
         uint64_t segment
+        uint64_t segment_first_lsn
+        uint64_t manifest_durable
         uint64_t block
         int fd
         int manifest_fd
@@ -184,6 +186,8 @@ cdef class Commit:
     cdef int fd                        # its descriptor
     cdef public object on_rolled       # (old descriptor) -> None: a new segment is in use
     cdef public object on_failed       # (errno) -> None: the first failure, once
+    cdef object on_manifest            # () -> None: told once, when the manifest ...
+    cdef uint64_t manifest_wanted      # ... of this counter is durable
     cdef public object on_durable      # () -> None: something is durable; told once, then forgotten
 
     cdef int open_input(self, Values values, object message, uint64_t now_ns) except -1

@@ -267,6 +267,9 @@ cdef class Commit:
             self._release()
         if self.segment != self.j.segment:
             self._look_for_roll()
+        if self.on_manifest is not None and self.j.manifest_durable >= self.manifest_wanted:
+            tell, self.on_manifest = self.on_manifest, None
+            tell()
         return 0
 
     cdef int _look_for_roll(self) except -1:
@@ -301,9 +304,14 @@ cdef class Commit:
         """Take no more inputs; write what is left, CLOSE, and the clean manifest."""
         journal_close(&self.j)
 
-    def snapshot_taken(self, uint64_t lsn, bytes digest, uint64_t oldest) -> None:
-        """The manifest is to name a new snapshot and forget segments before `oldest`."""
+    def snapshot_taken(self, uint64_t lsn, bytes digest, uint64_t oldest, then) -> None:
+        """The manifest is to name a new snapshot and forget segments before `oldest`.
+
+        `then()` is called when it does, durably.
+        """
         assert len(digest) == 16
+        self.on_manifest = then
+        self.manifest_wanted = self.j.manifest.counter + 1 # the one in flight may be older
         self.j.manifest.snapshot_lsn[1] = self.j.manifest.snapshot_lsn[0]
         self.j.manifest.snapshot_hash[1] = self.j.manifest.snapshot_hash[0]
         self.j.manifest.snapshot_lsn[0] = lsn
@@ -329,6 +337,25 @@ cdef class Commit:
 
     cdef bytes _body(self, journal_slot *slot):
         return (<char *>slot.data)[FRAME_HEADER_BYTES:slot.used]
+
+    def batch_of_last(self) -> int:
+        """The batch of the latest record."""
+        return self.j.batch if self.j.records else self.j.batch - 1
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes of frames handed to the disk."""
+        return self.j.stats.bytes
+
+    @property
+    def segment_first_lsn(self) -> int:
+        """The first lsn of the current segment."""
+        return self.j.segment_first_lsn
+
+    @property
+    def snapshots(self) -> tuple:
+        """The lsns of the snapshots that the manifest names, newest first."""
+        return self.j.manifest.snapshot_lsn[0], self.j.manifest.snapshot_lsn[1]
 
     @property
     def block(self) -> int:

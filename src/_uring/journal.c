@@ -43,6 +43,8 @@ int journal_open(journal *j, const journal_config *config, const manifest *start
     j->manifest_fd = manifest_fd;
     j->spare_fd = -1;
     j->segment = active->number;
+    j->segment_first_lsn = active->first_lsn;
+    j->manifest_durable = start->counter;
     j->block = SEGMENT_HEADER_BLOCKS;
     j->next_seq = active->first_seq;
     j->next_lsn = active->first_lsn;
@@ -214,7 +216,7 @@ static int hand_out_header(journal *j, uint64_t now_ns, journal_write *out) {
     header.number = j->spare;
     header.epoch = j->config.epoch;
     header.first_seq = j->next_seq;
-    header.first_lsn = j->filling_lsn;
+    header.first_lsn = j->segment_first_lsn = j->filling_lsn;
     header.before = j->segment;
     header.before_seq = j->next_seq - 1;
     header.chain = j->chain;
@@ -356,6 +358,9 @@ static int land(journal *j) {
 
 static void control_landed(journal *j, journal_slot *slot) {
     slot->state = SLOT_FREE;
+    if (slot->fd == j->manifest_fd) {
+        j->manifest_durable = j->manifest.counter; /* (J7): it is the latest */
+    }
     if (j->roll == ROLL_MANIFEST) {
         j->roll = ROLL_NONE;
     } else if (j->roll == ROLL_CLEAN) {

@@ -98,6 +98,8 @@ typedef struct journal {
     uint32_t in_flight; /* DATA, SEAL and CLOSE frames */
     journal_hash chain;
     uint64_t segment;
+    uint64_t segment_first_lsn;
+    uint64_t manifest_durable; /* counter of the latest manifest known to be durable */
     uint64_t block; /* next free block of the segment */
     int fd, manifest_fd;
     int spare_fd; /* -1 = none */

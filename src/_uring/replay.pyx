@@ -234,6 +234,11 @@ cdef class Replayer:
                 continues.append(action.term)
         return 0
 
+    def restore(self, Server server, dict due, double idle_s) -> None:
+        """Timers of a server as a snapshot has them."""
+        server.due.update(due)
+        server.idle_s = idle_s
+
     def initial(self, Server server, state, tuple actions) -> None:
         """`init` has returned, for a server that begins anew."""
         cdef list continues = []

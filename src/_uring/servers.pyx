@@ -53,6 +53,11 @@ cdef class Server:
         """Put another state in place (introspection; not an input)."""
         self.state = state
 
+    def random_state(self):
+        """The state of `context.random`, or None when it was not used yet."""
+        generator = self.context.generator_now()
+        return None if generator is None else generator.getstate()
+
     def go_on(self, Server before) -> None:
         """Take over state and timers of the incarnation before (replay)."""
         self.state = before.state

@@ -54,6 +54,10 @@ cdef class Context:
             self.generator = random.Random(f"{self.turn.seed}/{self.name}/{self.incarnation}")
         return self.generator
 
+    def generator_now(self):
+        """`random` if it was used already, else None."""
+        return self.generator
+
     @property
     def caller(self):
         """Who waits for the reply to the current input, or None. Keep it to reply later."""

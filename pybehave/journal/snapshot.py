@@ -1,0 +1,174 @@
+"""Snapshot files: the states of all servers as of one lsn, so that older records can be forgotten.
+
+A file is written beside the journal under another name, synced, read back from the disk and
+checked, then renamed; the manifest names it last. Two are kept, with the segments that the older
+one needs, so an unreadable one costs a longer replay and nothing else (F-21, F-22).
+
+    at   bytes  field (docs/journal-format.md, section 8)
+    0    8      "pbhvsnp" and a newline
+    8    4      format version (1)
+    12   4      entries
+    16   16     journal id
+    32   8      lsn: the last record that the states contain
+    40   8      Unix time ns of its making
+    48   8      bytes of the body
+    96   32     SHA-256 of bytes 0 to 95 and the body
+    128         the body: for each server 4 bytes length of its facts, 8 bytes length of its state,
+                then both
+
+Does not know: how states become bytes (runtime/snapshots.py), when one is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+from pybehave.errors import JournalRefused
+from pybehave.journal.disk import Disk
+
+MAGIC: Final = b"pbhvsnp\n"
+VERSION: Final = 1
+HEADER: Final = struct.Struct("<8sII16sQQQ40x32s")
+ENTRY: Final = struct.Struct("<IQ")
+HASHED: Final = 96
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One server.
+
+    Attributes:
+        facts: What is to be known beside its state: a map, as journal values are encoded.
+        state: Its state, in the form that its facts name.
+    """
+
+    facts: bytes
+    state: bytes
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot that was read and found sound.
+
+    Attributes:
+        journal_id: Of the journal that it belongs to.
+        lsn: The last record that the states contain.
+        time_ns: Unix time of its making.
+        digest: The first 16 bytes of its SHA-256: how the manifest knows it.
+        entries: The servers.
+    """
+
+    journal_id: bytes
+    lsn: int
+    time_ns: int
+    digest: bytes
+    entries: tuple[Entry, ...]
+
+
+def snapshot_name(lsn: int) -> str:
+    """Return the file name of the snapshot of an lsn."""
+    return f"snap-{lsn:016x}.pbs"
+
+
+def snapshot_lsn(name: str) -> int | None:
+    """Return the lsn in a snapshot's file name; None for any other file."""
+    if not (name.startswith("snap-") and name.endswith(".pbs") and len(name) == 25):
+        return None
+    try:
+        return int(name[5:21], 16)
+    except ValueError:
+        return None
+
+
+def encode(journal_id: bytes, lsn: int, time_ns: int, entries: Sequence[Entry]) -> bytes:
+    """Return the bytes of a snapshot file."""
+    body = bytearray()
+    for entry in entries:
+        body += ENTRY.pack(len(entry.facts), len(entry.state))
+        body += entry.facts
+        body += entry.state
+    fields = (MAGIC, VERSION, len(entries), journal_id, lsn, time_ns, len(body))
+    head = HEADER.pack(*fields, bytes(32))[:HASHED]
+    digest = _digest(head, body)
+    return HEADER.pack(*fields, digest) + bytes(body)
+
+
+def decode(name: str, content: memoryview) -> Snapshot:
+    """Take a snapshot file apart.
+
+    Raises:
+        JournalRefused: It is damaged, or a newer version wrote it.
+    """
+    if len(content) < HEADER.size:
+        raise JournalRefused(name, "the snapshot is cut short")
+    magic, version, count, journal_id, lsn, time_ns, size, digest = HEADER.unpack_from(content)
+    if magic != MAGIC:
+        raise JournalRefused(name, "it is not a snapshot")
+    if version != VERSION:
+        raise JournalRefused(name, "a newer version of pybehave wrote it; use that one")
+    body = content[HEADER.size :]
+    if size != len(body) or _digest(content[:HASHED], body) != digest:
+        raise JournalRefused(name, "the snapshot is damaged: its SHA-256 is another")
+    return Snapshot(journal_id, lsn, time_ns, digest[:16], tuple(_entries(name, body, count)))
+
+
+def _entries(name: str, body: memoryview, count: int) -> list[Entry]:
+    found = []
+    at = 0
+    for _ in range(count):
+        if len(body) - at < ENTRY.size:
+            raise JournalRefused(name, "the snapshot has fewer servers than it says")
+        facts, state = ENTRY.unpack_from(body, at)
+        at += ENTRY.size
+        if facts + state > len(body) - at:
+            raise JournalRefused(name, "the snapshot has fewer bytes than it says")
+        middle, end = at + facts, at + facts + state
+        found.append(Entry(bytes(body[at:middle]), bytes(body[middle:end])))
+        at = end
+    return found
+
+
+def _digest(head: bytes | memoryview, body: bytes | bytearray | memoryview) -> bytes:
+    digest = hashlib.sha256(head)
+    digest.update(body)
+    return digest.digest()
+
+
+def write(disk: Disk, content: bytes, lsn: int) -> bytes:
+    """Put a snapshot on the disk, durable, name and all, and read it back.
+
+    Returns:
+        Its digest, for the manifest.
+
+    Raises:
+        JournalRefused: What was read back is not what was written.
+        OSError: The disk is full, or failed.
+    """
+    name = snapshot_name(lsn)
+    disk.put(f"{name}.tmp", content)
+    read = decode(f"{name}.tmp", disk.read(f"{name}.tmp", 0, len(content)))
+    disk.rename(f"{name}.tmp", name)
+    disk.sync_names()
+    return read.digest
+
+
+def read(disk: Disk, lsn: int, digest: bytes) -> Snapshot:
+    """Return a snapshot that the manifest names.
+
+    Raises:
+        JournalRefused: It is missing, damaged, or another one.
+    """
+    name = snapshot_name(lsn)
+    if name not in disk.names():
+        raise JournalRefused(f"{disk.path}/{name}", "the snapshot is missing")
+    disk.sync(name)
+    found = decode(f"{disk.path}/{name}", disk.read(name, 0, disk.size(name)))
+    if found.lsn != lsn or found.digest != digest:
+        raise JournalRefused(f"{disk.path}/{name}", "it is not the snapshot that was taken")
+    return found

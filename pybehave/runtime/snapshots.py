@@ -1,0 +1,191 @@
+"""When snapshots are taken, and how states become bytes.
+
+Between two turns all states stand at one lsn. They are encoded then, on the loop's thread; writing,
+reading back and removing what is old happens on a thread beside it. The manifest names a snapshot
+only when every record in it is durable.
+
+A server that is known but does not run is kept too. One whose state cannot be encoded, or whose
+code is not there, keeps all segments: nothing that is still needed is ever removed.
+
+Does not know: how the file is laid out (pybehave/journal/snapshot.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final, final
+
+from pybehave.errors import NotJournalable, PybehaveError
+from pybehave.journal import snapshot
+from pybehave.journal.snapshot import Entry
+from pybehave.runtime.replay import Known
+
+if TYPE_CHECKING:
+    from pybehave._uring.servers import Server
+    from pybehave.runtime.journaling import NodeJournal
+
+SNAPSHOT_RECORDS: Final = 1_000_000
+"""Records between snapshots: about a second of replay at the next start."""
+
+SNAPSHOT_BYTES: Final = 128 << 20
+"""Journal bytes between snapshots: two segments of the usual size."""
+
+logger = logging.getLogger("pybehave.journal")
+
+
+@final
+class Snapshots:
+    """Takes the snapshots of one journal.
+
+    Args:
+        journal: Whose.
+        records: Take one after so many records.
+        count_bytes: Or after so many bytes of journal.
+    """
+
+    def __init__(
+        self,
+        journal: NodeJournal,
+        records: int = SNAPSHOT_RECORDS,
+        count_bytes: int = SNAPSHOT_BYTES,
+    ) -> None:
+        self.journal = journal
+        self.records = records
+        self.count_bytes = count_bytes
+        self.taken = 0
+        self.failed = 0
+        self.seconds_longest = 0.0
+        self.lsn = 0
+        self._bytes_then = 0
+        self._is_busy = False
+        self._complained: set[str] = set()
+
+    def begin(self, lsn: int) -> None:
+        """A journal was opened whose newest snapshot is of that lsn."""
+        self.lsn = lsn
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether one is being written."""
+        return self._is_busy
+
+    def stats(self) -> dict[str, Any]:
+        """Counters, and the longest time that turns had to wait."""
+        return {
+            "taken": self.taken,
+            "failed": self.failed,
+            "lsn": self.lsn,
+            "seconds_longest": self.seconds_longest,
+        }
+
+    def check(self) -> None:
+        """Take a snapshot if one is due; on the loop's thread, between turns."""
+        commit = self.journal.commit
+        is_due = (
+            commit.next_lsn - self.lsn > self.records
+            or commit.bytes_written - self._bytes_then > self.count_bytes
+        )
+        if is_due and not self._is_busy and not commit.error:
+            self.take()
+
+    def take(self) -> bool:
+        """Take a snapshot now; whether one is on its way."""
+        if self._is_busy:
+            return False
+        loop = self.journal.node.loop
+        commit = self.journal.commit
+        began = loop.now()
+        lsn = commit.next_lsn - 1
+        entries = self._entries()
+        self.lsn, self._bytes_then = lsn, commit.bytes_written
+        if entries is None or lsn < 1:
+            return False
+        assert self.journal.recovery is not None
+        content = snapshot.encode(
+            self.journal.recovery.manifest.id, lsn, self.journal.now_ns(), entries
+        )
+        self.seconds_longest = max(self.seconds_longest, loop.now() - began)
+        self._is_busy = True
+        commit.when_durable(commit.batch_of_last(), lambda: self._write(content, lsn))
+        return True
+
+    def _write(self, content: bytes, lsn: int) -> None:
+        disk = self.journal.disk
+        self.journal.off_loop(
+            lambda: snapshot.write(disk, content, lsn),
+            lambda digest, error: self._written(lsn, digest, error),
+        )
+
+    def _written(self, lsn: int, digest: bytes | None, error: BaseException | None) -> None:
+        self._is_busy = False
+        if digest is None:
+            self.failed += 1
+            logger.error("the snapshot of lsn %d could not be written: %s", lsn, error)
+            return
+        self.taken += 1
+        if self.journal.is_open:
+            self.journal.name_snapshot(lsn, digest)
+
+    # --- states to bytes -----------------------------------------------------------------------
+
+    def _entries(self) -> list[Entry] | None:
+        """All servers, or None when one of them cannot be kept."""
+        journal = self.journal
+        found = []
+        for name, number in journal.numbers.items():
+            server = journal.node.loop.dispatcher.whereis(name)
+            known = journal.remembered(name)
+            try:
+                if server is not None and server.number == number:
+                    entry = self._running(server)
+                elif known is not None and not known.is_dirty and known.dump is not None:
+                    entry = self._stopped(name, number, known)
+                else:
+                    raise NotJournalable("its state is not at hand")
+            except (PybehaveError, TypeError, ValueError) as error:
+                self._complain(name, error)
+                return None
+            found.append(entry)
+        return found
+
+    def _running(self, server: Server) -> Entry:
+        kind = type(server.instance)
+        facts = {
+            "name": server.name,
+            "number": server.number,
+            "incarnation": server.incarnation,
+            "module": kind.__module__,
+            "class": kind.__qualname__,
+            "idle": server.idle_s,
+            "due": {name: list(due) for name, due in (server.due or {}).items()},
+            "random": server.random_state(),
+            "format": "values",
+        }
+        values = self.journal.values_named(server.name)
+        return Entry(values.encode(facts), values.encode(server.instance.dump(server.state)))
+
+    def _stopped(self, name: str, number: int, known: Known) -> Entry:
+        assert known.dump is not None
+        facts = {
+            "name": name,
+            "number": number,
+            "incarnation": known.incarnation,
+            "module": "",
+            "class": "",
+            "idle": known.idle_s,
+            "due": {timer: list(due) for timer, due in known.due.items()},
+            "random": None,
+            "format": "values",
+        }
+        values = self.journal.values_named(name)
+        return Entry(values.encode(facts), values.encode(known.dump(known.state)))
+
+    def _complain(self, name: str, error: BaseException) -> None:
+        if name not in self._complained:
+            self._complained.add(name)
+            logger.warning(
+                "no snapshot can be taken, so the journal grows: the state of server %r cannot be "
+                "kept: %s; give it `dump` and `load`",
+                name,
+                error,
+            )

@@ -1,0 +1,270 @@
+"""Journaled servers: what they were is there again, after a crash, a stop and a kill."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pybehave import Application, GenServer, Supervisor, Worker, actions
+from pybehave.actions import NO_REPLY, TIMEOUT
+from pybehave.errors import Crashed, JournalLocked, NonDeterminism, NotJournalable
+from pybehave.journal.recovery import Options
+
+SMALL = Options(segment_bytes=256 * 1024)
+
+
+class Ledger(GenServer[dict[str, Any], Any, Any]):
+    """Keeps what it is told, and everything that a step may know."""
+
+    def init(self, args: Any) -> dict[str, Any]:
+        return {"lines": []}
+
+    def step(self, command: Any, state: dict[str, Any]) -> Any:
+        match command:
+            case ("add", value):
+                state["lines"].append(value)
+                return state, len(state["lines"])
+            case "lines":
+                return state, list(state["lines"])
+            case "facts":
+                state["facts"] = (self.context.now, self.context.random.random())
+                return state, state["facts"]
+            case "same facts":
+                return state, state["facts"]
+            case "break":
+                state["lines"].append("half done")
+                raise ValueError("a deliberate bug")
+            case ("later", seconds):
+                return state, None, [actions.StartTimer("t", seconds, "tick")]
+            case "odd":
+                return state, str(id(self))
+        return state, None
+
+    def handle_info(self, message: Any, state: dict[str, Any]) -> Any:
+        state["lines"].append(message if message is not TIMEOUT else "timeout")
+        return state, None
+
+
+def ledger(**options: Any) -> Application:
+    worker = Worker("ledger", Ledger, journal=True, **options)
+    return Application("test", Supervisor("one_for_one", [worker], intensity=100))
+
+
+@pytest.fixture
+def begin(start: Callable[..., Any], tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Start the ledger on the same folder again and again."""
+
+    def again(app: Application | None = None, **options: Any) -> Any:
+        options.setdefault("journal_options", SMALL)
+        return start(app or ledger(), data=tmp_path / "data", **options)
+
+    yield again
+
+
+def test_state_survives_an_orderly_end(begin: Callable[..., Any]) -> None:
+    for turn in range(3):
+        node = begin()
+        assert node.call("ledger", ("add", turn)) == turn + 1
+        node.stop()
+    assert begin().call("ledger", "lines") == [0, 1, 2]
+
+
+def test_values_keep_their_types(begin: Callable[..., Any]) -> None:
+    values = [(1, (2, "x")), {"a": {1, 2}}, 2**70, b"\x00", None, frozenset({("k", 1)}), -1.5]
+    node = begin()
+    for value in values:
+        node.call("ledger", ("add", value))
+    node.stop()
+    assert begin().call("ledger", "lines") == values
+
+
+def test_a_crash_goes_back_to_the_state_before_the_input(begin: Callable[..., Any]) -> None:
+    node = begin()
+    node.call("ledger", ("add", 1))
+    with pytest.raises(Crashed):
+        node.call("ledger", "break")
+    assert node.call("ledger", "lines") == [1]
+    node.call("ledger", ("add", 2))
+    node.stop()
+    assert begin().call("ledger", "lines") == [1, 2]
+
+
+def test_with_recovery_clean_a_crash_begins_anew_also_after_the_next_start(
+    begin: Callable[..., Any],
+) -> None:
+    node = begin(ledger(recovery="clean"))
+    node.call("ledger", ("add", 1))
+    with pytest.raises(Crashed):
+        node.call("ledger", "break")
+    assert node.call("ledger", "lines") == []
+    node.call("ledger", ("add", 2))
+    node.stop()
+    assert begin(ledger(recovery="clean")).call("ledger", "lines") == [2]
+
+
+class Pure(Ledger):
+    """Returns new states only."""
+
+    pure = True
+
+    def step(self, command: Any, state: dict[str, Any]) -> Any:
+        if command == "break":
+            raise ValueError("a deliberate bug")
+        return super().step(command, {**state, "lines": list(state["lines"])})
+
+
+def test_a_pure_server_goes_on_from_the_state_it_had(begin: Callable[..., Any]) -> None:
+    worker = Worker("ledger", Pure, journal=True)
+    node = begin(Application("test", Supervisor("one_for_one", [worker])))
+    node.call("ledger", ("add", 1))
+    with pytest.raises(Crashed):
+        node.call("ledger", "break")
+    assert node.call("ledger", "lines") == [1]
+
+
+def test_time_and_randomness_are_those_of_the_input(begin: Callable[..., Any]) -> None:
+    node = begin()
+    facts = node.call("ledger", "facts")
+    node.stop()
+    node = begin()
+    assert node.call("ledger", "same facts") == facts
+    assert node.call("ledger", "facts")[0] > facts[0]
+
+
+def test_timers_go_on_after_a_start_and_after_a_crash(begin: Callable[..., Any]) -> None:
+    node = begin()
+    node.call("ledger", ("later", 0.05))
+    node.stop()
+    node = begin()
+    wait_for(lambda: node.call("ledger", "lines") == ["tick"])
+    node.call("ledger", ("later", 0.05))
+    with pytest.raises(Crashed):
+        node.call("ledger", "break")
+    wait_for(lambda: node.call("ledger", "lines") == ["tick", "tick"])
+    node.stop()
+    assert begin().call("ledger", "lines") == ["tick", "tick"]
+
+
+def test_snapshots_bound_the_journal_and_the_replay(
+    begin: Callable[..., Any], tmp_path: Path
+) -> None:
+    node = begin()
+    node.journal.snapshots.count_bytes = 512 * 1024
+    for number in range(60):
+        node.call("ledger", ("add", bytes([number]) * 20_000))
+        if number == 10:
+            node.call("ledger", ("later", 3600.0))
+    wait_for(lambda: node.stats()["journal"]["snapshots"]["taken"] > 0)
+    facts = node.call("ledger", "facts")
+    node.stop()
+    node = begin()
+    assert node.call("ledger", "same facts") == facts
+    assert [line[0] for line in node.call("ledger", "lines")] == [*range(60)]
+    assert node.journal.recovery.report.snapshot_lsn > 0
+    assert node.stats()["servers"]["ledger"]["timers"] == 1
+    node.journal.snapshots.count_bytes = 512 * 1024
+    for number in range(60, 120):
+        node.call("ledger", ("add", bytes([number]) * 20_000))
+    node.stop()
+    segments = list((tmp_path / "data").glob("seg-*"))
+    assert len(segments) < 12
+    assert [line[0] for line in begin().call("ledger", "lines")] == [*range(120)]
+
+
+def test_after_a_snapshot_a_crash_is_rebuilt_from_it(begin: Callable[..., Any]) -> None:
+    node = begin()
+    for number in range(20):
+        node.call("ledger", ("add", number))
+    assert node.run_on_loop(node.journal.snapshots.take)
+    wait_for(lambda: node.stats()["journal"]["snapshots"]["taken"] == 1)
+    node.call("ledger", ("add", 20))
+    with pytest.raises(Crashed):
+        node.call("ledger", "break")
+    assert node.call("ledger", "lines") == [*range(21)]
+
+
+def test_a_step_that_does_not_repeat_itself_is_found(begin: Callable[..., Any]) -> None:
+    node = begin()
+    node.call("ledger", "odd")
+    node.stop()
+    with pytest.raises(NonDeterminism) as caught:
+        begin()
+    assert (caught.value.server, caught.value.lsn) == ("ledger", 5)
+
+
+def test_what_cannot_be_journaled_is_refused_and_nothing_happens(
+    begin: Callable[..., Any],
+) -> None:
+    node = begin()
+    with pytest.raises(NotJournalable, match="threading"):
+        node.call("ledger", ("add", threading.Event()))
+    assert node.call("ledger", "lines") == []
+
+
+def test_a_second_node_on_the_same_folder_is_refused_with_the_pid(
+    begin: Callable[..., Any],
+) -> None:
+    begin()
+    with pytest.raises(JournalLocked, match="written by process"):
+        begin()
+
+
+class Waiting(GenServer[list[Any], Any, Any]):
+    """Puts its replies off."""
+
+    def init(self, args: Any) -> list[Any]:
+        return []
+
+    def handle_call(self, request: Any, caller: Any, state: list[Any]) -> Any:
+        if request == "wait":
+            return [*state, caller], NO_REPLY
+        if request == "count":
+            return state, len(state)
+        return [], "told", [actions.Reply(waiting, request) for waiting in state]
+
+
+def test_replies_that_were_put_off_wait_for_the_disk_and_are_void_after_a_start(
+    begin: Callable[..., Any],
+) -> None:
+    app = Application("w", Supervisor("one_for_one", [Worker("w", Waiting, journal=True)]))
+    node = begin(app)
+    got: list[Any] = []
+    thread = threading.Thread(target=lambda: got.append(node.call("w", "wait")))
+    thread.start()
+    wait_for(lambda: node.call("w", "count") == 1)
+    assert node.call("w", "now") == "told"
+    thread.join(10)
+    assert got == ["now"]
+    with pytest.raises(TimeoutError):
+        node.call("w", "wait", timeout=0.01)
+    node.stop()
+    node = begin(app)
+    assert node.call("w", "count") == 1
+    assert node.call("w", "now") == "told"
+
+
+def test_a_thousand_servers_share_commits(begin: Callable[..., Any]) -> None:
+    workers = [Worker(f"s{n}", Ledger, journal=True) for n in range(1000)]
+    app = Application("many", Supervisor("one_for_one", workers))
+    node = begin(app, journal_options=Options(segment_bytes=4 << 20))
+    for turn in range(3):
+        for worker in workers:
+            node.cast(worker.name, ("add", turn))
+    assert all(node.call(worker.name, "lines") == [0, 1, 2] for worker in workers[::100])
+    frames = node.stats()["journal"]["frames"]
+    assert frames < 2000
+    node.stop()
+    node = begin(app, journal_options=Options(segment_bytes=4 << 20))
+    assert all(node.call(worker.name, "lines") == [0, 1, 2] for worker in workers)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Ask again and again; the calls themselves give the loop its time."""
+    for _ in range(20_000):
+        if condition():
+            return
+    raise AssertionError("it never became true")
