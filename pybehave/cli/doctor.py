@@ -12,7 +12,9 @@ import click
 
 from pybehave._uring.loop import Loop
 from pybehave._version import __version__
-from pybehave.errors import SourceUnavailable
+from pybehave.errors import JournalRefused, SourceUnavailable
+from pybehave.journal.disk import FolderDisk
+from pybehave.journal.testdisk import measure
 from pybehave.runtime.limits import DESCRIPTORS_RESERVED, memlock_kib, raise_descriptors
 from pybehave.runtime.node import default_backend
 
@@ -22,9 +24,12 @@ TRIAL_CALLS = 1000
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def command(as_json: bool) -> None:
+@click.option("--data", metavar="DIR", help="Try a folder for the journal too.")
+def command(as_json: bool, data: str | None) -> None:
     """Say which backends can be had here and why not, which limits hold, and what to do."""
     facts = examine()
+    if data is not None:
+        facts["journal"] = try_folder(data)
     click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(describe(facts)))
     sys.exit(0 if facts["chosen"] else 1)
 
@@ -66,6 +71,20 @@ def try_source(name: str) -> dict[str, Any]:
     return {"available": True, "reason": reason}
 
 
+def try_folder(path: str) -> dict[str, Any]:
+    """What a folder is good for, measured with a few commits; nothing is left there."""
+    try:
+        found = measure(FolderDisk(path, is_volatile_allowed=True))
+    except (JournalRefused, OSError) as error:
+        return {"usable": False, "reason": str(error)}
+    return {
+        "usable": True,
+        "medium": found.sentence,
+        "commit_us": {"p50": round(found.p50_us), "p99": round(found.p99_us)},
+        "plausible": found.is_plausible,
+    }
+
+
 def trial(loop: Loop) -> list[int]:
     """Ticks of an empty loop: the histogram that `Node.stats()` shows, completions by tick."""
     for _ in range(TRIAL_CALLS):
@@ -96,8 +115,21 @@ def describe(facts: dict[str, Any]) -> list[str]:
         f"  connections     {facts['connections_max']} (open files less {DESCRIPTORS_RESERVED})",
         f"  locked memory   {'no limit' if locked is None else f'{locked} KiB'}",
     ]
+    if "journal" in facts:
+        lines += ["", "journal", *describe_folder(facts["journal"])]
     advice = advise(facts)
     return [*lines, "", "to do", *(advice or ["  nothing"])]
+
+
+def describe_folder(found: dict[str, Any]) -> list[str]:
+    """The folder, for people."""
+    if not found["usable"]:
+        return [f"  no  {found['reason']}"]
+    times = found["commit_us"]
+    return [
+        f"  yes  {found['medium']}",
+        f"  a commit takes {times['p50']} us (99 of 100: {times['p99']} us)",
+    ]
 
 
 def advise(facts: dict[str, Any]) -> list[str]:
@@ -110,6 +142,8 @@ def advise(facts: dict[str, Any]) -> list[str]:
         )
     elif facts["seccomp"] and not facts["sources"]["full"]["available"]:
         lines.append("  a seccomp profile blocks io_uring: see docs/operating/backends.md")
+    if not facts.get("journal", {}).get("plausible", True):
+        lines.append("  no device flushes that fast: this folder would not survive a power cut")
     if facts["connections_max"] < 10_000:
         lines.append("  few connections fit: raise the hard limit of open files (LimitNOFILE=)")
     return lines

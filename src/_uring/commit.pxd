@@ -170,6 +170,10 @@ cdef extern from "journal.h" nogil:
     void journal_close(journal *)
 
 
+cdef enum:
+    LATENCY_BUCKETS = 26 # the last is half a minute
+
+
 cdef class Commit:
     cdef journal j
     cdef conns *conns
@@ -181,7 +185,10 @@ cdef class Commit:
     cdef uint64_t time_ns              # of the latest TIME record ...
     cdef uint64_t time_batch           # ... and the batch it stands in
     cdef object held                   # deque of (batch, function, arguments)
+    cdef bint has_released             # in this tick
     cdef list paused                   # connections that wait for the disk to catch up
+    cdef uint64_t[10] started_ns       # when each slot's write was handed over
+    cdef uint64_t[LATENCY_BUCKETS] latency # writes that took up to 2 ** index microseconds
     cdef uint64_t segment              # that records went to when last looked
     cdef int fd                        # its descriptor
     cdef public object on_rolled       # (old descriptor) -> None: a new segment is in use
@@ -196,6 +203,8 @@ cdef class Commit:
     cdef int drop_input(self) except -1
     cdef int hold(self, uint64_t batch, object function, tuple arguments) except -1
     cdef int pause(self, conn *c) except -1
+    cdef bint is_busy_now(self)
+    cdef bint wants_turn(self)
     cdef bint is_saturated(self)
     cdef int pump(self, uint64_t now_ns) except -1
     cdef int completed(self, uint32_t slot, int32_t result) except -1
@@ -207,3 +216,4 @@ cdef class Commit:
     cdef int _release(self) except -1
     cdef int _fail(self) except -1
     cdef int _look_for_roll(self) except -1
+    cdef int _note_latency(self, uint32_t slot) except -1

@@ -40,6 +40,12 @@ cdef extern from "<errno.h>" nogil:
 # a larger frame would only make everybody wait longer.
 cdef uint32_t SATURATED_BYTES = 4 << 20
 
+# So many records and an idle disk: the tick ends, so that it is not idle longer.
+cdef uint32_t TURN_RECORDS = 128
+
+# More records than this on their way: several clients are at work.
+cdef uint64_t BUSY_RECORDS = 8
+
 
 @cython.final
 cdef class Commit:
@@ -179,6 +185,15 @@ cdef class Commit:
         """`hold` for Python."""
         self.hold(batch, function, ())
 
+    cdef bint is_busy_now(self):
+        """Whether so many inputs come that somebody else may need the processors too."""
+        return self.j.next_lsn - self.j.durable_lsn > BUSY_RECORDS
+
+    cdef bint wants_turn(self):
+        """Whether the tick should end: something was released, or could be written at once."""
+        return self.has_released or (
+            self.j.records >= TURN_RECORDS and self.j.in_flight == 0)
+
     cdef bint is_saturated(self):
         return self.j.slots[self.j.filling].used > SATURATED_BYTES
 
@@ -229,6 +244,7 @@ cdef class Commit:
         cdef journal_write wanted
         cdef write_request request
         cdef int error
+        self.has_released = False
         if not self.is_open or self.source == NULL:
             return 0
         while journal_next(&self.j, now_ns, &wanted):
@@ -237,6 +253,8 @@ cdef class Commit:
             request.bytes = wanted.bytes
             request.fd = wanted.fd
             request.how = self.how
+            request.is_busy = self.is_busy_now()
+            self.started_ns[wanted.slot] = self.source.verbs.now(self.source)
             error = self.source.verbs.write(
                 self.source, &request, token_make(OP_WRITE, 1, wanted.slot))
             if error < 0:
@@ -260,16 +278,28 @@ cdef class Commit:
         self.completed(slot, result)
 
     cdef int completed(self, uint32_t slot, int32_t result) except -1:
+        if self.source != NULL:
+            self._note_latency(slot)
         cdef int outcome = journal_completed(&self.j, slot, result)
         if outcome < 0:
             self._fail()
         elif outcome > 0:
+            self.has_released = True
             self._release()
         if self.segment != self.j.segment:
             self._look_for_roll()
         if self.on_manifest is not None and self.j.manifest_durable >= self.manifest_wanted:
             tell, self.on_manifest = self.on_manifest, None
             tell()
+        return 0
+
+    cdef int _note_latency(self, uint32_t slot) except -1:
+        cdef uint64_t us = (self.source.verbs.now(self.source) - self.started_ns[slot]) // 1000
+        cdef int bucket = 0
+        while us > 1 and bucket < LATENCY_BUCKETS - 1:
+            us = (us + 1) >> 1
+            bucket += 1
+        self.latency[bucket] += 1
         return 0
 
     cdef int _look_for_roll(self) except -1:
@@ -432,7 +462,12 @@ cdef class Commit:
 
     def stats(self) -> dict:
         """Counters, positions and the latched error."""
+        cdef int index
         counters = dict(self.j.stats)
+        counters["latency_us"] = {
+            1 << index: self.latency[index] for index in range(LATENCY_BUCKETS)
+            if self.latency[index]
+        }
         counters.update(
             next_lsn=self.j.next_lsn, durable_lsn=self.j.durable_lsn, segment=self.j.segment,
             in_flight=self.j.in_flight, held=len(self.held), error=self.j.error,

@@ -50,6 +50,7 @@ cdef extern from "source.h" nogil:
         uint32_t bytes
         int fd
         int how
+        int is_busy
 
     ctypedef struct source_config:
         uint32_t submissions

@@ -332,6 +332,7 @@ cdef class Loop(Ports):
         self._is_sleeping = True
         if self._inbox or self.dispatcher.ready or self._conns.woken.count > 0 \
                 or self._conns.ended.count > 0 or self._is_stopping \
+                or self._done_next < self._done_count \
                 or (self._last_batch and self._source.verbs.ready(self._source)):
             # After an empty tick ready is not asked: were its flag stale, the loop would spin.
             request.deadline_ns = 0
@@ -367,6 +368,8 @@ cdef class Loop(Ports):
         memset(&gather, 0, sizeof(gather))
         while True:
             self._work_off()
+            if self._done_next < self._done_count:
+                return total
             self._done_next = 0
             self._done_count = self._source.verbs.reap(self._source, self._done, REAP_MAX)
             total += self._done_count
@@ -376,6 +379,8 @@ cdef class Loop(Ports):
             if self._done_count == 0 or total >= GATHER_MAX:
                 break
             self._work_off()
+            if self.dispatcher.commit is not None and self.dispatcher.commit.wants_turn():
+                return total # the disk must not wait for a larger batch of inputs
             if not self._source.verbs.ready(self._source) \
                     or self._source.verbs.wait(self._source, &gather) < 0:
                 break # an error comes again in the tick's own wait, and is handled there
@@ -387,6 +392,8 @@ cdef class Loop(Ports):
         while self._done_next < self._done_count:
             self._done_next += 1
             self._completed(&self._done[self._done_next - 1])
+            if self.dispatcher.commit is not None and self.dispatcher.commit.wants_turn():
+                break # the rest is for the next tick
         return 0
 
     cdef int _completed(self, const completion *done) except -1:

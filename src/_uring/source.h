@@ -96,7 +96,8 @@ typedef struct write_request {
     uint64_t offset;
     uint32_t bytes;
     int fd;
-    int how; /* enum write_how */
+    int how;     /* enum write_how */
+    int is_busy; /* the processors are: a source may choose another way to the disk */
 } write_request;
 
 typedef struct source_config {

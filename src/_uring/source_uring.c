@@ -41,6 +41,7 @@
 #include <unistd.h>
 
 #include "bufring.h"
+#include "helper.h"
 #include "lost_ends.h"
 #include "sockets.h"
 #include "uapi.h"
@@ -57,6 +58,9 @@ enum {
     GENERATION_LINKED = TOKEN_GENERATION_MASK,
 };
 
+/* The poll of the helper's descriptor: nobody's operation but ours. */
+#define HELPER_TOKEN token_make(OP_WRITE, TOKEN_GENERATION_MASK, UINT32_MAX)
+
 typedef struct uring {
     source base;
     struct io_uring ring;
@@ -69,6 +73,8 @@ typedef struct uring {
     int is_open;
     int is_full;
     int has_no_iowait;
+    helper *helper; /* see uring_write */
+    int is_helper_polled;
     int32_t linked[LINKED_MAX]; /* results of writes whose sync is still to come */
     int spare; /* descriptor kept for refusing when there are none left */
 } uring;
@@ -156,6 +162,10 @@ static void uring_close(source *base) {
         return;
     }
     self->is_open = 0;
+    if (self->helper != NULL) {
+        helper_close(self->helper);
+        self->helper = NULL;
+    }
     if (self->thread == (pid_t)syscall(SYS_gettid)) {
         (void)io_uring_unregister_ring_fd(&self->ring);
     }
@@ -178,6 +188,10 @@ static void uring_abandon(source *base) {
     }
     /* The mappings are not there in the child (dontfork); only the descriptors are. */
     self->is_open = 0;
+    if (self->helper != NULL) {
+        helper_abandon(self->helper);
+        self->helper = NULL;
+    }
     close(self->ring.ring_fd);
     if (self->spare >= 0) {
         close(self->spare);
@@ -373,8 +387,38 @@ static int write_then_sync(uring *self, const write_request *request, uint64_t t
     return 0;
 }
 
+static int poll_helper(uring *self) {
+    struct io_uring_sqe *entry =
+        take_entry(self, IORING_OP_POLL_ADD, helper_fd(self->helper), HELPER_TOKEN);
+    if (entry == NULL) {
+        return -EBUSY;
+    }
+    entry->poll32_events = POLLIN;
+    self->is_helper_polled = 1;
+    return 0;
+}
+
+static int write_by_helper(uring *self, const write_request *request, uint64_t token) {
+    if (self->helper == NULL) {
+        self->helper = helper_open();
+        if (self->helper == NULL) {
+            return -EMFILE;
+        }
+    }
+    int error = self->is_helper_polled ? 0 : poll_helper(self);
+    return error ? error : helper_write(self->helper, request, token);
+}
+
+/* A synchronous direct write of io_uring is finished by a kernel worker of the processor that took
+ * the disk's interrupt. When that processor is busy the worker waits for a scheduler slice: commits
+ * of 0.13 ms took 0.5 to 4 ms here (kernel 6.18). A thread that sleeps in the write is woken at
+ * once, so under load it is the faster way; alone, the ring is (two switches less). */
 static int uring_write(source *base, const write_request *request, uint64_t token) {
     uring *self = (uring *)base;
+    if (request->is_busy) {
+        base->stats.submissions++;
+        return write_by_helper(self, request, token);
+    }
     assert(token_slot(token) < LINKED_MAX);
     self->linked[token_slot(token)] = 0;
     if (request->how == WRITE_FDATASYNC) {
@@ -536,6 +580,10 @@ static unsigned uring_reap(source *base, completion *out, unsigned count_max) {
         if (self->is_full && token_op(entry->user_data) == OP_RECV) {
             recv_told(self, entry);
         }
+        if (entry->user_data == HELPER_TOKEN) {
+            self->is_helper_polled = 0; /* taken below, armed again by the next write */
+            continue;
+        }
         completion *to = &out[count++];
         to->token = entry->user_data;
         to->result = entry->res;
@@ -556,6 +604,12 @@ static unsigned uring_reap(source *base, completion *out, unsigned count_max) {
         }
     }
     io_uring_smp_store_release(cq->khead, head);
+    if (self->helper != NULL && !self->is_helper_polled && count < count_max) {
+        count += helper_take(self->helper, out + count, count_max - count);
+        if (helper_is_working(self->helper)) {
+            (void)poll_helper(self);
+        }
+    }
     base->stats.completions += count;
     return count;
 }

@@ -17,6 +17,7 @@ cdef class Values:
     cdef sink out
     cdef dict names       # type -> name, for declared types
     cdef dict types       # name -> type
+    cdef dict opaque      # types of outputs without a form -> their outcome
 
     cdef int put(self, object value, int depth) except -1
     cdef uint8_t *room(self, size_t count) except NULL
@@ -31,6 +32,12 @@ cdef class Values:
     cdef size_t begin_ext(self, int code) except? 0
     cdef int end_ext(self, size_t at) except -1
     cdef uint32_t outcome(self, object output) except? 0
+    cdef uint32_t _outcome_of_type(self, type kind) except? 0
+    cdef int _put_str(self, object value) except -1
+    cdef int _put_float(self, double value) except -1
+    cdef int _put_dict(self, dict value, int depth) except -1
+    cdef int _check_depth(self, int depth) except -1
+    cdef dict _take_map(self, const uint8_t **at, const uint8_t *end, size_t count, int depth)
     cdef object take(self, const uint8_t *data, size_t size)
     cdef object _take(self, const uint8_t **at, const uint8_t *end, int depth)
     cdef object _take_ext(self, const uint8_t **at, const uint8_t *end, size_t count, int depth)

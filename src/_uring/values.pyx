@@ -71,6 +71,7 @@ _MESSAGES = {
 _FIELDS = {
     kind: tuple(field.name for field in dataclasses.fields(kind)) for kind in _MESSAGES.values()
 }
+cdef frozenset PLAIN = frozenset((list, tuple, dict, set, frozenset))
 _KNOWN_ERRORS = {"builtins": builtins, "pybehave.errors": _errors}
 _SENTINELS = {"TIMEOUT": _actions.TIMEOUT}
 _SENTINEL_NAMES = {type(value): name for name, value in _SENTINELS.items()}
@@ -102,6 +103,7 @@ cdef class Values:
     def __cinit__(self, types=()):
         self.types = {}
         self.names = {}
+        self.opaque = {}
         for kind in types:
             name = kind.__qualname__
             if self.types.setdefault(name, kind) is not kind:
@@ -218,15 +220,14 @@ cdef class Values:
         memcpy(self.room(count), PyBytes_AS_STRING(value), count)
         return 0
 
-    def _put_str(self, value):
+    cdef int _put_str(self, object value) except -1:
         cdef Py_ssize_t count
         cdef const char *text
         try:
             text = PyUnicode_AsUTF8AndSize(value, &count)
         except UnicodeEncodeError as error:
             raise NotJournalable(f"the str {value!r} has lone surrogates") from error
-        self.put_text(<const uint8_t *>text, count)
-        return 0
+        return self.put_text(<const uint8_t *>text, count)
 
     cdef int put_text(self, const uint8_t *text, size_t count) except -1:
         if 31 < count <= 0xff:
@@ -268,13 +269,12 @@ cdef class Values:
         memcpy(self.room(len(data)), PyBytes_AS_STRING(data), len(data))
         return self.end_ext(at)
 
-    def _put_float(self, double value):
+    cdef int _put_float(self, double value) except -1:
         cdef uint64_t bits
         memcpy(&bits, &value, 8)
-        self.put_big(0xcb, bits, 8)
-        return 0
+        return self.put_big(0xcb, bits, 8)
 
-    def _put_dict(self, dict value, int depth):
+    cdef int _put_dict(self, dict value, int depth) except -1:
         self._check_depth(depth)
         self.put_head(0x80, 0xde, len(value), 15)
         for key, item in value.items():
@@ -282,9 +282,10 @@ cdef class Values:
             self.put(item, depth + 1)
         return 0
 
-    def _check_depth(self, int depth):
+    cdef int _check_depth(self, int depth) except -1:
         if depth >= DEPTH_MAX:
             raise NotJournalable(f"it is nested deeper than {DEPTH_MAX} levels, or contains itself")
+        return 0
 
     cdef int put_sequence(self, object items, size_t count, int depth) except -1:
         cdef size_t index
@@ -368,14 +369,26 @@ cdef class Values:
         return tuple(sorted(value, key=other.encode))
 
     cdef uint32_t outcome(self, object output) except? 0:
+        cdef object opaque
         self.out.used = 0
-        try:
-            self.put(output, 0)
-        except NotJournalable:
-            kind = type(output)
-            self.out.used = 0
-            self._put_str(f"{kind.__module__}.{kind.__qualname__}")
+        if isinstance(output, str): # status replies and errors of RESP are its subclasses
+            self._put_str(output)
+        elif self.opaque and (opaque := self.opaque.get(type(output))) is not None:
+            return opaque # known to have no form: an exception for each would cost a microsecond
+        else:
+            try:
+                self.put(output, 0)
+            except NotJournalable:
+                return self._outcome_of_type(type(output))
         return segment_outcome(segment_hash64(self.out.data, self.out.used, 0))
+
+    cdef uint32_t _outcome_of_type(self, type kind) except? 0:
+        self.out.used = 0
+        self._put_str(f"{kind.__module__}.{kind.__qualname__}")
+        found = segment_outcome(segment_hash64(self.out.data, self.out.used, 0))
+        if kind not in PLAIN: # a list with something odd in it says nothing of other lists
+            self.opaque[kind] = found
+        return found
 
     # ---- reading -----------------------------------------------------------------------------
 
@@ -400,7 +413,7 @@ cdef class Values:
         if type <= 0x7f or type >= 0xe0:
             return <int8_t>type
         if type <= 0x8f:
-            return self._take_map(<uint64_t>at, <uint64_t>end, type & 0x0f, depth)
+            return self._take_map(at, end, type & 0x0f, depth)
         if type <= 0x9f:
             return self._take_array(at, end, type & 0x0f, depth)
         if type <= 0xbf:
@@ -441,7 +454,7 @@ cdef class Values:
             return self._take_array(at, end, take_big(at, end, 2 << (type - 0xdc)), depth)
         if 0xde <= type <= 0xdf:
             count = take_big(at, end, 2 << (type - 0xde))
-            return self._take_map(<uint64_t>at, <uint64_t>end, count, depth)
+            return self._take_map(at, end, count, depth)
         raise ValueError(f"a value of unknown MessagePack type 0x{type:02x}")
 
     cdef list _take_array(self, const uint8_t **at, const uint8_t *end, size_t count, int depth):
@@ -452,9 +465,7 @@ cdef class Values:
             items.append(self._take(at, end, depth + 1))
         return items
 
-    def _take_map(self, uint64_t at_address, uint64_t end_address, size_t count, int depth):
-        cdef const uint8_t **at = <const uint8_t **>at_address
-        cdef const uint8_t *end = <const uint8_t *>end_address
+    cdef dict _take_map(self, const uint8_t **at, const uint8_t *end, size_t count, int depth):
         cdef size_t index
         check_left(at, end, count)
         found = {}
