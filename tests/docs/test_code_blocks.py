@@ -16,7 +16,8 @@ PAGES = sorted(
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_block_runs(page: Path) -> None:
+def test_every_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # journals lie below the current folder
     namespace: dict[str, object] = {"__name__": "docs"}
     text = page.read_text(encoding="utf-8")
     for match in re.finditer(r"^```python\n(.*?)^```", text, re.S | re.M):
