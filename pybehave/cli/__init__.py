@@ -15,6 +15,8 @@ from pybehave._version import __version__
 COMMANDS = {
     "run": ("pybehave.cli.run", "Serve an application."),
     "tree": ("pybehave.cli.tree", "Print an application's supervision tree."),
+    "crash": ("pybehave.cli.crash", "How journaled servers failed, and tests that repeat it."),
+    "dead-letters": ("pybehave.cli.dead_letters", "Inputs that failed: look, send again, forget."),
     "doctor": ("pybehave.cli.doctor", "Say what this machine allows, and what to do about it."),
 }
 

@@ -155,6 +155,8 @@ class LoopHost:
         """A server crashed, or stopped by itself; its name is free already."""
         self._remember(server, is_crash=kind != 0)
         worker = server.owner
+        if self.journal is not None and server.failed_lsn:
+            self.journal.letters.add(server, worker, reason, kind, message)
         limit = worker.shutdown if isinstance(worker.shutdown, int | float) else None
         if not is_clean(reason):
             self._report(server, reason, kind, message)

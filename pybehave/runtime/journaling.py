@@ -33,6 +33,7 @@ from pybehave.errors import JournalRefused, PybehaveError
 from pybehave.journal import recovery, snapshot
 from pybehave.journal.disk import Disk
 from pybehave.journal.recovery import Options, Recovery, recover, segment_name
+from pybehave.runtime.letters import DeadLetters
 from pybehave.runtime.replay import RECORD_SERVER, RECORD_START, Known, Replay
 from pybehave.runtime.snapshots import Snapshots
 
@@ -78,6 +79,7 @@ class NodeJournal:
         self.seconds = 0.0
         self.segment_starts: list[tuple[int, int]] = []
         self.snapshots = Snapshots(self)
+        self.letters = DeadLetters(self)
         self._dispatcher = node.loop.dispatcher
         self._values: dict[str, Values] = {}
         self._numbers: dict[str, int] = {}
@@ -255,6 +257,11 @@ class NodeJournal:
 
     def known(self, worker: Worker[Any, Any]) -> Known | None:
         """What a server that is about to start goes on from; None = it begins anew."""
+        found = self._find_out(worker)
+        self.letters.complete(worker, found)
+        return found
+
+    def _find_out(self, worker: Worker[Any, Any]) -> Known | None:
         found = self._known.get(worker.name)
         if found is None and worker.name in self._numbers:
             return self._learn(worker)  # added while the node runs, as in an earlier run

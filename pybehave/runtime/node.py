@@ -160,6 +160,8 @@ class Node:
             self.tree.start()
             for listener in self._listeners:
                 listeners.open_listener(self.loop, listener)
+            if self.journal is not None:
+                self.journal.letters.send_again()
         except BaseException:
             self._is_draining = False
             self._shut_down()

@@ -76,6 +76,7 @@ cdef class Server:
     cdef readonly Values values        # encodes its inputs
     cdef bint is_held                  # replies wait until what they show is durable
     cdef uint64_t barrier              # batch of the latest record that its state contains
+    cdef readonly uint64_t failed_lsn  # of the input that it failed on, 0 = none
     cdef readonly dict due             # journaled: timer name -> (Unix time ns, message)
 
 

@@ -120,7 +120,7 @@ cdef class Turn(Alarms):
 
     cdef int record_failed(self, Server server, int kind) except -1:
         if kind != INPUT_CONTINUE:
-            self.commit.close_input(kind, RECORD_FAILED, server.number, 0)
+            server.failed_lsn = self.commit.close_input(kind, RECORD_FAILED, server.number, 0)
         return 0
 
     cdef int record_dropped(self, Server server, int kind) except -1:

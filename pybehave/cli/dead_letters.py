@@ -1,0 +1,79 @@
+"""`pybehave dead-letters`: inputs that failed: look at them, send them again, forget them."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from pybehave.cli.folder import data_option, letter_of, letters, shown, written
+from pybehave.journal import dead_letters
+
+
+@click.group(name="dead-letters")
+def command() -> None:
+    """Inputs on which a journaled server failed."""
+
+
+@command.command(name="list")
+@data_option
+def list_letters(data: str) -> None:
+    """One line for each, oldest first."""
+    waiting = set(dead_letters.numbers(data, dead_letters.REQUEUE))
+    for letter in letters(data):
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(letter.at))
+        mark = "  (to be sent again)" if letter.lsn in waiting else ""
+        click.echo(f"{letter.lsn}  {at}  {letter.server}  {letter.error}{mark}")
+
+
+@command.command()
+@data_option
+def count(data: str) -> None:
+    """How many there are."""
+    click.echo(len(letters(data)))
+
+
+@command.command()
+@click.argument("lsn", type=int)
+@data_option
+def show(lsn: int, data: str) -> None:
+    """Everything about one."""
+    letter = letter_of(data, lsn)
+    click.echo(f"server    {letter.server} (incarnation {letter.incarnation}), {letter.qualname}")
+    click.echo(f"crash id  {letter.crash_id}")
+    click.echo(f"input     {shown(letter.message)}")
+    click.echo(f"state     {'not kept' if letter.state is None else shown(letter.state)}")
+    click.echo(letter.traceback.rstrip())
+
+
+@command.command()
+@click.argument("lsn", type=int)
+@click.option("--message", metavar="LITERAL", help="Send this instead, a Python literal.")
+@data_option
+def requeue(lsn: int, message: str | None, data: str) -> None:
+    """Send one again when the node starts next; with --message another input in its place."""
+    letter = letter_of(data, lsn)
+    dead_letters.requeue(data, letter, None if message is None else written(message))
+    click.echo(f"{lsn} is sent to {letter.server} when the node starts next")
+
+
+@command.command()
+@click.argument("lsn", type=int)
+@data_option
+def delete(lsn: int, data: str) -> None:
+    """Forget one; the journal keeps its mark."""
+    letter_of(data, lsn)
+    dead_letters.delete(data, lsn)
+
+
+@command.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@data_option
+def purge(data: str, yes: bool) -> None:
+    """Forget all of them."""
+    found = letters(data)
+    if not yes:
+        click.confirm(f"forget {len(found)} dead letters in {data}?", abort=True)
+    for letter in found:
+        dead_letters.delete(data, letter.lsn)
+    click.echo(f"{len(found)} forgotten")

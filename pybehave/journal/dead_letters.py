@@ -1,0 +1,144 @@
+"""Inputs on which a journaled server failed: kept, with all that is needed to fail again.
+
+A deterministic step fails again on the same input and state, so the input is put aside at the first
+failure. The journal's FAILED mark is what counts; the letter beside it says why, and holds the
+state before, so that the failure can be repeated (`pybehave crash to-test`) and, once the code is
+mended, the input be sent again (`pybehave dead-letters requeue`).
+
+    dead-letters/<lsn, 16 hex digits>.letter    MessagePack, the fields of Letter by name
+    dead-letters/<lsn, 16 hex digits>.requeue   the input to be sent when the node starts next
+
+Does not know: servers, loops.
+Source: dead letters as Akka and message brokers have them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from pybehave.errors import JournalRefused
+from pybehave.journal.disk import Disk
+
+FOLDER: Final = "dead-letters"
+LETTER: Final = ".letter"
+REQUEUE: Final = ".requeue"
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """One input that failed.
+
+    Attributes:
+        lsn: Its number in the journal.
+        server: Whose input.
+        kind: 1 call, 2 cast, 3 info, 5 timer.
+        message: The input, as the journal encodes it (docs/journal-format.md, section 6).
+        error: The exception's class and text.
+        traceback: As Python prints it.
+        crash_id: What the caller was told.
+        at: Unix time, seconds.
+        incarnation: Which one failed.
+        module: Where the server's class is.
+        qualname: Its name there.
+        args: What init was given, encoded; None when it has no form.
+        state: The state before, encoded after `dump`; None when it is not known.
+        random: The state of `context.random` before, encoded; None when it was not used.
+    """
+
+    lsn: int
+    server: str
+    kind: int
+    message: bytes
+    error: str
+    traceback: str
+    crash_id: str
+    at: float
+    incarnation: int
+    module: str
+    qualname: str
+    args: bytes | None = None
+    state: bytes | None = None
+    random: bytes | None = None
+
+
+def letter_name(lsn: int) -> str:
+    """Return the name of a letter, below the journal's folder."""
+    return f"{FOLDER}/{lsn:016x}{LETTER}"
+
+
+def put(disk: Disk, letter: Letter) -> None:
+    """Write a letter, or a more complete one in its place; blocks.
+
+    Raises:
+        OSError: The disk is full, or failed.
+    """
+    name = letter_name(letter.lsn)
+    temporary = f"{name}.{'2' if letter.state is not None else '1'}"
+    disk.put(temporary, msgspec.msgpack.encode(letter))
+    disk.rename(temporary, name)
+
+
+def numbers(path: str, suffix: str = LETTER) -> list[int]:
+    """Return the lsns of the letters (or of the inputs to be sent again), oldest first."""
+    folder = Path(path, FOLDER)
+    if not folder.is_dir():
+        return []
+    return sorted(
+        int(found.stem, 16)
+        for found in folder.iterdir()
+        if found.suffix == suffix and len(found.stem) == 16
+    )
+
+
+def get(path: str, lsn: int) -> Letter:
+    """Return a letter.
+
+    Raises:
+        JournalRefused: There is none of that lsn, or it cannot be read.
+    """
+    file = Path(path, letter_name(lsn))
+    try:
+        return msgspec.msgpack.decode(file.read_bytes(), type=Letter)
+    except FileNotFoundError:
+        raise JournalRefused(
+            str(file),
+            f"there is no dead letter of lsn {lsn}; `pybehave dead-letters list` shows "
+            "those that are there",
+        ) from None
+    except (msgspec.MsgspecError, OSError) as error:
+        raise JournalRefused(str(file), f"the dead letter cannot be read: {error}") from error
+
+
+def requeue(path: str, letter: Letter, message: bytes | None = None) -> None:
+    """Let the node send an input again when it starts next.
+
+    Args:
+        message: Another input in its place, encoded.
+    """
+    sent = msgspec.structs.replace(letter, message=letter.message if message is None else message)
+    target = Path(path, FOLDER, f"{letter.lsn:016x}{REQUEUE}")
+    temporary = target.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.msgpack.encode(sent))
+    os.replace(temporary, target)
+
+
+def waiting(path: str) -> list[Letter]:
+    """Return the letters that are to be sent again, oldest first."""
+    return [
+        msgspec.msgpack.decode(Path(path, FOLDER, f"{lsn:016x}{REQUEUE}").read_bytes(), type=Letter)
+        for lsn in numbers(path, REQUEUE)
+    ]
+
+
+def delete(path: str, lsn: int) -> None:
+    """Forget a letter, and that it was to be sent again.
+
+    Raises:
+        JournalRefused: There is none of that lsn.
+    """
+    get(path, lsn)
+    for suffix in (LETTER, REQUEUE):
+        Path(path, FOLDER, f"{lsn:016x}{suffix}").unlink(missing_ok=True)

@@ -1,0 +1,53 @@
+"""Fail again, in a test, the way a server failed: the same state, input, time and randomness."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import msgspec
+
+from pybehave._uring.values import Values
+from pybehave.journal.dead_letters import Letter
+from pybehave.testing.run import FixedContext
+
+CALL, CAST, TIMER = 1, 2, 5
+
+
+def repeat(server: type[Any], letter: bytes) -> Any:
+    """Give a server the input that a dead letter holds, in the state before it.
+
+    Args:
+        server: Its class.
+        letter: The letter's bytes.
+
+    Returns:
+        What the callback returns, once it is mended.
+
+    Raises:
+        ValueError: The letter has no state.
+        BaseException: Whatever the callback raises, as it did.
+    """
+    found = msgspec.msgpack.decode(letter, type=Letter)
+    if found.state is None:
+        raise ValueError(f"the letter of lsn {found.lsn} has no state: it could not be encoded")
+    values = Values(getattr(server, "types", ()))
+    random = Random(0)
+    if found.random is not None:
+        random.setstate(values.decode(found.random))
+    instance = server()
+    instance.context = FixedContext(
+        name=found.server,
+        incarnation=found.incarnation,
+        now=found.at,
+        monotonic=found.at,
+        random=random,
+    )
+    instance.init(values.decode(found.args) if found.args is not None else None)
+    state = instance.load(values.decode(found.state))
+    message = values.decode(found.message)
+    if found.kind == CALL:
+        return instance.handle_call(message, None, state)
+    if found.kind == CAST:
+        return instance.handle_cast(message, state)
+    return instance.handle_info(message[1] if found.kind == TIMER else message, state)

@@ -1,0 +1,123 @@
+"""Inputs that failed: kept with the state before, repeated in a test, sent again once mended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pybehave import Application, GenServer, Supervisor, Worker
+from pybehave.errors import Crashed, JournalRefused
+from pybehave.journal import dead_letters
+from tests.processes import run
+
+MODULE = """
+from pybehave import GenServer
+
+class Divider(GenServer):
+    def init(self, args):
+        self.limit = args
+        return {"sum": 0}
+
+    def step(self, command, state):
+        state["sum"] += self.limit // command
+        return state, state["sum"]
+"""
+
+
+@pytest.fixture
+def divider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[GenServer[Any, Any, Any]]:
+    """A server class in a module that other processes find."""
+    (tmp_path / "divider.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "divider", raising=False)
+    found: type[GenServer[Any, Any, Any]] = __import__("divider").Divider
+    return found
+
+
+def app(server: type[Any]) -> Application:
+    worker = Worker("d", server, 100, journal=True)
+    return Application("test", Supervisor("one_for_one", [worker], intensity=100))
+
+
+def fail(start: Callable[..., Any], server: type[Any], data: Path) -> int:
+    """Let the divider fail once; returns the lsn of the input."""
+    node = start(app(server), data=data)
+    assert node.call("d", 7) == 14
+    with pytest.raises(Crashed):
+        node.call("d", 0)
+    assert node.call("d", 50) == 16
+    node.stop()
+    [lsn] = dead_letters.numbers(str(data))
+    return lsn
+
+
+def test_a_letter_holds_input_state_and_reason(
+    start: Callable[..., Any], divider: type[Any], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    lsn = fail(start, divider, data)
+    shown = run("dead-letters", "show", str(lsn), "--data", str(data)).stdout
+    assert "input     0" in shown
+    assert "state     {'sum': 14}" in shown
+    assert "ZeroDivisionError" in shown
+    assert run("dead-letters", "count", "--data", str(data)).stdout == "1\n"
+    assert "ZeroDivisionError" in run("crash", "list", "--data", str(data)).stdout
+
+
+def test_a_letter_becomes_a_test_that_fails_the_same_way(
+    start: Callable[..., Any], divider: type[Any], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    lsn = fail(start, divider, data)
+    target = tmp_path / "test_made.py"
+    made = run("crash", "to-test", str(lsn), "--data", str(data), "--output", str(target))
+    assert made.returncode == 0
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(target)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 passed" in result.stdout, result.stdout
+
+
+def test_a_letter_is_sent_again_at_the_next_start_and_then_forgotten(
+    start: Callable[..., Any], divider: type[Any], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    lsn = fail(start, divider, data)
+    words = ("--data", str(data), "--message", "20")
+    assert run("dead-letters", "requeue", str(lsn), *words).returncode == 0
+    assert "to be sent again" in run("dead-letters", "list", "--data", str(data)).stdout
+    node = start(app(divider), data=data)
+    assert node.call("d", 100) == 16 + 5 + 1
+    node.stop()
+    assert dead_letters.numbers(str(data)) == []
+    node = start(app(divider), data=data)
+    assert node.call("d", 100) == 16 + 5 + 1 + 1
+
+
+def test_letters_can_be_deleted_and_purged(
+    start: Callable[..., Any], divider: type[Any], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    lsn = fail(start, divider, data)
+    assert run("dead-letters", "delete", str(lsn), "--data", str(data)).returncode == 0
+    assert dead_letters.numbers(str(data)) == []
+    with pytest.raises(JournalRefused, match="there is no dead letter"):
+        dead_letters.get(str(data), lsn)
+    assert "0 forgotten" in run("dead-letters", "purge", "--yes", "--data", str(data)).stdout
+
+
+def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
+    for words in (("list",), ("show", "7"), ("requeue", "7")):
+        result = run("dead-letters", *words, "--data", str(tmp_path))
+        assert result.returncode == 2
+        assert "there is no journal in" in result.stderr
+        assert "Traceback" not in result.stderr
