@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
 from pybehave.protocols import OK, Error, Resp
 
 Store = dict[bytes, bytes]
+INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 
 
 class KeyValueStore(GenServer[Store, list[bytes], Any]):
@@ -53,11 +55,13 @@ class KeyValueStore(GenServer[Store, list[bytes], Any]):
 
 
 def add(state: Store, key: bytes, amount: bytes) -> tuple[Store, Any]:
-    """Add to a number that is kept as text, as Redis does."""
-    try:
-        number = int(state.get(key, b"0")) + int(amount)
-    except ValueError:
+    """Add to a number of 64 bits that is kept as text, as Redis does."""
+    old = state.get(key, b"0")
+    if not (INTEGER.fullmatch(old) and INTEGER.fullmatch(amount)):
         return state, Error("ERR value is not an integer or out of range")
+    number = int(old) + int(amount)
+    if not -(2**63) <= number < 2**63:
+        return state, Error("ERR increment or decrement would overflow")
     state[key] = b"%d" % number
     return state, number
 

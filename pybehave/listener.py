@@ -35,6 +35,9 @@ FRAME_TIMEOUT_S: Final = 30.0
 LINGER_S: Final = 5.0
 """How long a closing connection may take to send what is left."""
 
+HALF_CLOSED_S: Final = 60.0
+"""A client that is gone cannot be told from one that waits; after a minute it is taken as gone."""
+
 HIGH_WATER_BYTES: Final = 64 * 1024
 LOW_WATER_BYTES: Final = 16 * 1024
 OUTPUT_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -122,7 +125,9 @@ class Listener:
             system's.
         idle_timeout: Seconds without a byte before a connection is closed; None never.
         frame_timeout: Seconds a message may take from its first byte to its last; None for ever.
-        linger: Seconds a closing connection has to send what is left.
+        linger: Seconds a closing connection has to send what is left, from its last progress.
+        half_closed_timeout: Seconds that a client which has ended its side waits for replies that
+            were put off; None for ever.
         nodelay: Send small replies at once.
         reuse_port: Let several processes listen on the same port.
         keepalive: Idle seconds before the kernel probes the peer; None is off.
@@ -142,6 +147,7 @@ class Listener:
     idle_timeout: float | None
     frame_timeout: float | None
     linger: float
+    half_closed_timeout: float | None
     nodelay: bool
     reuse_port: bool
     keepalive: int | None
@@ -163,6 +169,7 @@ class Listener:
         idle_timeout: float | None = None,
         frame_timeout: float | None = FRAME_TIMEOUT_S,
         linger: float = LINGER_S,
+        half_closed_timeout: float | None = HALF_CLOSED_S,
         nodelay: bool = True,
         reuse_port: bool = False,
         keepalive: int | None = None,
@@ -182,6 +189,7 @@ class Listener:
             "idle_timeout": idle_timeout,
             "frame_timeout": frame_timeout,
             "linger": linger,
+            "half_closed_timeout": half_closed_timeout,
             "nodelay": nodelay,
             "reuse_port": reuse_port,
             "keepalive": keepalive,
@@ -291,6 +299,7 @@ _FIELD_RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "idle_timeout": (_is_limit, "seconds > 0 or None"),
     "frame_timeout": (_is_limit, "seconds > 0 or None"),
     "linger": (_is_seconds, "seconds >= 0"),
+    "half_closed_timeout": (_is_limit, "seconds > 0 or None"),
     "nodelay": (_is_bool, "True or False"),
     "reuse_port": (_is_bool, "True or False"),
     "keepalive": (lambda value: value is None or _is_int(value, 1), "whole seconds >= 1 or None"),

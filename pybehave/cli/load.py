@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import traceback
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -11,6 +13,8 @@ import click
 
 from pybehave.behaviours.application import Application
 from pybehave.errors import SpecError
+
+logger = logging.getLogger("pybehave")
 
 
 class Mistake(click.ClickException):
@@ -21,6 +25,20 @@ class Mistake(click.ClickException):
     def show(self, file: object = None) -> None:
         """Print it as the command's own word."""
         click.echo(f"pybehave: {self.format_message()}", err=True)
+
+
+def _where(module_name: str, error: BaseException) -> str:
+    """What went wrong at an import, and in which line of the user's."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "importlib" not in frame.filename and not frame.filename.startswith("<")
+    ]
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if len(frames) > 1 else ""
+    return (
+        f"importing {module_name!r} failed: {type(error).__name__}: {error}{place}; "
+        f"--log-level debug shows the traceback"
+    )
 
 
 def load(target: str) -> Application:
@@ -39,11 +57,21 @@ def load(target: str) -> Application:
     except (ImportError, ValueError):
         found = None
     if found is None:
+        if module_name.endswith(".py") or "/" in module_name:
+            name = module_name.removeprefix("./").removesuffix(".py").replace("/", ".")
+            raise Mistake(f"{module_name!r} is a file; name the module: {name}:{attribute}")
         raise Mistake(f"there is no module {module_name!r} here or in {sys.prefix}")
     try:
         module = import_module(module_name)
     except SpecError as error:
         raise Mistake(str(error)) from error
+    except SyntaxError as error:
+        raise Mistake(f"{error.filename}, line {error.lineno}: {error.msg}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the module does at its import is the user's
+        logger.debug("importing %s failed", module_name, exc_info=error)
+        raise Mistake(_where(module_name, error)) from error
     application = getattr(module, attribute, None)
     if application is None:
         names = [n for n, value in vars(module).items() if isinstance(value, Application)]

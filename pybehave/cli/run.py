@@ -25,7 +25,7 @@ from pybehave.errors import (
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.protocols import Resp
 from pybehave.runtime.limits import raise_descriptors
-from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node
+from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node, default_backend
 
 BACKENDS = ("auto", "uring", "full", "basic", "epoll")
 CONNECTIONS_LOW = 1000
@@ -91,6 +91,10 @@ def command(
     MODULE is found from the current directory, APP is an Application in it.
     """
     started = time.perf_counter()
+    if (backend or default_backend()) == "sim":
+        raise Mistake("the simulator has no network to serve; use auto, uring or epoll")
+    if not drain_timeout >= 0:
+        raise Mistake(f"--drain-timeout {drain_timeout} is not a time; use seconds >= 0")
     configure_logging(log_level, log_format)
     room = raise_descriptors()
     application = load(target)

@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+from pybehave.errors import DecodeError
 from pybehave.protocols.framing import Framing, require, require_size
 from pybehave.protocols.resp_commands import NativeCommands
 from pybehave.protocols.resp_values import OK, Error, Status, decode_reply, decode_values
@@ -38,16 +39,23 @@ class Resp(Framing):
     Attributes:
         uppercase: Command names arrive in upper case however the client wrote them.
         native: Answer the commands of the connection; False hands them to the step as well.
+        nested: Arguments may be of any type that RESP has (numbers, arrays, maps); otherwise they
+            are bulk strings, and anything else is answered with an error, as Redis does.
         frame_bytes_max: The longest request, all its arguments together.
     """
 
     _: KW_ONLY
     uppercase: bool = True
     native: bool = True
+    nested: bool = False
     frame_bytes_max: int = 64 << 20
 
     def __post_init__(self) -> None:
-        for field, value in (("uppercase", self.uppercase), ("native", self.native)):
+        for field, value in (
+            ("uppercase", self.uppercase),
+            ("native", self.native),
+            ("nested", self.nested),
+        ):
             require(isinstance(value, bool), self, field, value, "True or False")
         require_size(self, "frame_bytes_max", self.frame_bytes_max)
 
@@ -59,7 +67,7 @@ class Resp(Framing):
             "ok": OK,
             "status_type": Status,
             "error_type": Error,
-            "values": decode_values,
+            "values": decode_values if self.nested else refuse_values,
             "native": NativeCommands() if self.native else None,
         }
 
@@ -88,3 +96,8 @@ class RespClient(Framing):
             "error_type": Error,
             "values": decode_reply,
         }
+
+
+def refuse_values(*_: Any) -> Any:
+    """Answer a request whose arguments are not all bulk strings."""
+    raise DecodeError("Protocol error: expected '$': arguments are bulk strings")

@@ -9,6 +9,7 @@ the supervisor hears of it and acts.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, final
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from pybehave._uring.servers import Server
     from pybehave.runtime.journaling import NodeJournal
     from pybehave.runtime.tree import Tree
+
+logger = logging.getLogger("pybehave")
 
 CALLBACKS = {
     0: "an action",
@@ -60,6 +63,7 @@ class LoopHost:
         # Servers whose own terminate still yields after a crash, and who else waits for it.
         self._ending: dict[Server, list[Callable[[object], None]]] = {}
         loop.dispatcher.on_ended = self._ended
+        loop.on_error = _report_posted
         loop.dispatcher.on_action = self._act
 
     # --- what the tree asks ------------------------------------------------------------------
@@ -221,3 +225,8 @@ class LoopHost:
     ) -> None:
         codec = settings.protocol.codec()
         self.loop.connect(action.url, address, codec, server, action.tag, settings)
+
+
+def _report_posted(error: Exception) -> None:
+    """A function that was posted to the loop raised: a mistake of ours, and not a reason to end."""
+    logger.critical("a function posted to the loop failed", exc_info=error)

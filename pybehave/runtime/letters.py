@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
 import msgspec
@@ -83,7 +84,7 @@ class DeadLetters:
         values = self.journal.values_named(worker.name)
         try:
             state = values.encode(known.dump(known.state))
-        except Exception as error:  # noqa: BLE001 -- whatever dump does: the letter is whole without
+        except Exception as error:  # noqa: BLE001 -- whatever dump does
             logger.info("the state of %r has no form in a dead letter: %s", worker.name, error)
             return
         self._write(msgspec.structs.replace(letter, state=state))
@@ -103,7 +104,7 @@ class DeadLetters:
                 letter.server, kind, message[1] if letter.kind == TIMER else message, None
             )
             logger.info("dead letter %d is sent to %r again", letter.lsn, letter.server)
-            self.journal.node.host.defer(lambda lsn=letter.lsn: self._sent(lsn))  # type: ignore[misc]
+            self.journal.node.host.defer(partial(self._sent, letter.lsn))
 
     def _sent(self, lsn: int) -> None:
         """Forget the letter when the input it became is durable."""

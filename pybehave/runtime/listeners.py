@@ -98,10 +98,24 @@ def remove_stale(url: str, path: str) -> None:
             raise ListenFailed(url, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
 
 
-def remove_socket(listener: Listener) -> None:
-    """Remove the file of a Unix listener that was closed."""
-    if isinstance(listener.address, UnixAddress) and not listener.address.path.startswith("@"):
-        try:
-            os.unlink(listener.address.path)
-        except OSError:
-            return  # gone already, or the folder is: nothing is left to remove
+def socket_file(listener: Listener) -> tuple[str, int, int] | None:
+    """Return path, device and inode of the file that a listener has just bound; None = no file."""
+    address = listener.address
+    if not isinstance(address, UnixAddress) or address.path.startswith("@"):
+        return None
+    try:
+        found = os.lstat(address.path)
+    except OSError:
+        return None
+    return address.path, found.st_dev, found.st_ino
+
+
+def remove_socket(bound: tuple[str, int, int]) -> None:
+    """Remove the file of a Unix listener that was closed, if it is still the one it bound."""
+    path, device, inode = bound
+    try:
+        found = os.lstat(path)
+        if (found.st_dev, found.st_ino) == (device, inode):
+            os.unlink(path)
+    except OSError:
+        return  # gone already, or the folder is: nothing is left to remove

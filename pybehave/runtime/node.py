@@ -21,12 +21,18 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar, final
 
 from pybehave._uring.loop import Loop
-from pybehave._uring.servers import INPUT_CALL, INPUT_CAST, INPUT_INFO, OVERFLOW_REJECT
+from pybehave._uring.servers import (
+    INPUT_CALL,
+    INPUT_CAST,
+    INPUT_INFO,
+    OVERFLOW_DROP_OLDEST,
+    OVERFLOW_REJECT,
+)
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.child_requests import ChildCount, ChildInfo
-from pybehave.behaviours.child_spec import Ref
-from pybehave.behaviours.supervisor import ChildSpec, workers
-from pybehave.errors import DurabilityLost, LoopClosed, NoProc, Overloaded, Timeout
+from pybehave.behaviours.child_spec import Ref, Worker
+from pybehave.behaviours.supervisor import ChildSpec, Supervisor, workers
+from pybehave.errors import DurabilityLost, LoopClosed, NoProc, Overloaded, SpecError, Timeout, show
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import Options
 from pybehave.runtime import addresses, listeners, signals, systemd
@@ -99,6 +105,7 @@ class Node:
             self.journal = NodeJournal(self, disk, journal_options or Options())
         self.tree.on_root_ended = self._root_ended
         self._listeners = listeners.override(app.listeners, listen)
+        self._bound: list[tuple[str, int, int] | None] = []
         self._drain_timeout = drain_timeout
         self._is_draining = True
         self._is_stopping = False
@@ -160,6 +167,7 @@ class Node:
             self.tree.start()
             for listener in self._listeners:
                 listeners.open_listener(self.loop, listener)
+                self._bound.append(listeners.socket_file(listener))
             if self.journal is not None:
                 self.journal.letters.send_again()
         except BaseException:
@@ -246,8 +254,9 @@ class Node:
             self.journal.close()
         self.host.workers.close()
         self.loop.close()
-        for listener in self._listeners:
-            listeners.remove_socket(listener)
+        for bound in self._bound:
+            if bound is not None and self.loop.source != "sim":
+                listeners.remove_socket(bound)
 
     def _close_connections(self) -> None:
         self.loop.close_listeners()
@@ -290,6 +299,7 @@ class Node:
             Timeout: No reply in time.
         """
         name = server if type(server) is str else _name_of(server)
+        check_timeout(timeout)
         if self.loop.thread == threading.get_ident():
             return self._call_here(name, request)
         waiter = ThreadWaiter()
@@ -317,6 +327,7 @@ class Node:
         self, server: str | Ref[Any, Any], request: Any, *, timeout: float | None = CALL_TIMEOUT_S
     ) -> Awaitable[Any]:
         """Like `call`, to be awaited in an asyncio task. Cancelling ends the wait only."""
+        check_timeout(timeout)
         from pybehave.runtime import aio  # here, for asyncio takes 50 ms to import
 
         return aio.call(self, _name_of(server), request, timeout)
@@ -347,7 +358,7 @@ class Node:
             except Exception as error:  # noqa: BLE001 -- raised again in the asking thread
                 waiter.settle(None, error)
 
-        self.post(None, 0, work, None)
+        self.post(None, 0, work, waiter)
         if not waiter.wait(timeout):
             raise Timeout("loop", timeout or 0.0)
         result: T = waiter.take()
@@ -358,9 +369,13 @@ class Node:
             self.loop.dispatcher.post(name, kind, message, None)
             return
         server = self.loop.dispatcher.whereis(name)
-        if server is None or not server.is_full:
+        # What other threads have posted and the loop has not seen may all be for this server.
+        if server is None or (
+            server.mailbox_count + self.loop.inbox_count < server.capacity
+            or server.overflow == OVERFLOW_DROP_OLDEST
+        ):
             self.post(name, kind, message, None)
-        elif server.overflow == OVERFLOW_REJECT:
+        elif server.overflow == OVERFLOW_REJECT and server.is_full:
             raise Overloaded(name, server.capacity)
         else:
             # Block: this thread goes on when the loop has got round to the message's mailbox.
@@ -384,6 +399,11 @@ class Node:
         Raises:
             AlreadyStarted, AlreadyPresent, SpecError, StartFailed, NotFound: Nothing was stored.
         """
+        if not isinstance(spec, Worker | Supervisor):
+            raise SpecError(
+                f"Supervisor {supervisor!r}",
+                f"{show(spec)} is not a child specification; use Worker or Supervisor",
+            )
         return self._ask(lambda: self.tree.start_child(supervisor, spec))
 
     def terminate_child(self, supervisor: str, child_id: str) -> None:
@@ -426,7 +446,13 @@ class Node:
         def answered(answer: Answer[Any]) -> None:
             waiter.settle(None if answer.error else answer.result(), answer.error)
 
-        self.post(None, 0, lambda: request().then(answered), None)
+        def work() -> None:
+            try:
+                request().then(answered)
+            except Exception as error:  # noqa: BLE001 -- raised again in the asking thread
+                waiter.settle(None, error)
+
+        self.post(None, 0, work, waiter)
         waiter.wait(None)
         return waiter.take()
 
@@ -491,5 +517,15 @@ def default_backend() -> str:
     return os.environ.get("PYBEHAVE_BACKEND") or "auto"
 
 
+def check_timeout(timeout: float | None) -> None:
+    """Refuse a timeout that is no time, before anything is sent."""
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(f"timeout={timeout} is not allowed; use seconds >= 0, or None for ever")
+
+
 def _name_of(server: str | Ref[Any, Any]) -> str:
-    return server if isinstance(server, str) else server.name
+    if isinstance(server, str):
+        return server
+    if isinstance(server, Ref):
+        return server.name
+    raise TypeError(f"a server is named by a str or by worker.ref, not by {show(server)}")

@@ -110,7 +110,11 @@ static uint64_t next_deadline(const conn *c) {
             deadline = frame < deadline ? frame : deadline;
         }
     } else if (c->state == CONN_DRAINING && (c->flags & CONN_HOLD)) {
-        deadline = WHEEL_NONE; /* we owe replies: the peer's time begins when they are made */
+        /* We owe replies: the peer's time begins when they are made. But one that has ended may
+         * not be there at all any more, and a FIN does not tell. */
+        if ((c->flags & CONN_PEER_ENDED) && c->limits->half_closed_ms) {
+            deadline = c->linger_until_ms - c->limits->linger_ms + c->limits->half_closed_ms;
+        }
     } else if (c->state == CONN_DRAINING || c->state == CONN_LINGERING) {
         deadline = c->linger_until_ms;
     }
@@ -527,6 +531,9 @@ void conn_send_completed(conns *all, conn *c, int result) {
     }
     size_t sent = result > 0 ? (size_t)result : 0;
     all->stats.sent_bytes += sent;
+    if (sent > 0 && c->state == CONN_DRAINING) {
+        c->linger_until_ms = all->now_ms + c->limits->linger_ms; /* it reads: it has time */
+    }
     if (outq_sent(all->pool, &c->out, sent, &data, &length)) {
         all->stats.short_sends++;
         if (!send_block(all, c, data, length)) {

@@ -66,7 +66,11 @@ enum conn_reason { /* why it ended: the first reason stands */
     END_REASONS,
 };
 
-enum conn_pause { PAUSE_OUTPUT = 1, PAUSE_SERVER = 2 };
+enum conn_pause {
+    PAUSE_OUTPUT = 1,  /* it does not read what it is sent */
+    PAUSE_SERVER = 2,  /* the disk is behind */
+    PAUSE_REPLIES = 4, /* too many replies wait for one that was put off */
+};
 
 enum conn_flag {
     CONN_DIRTY = 1,      /* on the dirty list */
@@ -83,6 +87,7 @@ typedef struct conn_limits {
     uint64_t frame_timeout_ms; /* 0 = none */
     uint64_t idle_timeout_ms;  /* 0 = none */
     uint64_t linger_ms;
+    uint64_t half_closed_ms; /* how long a peer that has ended is owed replies; 0 = for ever */
     size_t high_water_bytes, low_water_bytes, output_bytes_max;
 } conn_limits;
 

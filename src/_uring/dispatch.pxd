@@ -16,6 +16,7 @@ cdef class Dispatcher(Names):
     cdef list stalled                  # (server, item): infos that the full journal did not take
 
     cdef int message(self, conn *c, Port port, const frame_view *view) except -1
+    cdef int opened(self, Server server, conn *c) except -1
     cdef int _native(self, conn *c, Codec codec, const frame_view *view) except -1
     cdef int _step_connection(self, Server server, conn *c, Port port, object message) except -1
     cdef bint _record_message(self, Server server, conn *c, Port port, object message) except -1
@@ -45,6 +46,7 @@ cdef class Dispatcher(Names):
     cdef int _close_caller(self, Caller caller) except -1
     cdef object _carry_out(self, Server server, tuple actions, list closes)
     cdef bint _drop_oldest(self, Server server) except -1
+    cdef int _reply(self, Caller caller, object value) except -1
     cdef int _send(self, Connection connection, object data, dict encoded) except -1
     cdef int _close(self, Connection connection) except -1
     cdef int _call_action(self, Server server, object action) except -1

@@ -44,8 +44,8 @@ import collections
 
 from pybehave import actions as _actions
 from pybehave.errors import (
-    BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, JournalFull, NoProc, Overloaded,
-    PybehaveError, Stopped, Timeout,
+    BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, EncodeError, JournalFull,
+    NoProc, Overloaded, PybehaveError, Stopped, Timeout,
 )
 
 # One server's share of a round: enough to amortise the switch, short enough for the others.
@@ -55,6 +55,7 @@ cdef Py_ssize_t INPUTS_PER_TURN = 64
 cdef Py_ssize_t HARD_LIMIT_FACTOR = 64
 
 cdef object NO_REPLY = _actions.NO_REPLY
+cdef object NOT_STOPPED = object()
 cdef object TIMEOUT = _actions.TIMEOUT
 cdef type Action = _actions.Action
 cdef type Stop = _actions.Stop
@@ -87,7 +88,9 @@ cdef class Dispatcher(Names):
         server.is_running = True
         server.address.server = server
         try:
-            self._carry_out(server, actions, [])
+            reason = self._carry_out(server, actions, [])
+            if reason is not NOT_STOPPED:
+                raise Stopped(server.name, reason)
         except BaseException:
             self.retire(server, NoProc(server.name))
             raise
@@ -164,6 +167,13 @@ cdef class Dispatcher(Names):
             return self._step_connection(server, c, port, message)
         return self._post_connection(server, c, port, message)
 
+    cdef int opened(self, Server server, conn *c) except -1:
+        """Tell a server of a new connection, before anything that comes from it (decision 0005)."""
+        self.barrier = 0
+        if server is None or not server.is_running:
+            return 0
+        return self._turn(server, INPUT_INFO, _actions.Opened(self.connection_of(c)), None)
+
     cdef int _native(self, conn *c, Codec codec, const frame_view *view) except -1:
         cdef int answered
         if not (c.flags & CONN_HOLD):
@@ -212,11 +222,10 @@ cdef class Dispatcher(Names):
             if result[1] is not NO_REPLY:
                 answer = self._encoded(port.codec, result[1], c.protocol)
             server.state = result[0]
-        except KeyboardInterrupt:
-            self.current = None
-            self.record_dropped(server, INPUT_CALL)
-            raise
         except BaseException as error:
+            if self.is_passed_on(error):
+                self.record_dropped(server, INPUT_CALL)
+                raise
             caller = self.caller_of(server, c) if self.current_caller is None \
                 else self.current_caller
             self.current = None
@@ -345,11 +354,10 @@ cdef class Dispatcher(Names):
                 return <object>PyTuple_GET_ITEM(result, 1)
             actions = self._checked(server, INPUT_CALL, result)
             server.state = result[0]
-        except KeyboardInterrupt:
-            self.current = None
-            raise
         except BaseException as error:
             self.current = None
+            if self.is_passed_on(error):
+                raise
             box = Answer.__new__(Answer)
             caller = self._waiter_caller(server.name, box)
             self._crashed(server, error, INPUT_CALL, request, caller)
@@ -477,12 +485,11 @@ cdef class Dispatcher(Names):
             if c != NULL and output is not NO_REPLY:
                 answer = self._encoded((<Port>c.port).codec, output, c.protocol)
             server.state = result[0]
-        except KeyboardInterrupt:
-            self.current = None
-            self.record_dropped(server, kind)
-            raise
         except BaseException as error:
             self.current = None
+            if self.is_passed_on(error):
+                self.record_dropped(server, kind)
+                raise
             if server.number:
                 self.record_failed(server, kind)
             return self._crashed(server, error, kind, message, caller)
@@ -542,6 +549,8 @@ cdef class Dispatcher(Names):
         if count != 3:
             raise BadReturn(server.name, _CALLBACKS[kind], result)
         actions = result[2]
+        if actions is None:
+            return ()
         if isinstance(actions, Action):
             return (actions,)
         if not isinstance(actions, (list, tuple)):
@@ -557,17 +566,20 @@ cdef class Dispatcher(Names):
 
         The reply leaves after `terminate` (OTP, gen_server {stop, Reason, Reply, State}).
         """
-        cdef object reason = None
+        cdef object reason = NOT_STOPPED
         cdef list closes = None
         try:
             if actions:
                 closes = []
                 reason = self._carry_out(server, actions, closes)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
-            self._crashed(server, error, INPUT_CALL, actions, None)
-        if reason is not None:
+            if self.is_passed_on(error):
+                raise
+            # The new state stands, but its effects do not: whoever asked must not hear of success.
+            if caller is None and c != NULL and answer is not None:
+                caller = self.caller_of(server, c)
+            return self._crashed(server, error, 0, actions, caller)
+        if reason is not NOT_STOPPED and server.is_running:
             self.retire(server, Stopped(server.name, reason))
             self.on_ended(server, reason, 0, None)
         if c != NULL and answer is not None:
@@ -588,11 +600,13 @@ cdef class Dispatcher(Names):
     cdef int _crashed(self, Server server, object error, int kind, object message,
                       Caller caller) except -1:
         """The incarnation ends by an exception; whoever waits is told at once."""
+        cdef bint was_running = server.is_running # it may have been stopped by its own turn
         self.stats.crashes += 1
         crash_id = f"{server.name}-{server.incarnation}-{server.inputs}"
         crash = Crashed(server.name, crash_id, error)
         self.retire(server, crash)
-        self.on_ended(server, error, kind, message)
+        if was_running:
+            self.on_ended(server, error, kind, message)
         if caller is not None and not caller.is_done:
             self._resolve(caller, None, crash)
         return 0
@@ -603,6 +617,8 @@ cdef class Dispatcher(Names):
         """The reply is put off: remember who waits, so that a crash can tell them."""
         if caller.is_done:
             return 0
+        if not server.is_running: # it was stopped by its own turn: nobody will reply
+            return self._resolve(caller, None, Stopped(server.name, "shutdown"))
         caller.owner = server
         server.waiting.add(caller)
         if caller.kind == FROM_CONNECTION:
@@ -650,19 +666,21 @@ cdef class Dispatcher(Names):
     # ---- actions -----------------------------------------------------------------------------
 
     cdef object _carry_out(self, Server server, tuple actions, list closes):
-        """Carry out the actions in order. Returns the reason of the first Stop, or None.
+        """Carry out the actions in order. Returns the reason of the first Stop, or NOT_STOPPED.
 
         Connections to close are only collected: the reply of this turn goes out before.
         """
-        cdef object reason = None
+        cdef object reason = NOT_STOPPED
         cdef dict encoded = {}
         for action in actions:
             kind = type(action)
             if kind is _actions.Send:
+                if action.connection is None:
+                    raise TypeError("Send needs a connection, not None")
                 self._send(action.connection, action.data, encoded)
             elif kind is _actions.Reply:
                 if action.to is not None:
-                    self._resolve(<Caller?>action.to, action.value, None)
+                    self._reply(<Caller?>action.to, action.value)
             elif kind is _actions.Cast:
                 self.post(action.server, INPUT_CAST, action.message, None)
             elif kind is _actions.Info:
@@ -680,14 +698,24 @@ cdef class Dispatcher(Names):
             elif kind is _actions.Continue:
                 server.continues.append(action.term)
             elif kind is _actions.Close:
-                closes.append(action.connection)
+                if action.connection is not None: # what came from no connection has none to close
+                    closes.append(<Connection?>action.connection)
             elif kind is Stop:
-                reason = action.reason if reason is None else reason
+                reason = action.reason if reason is NOT_STOPPED else reason
             elif self.barrier > self.conns.durable_batch:
                 self.commit.hold(self.barrier, self.on_action, (server, action))
             else:
                 self.on_action(server, action)
         return reason
+
+    cdef int _reply(self, Caller caller, object value) except -1:
+        """Whoever waits hears at once, also of a reply that cannot be encoded."""
+        try:
+            self._resolve(caller, value, None)
+        except EncodeError as error:
+            self._resolve(caller, None, error)
+            raise
+        return 0
 
     cdef int _send(self, Connection connection, object data, dict encoded) except -1:
         """Encoded once for all connections that share codec and protocol version."""
@@ -700,7 +728,7 @@ cdef class Dispatcher(Names):
         answer = encoded.get(key)
         if answer is None:
             answer = encoded[key] = self._encoded(port.codec, data, c.protocol)
-        if outq_bytes(&c.out) > c.limits.output_bytes_max:
+        if outq_bytes(&c.out) + connection.waiting_bytes > c.limits.output_bytes_max:
             conn_abort(self.conns, c, END_SLOW_CONSUMER, 0)
             return 0
         return self._append(c, answer)

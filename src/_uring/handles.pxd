@@ -15,6 +15,7 @@ cdef class Connection:
     cdef readonly bint is_open
     cdef readonly str peer
     cdef readonly str listener
+    cdef Py_ssize_t waiting_bytes  # of tickets and the answers in them
     cdef object tickets    # deque of Ticket, or None while every answer was given at once
     cdef uint64_t token(self)
 

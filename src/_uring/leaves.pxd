@@ -156,7 +156,7 @@ cdef extern from "conn.h" nogil:
         END_SLOW_CONSUMER, END_LINGER, END_SHUTDOWN, END_CONNECT, END_MEMORY, END_LIMIT
         END_DISK
         END_REASONS
-        PAUSE_OUTPUT, PAUSE_SERVER
+        PAUSE_OUTPUT, PAUSE_SERVER, PAUSE_REPLIES
         CONN_HOLD, CONN_EVENTS, CONN_PEER_ENDED
         INPUT_NONE, INPUT_DATA, INPUT_ENDED
 
@@ -164,6 +164,7 @@ cdef extern from "conn.h" nogil:
         uint64_t frame_timeout_ms
         uint64_t idle_timeout_ms
         uint64_t linger_ms
+        uint64_t half_closed_ms
         size_t high_water_bytes
         size_t low_water_bytes
         size_t output_bytes_max

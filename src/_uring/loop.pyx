@@ -110,6 +110,7 @@ cdef class Loop(Ports):
     cdef readonly str reason
     cdef readonly bint is_running
     cdef object _inbox
+    cdef public object on_error        # (exception) -> None: a function that was posted raised
     cdef size_t _need
     cdef uint32_t _last_batch
     cdef bint _is_sleeping
@@ -200,6 +201,7 @@ cdef class Loop(Ports):
                 self._source.verbs.close_fd(self._source, (<Port>port).fd, 0)
         self._ports = []
         self._free()
+        self._refuse_inbox()
 
     cdef int _quiesce(self) except -1:
         """Bring operations home before their descriptors are closed, within bounds."""
@@ -220,7 +222,8 @@ cdef class Loop(Ports):
 
     def _abandon(self) -> None:
         self._is_forked = True
-        if not self._is_closed and self._source != NULL:
+        self.dispatcher.is_forked = True
+        if not self._is_closed and not self.is_running and self._source != NULL:
             self._source.verbs.abandon(self._source)
             wake_close(&self._wake)
 
@@ -238,6 +241,8 @@ cdef class Loop(Ports):
         if error < 0:
             raise SourceUnavailable(self.source, os.strerror(-error))
         self.thread = thread
+        self.dispatcher.is_interruptible = \
+            threading.current_thread() is threading.main_thread()
         self._is_enabled = True
         # Armed before the first wait: a wake-up asked before that is in the socket already.
         self._poll_wake()
@@ -279,6 +284,11 @@ cdef class Loop(Ports):
         if self._wake.write_fd >= 0:
             wake_signal(&self._wake)
 
+    @property
+    def inbox_count(self) -> int:
+        """What other threads have asked and the loop has not seen yet."""
+        return len(self._inbox)
+
     def post(self, name, int kind, message, waiter) -> None:
         """Hand an input to the loop from any thread: `kind` as in dispatch, 0 calls `message()`."""
         if self._is_forked:
@@ -286,6 +296,8 @@ cdef class Loop(Ports):
         if self._is_closed:
             raise LoopClosed()
         self._inbox.append((name, kind, message, waiter))
+        if self._is_closed: # it closed meanwhile: nobody would look at this
+            self._refuse_inbox()
         if self._is_sleeping:
             wake_signal(&self._wake)
 
@@ -392,6 +404,8 @@ cdef class Loop(Ports):
         while self._done_next < self._done_count:
             self._done_next += 1
             self._completed(&self._done[self._done_next - 1])
+            if self._is_forked:
+                raise LoopForked() # (L4)
             if self.dispatcher.commit is not None and self.dispatcher.commit.wants_turn():
                 break # the rest is for the next tick
         return 0
@@ -473,6 +487,9 @@ cdef class Loop(Ports):
                 dispatcher.message(c, port, &view)
                 if outq_bytes(&c.out) > c.limits.high_water_bytes:
                     conn_pause(&self._conns, c, PAUSE_OUTPUT)
+                if c.flags & CONN_HOLD and c.hold != NULL and \
+                        (<Connection>c.hold).waiting_bytes > <Py_ssize_t>c.limits.high_water_bytes:
+                    conn_pause(&self._conns, c, PAUSE_REPLIES)
             elif status == FRAME_MORE:
                 self._need = view.need
                 break
@@ -522,9 +539,30 @@ cdef class Loop(Ports):
             self.dispatcher.barrier = 0
             name, kind, message, waiter = self._inbox.popleft()
             if kind == 0:
-                message()
+                self._call(message)
             else:
                 self.dispatcher.post(name, kind, message, waiter)
+        return 0
+
+    cdef int _call(self, function) except -1:
+        """What was asked of the loop must not end it: it is reported."""
+        try:
+            function()
+        except Exception as error:
+            if self.on_error is None:
+                raise
+            self.on_error(error)
+        return 0
+
+    cdef int _refuse_inbox(self) except -1:
+        """Whoever still waits for the loop hears that it has closed."""
+        while self._inbox:
+            try:
+                waiter = self._inbox.popleft()[3]
+            except IndexError: # another thread was quicker
+                return 0
+            if waiter is not None:
+                waiter.settle(None, LoopClosed())
         return 0
 
     cdef int _poll_wake(self) except -1:

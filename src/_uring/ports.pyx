@@ -92,6 +92,7 @@ cdef class Ports:
         port.limits.frame_timeout_ms = <uint64_t>((settings.frame_timeout or 0) * 1000)
         port.limits.idle_timeout_ms = <uint64_t>((settings.idle_timeout or 0) * 1000)
         port.limits.linger_ms = <uint64_t>(settings.linger * 1000)
+        port.limits.half_closed_ms = <uint64_t>((settings.half_closed_timeout or 0) * 1000)
         port.limits.high_water_bytes = settings.high_water_bytes
         port.limits.low_water_bytes = settings.low_water_bytes
         port.limits.output_bytes_max = settings.output_bytes_max
@@ -144,8 +145,7 @@ cdef class Ports:
         conn_arm(&self._conns, c)
         if port.has_events:
             c.flags |= CONN_EVENTS
-            self.dispatcher.tell(port.address.server,
-                                 _actions.Opened(self.dispatcher.connection_of(c)))
+            self.dispatcher.opened(port.address.server, c)
         return 0
 
     cdef int _exhausted(self, Port port) except -1:

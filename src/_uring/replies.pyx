@@ -26,8 +26,8 @@ from libc.string cimport memcpy, memset
 from .codec cimport Codec, outq, outq_begin, outq_commit, outq_reserve, outq_sent
 from .handles cimport FROM_CONNECTION, Caller, Connection, Ticket
 from .leaves cimport (
-    CONN_HOLD, END_PROTOCOL, conn, conn_finish, conn_hold, conn_output, conn_released_hold,
-    conn_takes_output, conns_find,
+    CONN_HOLD, END_PROTOCOL, PAUSE_REPLIES, conn, conn_finish, conn_hold, conn_output,
+    conn_released_hold, conn_resume, conn_takes_output, conns_find,
 )
 from .servers cimport Port
 
@@ -37,6 +37,7 @@ cdef extern from "sockets.h" nogil:
     int sockets_peer(int fd, char *out, size_t out_bytes)
 
 cdef object deque = collections.deque
+cdef Py_ssize_t TICKET_BYTES = 120 # a ticket, its place in the queue, the bytes object's head
 
 
 # Not final: Alarms and the Dispatcher are the rest of it.
@@ -113,6 +114,7 @@ cdef class Replies:
             connection.tickets = deque()
         caller.ticket = Ticket.__new__(Ticket)
         connection.tickets.append(caller.ticket)
+        connection.waiting_bytes += TICKET_BYTES
         c.flags |= CONN_HOLD
         return 0
 
@@ -124,6 +126,8 @@ cdef class Replies:
         if caller.ticket is None:
             return self._append(c, answer)
         caller.ticket.answer = answer
+        if answer is not None:
+            caller.connection.waiting_bytes += PyBytes_GET_SIZE(answer)
         caller.ticket.batch = self.barrier
         caller.ticket.is_ready = True
         return self._pump(c)
@@ -139,6 +143,8 @@ cdef class Replies:
             ticket.batch = self.barrier
             ticket.is_ready = True
             (<Connection>c.hold).tickets.append(ticket)
+            (<Connection>c.hold).waiting_bytes += TICKET_BYTES + (
+                PyBytes_GET_SIZE(answer) if answer is not None else 0)
             return 0
         return self._write(c, answer)
 
@@ -149,9 +155,13 @@ cdef class Replies:
         cdef uint64_t barrier = self.barrier
         while connection.tickets and (<Ticket>connection.tickets[0]).is_ready:
             ticket = connection.tickets.popleft()
+            connection.waiting_bytes -= TICKET_BYTES + (
+                PyBytes_GET_SIZE(ticket.answer) if ticket.answer is not None else 0)
             self.barrier = ticket.batch
             self._write(c, ticket.answer)
         self.barrier = barrier
+        if connection.waiting_bytes <= <Py_ssize_t>c.limits.low_water_bytes:
+            conn_resume(self.conns, c, PAUSE_REPLIES)
         if not connection.tickets:
             conn_released_hold(self.conns, c)
         return 0

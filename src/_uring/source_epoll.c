@@ -33,6 +33,7 @@
 enum {
     EVENTS_MAX = 512,
     ACCEPTS_PER_TURN_MAX = 64, /* a storm of connects must not hold up those already here */
+    SEND_BYTES_MAX = 1 << 30, /* a completion's result is an int32 */
     TABLE_INITIAL = 256,
     QUEUE_INITIAL = 256, /* a power of two */
 };
@@ -277,7 +278,12 @@ static ssize_t epoll_send(source *base, int fd, const void *data, size_t length,
     entry *at = &self->table[fd];
     assert(at->send_token == 0);
     base->stats.submissions++;
+    int is_part = length > SEND_BYTES_MAX;
+    length = is_part ? SEND_BYTES_MAX : length;
     ssize_t sent = send(fd, data, length, MSG_NOSIGNAL);
+    if (sent == (ssize_t)length && is_part) {
+        return done_push(self, token, (int32_t)sent); /* a short send: not all of it is gone (S4) */
+    }
     if (sent == (ssize_t)length) {
         base->stats.sends_direct++;
         return sent;

@@ -399,12 +399,6 @@ static int poll_helper(uring *self) {
 }
 
 static int write_by_helper(uring *self, const write_request *request, uint64_t token) {
-    if (self->helper == NULL) {
-        self->helper = helper_open();
-        if (self->helper == NULL) {
-            return -EMFILE;
-        }
-    }
     int error = self->is_helper_polled ? 0 : poll_helper(self);
     return error ? error : helper_write(self->helper, request, token);
 }
@@ -415,7 +409,10 @@ static int write_by_helper(uring *self, const write_request *request, uint64_t t
  * once, so under load it is the faster way; alone, the ring is (two switches less). */
 static int uring_write(source *base, const write_request *request, uint64_t token) {
     uring *self = (uring *)base;
-    if (request->is_busy) {
+    if (self->helper == NULL) { /* with the first write: when it is busy, descriptors may be out */
+        self->helper = helper_open();
+    }
+    if (request->is_busy && self->helper != NULL) {
         base->stats.submissions++;
         return write_by_helper(self, request, token);
     }

@@ -22,7 +22,10 @@ cdef class Turn(Alarms):
     cdef Caller current_caller
     cdef object timer_name             # of the timer that is being delivered
     cdef public uint64_t seed
+    cdef bint is_forked                # this is a fork's child: nothing is guarded any more
+    cdef bint is_interruptible         # on the main thread, where Ctrl-C comes
 
+    cdef bint is_passed_on(self, error)
     cdef int record(self, Server server, int kind, object message) except -1
     cdef int recorded(self, Server server, int kind, unsigned flags, object output) except -1
     cdef int record_failed(self, Server server, int kind) except -1

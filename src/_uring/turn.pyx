@@ -88,6 +88,13 @@ cdef class Turn(Alarms):
             self.current_caller = self.caller_of(self.current, self.current_conn)
         return self.current_caller
 
+    cdef bint is_passed_on(self, error):
+        """Whether an exception is not the server's own: Ctrl-C, or the end of a fork's child."""
+        if self.is_forked or (self.is_interruptible and isinstance(error, KeyboardInterrupt)):
+            self.current = None
+            return True
+        return False
+
     def unix_now(self) -> int:
         """Unix time of this tick, ns; while inputs are stepped again, of the input."""
         return self.unix_ns()

@@ -63,7 +63,7 @@ def test_other_types_within_a_request():
         b"*12\r\n$1\r\na\r\n:-5\r\n+ok\r\n-ERR no\r\n#t\r\n_\r\n,1.5\r\n(1234567890123456789012\r\n"
         b"=7\r\ntxt:abc\r\n*2\r\n:1\r\n*0\r\n%1\r\n+k\r\n:1\r\n~1\r\n$1\r\nx\r\n"
     )
-    (message,) = Resp().codec().feed(stream)
+    (message,) = Resp(nested=True).codec().feed(stream)
     assert message == [
         b"A", -5, "ok", "ERR no", True, None, 1.5, 1234567890123456789012,
         b"abc", [1, []], {"k": 1}, {b"x"},
@@ -90,8 +90,17 @@ def test_aggregates_that_python_cannot_hold_are_undecodable(value):
 
 @pytest.mark.parametrize(("depth", "is_allowed"), [(31, True), (32, True), (33, False)])
 def test_nesting_up_to_the_limit(depth, is_allowed):
-    messages = Resp().codec().feed(nested(depth))
+    messages = Resp(nested=True).codec().feed(nested(depth))
     assert (details(messages) == []) is is_allowed
+
+
+@pytest.mark.parametrize("argument", [b"*1\r\n$1\r\na\r\n", b":1\r\n", b"+a\r\n", b"_\r\n"])
+def test_arguments_are_bulk_strings_unless_nested_is_asked_for(argument):
+    stream = b"*2\r\n$3\r\nGET\r\n" + argument
+    (error,) = Resp().codec().feed(stream)
+    assert "expected '$'" in str(error)
+    (message,) = Resp(nested=True).codec().feed(stream)
+    assert message[0] == b"GET"
 
 
 @pytest.mark.parametrize(
