@@ -8,7 +8,7 @@ begun here, so recovery can be cut off at any moment and simply runs again.
     (a) a sound frame header claims a durable seq >= k                       this segment
     (b) the next segment says that k was before it                           its header
     (c) the manifest's watermark is >= k                                     MANIFEST
-    (d) the manifest says that the journal was closed cleanly                MANIFEST
+    (d) the manifest says that its current segment was closed cleanly        MANIFEST
     (e) this is not the last segment in use                                  MANIFEST
     (f) a sound frame header has a seq >= k + depth                          this segment
 
@@ -25,6 +25,7 @@ Does not know: servers, what records mean, the loop. Step 14 is the runtime's.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -197,7 +198,6 @@ def recover(
     if MANIFEST not in names:
         _refuse_orphans(disk, names)
         manifest = _create(disk, options, make_id())
-        report.outcome = "new"
     else:
         manifest = read_manifest(disk, report)  # 3, 4
     headers = _headers(disk, names, manifest, report)  # 5
@@ -310,8 +310,7 @@ def _create(disk: Disk, options: Options, journal_id: bytes) -> Any:
     slot = blocks.pack_manifest(manifest)
     content[: len(slot)] = slot
     disk.put(f"{MANIFEST}.tmp", bytes(content))
-    disk.rename(f"{MANIFEST}.tmp", MANIFEST)
-    disk.sync_names()
+    _name(disk, f"{MANIFEST}.tmp", MANIFEST)
     return manifest
 
 
@@ -451,6 +450,7 @@ def _walk(
     end = _End()
     if not headers:
         _refuse_claims(disk, manifest, end)
+        report.outcome = "new"
         return pieces, end
     end.seq, end.lsn, end.chain = headers[0][1].first_seq, headers[0][1].first_lsn, b""
     for index, (number, header) in enumerate(headers):
@@ -519,12 +519,14 @@ def _judge(
     if walked.end:
         report.outcome = "clean" if walked.end == blocks.END_CLOSE else "sealed"
     seq, durable_seq = blocks.claims(content, header, walked.block)
+    # A recovery that was cut off between 12 and 13 left a segment that the flag does not know.
+    is_last_of_clean = manifest.is_clean and number <= manifest.current
     evidence = [
         letter
         for letter, is_there in (
             ("a", durable_seq >= walked.seq),
             ("c", manifest.durable_seq >= walked.seq),
-            ("d", manifest.is_clean and walked.end != blocks.END_CLOSE),
+            ("d", is_last_of_clean and walked.end != blocks.END_CLOSE),
             ("e", number < manifest.current),
             ("f", seq >= walked.seq + manifest.depth),
         )
@@ -604,7 +606,20 @@ def prepare(disk: Disk, number: int, count: int) -> None:
     try:
         disk.fill(SPARE, count)
     except OSError:
-        disk.remove(SPARE)
+        with contextlib.suppress(OSError):  # it may not even have been made
+            disk.remove(SPARE)
         raise
-    disk.rename(SPARE, name)
-    disk.sync_names()
+    _name(disk, SPARE, name)
+
+
+def _name(disk: Disk, old: str, new: str) -> None:
+    """Give a file its name for good. When that fails the name is taken away again: a sync that
+    succeeds after one that failed says nothing about what the failed one had lost (fsyncgate).
+    """
+    try:
+        disk.rename(old, new)
+        disk.sync_names()
+    except OSError:
+        with contextlib.suppress(OSError):
+            disk.remove(new)
+        raise

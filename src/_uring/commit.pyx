@@ -57,7 +57,8 @@ cdef class Commit:
         memset(&self.j, 0, sizeof(self.j))
 
     def __dealloc__(self):
-        if not self._is_flying():
+        # take_write copies; only a completion source holds on to the buffers.
+        if self.source == NULL or not self._is_flying():
             journal_free(&self.j)
 
     def open(self, str directory, bytes start, bytes active, int fd, int manifest_fd, int how,

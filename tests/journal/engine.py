@@ -1,0 +1,283 @@
+"""A random life of a journal on a simulated disk, with the power cut at every point of it.
+
+One seed is one life: records of random sizes, frames in flight completing in any order, rolls,
+watermarks, clean closes, real power cuts, each followed by more life on the same disk. After every
+step the disk is cut on copies, and each copy must recover to what the model says (model.py), also
+when the recovery itself is cut off or meets a failing disk. The life goes on undisturbed.
+
+Does not know: servers, loops, virtual time: `Commit` is driven by take_write and complete_write.
+"""
+
+import contextlib
+import errno
+import random
+from collections import Counter
+
+from pybehave._uring import blocks
+from pybehave._uring.commit import Commit
+from pybehave.errors import JournalFull, RecordTooLarge
+from pybehave.journal.recovery import (
+    MANIFEST,
+    Options,
+    Recovery,
+    prepare,
+    recover,
+    segment_name,
+)
+from pybehave.testing.disk import PowerCut, SimDisk
+from tests.journal.model import TIME, Model, check, read_back
+
+STEPS = 60
+CUTS = 3
+"""Crash states tried after each step that leaves writes in flight; one after any other."""
+
+NESTED_MAX = 3
+LIVES_MAX = 6
+INPUT = 1
+
+
+class Life:
+    """One seed.
+
+    Attributes:
+        counts: What happened, by name; "states" are crash states that were recovered and checked.
+    """
+
+    def __init__(self, seed: int, *, cuts: int = CUTS) -> None:
+        self.random = random.Random(seed)
+        self.cuts = cuts
+        self.counts: Counter[str] = Counter()
+        self.depth = self.random.choice((1, 2, 4))
+        self.options = Options(
+            segment_bytes=self.random.choice((64, 80, 128)) << 10, depth=self.depth
+        )
+        self.disk = SimDisk(seed)
+        self.model = Model()
+        self.now = 1_000
+        self.flying: list[tuple[int, int]] = []
+        self.commit: Commit
+        self.lives = 0
+        self.open()
+
+    # --- one epoch -----------------------------------------------------------------------------
+
+    def open(self) -> None:
+        if self.lives == 0:
+            self.die()  # before there is anything, and while the first files are made
+        self.lives += 1
+        before = self.disk.copy()
+        self.disk.lock()
+        found = self.recover(self.disk)
+        check(self.model, before, self.disk, found)
+        self.model.cut(found.last_lsn)
+        self.latest = found.time_ns
+        self.time = (0, 0)
+        self.manifest_fd = self.disk.open(MANIFEST)
+        self.commit = begin(self.disk, found, self.options, self.manifest_fd)
+        self.counts["opens"] += 1
+
+    def recover(self, disk: SimDisk) -> Recovery:
+        return recover(disk, self.options, now_ns=self.now, make_id=lambda: b"i" * 16)
+
+    def run(self, steps: int = STEPS) -> None:
+        """Live, and die at every step on a copy."""
+        actions = {
+            self.record: 34,
+            self.pump: 22,
+            self.complete: 30,
+            self.spare: 6,
+            self.watermark: 4,
+            self.close: 2,
+            self.lose_power: 2,
+        }
+        chosen = self.random.choices(list(actions), list(actions.values()), k=steps)
+        self.die()
+        for action in chosen:
+            action()
+            if action != self.record:
+                self.die()
+
+    def record(self) -> None:
+        """A few records; now and then one that fills a frame, or does not fit."""
+        for _ in range(self.random.choice((1, 1, 2, 5))):
+            size = self.random.choice((0, 8, 30, 100, 700, 4000 - 16, 5000, 20_000, 52_000))
+            payload = self.random.randbytes(1) * size
+            server = self.random.randrange(1, 5)
+            self.now = max(self.now + self.random.choice((0, 0, 1, 1000, -50)), 1)
+            first = self.commit.next_lsn
+            try:
+                self.commit.record(INPUT, server, payload, self.now)
+            except (JournalFull, RecordTooLarge):
+                self.note_time(first)
+                self.counts["refused"] += 1
+            else:
+                self.note_time(first)
+                self.model.add(INPUT, server, payload)
+            assert self.commit.next_lsn == self.model.recorded + 1
+
+    def note_time(self, first: int) -> None:
+        """The writer puts a TIME record before the first record of a time or of a frame."""
+        time = (max(self.now, self.latest), self.commit.batch)
+        if time != self.time and self.commit.next_lsn > first:
+            self.model.add(TIME, 0, time[0].to_bytes(8, "little"))
+            self.time = time
+
+    def pump(self) -> None:
+        while (wanted := self.commit.take_write(self.now)) is not None:
+            slot, fd, offset, data = wanted
+            if fd != self.manifest_fd:
+                self.latest = max(self.latest, time_of(data))
+            self.flying.append((slot, self.disk.begin(fd, offset, data)))
+            self.counts["writes"] += 1
+
+    def complete(self) -> None:
+        if not self.flying:
+            self.pump()
+        if self.flying:
+            slot, name = self.flying.pop(self.random.randrange(len(self.flying)))
+            fault = self.random.randrange(40)
+            if fault < 3:
+                self.disk.fail((errno.EINTR, errno.EAGAIN, "short")[fault])
+            self.commit.complete_write(slot, self.disk.end(name))
+            assert self.commit.durable_lsn >= self.model.acked
+            self.model.acked = self.commit.durable_lsn
+
+    def spare(self) -> None:
+        """Prepare the next segment; it may fail, and the power may go meanwhile."""
+        if not self.commit.wants_spare:
+            return
+        number = self.commit.current_segment + 1
+        bad_luck = self.random.randrange(16)
+        if bad_luck == 0:
+            self.disk.cut_at = self.disk.operations + self.random.randrange(1, 5)
+        elif bad_luck < 4:
+            kind = self.random.choice(("fill", "names", "read"))
+            self.disk.fail(errno.EIO, at=self.random.randrange(1, 3), kinds=(kind,))
+        try:
+            prepare(self.disk, number, self.options.segment_bytes)
+        except OSError:
+            self.counts["spares failed"] += 1
+        except PowerCut:
+            self.lose_power()
+        else:
+            self.commit.give_spare(number, self.disk.open(segment_name(number)))
+            self.counts["spares"] += 1
+        finally:
+            self.disk.heal()
+
+    def watermark(self) -> None:
+        self.commit.watermark()
+
+    def close(self) -> None:
+        """A clean end, and the next epoch."""
+        self.commit.finish()
+        life = self.lives, self.counts["cuts"]
+        while not self.commit.is_closed:
+            self.spare()
+            self.complete()
+            if self.random.randrange(3) == 0:
+                self.die()
+            if life != (self.lives, self.counts["cuts"]):
+                return  # the power went
+        assert self.model.acked == self.model.recorded
+        for fd in self.commit.take_descriptors():
+            self.disk.close(fd)
+        assert self.disk.descriptors == 0, "I9"
+        self.disk.unlock()
+        self.counts["closes"] += 1
+        self.again()
+
+    def lose_power(self) -> None:
+        self.disk = self.disk.cut(self.random)
+        self.flying.clear()
+        self.counts["cuts"] += 1
+        self.again()
+
+    def again(self) -> None:
+        if self.lives >= LIVES_MAX:  # journals only grow: a new one
+            self.disk = SimDisk(self.lives)
+            self.model = Model()
+            self.lives = 0
+        self.open()
+
+    # --- on copies -----------------------------------------------------------------------------
+
+    def die(self) -> None:
+        for _ in range(self.cuts if self.flying else 1):
+            disk = self.disk.cut(self.random)
+            way = self.random.randrange(4)
+            if way == 1:
+                disk = self.die_again(disk)
+            elif way == 2:
+                self.suffer(disk)
+            self.survive(disk)
+
+    def survive(self, disk: SimDisk) -> None:
+        """One crash state: recovers, to the right thing."""
+        before = disk.copy()
+        found = self.recover(disk)
+        check(self.model, before, disk, found)
+        self.counts["states"] += 1
+        self.counts[found.report.outcome] += 1
+        if self.random.randrange(8) == 0:  # I5, and once more over another crash
+            again = self.recover(disk if self.random.getrandbits(1) else disk.cut(self.random))
+            assert again.last_lsn == found.last_lsn, "I5"
+            assert again.report.last_seq == found.report.last_seq, "I5"
+            assert read_back(disk, again) == read_back(disk, found), "I5"
+            self.counts["states"] += 1
+
+    def die_again(self, disk: SimDisk) -> SimDisk:
+        """Cut recovery off, up to NESTED_MAX times."""
+        for _ in range(self.random.randrange(1, NESTED_MAX + 1)):
+            disk.cut_at = disk.operations + self.random.randrange(1, 16)
+            with contextlib.suppress(PowerCut):
+                self.recover(disk)
+            disk = disk.cut(self.random)
+            self.counts["nested"] += 1
+        return disk
+
+    def suffer(self, disk: SimDisk) -> None:
+        """Let something fail during recovery; the next one, on the same boot or not, is right."""
+        kind = self.random.choice(("write", "fill", "put", "sync", "names", "read"))
+        what = self.random.choice((errno.EIO, errno.ENOSPC)) if kind == "fill" else errno.EIO
+        disk.fail(what, at=self.random.randrange(1, 6), kinds=(kind,))
+        with contextlib.suppress(OSError):
+            self.recover(disk)
+        disk.heal()
+        self.counts["suffered"] += 1
+
+
+def time_of(data: bytes) -> int:
+    """The time in a frame or a segment's header; 0 when a write begins with something else."""
+    at = {b"pbhvfrm\n": 56, b"pbhvseg\n": 120}.get(data[:8])
+    return int.from_bytes(data[at : at + 8], "little") if at else 0
+
+
+def begin(disk: SimDisk, found: Recovery, options: Options, manifest_fd: int) -> Commit:
+    """A writer that goes on where recovery left off."""
+    commit = Commit()
+    fd = disk.open(segment_name(found.header.number))
+    commit.open(
+        disk.path,
+        blocks.pack_manifest(found.manifest),
+        blocks.pack_header(found.header),
+        fd,
+        manifest_fd,
+        disk.medium().how,
+        options.frame_bytes_max,
+        found.time_ns,
+    )
+    commit.on_rolled = disk.close
+    return commit
+
+
+def play(seed: int, *, cuts: int = CUTS) -> Life:
+    """One life; a failure says how to see it again."""
+    life = None
+    try:
+        life = Life(seed, cuts=cuts)
+        life.run()
+    except BaseException as error:
+        error.add_note(f"seed {seed}: run again with  pytest tests/journal --journal-seed {seed}")
+        raise
+    return life
