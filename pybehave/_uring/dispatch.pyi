@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from typing import Any, final
 
+from pybehave._uring.handles import Connection
 from pybehave._uring.names import Names
 from pybehave._uring.servers import Server
 
@@ -9,6 +10,7 @@ class Dispatcher(Names):
     on_ended: Callable[[Server, object, int, Any], None]
     on_action: Callable[[Server, object], None]
     def begin(self, server: Server, state: Any, actions: tuple[Any, ...]) -> None: ...
+    def live_connection(self, slot: int, generation: int) -> Connection | None: ...
     def revive(
         self, server: Server, state: Any, due: dict[Any, tuple[int, Any]], idle_s: float
     ) -> None: ...

@@ -4,6 +4,7 @@ from typing import Any, final
 from typing_extensions import Buffer
 
 from pybehave._uring.dispatch import Dispatcher
+from pybehave._uring.handles import Connection
 from pybehave._uring.servers import Server
 from pybehave.errors import NonDeterminism
 
@@ -27,6 +28,8 @@ class Replayer:
     def lsn(self) -> int: ...
     @property
     def time_ns(self) -> int: ...
+    @property
+    def open(self) -> dict[str, dict[int, Connection]]: ...
     @property
     def differences(self) -> list[NonDeterminism]: ...
     def bind(self, number: int, server: Server | None) -> None: ...

@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, final
 
 class JournaledError(Exception):
@@ -7,6 +7,7 @@ class JournaledError(Exception):
 
 @final
 class Values:
+    find_live: Callable[[int, int], object] | None
     def __init__(self, types: Iterable[type] = ()) -> None: ...
     def encode(self, value: Any) -> bytes: ...
     def decode(self, data: bytes) -> Any: ...

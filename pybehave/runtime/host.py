@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, final
 
-from pybehave.actions import Connect, ConnectFailed, Run
+from pybehave.actions import Closed, Connect, ConnectFailed, Run
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, interpret_init
 from pybehave.errors import AlreadyStarted, Stopped
@@ -128,6 +128,8 @@ class LoopHost:
         else:
             dispatcher.revive(server, known.state, known.due, known.idle_s)
             dispatcher.begin(server, known.state, ())
+            for connection in known.lost:
+                dispatcher.inform(server, Closed(connection, "restart"))
         return server
 
     def stop_worker(

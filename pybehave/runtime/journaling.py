@@ -245,6 +245,7 @@ class NodeJournal:
         found = self._values.get(worker.name)
         if found is None:
             found = self._values[worker.name] = Values(getattr(instance, "types", ()))
+            found.find_live = self._dispatcher.live_connection
         return found
 
     def number_of(self, name: str) -> int:

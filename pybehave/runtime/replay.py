@@ -44,6 +44,7 @@ class Known:
         is_dirty: Its state may have been changed half way by the input it failed on.
         is_after_crash: It ended by an exception while this node ran.
         dump: Makes of the state what a snapshot keeps.
+        lost: Connections that it was told of, and that ended with the process before.
     """
 
     state: Any
@@ -53,6 +54,7 @@ class Known:
     is_dirty: bool = False
     is_after_crash: bool = False
     dump: Callable[[Any], Any] | None = None
+    lost: tuple[Any, ...] = ()
 
 
 @final
@@ -112,6 +114,11 @@ class Replay:
                 server.idle_s,
                 server.incarnation,
                 dump=server.instance.dump,
+                lost=tuple(
+                    connection
+                    for connection in self.replayer.open.get(name, {}).values()
+                    if not connection.is_open
+                ),
             )
             for name, server in self.servers.items()
         }

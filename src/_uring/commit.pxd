@@ -11,7 +11,7 @@ cdef extern from "segment.h" nogil:
         SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS, FRAME_HEADER_BYTES, RECORD_HEADER_BYTES
         MANIFEST_BYTES, MANIFEST_SLOT_BYTES, MANIFEST_SLOT_B, MANIFEST_CLEAN
         RECORD_INPUT, RECORD_SERVER, RECORD_TIME, RECORD_START, RECORD_SKIP, RECORD_EFFECT
-        RECORD_FAILED, RECORD_CAUSE, RECORD_REQUEST, RECORD_STOPS
+        RECORD_FAILED, RECORD_CAUSE, RECORD_REQUEST, RECORD_STOPS, RECORD_FROM
         SEGMENT_DATA, SEGMENT_SEAL, SEGMENT_CLOSE
         SEGMENT_SOUND, SEGMENT_NOT_ONE, SEGMENT_NEWER, SEGMENT_BODY, SEGMENT_PADDING
         ENDED_NONE, ENDED_SEALED, ENDED_CLOSED, ENDED_RECOVERED
@@ -201,6 +201,7 @@ cdef class Commit:
     cdef uint64_t close_input(self, unsigned kind, unsigned flags, uint32_t server,
                               uint32_t outcome) except 0
     cdef int drop_input(self) except -1
+    cdef bint more(self, Values values)
     cdef int hold(self, uint64_t batch, object function, tuple arguments) except -1
     cdef int pause(self, conn *c) except -1
     cdef bint is_busy_now(self)

@@ -157,6 +157,14 @@ cdef class Commit:
                               uint32_t outcome) except 0:
         return journal_end(&self.j, RECORD_INPUT, kind, flags, server, outcome)
 
+    cdef bint more(self, Values values):
+        """Another encoded value behind the open record's; False = the frame has no room for it."""
+        cdef uint8_t *at = journal_put(&self.j, <uint32_t>values.out.used)
+        if at == NULL:
+            return False
+        memcpy(at, values.out.data, values.out.used)
+        return True
+
     cdef int drop_input(self) except -1:
         journal_drop(&self.j)
         return 0

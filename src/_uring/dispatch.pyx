@@ -26,13 +26,13 @@ Source: OTP gen_server (stdlib) for the meaning of calls, casts, infos and their
 
 cimport cython
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from .codec cimport Codec, frame_view, outq_bytes
 from .handles cimport FROM_CONNECTION, FROM_SERVER, FROM_WAITER, Caller, Connection
 from .leaves cimport (
     CONN_HOLD, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_hold,
-    conn_output, conn_takes_output, conns_find,
+    conn_output, conn_takes_output, conns_find, token_make,
 )
 from .names cimport Names
 from .servers cimport (
@@ -96,6 +96,11 @@ cdef class Dispatcher(Names):
             raise
         if server.continues:
             self._make_ready(server)
+
+    def live_connection(self, uint32_t slot, uint32_t generation):
+        """The handle of a connection that is still there, or None."""
+        cdef conn *c = conns_find(self.conns, token_make(0, generation, slot))
+        return None if c == NULL else self.connection_of(c)
 
     def revive(self, Server server, state, dict due, double idle_s) -> None:
         """A journaled server goes on: its state, its timers by their Unix times, its idle time.

@@ -13,8 +13,10 @@ cdef class Connection:
     cdef readonly uint32_t slot
     cdef readonly uint32_t generation
     cdef readonly bint is_open
+    cdef readonly uint64_t session # of the process it lived in; 0 = this one
     cdef readonly str peer
     cdef readonly str listener
+    cdef object __weakref__
     cdef Py_ssize_t waiting_bytes  # of tickets and the answers in them
     cdef object tickets    # deque of Ticket, or None while every answer was given at once
     cdef uint64_t token(self)

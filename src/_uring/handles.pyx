@@ -33,6 +33,8 @@ cdef class Connection:
         raise TypeError("connections are made by the loop")
 
     cdef uint64_t token(self):
+        if self.session: # of an earlier process: its slot and generation name somebody else here
+            return token_make(OP_NONE, 0, self.slot)
         return token_make(OP_NONE, self.generation, self.slot)
 
     @property

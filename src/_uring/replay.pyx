@@ -19,13 +19,13 @@ from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZ
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from .commit cimport (
-    FRAME_HEADER_BYTES, RECORD_FAILED, RECORD_INPUT, RECORD_SERVER, RECORD_SKIP, RECORD_START,
-    RECORD_TIME, SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS, SEGMENT_SOUND, journal_hash,
+    FRAME_HEADER_BYTES, RECORD_FAILED, RECORD_FROM, RECORD_INPUT, RECORD_SERVER, RECORD_SKIP,
+    RECORD_START, RECORD_TIME, SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS, SEGMENT_SOUND, journal_hash,
     segment_blocks_bytes, segment_frame, segment_frame_read, segment_record, segment_record_read,
 )
 from .dispatch cimport Dispatcher
 from .handles cimport Caller
-from .servers cimport INPUT_CALL, INPUT_CONTINUE, INPUT_TIMER, Server
+from .servers cimport INPUT_CALL, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, Server
 from .turn cimport Context
 
 from libc.string cimport memcpy
@@ -58,6 +58,7 @@ cdef class Replayer:
     cdef readonly uint64_t lsn    # of the latest record
     cdef readonly uint64_t time_ns
     cdef readonly list differences
+    cdef readonly dict open       # server name -> connections that are open as far as it knows
 
     def __init__(self, dispatcher, on_record, *, bint is_strict=True, skipped=()):
         self.dispatcher = dispatcher
@@ -66,6 +67,7 @@ cdef class Replayer:
         self.skipped = set(skipped)
         self.is_strict = is_strict
         self.differences = []
+        self.open = {}
 
     def bind(self, uint32_t number, Server server) -> None:
         """Inputs of this number go to that server; None = nowhere."""
@@ -138,7 +140,10 @@ cdef class Replayer:
     cdef int _input(self, const segment_record *record, uint64_t lsn) except -1:
         cdef Server server = self.servers.get(record.server)
         cdef object message, result, output, name
+        cdef Caller caller
         cdef int kind = record.kind
+        cdef const uint8_t *at = record.payload
+        cdef const uint8_t *end = record.payload + record.payload_bytes
         if server is None:
             return 0
         if record.flags & RECORD_FAILED or (self.skipped and lsn in self.skipped):
@@ -147,27 +152,33 @@ cdef class Replayer:
                 self._timer_gone(server, record)
             return 0 # (Y1)
         try:
-            message = server.values.take(record.payload, record.payload_bytes)
+            message = server.values._take(&at, end, 0)
+            caller = self._nobody(server)
+            if record.flags & RECORD_FROM:
+                caller.connection = server.values._take(&at, end, 0)
+            if at != end:
+                raise ValueError("bytes are left over behind it")
         except ValueError as error:
             raise JournalRefused(
                 f"record {lsn}", f"an input of server {server.name!r} cannot be read: {error}"
             ) from error
         self.inputs += 1
         server.inputs += 1
+        if kind == INPUT_INFO:
+            self._note_connection(server, message)
         self._set_clock()
         self.dispatcher.current = server
         self.dispatcher.current_conn = NULL
-        self.dispatcher.current_caller = None
+        self.dispatcher.current_caller = caller if kind == INPUT_CALL else None
         server.idle_s = 0
         try:
             if kind == INPUT_CALL and server.is_fast_call:
-                self.dispatcher.current_caller = self._nobody(server)
                 result = server.step(server.instance, message, server.state)
             else:
                 if kind == INPUT_TIMER:
                     name, message = message
                     server.due.pop(name, None)
-                result = self.dispatcher._callback(server, kind, message, self._nobody(server))
+                result = self.dispatcher._callback(server, kind, message, caller)
             if PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2:
                 output = <object>PyTuple_GET_ITEM(result, 1)
                 server.state = <object>PyTuple_GET_ITEM(result, 0)
@@ -181,6 +192,15 @@ cdef class Replayer:
             self.dispatcher.current = None
         if record.outcome and server.values.outcome(output) != record.outcome:
             self._differs(server, lsn, record.outcome, server.values.outcome(output))
+        return 0
+
+    cdef int _note_connection(self, Server server, object message) except -1:
+        """Connections that a server was told of and that did not end: a new process has none."""
+        kind = type(message)
+        if kind is _actions.Opened or kind is _actions.Connected:
+            self.open.setdefault(server.name, {})[id(message.connection)] = message.connection
+        elif kind is _actions.Closed:
+            self.open.get(server.name, {}).pop(id(message.connection), None)
         return 0
 
     cdef int _set_clock(self) except -1:
@@ -197,7 +217,8 @@ cdef class Replayer:
         return 0
 
     cdef int _timer_gone(self, Server server, const segment_record *record) except -1:
-        name, _ = server.values.take(record.payload, record.payload_bytes)
+        cdef const uint8_t *at = record.payload
+        name, _ = server.values._take(&at, record.payload + record.payload_bytes, 0)
         server.due.pop(name, None)
         return 0
 

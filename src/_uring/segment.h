@@ -61,7 +61,13 @@ enum record_type {
     RECORD_EFFECT,
 };
 
-enum record_flag { RECORD_FAILED = 1, RECORD_CAUSE = 2, RECORD_REQUEST = 4, RECORD_STOPS = 8 };
+enum record_flag {
+    RECORD_FAILED = 1,
+    RECORD_CAUSE = 2,
+    RECORD_REQUEST = 4,
+    RECORD_STOPS = 8,
+    RECORD_FROM = 16,
+};
 
 typedef struct segment_record {
     const uint8_t *payload; /* behind the extensions */

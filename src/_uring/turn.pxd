@@ -28,6 +28,7 @@ cdef class Turn(Alarms):
     cdef bint is_passed_on(self, error)
     cdef int record(self, Server server, int kind, object message) except -1
     cdef int recorded(self, Server server, int kind, unsigned flags, object output) except -1
+    cdef unsigned _record_connection(self, Server server) except? 0xffffffff
     cdef int record_failed(self, Server server, int kind) except -1
     cdef int record_dropped(self, Server server, int kind) except -1
     cdef unsigned stops(self, tuple actions)

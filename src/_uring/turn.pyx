@@ -12,8 +12,8 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from .alarms cimport Alarms
-from .commit cimport RECORD_FAILED, RECORD_STOPS
-from .handles cimport Caller
+from .commit cimport RECORD_FAILED, RECORD_FROM, RECORD_STOPS
+from .handles cimport Caller, Connection
 from .leaves cimport conn
 from .servers cimport INPUT_CONTINUE, INPUT_TIMER, Server
 
@@ -122,13 +122,29 @@ cdef class Turn(Alarms):
 
     cdef int recorded(self, Server server, int kind, unsigned flags, object output) except -1:
         if kind != INPUT_CONTINUE:
+            flags |= self._record_connection(server)
             self.commit.close_input(kind, flags, server.number, server.values.outcome(output))
         return 0
 
     cdef int record_failed(self, Server server, int kind) except -1:
         if kind != INPUT_CONTINUE:
-            server.failed_lsn = self.commit.close_input(kind, RECORD_FAILED, server.number, 0)
+            server.failed_lsn = self.commit.close_input(
+                kind, RECORD_FAILED | self._record_connection(server), server.number, 0)
         return 0
+
+    cdef unsigned _record_connection(self, Server server) except? 0xffffffff:
+        """Where the input came from, if the server may have looked: its handle is there."""
+        cdef Connection connection = None
+        if self.current_conn != NULL:
+            if self.current_conn.hold != NULL:
+                connection = <Connection>self.current_conn.hold
+        elif self.current_caller is not None:
+            connection = self.current_caller.connection
+        if connection is None:
+            return 0
+        server.values.out.used = 0
+        server.values.put(connection, 0)
+        return RECORD_FROM if self.commit.more(server.values) else 0
 
     cdef int record_dropped(self, Server server, int kind) except -1:
         """KeyboardInterrupt: the loop ends, the input counts as never taken."""

@@ -17,6 +17,8 @@ cdef class Values:
     cdef sink out
     cdef dict names       # type -> name, for declared types
     cdef dict types       # name -> type
+    cdef object handles   # (session, slot, generation) -> the one Connection for it
+    cdef public object find_live # (slot, generation) -> Connection of this process, or None
     cdef dict opaque      # types of outputs without a form -> their outcome
 
     cdef int put(self, object value, int depth) except -1

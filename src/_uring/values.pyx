@@ -29,6 +29,8 @@ from .handles cimport Caller, Connection
 
 import builtins
 import dataclasses
+import os
+import weakref
 
 import msgspec
 
@@ -43,6 +45,9 @@ cdef extern from "Python.h":
 cdef extern from "segment.h" nogil:
     uint64_t segment_hash64(const void *, size_t, uint64_t)
     uint32_t segment_outcome(uint64_t)
+
+# Names this process among all that ever wrote the journal.
+cdef uint64_t SESSION = int.from_bytes(os.urandom(8), "little") | 1
 
 cdef int DEPTH_MAX = 64             # deeper is a mistake, or a cycle
 cdef size_t CAPACITY_INITIAL = 4096
@@ -104,6 +109,7 @@ cdef class Values:
         self.types = {}
         self.names = {}
         self.opaque = {}
+        self.handles = weakref.WeakValueDictionary()
         for kind in types:
             name = kind.__qualname__
             if self.types.setdefault(name, kind) is not kind:
@@ -345,9 +351,10 @@ cdef class Values:
             return self.put_ext(EXT_SET if kind is set else EXT_FROZENSET, fields, len(fields),
                                 depth)
         if kind is Connection:
-            fields = ((<Connection>value).slot, (<Connection>value).generation,
-                      (<Connection>value).peer, (<Connection>value).listener)
-            return self.put_ext(EXT_CONNECTION, fields, 4, depth)
+            fields = ((<Connection>value).session or SESSION, (<Connection>value).slot,
+                      (<Connection>value).generation, (<Connection>value).peer,
+                      (<Connection>value).listener)
+            return self.put_ext(EXT_CONNECTION, fields, 5, depth)
         if kind is Caller:
             return self.put_ext(EXT_CALLER, ((<Caller>value).server,), 1, depth)
         if kind in _FIELDS:
@@ -506,7 +513,7 @@ cdef class Values:
         if code == EXT_FROZENSET:
             return frozenset(fields)
         if code == EXT_CONNECTION:
-            return _closed_connection(*fields)
+            return self._connection(*fields)
         if code == EXT_CALLER:
             return _answered_caller(*fields)
         if code == EXT_MESSAGE:
@@ -523,6 +530,27 @@ cdef class Values:
                 )
             return msgspec.msgpack.decode(data, type=self.types[name])
         raise ValueError(f"an extension of the unknown type {code}")
+
+
+    def _connection(self, uint64_t session, uint32_t slot, uint32_t generation, str peer,
+                    str listener):
+        """The handle of a connection: the living one, or one for all that is read of a dead one."""
+        cdef Connection connection
+        key = (session, slot, generation)
+        found = self.handles.get(key)
+        if found is not None:
+            return found
+        if session == SESSION and self.find_live is not None:
+            found = self.find_live(slot, generation)
+        if found is None:
+            connection = Connection.__new__(Connection)
+            connection.session = session
+            connection.slot = slot
+            connection.generation = generation
+            connection.peer = peer
+            connection.listener = listener
+            found = self.handles[key] = connection
+        return found
 
 
 cdef int check_left(const uint8_t **at, const uint8_t *end, size_t count) except -1:
@@ -549,15 +577,6 @@ cdef object take_text(const uint8_t **at, const uint8_t *end, size_t count):
 
 def _refuse(value):
     raise NotJournalable(f"a field of type {type(value).__qualname__}, which msgspec cannot encode")
-
-
-def _closed_connection(uint32_t slot, uint32_t generation, str peer, str listener):
-    cdef Connection connection = Connection.__new__(Connection)
-    connection.slot = slot
-    connection.generation = generation
-    connection.peer = peer
-    connection.listener = listener
-    return connection
 
 
 def _answered_caller(server):

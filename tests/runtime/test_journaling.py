@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from pybehave import Application, GenServer, Supervisor, Worker, actions
+from pybehave import Application, GenServer, Listener, Supervisor, Worker, actions
 from pybehave.actions import NO_REPLY, TIMEOUT
 from pybehave.errors import Crashed, JournalLocked, NonDeterminism, NotJournalable
 from pybehave.journal.recovery import Options
+from pybehave.protocols import Lines
+from tests.conftest import dial, receive
 
 SMALL = Options(segment_bytes=256 * 1024)
 
@@ -268,3 +270,57 @@ def wait_for(condition: Callable[[], bool]) -> None:
         if condition():
             return
     raise AssertionError("it never became true")
+
+
+class Room(GenServer[dict[Any, str], Any, Any]):
+    """Knows its connections by their handles, as examples/chat.py does."""
+
+    def init(self, args: Any) -> dict[Any, str]:
+        return {}
+
+    def step(self, command: str, state: dict[Any, str]) -> Any:
+        if command == "names":
+            return state, sorted(state.values())
+        if command == "break":
+            raise ValueError("a deliberate bug")
+        if command == "who":
+            return state, state[self.context.connection]
+        state[self.context.connection] = command
+        return state, "ok"
+
+    def handle_info(self, message: Any, state: dict[Any, str]) -> Any:
+        match message:
+            case actions.Opened(connection):
+                state[connection] = "?"
+            case actions.Closed(connection, _):
+                del state[connection]
+        return state, None
+
+
+def test_connections_are_the_same_after_a_crash_and_gone_after_a_start(
+    begin: Callable[..., Any],
+) -> None:
+    app = Application(
+        "room",
+        Supervisor("one_for_one", [Worker("room", Room, journal=True)]),
+        listeners=[Listener("tcp://127.0.0.1:0", Lines(encoding="utf-8"), to="room", events=True)],
+    )
+    node = begin(app)
+    with dial(node) as ann, dial(node) as bob:
+        for client, name in ((ann, b"ann"), (bob, b"bob")):
+            client.sendall(name + b"\n")
+            assert receive(client, 3) == b"ok\n"
+        with pytest.raises(Crashed):
+            node.call("room", "break")
+        bob.sendall(b"who\n")
+        assert receive(bob, 4) == b"bob\n"
+        assert node.call("room", "names") == ["ann", "bob"]
+        node.stop(drain=False)
+    node = begin(app)
+    wait_for(lambda: node.call("room", "names") == [])
+    with dial(node) as eve:
+        eve.sendall(b"eve\n")
+        assert receive(eve, 3) == b"ok\n"
+        assert node.call("room", "names") == ["eve"]
+    node.stop()
+    assert begin(app).call("room", "names") in ([], ["eve"])
