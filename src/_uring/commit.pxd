@@ -9,6 +9,7 @@ from .values cimport Values
 cdef extern from "segment.h" nogil:
     enum:
         SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS, FRAME_HEADER_BYTES, RECORD_HEADER_BYTES
+        SEGMENT_FRAME_BYTES_MAX
         MANIFEST_BYTES, MANIFEST_SLOT_BYTES, MANIFEST_SLOT_B, MANIFEST_CLEAN
         RECORD_INPUT, RECORD_SERVER, RECORD_TIME, RECORD_START, RECORD_SKIP, RECORD_EFFECT
         RECORD_FAILED, RECORD_CAUSE, RECORD_REQUEST, RECORD_STOPS, RECORD_FROM
@@ -109,6 +110,7 @@ cdef extern from "journal.h" nogil:
         uint32_t records
         uint32_t used
         uint8_t state
+        uint8_t is_short
 
     ctypedef struct journal_write:
         const uint8_t *data

@@ -88,8 +88,11 @@ cdef class Commit:
         config.epoch = first.epoch
         config.segment_bytes = first.segment_bytes
         config.depth = first.depth
-        config.frame_bytes_max = min(
-            frame_bytes_max, first.segment_bytes - (SEGMENT_HEADER_BLOCKS + 1) * SEGMENT_BLOCK)
+        room = first.segment_bytes - (SEGMENT_HEADER_BLOCKS + 1) * SEGMENT_BLOCK
+        config.frame_bytes_max = min(frame_bytes_max, room, SEGMENT_FRAME_BYTES_MAX)
+        config.frame_bytes_max -= config.frame_bytes_max % SEGMENT_BLOCK
+        if config.frame_bytes_max == 0:
+            raise ValueError(f"frame_bytes_max={frame_bytes_max} is less than a block")
         if journal_open(&self.j, &config, &first, &header, fd, manifest_fd) < 0:
             raise MemoryError
         self.j.time_ns = time_ns
@@ -414,7 +417,7 @@ cdef class Commit:
     cdef bint _is_flying(self):
         cdef int index
         for index in range(JOURNAL_SLOTS):
-            if self.j.slots[index].state == SLOT_FLYING:
+            if self.j.slots[index].state == SLOT_FLYING and not self.j.slots[index].is_short:
                 return True
         return False
 

@@ -26,12 +26,16 @@ int journal_open(journal *j, const journal_config *config, const manifest *start
     j->manifest = *start;
     assert(config->depth >= 1 && config->depth <= JOURNAL_DEPTH_MAX);
     assert(config->frame_bytes_max <= SEGMENT_FRAME_BYTES_MAX);
+    assert(config->frame_bytes_max >= SEGMENT_BLOCK);
+    assert(config->frame_bytes_max % SEGMENT_BLOCK == 0); /* padding stays inside the buffer */
     assert(config->segment_bytes % SEGMENT_BLOCK == 0);
     for (uint32_t index = 0; index < JOURNAL_SLOTS; index++) {
         uint32_t bytes = index == JOURNAL_SLOT_CONTROL ? MANIFEST_SLOT_BYTES
                          : index <= config->depth      ? CAPACITY_INITIAL
                                                        : 0;
-        bytes = bytes > config->frame_bytes_max ? config->frame_bytes_max : bytes;
+        if (index != JOURNAL_SLOT_CONTROL && bytes > config->frame_bytes_max) {
+            bytes = config->frame_bytes_max;
+        }
         j->slots[index].capacity = bytes;
         j->slots[index].data = bytes ? buffer_new(bytes) : NULL;
         if (bytes && j->slots[index].data == NULL) {
@@ -291,6 +295,9 @@ static int next_of_roll(journal *j, uint64_t now_ns, journal_write *out) {
 
 static int next_frame(journal *j, uint64_t now_ns, journal_write *out) {
     journal_slot *control = &j->slots[JOURNAL_SLOT_CONTROL];
+    if (j->is_manifest_wanted && control->state == SLOT_FREE) {
+        return hand_out_manifest(j, out); /* first: under load there are always records */
+    }
     if (j->in_flight >= j->config.depth || j->next_seq > j->durable_seq + j->config.depth) {
         return 0; /* (J2) */
     }
@@ -312,9 +319,6 @@ static int next_frame(journal *j, uint64_t now_ns, journal_write *out) {
     if (j->is_closing && j->in_flight == 0) {
         j->roll = ROLL_CLOSE;
         return hand_out_frame(j, JOURNAL_SLOT_CONTROL, SEGMENT_CLOSE, now_ns, out);
-    }
-    if (j->is_manifest_wanted) {
-        return hand_out_manifest(j, out);
     }
     return 0;
 }
@@ -372,16 +376,18 @@ int journal_completed(journal *j, uint32_t index, int32_t result) {
     assert(index < JOURNAL_SLOTS);
     journal_slot *slot = &j->slots[index];
     assert(slot->state == SLOT_FLYING && !slot->is_short);
-    if (result == -EINTR || result == -EAGAIN) {
-        j->stats.retries++;
-        slot->is_short = 1; /* nothing was promised: the same again */
-        return j->error ? -j->error : 0;
-    }
-    if (result <= 0) {
+    int is_retried = result == -EINTR || result == -EAGAIN;
+    if (result <= 0 && !is_retried) {
         journal_fail(j, result == 0 ? EIO : -result);
     }
     if (j->error) {
-        return -j->error; /* (J4) */
+        slot->state = SLOT_LANDED; /* back from the disk, and it never counts (J4) */
+        return -j->error;
+    }
+    if (is_retried) {
+        j->stats.retries++;
+        slot->is_short = 1; /* nothing was promised: the same again */
+        return 0;
     }
     assert((uint32_t)result <= slot->bytes - slot->written);
     slot->written += (uint32_t)result;
