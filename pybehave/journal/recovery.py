@@ -62,7 +62,8 @@ class Options:
 
     Attributes:
         segment_bytes: Of a new journal; a multiple of 4096, at least 64 KiB.
-        frame_bytes_max: Largest group commit, and so the largest input.
+        frame_bytes_max: Largest group commit, and so the largest input; a multiple of 4096, at
+            most 32 MiB.
         depth: Frames in flight, 1 to 8.
         strict: Refuse a torn end too, unless nothing was written there.
     """
@@ -77,6 +78,11 @@ class Options:
             raise ValueError(
                 f"segment_bytes={self.segment_bytes} is not allowed; use a multiple of {BLOCK}, "
                 f"at least {16 * BLOCK}"
+            )
+        if self.frame_bytes_max % BLOCK or not BLOCK <= self.frame_bytes_max <= FRAME_BYTES_MAX:
+            raise ValueError(
+                f"frame_bytes_max={self.frame_bytes_max} is not allowed; use a multiple of "
+                f"{BLOCK}, at most {FRAME_BYTES_MAX}"
             )
         if not 1 <= self.depth <= 8:
             raise ValueError(f"depth={self.depth} is not allowed; use 1 to 8")
@@ -213,7 +219,11 @@ def recover(
     _keep_tail(disk, end, report)  # 11
     report.last_seq, report.last_lsn = end.seq - 1, end.lsn - 1
     number = headers[-1][0] + 1 if headers else manifest.oldest
-    manifest, header = _begin(disk, options, manifest, number, end, now_ns)  # 12, 13
+    # A recovery that was cut off before 13 has used up an epoch that the manifest does not know.
+    epoch = max(manifest.epoch, *(header.epoch for _, header in headers), 0)
+    manifest, header = _begin(
+        disk, options, manifest._replace(epoch=epoch), number, end, now_ns
+    )  # 12, 13
     report.epoch = manifest.epoch
     report.snapshot_lsn = found.lsn if found is not None else 0
     tidy(disk, manifest.oldest, {lsn for lsn, _ in manifest.snapshots}, is_start=True)
@@ -265,7 +275,7 @@ def read_manifest(disk: Disk, report: Report | None = None) -> Any:
             f"{MANIFEST_BYTES}; restore it, or rebuild it with `pybehave journal repair`",
         )
     disk.sync(MANIFEST)
-    content = disk.read(MANIFEST, 0, MANIFEST_BYTES)
+    content = read_blocks(disk, MANIFEST, MANIFEST_BYTES, report)
     found = []
     for slot in (0, SLOT_B):
         copies = [blocks.unpack_manifest(content[at : at + BLOCK]) for at in (slot, slot + BLOCK)]
@@ -364,7 +374,7 @@ def _header(disk: Disk, name: str, manifest: Any, report: Report) -> Any:
     if disk.size(name) != manifest.segment_bytes:
         return None
     disk.sync(name)
-    content = disk.read(name, 0, 2 * BLOCK)
+    content = read_blocks(disk, name, 2 * BLOCK, report)
     copies = [blocks.unpack_header(content[at : at + BLOCK]) for at in (0, BLOCK)]
     if None in copies and copies != [None, None]:
         report.warnings.append(f"one copy of the header of {name} is damaged; the other was used")
@@ -456,7 +466,7 @@ def _walk(
     for index, (number, header) in enumerate(headers):
         follower = headers[index + 1][1] if index + 1 < len(headers) else None
         _check_join(disk, end, number, header, is_first=index == 0)
-        content = read_segment(disk, number, manifest.segment_bytes)
+        content = read_segment(disk, number, manifest.segment_bytes, report)
         last_seq = follower.before_seq if follower is not None else 2**64 - 1
         walked = blocks.walk(content, header, last_seq)
         report.segments += 1
@@ -474,6 +484,7 @@ def _walk(
         if follower is not None:
             if walked.seq != follower.before_seq + 1 or walked.chain != follower.chain:
                 _refuse(disk, number, walked, ["b"])
+            _refuse_second_writer(disk, number, header, follower, walked, content)
         else:
             _judge(disk, manifest, number, header, walked, content, report)
             end.tail = content[walked.block * BLOCK :] if end.how == ENDED_RECOVERED else None
@@ -552,6 +563,24 @@ def _refuse(disk: Disk, number: int, walked: Any, evidence: list[str]) -> None:
     )
 
 
+def _refuse_second_writer(
+    disk: Disk, number: int, header: Any, follower: Any, walked: Any, content: memoryview
+) -> None:
+    """Behind an end that a recovery has set nothing was durable then. If something claims to be
+    now, a second process went on writing, and acknowledging, after this journal was taken over.
+    """
+    if follower.before_end != ENDED_RECOVERED:
+        return
+    _, durable_seq = blocks.claims(content, header, walked.block)
+    if durable_seq > follower.before_seq:
+        raise JournalRefused(
+            f"{disk.path}/{segment_name(number)}",
+            f"a second process wrote to it (up to seq {durable_seq} at least) after the journal "
+            f"had been taken over at seq {follower.before_seq}, so there are two histories; "
+            f"nothing was changed; see both with `pybehave journal verify {disk.path}`",
+        )
+
+
 def _refuse_claims(disk: Disk, manifest: Any, end: _End) -> None:
     if manifest.durable_seq >= end.seq or manifest.is_clean:
         raise JournalRefused(
@@ -561,21 +590,37 @@ def _refuse_claims(disk: Disk, manifest: Any, end: _End) -> None:
         )
 
 
-def read_segment(disk: Disk, number: int, count: int) -> memoryview:
-    """Return a whole segment; a block that cannot be read reads as zeros (F-44)."""
-    name = segment_name(number)
+def read_segment(disk: Disk, number: int, count: int, report: Report | None = None) -> memoryview:
+    """Return a whole segment, as `read_blocks`."""
+    return read_blocks(disk, segment_name(number), count, report)
+
+
+def read_blocks(disk: Disk, name: str, count: int, report: Report | None = None) -> memoryview:
+    """Return the beginning of a file; a block that cannot be read reads as ones (F-44): never a
+    frame, and never the zeros of an end that nobody wrote to.
+
+    Raises:
+        OSError: Not one block can be read: that is a dead disk, not a damaged file.
+    """
     try:
         return disk.read(name, 0, count)
     except OSError as error:
         if error.errno != errno.EIO:
             raise
-    content = bytearray(count)
+        failure = error
+    content = bytearray(b"\xff") * count
+    bad = 0
     for offset in range(0, count, BLOCK):
         try:
             content[offset : offset + BLOCK] = disk.read(name, offset, BLOCK)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
+            bad += 1
+    if bad * BLOCK >= count:
+        raise failure
+    if bad and report is not None:
+        report.warnings.append(f"{bad} blocks of {name} cannot be read; they count as damaged")
     return memoryview(content).toreadonly()
 
 

@@ -48,6 +48,7 @@ PROBLEMS = {
     6: "the padding is not zero",
     7: "the frame reaches behind the segment's end",
     8: "the frame's record numbers do not follow",
+    9: "a frame of another epoch",
 }
 
 
@@ -153,11 +154,14 @@ def unpack_header(const uint8_t[::1] block):
 
 
 cdef int problem_of(const uint8_t *at, size_t left, const segment_frame *frame, uint64_t segment,
-                    uint64_t block, uint64_t seq, uint64_t lsn, const journal_hash *chain) nogil:
+                    uint64_t epoch, uint64_t block, uint64_t seq, uint64_t lsn,
+                    const journal_hash *chain) nogil:
     cdef uint64_t bytes = segment_blocks_bytes(FRAME_HEADER_BYTES + <uint64_t>frame.body_bytes)
     cdef int problem
     if frame.segment != segment or frame.block != block or frame.seq != seq:
         return 3
+    if frame.epoch != epoch: # every epoch begins a segment of its own (F-28)
+        return 9
     if memcmp(frame.chain.bytes, chain.bytes, 16) != 0:
         return 4
     if bytes > left:
@@ -185,6 +189,7 @@ def walk(const uint8_t[::1] segment, header, uint64_t last_seq=0xfffffffffffffff
     cdef uint64_t seq = header.first_seq
     cdef uint64_t lsn = header.first_lsn
     cdef uint64_t number = header.number
+    cdef uint64_t epoch = header.epoch
     cdef uint64_t frames = 0, records = 0, durable_seq = 0, time_ns = 0
     cdef int end = 0, problem = 0
     cdef const uint8_t *base = &segment[0]
@@ -197,8 +202,8 @@ def walk(const uint8_t[::1] segment, header, uint64_t last_seq=0xfffffffffffffff
             if segment_frame_read(at, &id, &frame) != SEGMENT_SOUND:
                 problem = 1 if is_zero_block(at) else 2
                 break
-            problem = problem_of(at, (blocks - block) * SEGMENT_BLOCK, &frame, number, block, seq,
-                                 lsn, &chain)
+            problem = problem_of(at, (blocks - block) * SEGMENT_BLOCK, &frame, number, epoch,
+                                 block, seq, lsn, &chain)
             if problem >= 0:
                 break
             problem = 0
