@@ -26,7 +26,7 @@ from __future__ import annotations
 import errno
 import os
 import random as _random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias, final
 
@@ -38,6 +38,7 @@ FD_BASE: Final = 1 << 24
 """Above every real descriptor and every simulated socket: a real call on one fails."""
 
 PER_MILLE: Final = 1000
+GARBAGE: Final = bytes(range(256)) * 2
 MEDIUM: Final = Medium("sim", "memory", True, WRITE_DSYNC, "sim: a simulated disk")
 
 Kind: TypeAlias = Literal["write", "read", "fill", "put", "sync", "names"]
@@ -75,11 +76,12 @@ class _Planned:
 
 @dataclass(slots=True)
 class _Flying:
-    """A write whose sectors nobody knows: in flight, failed, or acknowledged by a lie."""
+    """A write whose sectors nobody knows: in flight, or acknowledged by a lie."""
 
     file: int
     offset: int
     data: bytes
+    is_lie: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class SimDisk(Disk):
     Attributes:
         operations: How many were begun so far; `cut_at` counts in these.
         cut_at: The operation in which the power goes: PowerCut is raised.
+        failures: How many operations met a planned fault.
         spoiled: (name, block) that cannot be read: latent sector errors.
     """
 
@@ -125,6 +128,7 @@ class SimDisk(Disk):
         self.weather = weather
         self.random = _random.Random(seed)
         self.operations = 0
+        self.failures = 0
         self.cut_at = 0
         self.spoiled: set[tuple[str, int]] = set()
         self._planned: list[_Planned] = []
@@ -171,6 +175,7 @@ class SimDisk(Disk):
                 plan.left -= 1
                 if plan.left == 0 or (plan.left < 0 and plan.is_forever):
                     found = plan.what
+                    self.failures += 1
         if self.weather is not None and not found and kind == "write":
             found = self._draw(self.weather)
         return found
@@ -218,37 +223,43 @@ class SimDisk(Disk):
                 found._scatter(random, write)
         return found
 
-    def cut_exactly(self, arrived: Iterable[int]) -> SimDisk:
-        """Like `cut`, but of the sectors in flight exactly these have arrived, whole.
+    def cut_exactly(self, outcomes: Sequence[int]) -> SimDisk:
+        """Like `cut`, but these are the outcomes of the `undecided` sectors.
 
         Args:
-            arrived: Indexes of sectors, counted through all writes in flight in their order.
+            outcomes: 0 = it is what it was, 1 = it has arrived, 2 = it is garbage.
         """
         found = self._bare()
-        wanted = set(arrived)
-        index = 0
+        for change in self._changes:
+            change.apply(found._names)
+        found._durable_names = dict(found._names)
+        for (file, place, data), what in zip(self.undecided(), outcomes, strict=True):
+            if what:
+                content = found._own(file)
+                content[place : place + SECTOR] = data if what == 1 else GARBAGE
+        return found
+
+    def undecided(self) -> list[tuple[int, int, bytes]]:
+        """The sectors that a cut would decide about: those in flight that change anything."""
+        found = []
         for write in [*self._flying.values(), *self._unknown]:
-            content = found._own(write.file)
+            content = self._content[write.file]
             for at in range(0, len(write.data), SECTOR):
-                if index in wanted:
-                    place = write.offset + at
-                    content[place : place + SECTOR] = write.data[at : at + SECTOR]
-                index += 1
+                data, place = write.data[at : at + SECTOR], write.offset + at
+                if content[place : place + SECTOR] != data:
+                    found.append((write.file, place, data))
         return found
 
     def copy(self) -> SimDisk:
-        """Return the same disk with the power still on, but without descriptors and faults."""
+        """Return the same disk with the power still on, but without descriptors and faults: what
+        another process finds after the one that wrote was killed. What was in flight can be read
+        and is not durable until somebody syncs the file.
+        """
         found = self._bare()
         found._names = dict(self._names)
         found._changes = list(self._changes)
         found._unknown = [*self._flying.values(), *self._unknown]
         return found
-
-    @property
-    def sectors_in_flight(self) -> int:
-        """How many sectors a cut decides about now."""
-        writes = [*self._flying.values(), *self._unknown]
-        return sum(len(write.data) // SECTOR for write in writes)
 
     def _bare(self) -> SimDisk:
         """Another disk with what is durable here; contents are shared."""
@@ -337,6 +348,7 @@ class SimDisk(Disk):
             place = self.random.randrange((len(content) - count) // BLOCK + 1) * BLOCK
             content[place : place + count] = write.data
         elif fault == "lying":
+            write.is_lie = True
             self._unknown.append(write)
         elif fault in (errno.EINTR, errno.EAGAIN):
             return -errno.EINTR if fault == errno.EINTR else -errno.EAGAIN
@@ -433,8 +445,14 @@ class SimDisk(Disk):
             raise OSError(fault, os.strerror(fault), name)
 
     def sync(self, name: str) -> None:
-        self._at(name)
-        self._run("sync")
+        file = self._at(name)
+        fault = self._fault("sync")
+        self._may_cut()
+        for write in [write for write in self._unknown if write.file == file and not write.is_lie]:
+            self._unknown.remove(write)
+            self._settle(write, fault and errno.EIO)
+        if isinstance(fault, int) and fault:
+            raise OSError(fault, os.strerror(fault), name)
 
     def rename(self, old: str, new: str) -> None:
         if self._is_off:
@@ -483,6 +501,8 @@ class SimDisk(Disk):
         return fd
 
     def close(self, fd: int) -> None:
+        if self._is_off:
+            raise PowerCut
         file = self._open.pop(fd)
         assert file in self._open.values() or not any(
             write.file == file for write in self._flying.values()
