@@ -1,0 +1,382 @@
+"""The second reader: a journal read by its page alone (docs/journal-format.md), in plain Python.
+
+It shares no code with the writer and with recovery, so what both misunderstand alike is found by
+tests that compare them. It serves the tools. It never writes, takes no lock, and works beside a
+node that is writing: what is being written then looks like a torn end.
+
+Does not know: servers' code, policies, how to mend anything.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+import xxhash
+
+from pybehave.errors import JournalRefused
+
+BLOCK: Final = 4096
+MANIFEST: Final = "MANIFEST"
+SLOTS: Final = (0, BLOCK, 32768, 32768 + BLOCK)
+FORMAT: Final = 1
+
+MANIFEST_FIELDS: Final = struct.Struct("<8sII16sQQQQQIIQQIIIIQ16sQ16sQI")
+HEADER_FIELDS: Final = struct.Struct("<8sII16sQQQQQQ16sIIQIIQ")
+FRAME_FIELDS: Final = struct.Struct("<8sBBHIIIQQQQQQQ16s16s16s")
+RECORD_FIELDS: Final = struct.Struct("<IBBHII")
+
+DATA, SEAL, CLOSE = 1, 2, 3
+INPUT, SERVER, TIME, START, SKIP, EFFECT = 1, 2, 3, 4, 5, 6
+TYPES: Final = {
+    INPUT: "input",
+    SERVER: "server",
+    TIME: "time",
+    START: "start",
+    SKIP: "skip",
+    EFFECT: "effect",
+}
+KINDS: Final = {1: "call", 2: "cast", 3: "info", 5: "timer"}
+FAILED, CAUSE, REQUEST, STOPS, FROM = 1, 2, 4, 8, 16
+FLAGS: Final = {
+    FAILED: "failed",
+    CAUSE: "cause",
+    REQUEST: "request",
+    STOPS: "stops",
+    FROM: "from",
+}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Where reading begins (section 2)."""
+
+    journal_id: bytes
+    counter: int
+    epoch: int
+    oldest: int
+    current: int
+    segment_bytes: int
+    depth: int
+    durable_seq: int
+    durable_lsn: int
+    is_clean: bool
+    snapshots: tuple[tuple[int, bytes], ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A segment's header (section 3)."""
+
+    journal_id: bytes
+    number: int
+    epoch: int
+    first_seq: int
+    first_lsn: int
+    before: int
+    before_seq: int
+    chain: bytes
+    before_end: int
+    size: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame's header (section 4), and where its body lies in the segment."""
+
+    type: int
+    body_bytes: int
+    records: int
+    block: int
+    segment: int
+    seq: int
+    first_lsn: int
+    durable_seq: int
+    time_ns: int
+    epoch: int
+    chain: bytes
+    header_hash: bytes
+    body_hash: bytes
+
+    @property
+    def body(self) -> slice:
+        """Where the body lies."""
+        begin = self.block * BLOCK + FRAME_FIELDS.size
+        return slice(begin, begin + self.body_bytes)
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks it takes."""
+        return -(-(FRAME_FIELDS.size + self.body_bytes) // BLOCK)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record (section 5); `payload` is behind the extensions."""
+
+    lsn: int
+    type: int
+    kind: int
+    flags: int
+    server: int
+    outcome: int
+    time_ns: int
+    payload: bytes
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The first thing in a segment that is not as it should be.
+
+    Attributes:
+        reason: What about it.
+        seq: The seq that was expected there.
+        lsn: The lsn that was expected there.
+        block: Where.
+        is_empty: From there to the segment's end everything is zero.
+    """
+
+    reason: str
+    seq: int
+    lsn: int
+    block: int
+    is_empty: bool
+
+
+def hash_of(*parts: bytes | memoryview) -> bytes:
+    """Return the hash of the parts, one behind the other."""
+    state = xxhash.xxh3_128()
+    for part in parts:
+        state.update(part)
+    return state.digest()
+
+
+def _is_zero(data: memoryview) -> bool:
+    return not any(
+        memoryview(data)[at : at + BLOCK].tobytes().strip(b"\0")
+        for at in range(0, len(data), BLOCK)
+    )
+
+
+def _block(content: memoryview, at: int, magic: bytes) -> memoryview | None:
+    """A block that ends in the hash of all before it, or None."""
+    block = content[at : at + BLOCK]
+    if len(block) < BLOCK or block[:8] != magic:
+        return None
+    return block if hash_of(block[: BLOCK - 16]) == block[BLOCK - 16 :] else None
+
+
+def read_manifest(path: str) -> Manifest:
+    """Return the manifest that counts.
+
+    Raises:
+        JournalRefused: There is none, or a newer version wrote it.
+    """
+    file = os.path.join(path, MANIFEST)
+    content = _content(file)
+    found = []
+    for at in SLOTS:
+        block = _block(content, at, b"pbhvman\n")
+        if block is not None:
+            found.append(MANIFEST_FIELDS.unpack_from(block))
+    if not found:
+        raise JournalRefused(file, "none of its copies is sound; it is not a manifest, or damaged")
+    best = max(found, key=lambda fields: fields[4])
+    if best[2] > FORMAT or best[15] != 0:
+        raise JournalRefused(file, "a newer version of pybehave wrote it; use that one")
+    return Manifest(
+        best[3],
+        best[4],
+        best[5],
+        best[6],
+        best[7],
+        best[8],
+        best[10],
+        best[11],
+        best[12],
+        bool(best[13] & 1),
+        ((best[17], best[18]), (best[19], best[20])),
+    )
+
+
+@final
+class Segment:
+    """One segment file.
+
+    Args:
+        path: The journal's folder.
+        number: Which.
+
+    Raises:
+        JournalRefused: It is missing, or of another journal.
+
+    Attributes:
+        has_header: A copy of its header is sound; without one nothing else may be asked.
+    """
+
+    def __init__(self, path: str, number: int, journal_id: bytes) -> None:
+        self.file = os.path.join(path, f"seg-{number:016x}.pbj")
+        self.content = _content(self.file)
+        blocks = [_block(self.content, at, b"pbhvseg\n") for at in (0, BLOCK)]
+        sound = [block for block in blocks if block is not None]
+        self.has_header = bool(sound)
+        if not sound:
+            return
+        fields = HEADER_FIELDS.unpack_from(sound[0])
+        if fields[1] > FORMAT or fields[14] != 0:
+            raise JournalRefused(self.file, "a newer version of pybehave wrote it; use that one")
+        self.header = Header(
+            fields[3],
+            fields[4],
+            fields[5],
+            fields[6],
+            fields[7],
+            fields[8],
+            fields[9],
+            fields[10],
+            fields[11],
+            fields[13],
+        )
+        if self.header.journal_id != journal_id or self.header.number != number:
+            raise JournalRefused(self.file, "it belongs to another journal or another place")
+
+    def frame_at(self, block: int) -> Frame | None:
+        """Return the frame whose header is sound at that block, or None."""
+        at = block * BLOCK
+        head = bytes(self.content[at : at + FRAME_FIELDS.size])
+        if len(head) < FRAME_FIELDS.size or not head.startswith(b"pbhvfrm\n"):
+            return None
+        if hash_of(self.header.journal_id, head[:96]) != head[96:112]:
+            return None
+        fields = FRAME_FIELDS.unpack(head)
+        frame = Frame(
+            type=fields[1],
+            body_bytes=fields[4],
+            records=fields[5],
+            block=fields[6],
+            segment=fields[7],
+            seq=fields[8],
+            first_lsn=fields[9],
+            durable_seq=fields[10],
+            time_ns=fields[11],
+            epoch=fields[12],
+            chain=fields[14],
+            header_hash=fields[15],
+            body_hash=fields[16],
+        )
+        is_known = fields[2] == 0 and fields[3] == FRAME_FIELDS.size and frame.type in (1, 2, 3)
+        return frame if is_known else None
+
+    def frames(self, last_seq: int | None = None) -> Iterator[Frame | Stop]:
+        """Yield the frames that count, in order, and a Stop where they end other than by SEAL,
+        CLOSE or `last_seq`.
+        """
+        block, seq, lsn = 2, self.header.first_seq, self.header.first_lsn
+        chain = self.header.chain
+        while block * BLOCK < len(self.content) and (last_seq is None or seq <= last_seq):
+            frame = self.frame_at(block)
+            reason = self._problem(frame, block, seq, lsn, chain)
+            if frame is None or reason is not None:
+                rest = self.content[block * BLOCK :]
+                yield Stop(reason or "no sound frame header", seq, lsn, block, _is_zero(rest))
+                return
+            yield frame
+            block, seq = block + frame.blocks, seq + 1
+            lsn, chain = lsn + frame.records, frame.body_hash
+            if frame.type != DATA:
+                return
+
+    def _problem(
+        self, frame: Frame | None, block: int, seq: int, lsn: int, chain: bytes
+    ) -> str | None:
+        if frame is None:
+            return "no sound frame header"
+        if (frame.segment, frame.block, frame.seq) != (self.header.number, block, seq):
+            return "a frame of another segment, place or turn"
+        if frame.chain != chain:
+            return "the chain is broken"
+        if frame.first_lsn != lsn:
+            return "the record numbers do not follow"
+        if (block + frame.blocks) * BLOCK > len(self.content):
+            return "it reaches behind the segment's end"
+        if hash_of(frame.header_hash, self.content[frame.body]) != frame.body_hash:
+            return "the body's hash is wrong"
+        if not _is_zero(self.content[frame.body.stop : (block + frame.blocks) * BLOCK]):
+            return "the padding is not zero"
+        return None
+
+    def claims(self, block: int) -> tuple[int, int]:
+        """Return the highest seq and durable seq that sound headers from a block on name."""
+        seq = durable = 0
+        for at in range(block, len(self.content) // BLOCK):
+            frame = self.frame_at(at)
+            if frame is not None and frame.segment == self.header.number and frame.block == at:
+                seq, durable = max(seq, frame.seq), max(durable, frame.durable_seq)
+        return seq, durable
+
+    def records(self, frame: Frame) -> Iterator[Record]:
+        """Yield a frame's records.
+
+        Raises:
+            JournalRefused: They do not fill the body exactly.
+        """
+        body = self.content[frame.body]
+        at, time_ns = 0, frame.time_ns
+        for lsn in range(frame.first_lsn, frame.first_lsn + frame.records):
+            if len(body) - at < RECORD_FIELDS.size:
+                raise JournalRefused(self.file, f"record {lsn} does not fit its frame")
+            size, kind_of, kind, flags, server, outcome = RECORD_FIELDS.unpack_from(body, at)
+            at += RECORD_FIELDS.size
+            skipped = (12 if flags & CAUSE else 0) + (24 if flags & REQUEST else 0)
+            if size > len(body) - at or skipped > size:
+                raise JournalRefused(self.file, f"record {lsn} does not fit its frame")
+            payload = bytes(body[at + skipped : at + size])
+            at += size
+            if kind_of == TIME and len(payload) == 8:
+                time_ns = int.from_bytes(payload, "little")
+            yield Record(lsn, kind_of, kind, flags, server, outcome, time_ns, payload)
+        if at != len(body):
+            raise JournalRefused(self.file, f"frame {frame.seq} has bytes behind its last record")
+
+
+def segment_numbers(path: str) -> list[int]:
+    """Return the numbers of the segment files, in order."""
+    return sorted(
+        int(found.stem.removeprefix("seg-"), 16)
+        for found in Path(path).glob("seg-*.pbj")
+        if len(found.stem) == 20
+    )
+
+
+def _content(file: str) -> memoryview:
+    """A file as the disk holds it: its pages are dropped from the cache first."""
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise JournalRefused(file, "it is missing") from None
+    except OSError as error:
+        raise JournalRefused(file, f"it cannot be opened: {error.strerror}") from error
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        with os.fdopen(fd, "rb", buffering=0, closefd=False) as stream:
+            data = bytearray(os.fstat(fd).st_size)
+            view, done = memoryview(data), 0
+            while done < len(data):
+                got = stream.readinto(view[done:])
+                if not got:
+                    break
+                done += got
+    except OSError as error:
+        raise JournalRefused(file, f"it cannot be read: {error.strerror}") from error
+    finally:
+        os.close(fd)
+    return memoryview(data).toreadonly()

@@ -1,0 +1,191 @@
+"""Check a whole journal with the second reader, and say what it holds or where it is damaged."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+from pybehave.errors import JournalRefused
+from pybehave.journal import snapshot
+from pybehave.journal.reader import (
+    BLOCK,
+    CLOSE,
+    DATA,
+    SEAL,
+    Frame,
+    Manifest,
+    Segment,
+    Stop,
+    read_manifest,
+    segment_numbers,
+)
+
+
+@final
+@dataclass(slots=True)
+class Report:
+    """What a journal holds.
+
+    Attributes:
+        ended: `"clean"`, `"sealed"`, `"open"` (zeros behind the last frame), `"torn"`, `"empty"`.
+        torn_bytes: From the end of what counts to the end of that segment, when it is torn.
+        problems: What is damaged, a sentence each; empty when it is sound.
+    """
+
+    directory: str
+    journal_id: str = ""
+    epoch: int = 0
+    segments: int = 0
+    frames: int = 0
+    records: int = 0
+    bytes: int = 0
+    first_lsn: int = 0
+    last_lsn: int = 0
+    last_seq: int = 0
+    durable_seq: int = 0
+    snapshots: list[int] = field(default_factory=list)
+    ended: str = "empty"
+    torn_bytes: int = 0
+    seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(path: str, *, is_deep: bool = False) -> Report:
+    """Check everything that counts.
+
+    Args:
+        is_deep: Take each record apart too.
+
+    Raises:
+        JournalRefused: It is not a journal, or a newer version wrote it.
+    """
+    began = time.perf_counter()
+    report = Report(path)
+    manifest = read_manifest(path)
+    report.journal_id = manifest.journal_id.hex()
+    report.epoch, report.durable_seq = manifest.epoch, manifest.durable_seq
+    _check_snapshots(path, manifest, report)
+    try:
+        _check_segments(path, manifest, report, is_deep=is_deep)
+    except JournalRefused as error:
+        report.problems.append(str(error))
+    report.seconds = time.perf_counter() - began
+    return report
+
+
+def segments(path: str, manifest: Manifest) -> list[Segment]:
+    """Return the segments in use, in order.
+
+    Raises:
+        JournalRefused: One that is needed is missing or damaged.
+    """
+    found = []
+    numbers = segment_numbers(path)
+    number = manifest.oldest
+    while number in numbers or (number <= manifest.current and manifest.epoch > 0):
+        segment = Segment(path, number, manifest.journal_id)
+        if not segment.has_header:
+            if number <= manifest.current:
+                raise JournalRefused(segment.file, "no copy of its header is sound")
+            break  # prepared, or its header was being written
+        found.append(segment)
+        number += 1
+    return found
+
+
+def _check_snapshots(path: str, manifest: Manifest, report: Report) -> None:
+    for lsn, digest in manifest.snapshots:
+        if lsn == 0:
+            continue
+        file = Path(path, snapshot.snapshot_name(lsn))
+        try:
+            found = snapshot.decode(str(file), memoryview(file.read_bytes()))
+        except (OSError, JournalRefused) as error:
+            report.problems.append(f"{file}: {error}")
+            continue
+        if (found.lsn, found.digest, found.journal_id) != (lsn, digest, manifest.journal_id):
+            report.problems.append(f"{file}: it is not the snapshot that was taken")
+        report.snapshots.append(lsn)
+
+
+def _check_segments(path: str, manifest: Manifest, report: Report, *, is_deep: bool) -> None:
+    found = segments(path, manifest)
+    last: Frame | None = None
+    for index, segment in enumerate(found):
+        follower = found[index + 1].header if index + 1 < len(found) else None
+        header = segment.header
+        if index == 0:
+            report.first_lsn = header.first_lsn
+        report.segments += 1
+        report.last_seq, report.last_lsn = header.first_seq - 1, header.first_lsn - 1
+        chain, end = header.chain, None
+        block = 2
+        for frame in segment.frames(follower.before_seq if follower is not None else None):
+            if isinstance(frame, Stop):
+                end = frame
+                break
+            last, chain = frame, frame.body_hash
+            block = frame.block + frame.blocks
+            report.frames += 1
+            report.records += frame.records
+            report.last_seq, report.last_lsn = frame.seq, frame.first_lsn + frame.records - 1
+            if is_deep:
+                for _ in segment.records(frame):
+                    pass
+        report.bytes += block * BLOCK
+        if follower is not None:
+            joins = (follower.before, follower.before_seq, follower.chain) == (
+                header.number,
+                report.last_seq,
+                chain,
+            )
+            if not joins or follower.first_lsn != report.last_lsn + 1:
+                report.problems.append(
+                    f"{segment.file}: it ends with seq {report.last_seq}, but the next segment "
+                    f"counts {follower.before_seq} before it (evidence b)"
+                )
+        else:
+            _judge(manifest, segment, end, last, block, report)
+
+
+def _judge(
+    manifest: Manifest,
+    segment: Segment,
+    end: Stop | None,
+    last: Frame | None,
+    block: int,
+    report: Report,
+) -> None:
+    """Torn or corrupt (section 7, step 5), for the last segment."""
+    expected = report.last_seq + 1
+    kind = last.type if last is not None and last.segment == segment.header.number else DATA
+    seq, durable = segment.claims(block)
+    is_last_of_clean = manifest.is_clean and segment.header.number <= manifest.current
+    evidence = [
+        letter
+        for letter, is_there in (
+            ("a", durable >= expected),
+            ("c", manifest.durable_seq >= expected),
+            ("d", is_last_of_clean and kind != CLOSE),
+            ("e", segment.header.number < manifest.current),
+            ("f", seq >= expected + manifest.depth),
+        )
+        if is_there
+    ]
+    if evidence:
+        reason = end.reason if end is not None else "it ends too early"
+        report.problems.append(
+            f"{segment.file}: damaged at block {block} (byte {block * BLOCK}, seq {expected}, lsn "
+            f"{report.last_lsn + 1}): {reason}, although this had been durable (evidence "
+            f"{', '.join(evidence)}); restore a copy, or save what is before it with "
+            f"`pybehave journal repair`"
+        )
+        return
+    if kind != DATA:
+        report.ended = {CLOSE: "clean", SEAL: "sealed"}[kind]
+    elif end is not None and not end.is_empty:
+        report.ended, report.torn_bytes = "torn", len(segment.content) - block * BLOCK
+    else:
+        report.ended = "open"
