@@ -143,6 +143,7 @@ class SimDisk(Disk):
         self._next = 1
         self._is_locked = False
         self._is_off = False
+        self._is_gone = False
 
     # --- faults --------------------------------------------------------------------------------
 
@@ -166,8 +167,7 @@ class SimDisk(Disk):
 
     def _fault(self, kind: Kind) -> int | Lie:
         """What befalls this operation: 0, errno or a lie."""
-        if self._is_off:
-            raise PowerCut
+        self._must_be_on()
         self.operations += 1
         found: int | Lie = 0
         for plan in self._planned:
@@ -195,6 +195,12 @@ class SimDisk(Disk):
                 return what
             at -= chance
         return 0
+
+    def _must_be_on(self) -> None:
+        if self._is_gone:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        if self._is_off:
+            raise PowerCut
 
     def _may_cut(self) -> None:
         if self.cut_at and self.operations >= self.cut_at:
@@ -330,8 +336,8 @@ class SimDisk(Disk):
         return self._settle(write, fault)
 
     def switch_off(self) -> None:
-        """Let every operation fail from now on: the power is gone, the program does not know it."""
-        self._is_off = True
+        """Let every operation fail from now on, as when the device is pulled out."""
+        self._is_off = self._is_gone = True
 
     def _settle(self, write: _Flying, fault: int | Lie) -> int:
         count = len(write.data)
@@ -455,13 +461,11 @@ class SimDisk(Disk):
             raise OSError(fault, os.strerror(fault), name)
 
     def rename(self, old: str, new: str) -> None:
-        if self._is_off:
-            raise PowerCut
+        self._must_be_on()
         self._change(_NameChange(new, self._at(old), old))
 
     def remove(self, name: str) -> None:
-        if self._is_off:
-            raise PowerCut
+        self._must_be_on()
         self._at(name)
         self._change(_NameChange(name, 0))
 
@@ -501,9 +505,9 @@ class SimDisk(Disk):
         return fd
 
     def close(self, fd: int) -> None:
-        if self._is_off:
-            raise PowerCut
         file = self._open.pop(fd)
+        if self._is_off:
+            return
         assert file in self._open.values() or not any(
             write.file == file for write in self._flying.values()
         ), "closed under a write"

@@ -27,12 +27,15 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
+from random import Random
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, final
 
 from pybehave._uring.sim import Network, Peer
 from pybehave.behaviours.application import Application
+from pybehave.journal.recovery import Options
 from pybehave.runtime.node import Node
+from pybehave.testing.disk import SimDisk
 
 Address: TypeAlias = str | tuple[str, int] | bytes
 """`"tcp://HOST:PORT"`, `"unix://PATH"`, `(host, port)`, or a packed `sockaddr`."""
@@ -152,6 +155,8 @@ class Simulator:
     Args:
         seed: Of everything that is left to chance, `context.random` included.
         app: What runs.
+        disk: Where its journaled workers are kept; None keeps everything in memory.
+        journal_options: How the journal is kept.
         shake: Draw the weather from the seed; otherwise it is calm.
         loop_options: As for the Loop: `buffers`, `buffer_bytes`, `submissions`, `completions`.
 
@@ -161,12 +166,24 @@ class Simulator:
     """
 
     def __init__(
-        self, seed: int, app: Application, *, shake: bool = False, **loop_options: int
+        self,
+        seed: int,
+        app: Application,
+        *,
+        disk: SimDisk | None = None,
+        journal_options: Options | None = None,
+        shake: bool = False,
+        **loop_options: int,
     ) -> None:
         options: dict[str, Any] = {"buffers": BUFFERS, "buffer_bytes": BUFFER_BYTES, **loop_options}
         self.seed = seed
-        self.node = Node(app, backend="sim", seed=seed, **options)
+        self.disk = disk
+        self.node = Node(
+            app, backend="sim", seed=seed, data=disk, journal_options=journal_options, **options
+        )
         self.network = Network(self.node.loop)
+        if disk is not None:
+            self.network.set_disk(disk)
         self.on_accepted: Callable[[Client], object] | None = None
         self._clients: dict[Peer, Client] = {}
         self._agenda: list[tuple[float, int, Callable[[], object]]] = []
@@ -187,13 +204,31 @@ class Simulator:
     def stop(self) -> int:
         """Let the weather calm down, stop the application, return its exit status."""
         if not self._is_stopped:
-            self._is_stopped = True
-            self.network.set(**CALM)
-            self.node.loop.close_listeners()
-            self.run(DRAIN_S)
-            self.network.interrupt(False)
+            self._calm_down()
             self.node.stop()
         return self.node.exit_status
+
+    def _calm_down(self) -> None:
+        self._is_stopped = True
+        self.network.set(**CALM)
+        self.node.loop.close_listeners()
+        self.run(DRAIN_S)
+        self.network.interrupt(False)
+
+    def lose_power(self, random: Random) -> SimDisk:
+        """Let the power go, and return the disk as it is found when it is back.
+
+        What was on its way to clients is lost; the application ends unheard.
+        """
+        assert self.disk is not None
+        found = self.disk.cut(random)
+        self.disk.switch_off()
+        self._agenda.clear()
+        for client in self.clients:
+            self.forget(client)
+        self._calm_down()
+        self.node.stop(drain=False)
+        return found
 
     def __enter__(self) -> Self:
         return self.start()

@@ -1,8 +1,8 @@
 """The other side of the simulated network as Cython sees it: source_sim.h."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from .leaves cimport sockaddr, socklen_t, source
+from .leaves cimport sockaddr, socklen_t, source, write_request
 
 
 cdef extern from "source_sim.h" nogil:
@@ -14,6 +14,8 @@ cdef extern from "source_sim.h" nogil:
         uint64_t jitter_ns_max
         uint64_t late_ns_max
         uint64_t tick_ns
+        uint64_t disk_ns_min
+        uint64_t disk_ns_max
         uint32_t window_bytes
         uint32_t descriptors_max
         uint16_t fragment
@@ -47,11 +49,17 @@ cdef extern from "source_sim.h" nogil:
         uint32_t operations
         uint32_t links
         uint32_t buffers_lent
+        uint32_t writes
 
     enum sim_answer:
         SIM_ANSWER_ACCEPT
         SIM_ANSWER_REFUSE
         SIM_ANSWER_SILENCE
+
+    ctypedef struct sim_disk:
+        uint64_t (*begin)(void *, const write_request *) noexcept nogil
+        int32_t (*end)(void *, uint64_t) noexcept nogil
+        void *context
 
     ctypedef int (*sim_hook)(void *) noexcept nogil
     ctypedef void (*sim_closed_hook)(void *) noexcept nogil
@@ -75,6 +83,7 @@ cdef extern from "source_sim.h" nogil:
     int sim_inherit(source *, const sockaddr *, socklen_t, int)
     int sim_next_event(source *, sim_event *)
     void sim_alarm(source *, uint64_t, int64_t)
+    void sim_set_disk(source *, const sim_disk *)
     void sim_set_hook(source *, sim_hook, void *)
     void sim_set_broken_hook(source *, sim_broken_hook, void *)
     int sim_set_closed_hook(source *, sim_closed_hook, void *)
@@ -88,6 +97,7 @@ cdef class Network:
     cdef source *_source
     cdef readonly object loop
     cdef object _peers
+    cdef object _disk
 
     cdef source *_alive(self) except NULL
     cdef void _let_go(self) noexcept

@@ -11,11 +11,13 @@ Everything is a function of the loop's seed and of the calls made here: `trace_h
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
+import errno
 import os
 import socket
 import struct
+import traceback
 import weakref
 
 from pybehave.errors import LoopClosed
@@ -28,7 +30,7 @@ cdef extern from "source_sim.h" nogil:
         SIM_ALARM, SIM_QUIET
         SIM_PEER_CONNECTING, SIM_PEER_OPEN, SIM_PEER_REFUSED, SIM_PEER_ENDED, SIM_PEER_RESET
         SIM_DID_COMPLETION, SIM_DID_LISTEN, SIM_DID_ACCEPT, SIM_DID_CONNECT, SIM_DID_RECV
-        SIM_DID_SEND, SIM_DID_POLL, SIM_DID_CANCEL, SIM_DID_SHUTDOWN, SIM_DID_CLOSE
+        SIM_DID_SEND, SIM_DID_POLL, SIM_DID_CANCEL, SIM_DID_SHUTDOWN, SIM_DID_CLOSE, SIM_DID_WRITE
 
 EVENTS = {
     SIM_CONNECTED: "connected", SIM_REFUSED: "refused", SIM_ACCEPTED: "accepted",
@@ -46,7 +48,7 @@ ACTS = {
     SIM_DID_COMPLETION: "completion", SIM_DID_LISTEN: "listen", SIM_DID_ACCEPT: "accept",
     SIM_DID_CONNECT: "connect", SIM_DID_RECV: "recv", SIM_DID_SEND: "send",
     SIM_DID_POLL: "poll", SIM_DID_CANCEL: "cancel", SIM_DID_SHUTDOWN: "shutdown",
-    SIM_DID_CLOSE: "close",
+    SIM_DID_CLOSE: "close", SIM_DID_WRITE: "write",
 }
 
 
@@ -69,6 +71,27 @@ def print_broken(sentence) -> None:
 
 cdef void _source_closed(void *context) noexcept nogil:
     (<source **>context)[0] = NULL # Network._source
+
+
+cdef uint64_t _write_begins(void *disk, const write_request *request) noexcept with gil:
+    try:
+        return (<object>disk).begin(
+            request.fd, request.offset, (<const char *>request.data)[:request.bytes])
+    except BaseException: # nothing may cross the source; 0 is no write, and fails at its end
+        _print_traceback()
+        return 0
+
+
+cdef int32_t _write_ends(void *disk, uint64_t name) noexcept with gil:
+    try:
+        return -errno.EIO if name == 0 else (<object>disk).end(name)
+    except BaseException:
+        _print_traceback()
+        return -errno.EIO
+
+
+cdef void _print_traceback() noexcept:
+    os.write(2, traceback.format_exc().encode())
 
 
 @cython.final
@@ -106,6 +129,7 @@ cdef class Network:
             sim_set_hook(self._source, NULL, NULL)
             sim_set_closed_hook(self._source, NULL, NULL)
             sim_set_broken_hook(self._source, NULL, NULL)
+            sim_set_disk(self._source, NULL)
             self._source = NULL
 
     cdef source *_alive(self) except NULL:
@@ -161,6 +185,16 @@ cdef class Network:
         if fd < 0:
             raise OSError(-fd, os.strerror(-fd))
         return fd
+
+    def set_disk(self, disk) -> None:
+        """Let the loop write to this: an object with `begin(fd, offset, data)`, which names a
+        write, and `end(name)`, which says what became of it when its time is over."""
+        cdef sim_disk verbs
+        verbs.begin = _write_begins
+        verbs.end = _write_ends
+        verbs.context = <void *>disk
+        sim_set_disk(self._alive(), &verbs)
+        self._disk = disk
 
     # ---- time --------------------------------------------------------------------------------
 

@@ -1,0 +1,29 @@
+"""Journaled servers through power cuts, hundreds of seeds: see durable.py for the promises."""
+
+from collections import Counter
+
+import pytest
+
+from tests.simulation.durable import Durable
+
+SEEDS = 400
+EVENTS = ["answers", "errors", "keep", "boom", "cuts", "closes", "found", "looks", "rolls"]
+
+
+def play(seed: int, *, shake: bool = True) -> Durable:
+    durable = Durable(seed, shake=shake)
+    try:
+        durable.run()
+    except BaseException as error:
+        error.add_note(f"seed {seed}: run again with  pytest tests/simulation -k [{seed}]")
+        raise
+    return durable
+
+
+@pytest.mark.parametrize("shake", [True, False])
+def test_what_was_answered_survives_every_cut(shake: bool) -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(SEEDS):
+        counts += play(seed, shake=shake).counts
+    assert bool(counts["failed"]) == shake
+    assert [event for event in EVENTS if counts[event] == 0] == []
