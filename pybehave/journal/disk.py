@@ -78,7 +78,7 @@ class Disk(Protocol):
         """Let others write."""
 
     def names(self) -> list[str]:
-        """Return the names of regular files, sorted."""
+        """Return the names of files, sorted; and of folders that stand in a file's place."""
 
     def size(self, name: str) -> int:
         """Return a file's bytes."""
@@ -213,7 +213,11 @@ class FolderDisk(Disk):
 
     def names(self) -> list[str]:
         with os.scandir(self.path) as entries:
-            return sorted(entry.name for entry in entries if not entry.is_dir())
+            return sorted(
+                entry.name
+                for entry in entries
+                if not entry.is_dir() or entry.name.endswith(("MANIFEST", ".pbj"))
+            )
 
     def size(self, name: str) -> int:
         found = os.lstat(self._at(name))

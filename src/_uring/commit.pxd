@@ -134,6 +134,7 @@ cdef extern from "journal.h" nogil:
         journal_config config
         journal_slot[10] slots
         uint32_t filling
+        uint32_t open_at
         uint32_t records
         uint64_t filling_lsn
         uint64_t next_lsn
@@ -214,6 +215,8 @@ cdef class Commit:
     cdef bint _is_flying(self)
     cdef bytes _body(self, journal_slot *slot)
     cdef int _begin(self) except -1
+    cdef bint _is_beyond(self, uint64_t used)
+    cdef int _check_room(self) except -1
     cdef int _note_time(self, uint64_t now_ns) except -1
     cdef int _put(self, Values values) except -1
     cdef int _release(self) except -1

@@ -46,6 +46,9 @@ cdef uint32_t TURN_RECORDS = 128
 # More records than this on their way: several clients are at work.
 cdef uint64_t BUSY_RECORDS = 8
 
+# A TIME record, and the header of the record behind it.
+cdef uint32_t TIME_BYTES = 2 * RECORD_HEADER_BYTES + 8
+
 
 @cython.final
 cdef class Commit:
@@ -106,7 +109,7 @@ cdef class Commit:
 
     cdef int _begin(self) except -1:
         cdef int error
-        if self.is_full and self.j.is_stalled:
+        if self._is_beyond(self.j.slots[self.j.filling].used + TIME_BYTES):
             raise JournalFull(self.directory)
         error = journal_begin(&self.j)
         if error == 0:
@@ -116,6 +119,20 @@ cdef class Commit:
         if error == -EBUSY:
             raise LoopClosed("The node stops; its journal takes no more inputs")
         raise JournalFull(self.directory)
+
+    cdef bint _is_beyond(self, uint64_t used):
+        """Whether a frame of so many bytes needs a segment that the disk has no room for. What
+        does not fit is refused before it is recorded, or it would wait for room, and everything
+        behind it (F-15)."""
+        return self.is_full and self.j.spare_fd < 0 and (
+            (self.j.block + 1) * SEGMENT_BLOCK + segment_blocks_bytes(used)
+            > self.j.config.segment_bytes)
+
+    cdef int _check_room(self) except -1:
+        if self._is_beyond(self.j.open_at):
+            journal_drop(&self.j)
+            raise JournalFull(self.directory)
+        return 0
 
     cdef int _put(self, Values values) except -1:
         """The encoded value as the payload of the open record."""
@@ -127,7 +144,7 @@ cdef class Commit:
             journal_drop(&self.j)
             raise RecordTooLarge(self.j.config.frame_bytes_max)
         memcpy(at, values.out.data, count)
-        return 0
+        return self._check_room()
 
     cdef int _note_time(self, uint64_t now_ns) except -1:
         """A TIME record, when this input's time is not yet in the frame."""
@@ -181,6 +198,7 @@ cdef class Commit:
             journal_drop(&self.j)
             raise RecordTooLarge(self.j.config.frame_bytes_max)
         memcpy(at, <const uint8_t *>payload, len(payload))
+        self._check_room()
         return journal_end(&self.j, kind, 0, 0, server, 0)
 
     # ---- holding and releasing ---------------------------------------------------------------

@@ -1,0 +1,95 @@
+"""Rows of the fault list (durability.md, section 2) that a running node meets, on virtual time."""
+
+import errno
+import logging
+import random
+
+import pytest
+
+from pybehave.errors import DurabilityLost
+from pybehave.journal.recovery import Options
+from pybehave.testing.disk import SimDisk
+from pybehave.testing.simulate import Simulator
+from tests.simulation.durable import PORT_FIRST, application
+
+OPTIONS = Options(segment_bytes=64 << 10)
+STALL_NS = 40 * 10**9
+
+
+def world_on(disk: SimDisk) -> Simulator:
+    return Simulator(1, application(), disk=disk, journal_options=OPTIONS)
+
+
+def state_of(world: Simulator, name: str = "a") -> list[bytes]:
+    return world.node.loop.dispatcher.whereis(name).state
+
+
+@pytest.mark.parametrize("row", ["F11 write", "F12 sync"])
+def test_F11_F12_a_failed_commit_ends_the_node(row: str, caplog: pytest.LogCaptureFixture) -> None:
+    disk = SimDisk()
+    world = world_on(disk).start()
+    assert world.node.call("a", b"one") == b"0 one"
+    client = world.connect(f"tcp://127.0.0.1:{PORT_FIRST}")
+    disk.fail(errno.EIO, is_forever=True)
+    client.send(b"two\n")
+    with caplog.at_level(logging.CRITICAL), pytest.raises(DurabilityLost, match="Input/output"):
+        world.node.call("a", b"three")
+    assert "cannot be written any more: Input/output error; nothing is acknowledged" in caplog.text
+    before = world.now
+    world.node.journal.close()
+    assert world.now - before < 1, "closing waits for nothing that cannot come"
+    world.run(1)
+    assert client.received == b"" and client.state == "reset"
+    assert world.stop() == 1
+    disk.heal()
+    with world_on(disk.cut(random.Random(0))) as again:
+        assert state_of(again)[0] == b"one"
+
+
+def test_F15_commands_are_refused_while_the_disk_is_full() -> None:
+    disk = SimDisk()
+    with world_on(disk) as world:
+        disk.fail(errno.ENOSPC, kinds=("fill",), is_forever=True)
+        client = world.connect(f"tcp://127.0.0.1:{PORT_FIRST}")
+        for number in range(80):
+            client.send(b"%d %s\n" % (number, b"x" * 3000))
+            world.run(0.01)
+        lines = client.take().splitlines()
+        assert len(lines) == 80, "everybody is answered at once"
+        assert lines[-1].startswith(b"ERR") or b"cannot grow" in lines[-1]
+        disk.heal()
+        world.run(5)
+        client.send(b"again\n")
+        world.run(1)
+        assert client.take().endswith(b" again\n"), "it recovers by itself"
+
+
+def test_F26_a_clock_that_was_set_back() -> None:
+    disk = SimDisk()
+    with world_on(disk) as world:
+        world.run(1000)
+        world.node.call("a", b"late")
+        late = world.node.loop.dispatcher.unix_now()
+    with world_on(disk) as world:  # virtual time begins anew: long before
+        assert world.node.loop.dispatcher.unix_now() >= late
+        world.node.call("a", b"later")
+    with world_on(disk) as world:
+        assert state_of(world) == [b"late", b"later"]
+
+
+def test_F41_a_disk_that_never_answers() -> None:
+    """Nothing is acknowledged; closing gives up after its limit, and nothing counts as clean."""
+    disk = SimDisk()
+    world = world_on(disk).start()
+    client = world.connect(f"tcp://127.0.0.1:{PORT_FIRST}")
+    client.send(b"one\n")
+    world.network.set(disk_ns_min=STALL_NS, disk_ns_max=STALL_NS)
+    world.run(30)
+    assert client.received == b""
+    found = disk.cut_exactly([0] * len(disk.undecided()))
+    world.run(60)
+    assert client.received == b"0 one\n"
+    world.network.set(disk_ns_min=0, disk_ns_max=0)
+    world.stop()
+    with world_on(found) as again:
+        assert state_of(again) == []
