@@ -16,6 +16,6 @@ fi
 install_group test
 if [ $# -eq 0 ]; then
     scripts/test_c.sh
-    set -- -m 'not packaging'
+    set -- -m 'not packaging and not power'
 fi
 exec "$venv/bin/python" -m pytest "$@"

@@ -23,6 +23,7 @@ from pybehave.errors import (
     StartFailed,
 )
 from pybehave.journal.disk import Disk, FolderDisk
+from pybehave.journal.recovery import SEGMENT_BYTES, Options
 from pybehave.protocols import Resp
 from pybehave.runtime.limits import raise_descriptors
 from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node, default_backend
@@ -67,6 +68,13 @@ class JsonFormatter(logging.Formatter):
     help="Where the journal lies, when a worker has one.",
 )
 @click.option("--no-journal", is_flag=True, help="Keep everything in memory.")
+@click.option(
+    "--segment-bytes",
+    type=click.IntRange(min=0),
+    default=SEGMENT_BYTES,
+    show_default=True,
+    help="Size of a new journal's files; an old one keeps what it has.",
+)
 @click.option("--volatile", is_flag=True, help="Take a DIR in memory (tmpfs): lost with the power.")
 @click.option(
     "--drain-timeout",
@@ -83,6 +91,7 @@ def command(
     log_format: str,
     data: str,
     no_journal: bool,
+    segment_bytes: int,
     volatile: bool,
     drain_timeout: float,
 ) -> None:
@@ -105,6 +114,7 @@ def command(
             listen=listen,
             drain_timeout=drain_timeout,
             data=journal_folder(application, data, no_journal, volatile),
+            journal_options=journal_options(segment_bytes),
         )
         status = node.run(lambda node: say_ready(node, room, started))
     except (SpecError, SourceUnavailable) as error:
@@ -129,6 +139,14 @@ def journal_folder(
     if no_journal or not any(worker.journal for worker in workers(application.tree)):
         return None
     return FolderDisk(data, is_volatile_allowed=volatile)
+
+
+def journal_options(segment_bytes: int) -> Options:
+    """How the journal is kept."""
+    try:
+        return Options(segment_bytes=segment_bytes)
+    except ValueError as error:
+        raise Mistake(f"--segment-bytes: {error}") from error
 
 
 def configure_logging(level: str, shape: str) -> None:

@@ -1,0 +1,72 @@
+"""T-10: kill -9 at a random moment, again and again."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.power.clients import Load
+from tests.power.rounds import check_source, rounds
+from tests.power.served import Served, serving
+from tests.power.story import Story
+
+KILL_AFTER_S_MAX = 0.25
+SOURCES = ("full", "epoll")
+
+
+def kill_under_load(served: Served, name: str, chance: random.Random) -> Load:
+    """Write with several clients, then SIGKILL at a random moment."""
+    with Load(name, served.port, chance.randint(1, len(Load.KINDS))) as load:
+        if chance.random() < 0.5:
+            load.wait_acked(chance.randint(0, 2000))
+        else:
+            threading.Event().wait(chance.uniform(0, KILL_AFTER_S_MAX))
+        served.kill()
+    return load
+
+
+def run_rounds(data: Path, source: str, count: int, name: str) -> Story:
+    """Start, compare with the round before, write, kill; on the same folder."""
+    story, load = Story(seed=count), None
+    for number, chance in rounds(count, name):
+        with serving(data, source) as served:
+            story.check(served.port, load)
+            load = kill_under_load(served, f"{number}", chance)
+    with serving(data, source) as served:
+        story.check(served.port, load)
+        assert served.stop() == 0
+    return story
+
+
+@pytest.mark.power
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_was_acknowledged_survives_every_kill_on_one_folder(
+    tmp_path: Path, source: str
+) -> None:
+    story = run_rounds(tmp_path / "data", check_source(source), 75, f"sigkill {source}")
+    print(f"{source}: {story.rounds} recoveries, {story.judged} acknowledged, none lost")
+
+
+@pytest.mark.power
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_was_acknowledged_survives_a_kill_of_a_new_journal(
+    tmp_path: Path, source: str
+) -> None:
+    for number, chance in rounds(25, f"sigkill of a new journal, {source}"):
+        data, story = tmp_path / f"{number}", Story(seed=number)
+        with serving(data, check_source(source)) as served:
+            load = kill_under_load(served, "new", chance)
+        with serving(data, source) as served:
+            story.check(served.port, load)
+        shutil.rmtree(data)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_few_kills(tmp_path: Path, source: str) -> None:
+    run_rounds(tmp_path / "data", check_source(source), 5, f"few kills {source}")
