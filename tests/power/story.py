@@ -3,8 +3,8 @@
 For each client: what it was told is there (I1); what is there was sent, with the right value, and
 is a prefix of what was sent, refused commands left out (I2, I3). For all of them: a command that
 was sent after another one was answered does not stand before it, and what an earlier recovery had
-found stands there still, in the same order (I5). examples/kv.py answers `KEYS *` in the order in which
-the keys were first set; that is what shows the order.
+found stands there still, in the same order (I5). examples/kv.py answers `KEYS *` in the order in
+which the keys were first set; that is what shows the order.
 """
 
 from __future__ import annotations

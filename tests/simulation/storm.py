@@ -298,6 +298,7 @@ class Storm:
             "operations": ports,
             "links": 0,
             "buffers_lent": 0,
+            "writes": 0,
         }
 
     # --- the tree --------------------------------------------------------------------------------
