@@ -12,6 +12,7 @@ NAMES = {
     "echo": "64-byte echo through a step: us, asyncio, uvloop, C io_uring, C epoll, Erlang",
     "resp": "RESP SET and GET by redis-benchmark: us and Redis, in memory",
     "durable": "RESP SET that survives a power cut: us and Redis with appendfsync always",
+    "journal": "the journal in process: batches, SQLite, replay, a large snapshot",
     "calls": "in-process calls: the loop's thread, other threads, asyncio, Erlang",
     "idle": "memory of an idle connection, all of them answering: us, asyncio, uvloop",
     "restart": "restart of one server, and of a subtree of a thousand",

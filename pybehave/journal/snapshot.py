@@ -88,15 +88,15 @@ def snapshot_lsn(name: str) -> int | None:
 
 def encode(journal_id: bytes, lsn: int, time_ns: int, entries: Sequence[Entry]) -> bytes:
     """Return the bytes of a snapshot file."""
-    body = bytearray()
+    body: list[bytes] = []
     for entry in entries:
-        body += ENTRY.pack(len(entry.facts), len(entry.state))
-        body += entry.facts
-        body += entry.state
-    fields = (MAGIC, VERSION, len(entries), journal_id, lsn, time_ns, len(body))
-    head = HEADER.pack(*fields, bytes(32))[:HASHED]
-    digest = _digest(head, body)
-    return HEADER.pack(*fields, digest) + bytes(body)
+        body += ENTRY.pack(len(entry.facts), len(entry.state)), entry.facts, entry.state
+    size = sum(map(len, body))
+    fields = (MAGIC, VERSION, len(entries), journal_id, lsn, time_ns, size)
+    digest = hashlib.sha256(HEADER.pack(*fields, bytes(32))[:HASHED])
+    for piece in body:
+        digest.update(piece)
+    return b"".join([HEADER.pack(*fields, digest.digest()), *body])
 
 
 def decode(name: str, content: memoryview) -> Snapshot:

@@ -16,10 +16,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, final
 
+from pybehave._uring.batch import call_many
 from pybehave._uring.loop import Loop
 from pybehave._uring.servers import (
     INPUT_CALL,
@@ -32,7 +33,16 @@ from pybehave.behaviours.application import Application
 from pybehave.behaviours.child_requests import ChildCount, ChildInfo
 from pybehave.behaviours.child_spec import Ref, Worker
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor, workers
-from pybehave.errors import DurabilityLost, LoopClosed, NoProc, Overloaded, SpecError, Timeout, show
+from pybehave.errors import (
+    CalledInCallback,
+    DurabilityLost,
+    LoopClosed,
+    NoProc,
+    Overloaded,
+    SpecError,
+    Timeout,
+    show,
+)
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import Options
 from pybehave.runtime import addresses, listeners, signals, systemd
@@ -331,6 +341,47 @@ class Node:
         from pybehave.runtime import aio  # here, for asyncio takes 50 ms to import
 
         return aio.call(self, _name_of(server), request, timeout)
+
+    def call_many(
+        self,
+        server: str | Ref[Any, Any],
+        requests: Sequence[Any],
+        *,
+        timeout: float | None = CALL_TIMEOUT_S,
+    ) -> list[Any]:
+        """Call a server with many requests, in order; from any other thread than the loop's.
+
+        The way to the loop and the wait for the disk are paid once for all of them. They are
+        stepped one after the other, as if each had been called alone.
+
+        Returns:
+            The outputs; in place of each that failed, the exception that `call` would have raised.
+
+        Raises:
+            Timeout: Not all replies came in time.
+        """
+        name = _name_of(server)
+        check_timeout(timeout)
+        if self.loop.thread == threading.get_ident():
+            raise CalledInCallback("the loop", name)
+        waiter = ThreadWaiter()
+
+        def work() -> None:
+            try:
+                outputs, batch = call_many(self.loop.dispatcher, name, requests)
+            except Exception as error:  # noqa: BLE001 -- raised again in the asking thread
+                waiter.settle(None, error)
+                return
+            if self.journal is None:
+                waiter.settle(outputs, None)
+            else:
+                self.journal.commit.settle_when_durable(batch, waiter, outputs)
+
+        self.post(None, 0, work, waiter)
+        if not waiter.wait(timeout):
+            raise Timeout(name, timeout or 0.0)
+        result: list[Any] = waiter.take()
+        return result
 
     def cast(self, server: str | Ref[Any, Any], message: Any) -> None:
         """Send a message and wait for nothing; to an unknown name it is lost (OTP, cast/2).

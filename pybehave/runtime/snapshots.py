@@ -1,8 +1,9 @@
 """When snapshots are taken, and how states become bytes.
 
-Between two turns all states stand at one lsn. They are encoded then, on the loop's thread; writing,
-reading back and removing what is old happens on a thread beside it. The manifest names a snapshot
-only when every record in it is durable.
+Between two turns all states stand at one lsn. There the process forks, and the child, which sees
+them as they are and stay, encodes them, writes them and reads them back; the loop goes on at once.
+In the simulator the states are encoded on the spot. The manifest names a snapshot only when every
+record in it is durable.
 
 A server that is known but does not run is kept too. One whose state cannot be encoded, or whose
 code is not there, keeps all segments: nothing that is still needed is ever removed.
@@ -12,7 +13,11 @@ Does not know: how the file is laid out (pybehave/journal/snapshot.py).
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
+import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave.errors import NotJournalable, PybehaveError
@@ -29,6 +34,11 @@ SNAPSHOT_RECORDS: Final = 1_000_000
 
 SNAPSHOT_BYTES: Final = 128 << 20
 """Journal bytes between snapshots: two segments of the usual size."""
+
+CHILD_NICE: Final = 10
+"""A snapshot is never urgent; the node is."""
+
+DIGEST_BYTES: Final = 16
 
 logger = logging.getLogger("pybehave.journal")
 
@@ -56,13 +66,14 @@ class Snapshots:
         self.failed = 0
         self.seconds_longest = 0.0
         self.lsn = 0
-        self._bytes_then = 0
+        self._bytes_then = self._bytes_before = self._lsn_before = 0
+        self.is_forking = not getattr(journal.disk, "is_simulated", False)
         self._is_busy = False
         self._complained: set[str] = set()
 
     def begin(self, lsn: int) -> None:
         """A journal was opened whose newest snapshot is of that lsn."""
-        self.lsn = lsn
+        self.lsn = self._lsn_before = lsn
 
     @property
     def is_busy(self) -> bool:
@@ -96,29 +107,72 @@ class Snapshots:
         commit = self.journal.commit
         began = loop.now()
         lsn = commit.next_lsn - 1
-        entries = self._entries()
-        self.lsn, self._bytes_then = lsn, commit.bytes_written
-        if entries is None or lsn < 1:
+        self._bytes_before, self._bytes_then = self._bytes_then, commit.bytes_written
+        self._lsn_before, self.lsn = self.lsn, lsn
+        if lsn < 1:
             return False
-        assert self.journal.recovery is not None
-        content = snapshot.encode(
-            self.journal.recovery.manifest.id, lsn, self.journal.now_ns(), entries
-        )
+        work = self._begin_in_child(lsn) if self.is_forking else self._begin_here(lsn)
         self.seconds_longest = max(self.seconds_longest, loop.now() - began)
+        if work is None:
+            return False
         self._is_busy = True
-        commit.when_durable(commit.batch_of_last(), lambda: self._write(content, lsn))
+        batch = commit.batch_of_last()
+        self.journal.off_loop(work, lambda digest, error: self._made(lsn, batch, digest, error))
         return True
 
-    def _write(self, content: bytes, lsn: int) -> None:
+    def _begin_here(self, lsn: int) -> Callable[[], bytes] | None:
+        """Encode the states now; the rest is for a thread."""
+        entries = self._entries()
+        if entries is None:
+            return None
+        assert self.journal.recovery is not None
+        journal_id, now_ns = self.journal.recovery.manifest.id, self.journal.now_ns()
         disk = self.journal.disk
-        self.journal.off_loop(
-            lambda: snapshot.write(disk, content, lsn),
-            lambda digest, error: self._written(lsn, digest, error),
-        )
+        return lambda: snapshot.write(disk, snapshot.encode(journal_id, lsn, now_ns, entries), lsn)
+
+    def _begin_in_child(self, lsn: int) -> Callable[[], bytes] | None:
+        """Let a fork's child encode the states as they are now, and write them (decision 0007)."""
+        reading, writing = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # other threads: see 0007
+            pid = os.fork()
+        if pid == 0:
+            self._be_the_child(lsn, writing)
+        os.close(writing)
+        return lambda: _result_of(pid, reading)
+
+    def _be_the_child(self, lsn: int, writing: int) -> None:
+        """Never returns. What is inherited is let go first: a connection that the node closes must
+        not stay open here, nor the lock be held.
+        """
+        status = 1
+        try:
+            os.closerange(3, writing)
+            os.closerange(writing + 1, max(writing + 1, os.sysconf("SC_OPEN_MAX")))
+            gc.disable()
+            os.nice(CHILD_NICE)
+            work = self._begin_here(lsn)
+            if work is not None:
+                os.write(writing, work())
+                status = 0
+        except BaseException as error:  # noqa: BLE001 -- the parent is told, whatever it is
+            os.write(writing, f"!{type(error).__name__}: {error}"[:4096].encode())
+        finally:
+            os._exit(status)
+
+    def _made(
+        self, lsn: int, batch: int, digest: bytes | None, error: BaseException | None
+    ) -> None:
+        """The file is there; it counts when every record in it is durable."""
+        if digest is None or not self.journal.is_open:
+            self._written(lsn, digest, error)
+            return
+        self.journal.commit.when_durable(batch, lambda: self._written(lsn, digest, None))
 
     def _written(self, lsn: int, digest: bytes | None, error: BaseException | None) -> None:
         self._is_busy = False
         if digest is None:
+            self.lsn, self._bytes_then = self._lsn_before, self._bytes_before
             self.failed += 1
             logger.error("the snapshot of lsn %d could not be written: %s", lsn, error)
             return
@@ -189,3 +243,21 @@ class Snapshots:
                 name,
                 error,
             )
+
+
+def _result_of(pid: int, reading: int) -> bytes:
+    """Wait for a child that writes a snapshot; its digest.
+
+    Raises:
+        OSError: It failed; says why.
+    """
+    try:
+        said = b""
+        while piece := os.read(reading, 8192):
+            said += piece
+    finally:
+        os.close(reading)
+        _, status = os.waitpid(pid, 0)
+    if os.waitstatus_to_exitcode(status) != 0 or len(said) != DIGEST_BYTES:
+        raise OSError(said[1:].decode("utf-8", "replace") or "the child that wrote it ended early")
+    return said

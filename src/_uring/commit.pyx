@@ -219,6 +219,10 @@ cdef class Commit:
         """Whether so many inputs come that somebody else may need the processors too."""
         return self.j.next_lsn - self.j.durable_lsn > BUSY_RECORDS
 
+    def settle_when_durable(self, uint64_t batch, waiter, value) -> None:
+        """Give a waiter its value when the batch is durable; DurabilityLost when it never is."""
+        self.hold(batch, waiter.settle, (value, None))
+
     cdef bint wants_turn(self):
         """Whether the tick should end: something was released, or could be written at once."""
         return self.has_released or (

@@ -1,0 +1,183 @@
+"""The journal itself: batches in process, replay, verify, a start after a crash, a large snapshot.
+
+Everything happens on the disk of the current folder. SQLite writes the same rows with WAL and
+synchronous=FULL, a thousand a transaction; a plain loop of O_DIRECT and RWF_DSYNC writes says what
+one commit costs here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench import figures
+from pybehave import Application, GenServer, Supervisor, Worker
+from pybehave.journal.disk import FolderDisk
+from pybehave.journal.testdisk import measure
+from pybehave.journal.verify import verify
+from pybehave.runtime.node import Node
+
+ROW = b"x" * 128
+BATCH = 1000
+LARGE_VALUES = 100_000
+LARGE_VALUE = b"y" * 1000
+
+
+class Trivial(GenServer[int, bytes, int]):
+    """Counts."""
+
+    def init(self, args: object) -> int:
+        """Start at 0."""
+        return 0
+
+    def step(self, command: bytes, state: int) -> tuple[int, int]:
+        """Count one."""
+        return state + 1, state + 1
+
+
+class Large(GenServer[dict[int, bytes], int, int]):
+    """Holds a hundred megabytes."""
+
+    def init(self, args: object) -> dict[int, bytes]:
+        """Made at once: the bench is not about filling it."""
+        return dict.fromkeys(range(LARGE_VALUES), LARGE_VALUE)
+
+    def step(self, command: int, state: dict[int, bytes]) -> tuple[dict[int, bytes], int]:
+        """Change one value."""
+        state[command % LARGE_VALUES] = b"z" * 1000
+        return state, command
+
+
+def app(server: type[GenServer[Any, Any, Any]]) -> Application:
+    """One journaled server."""
+    return Application("journal", Supervisor("one_for_one", [Worker("s", server, journal=True)]))
+
+
+def alone(node: Any, count: int) -> float:
+    """One command at a time: microseconds each."""
+    began = time.perf_counter()
+    for _ in range(count):
+        node.call("s", ROW)
+    return (time.perf_counter() - began) / count * 1e6
+
+
+def batches(node: Any, count: int) -> float:
+    """Rows a second, a thousand a commit."""
+    rows = [ROW] * BATCH
+    began = time.perf_counter()
+    for _ in range(count // BATCH):
+        node.call_many("s", rows)
+    return count / (time.perf_counter() - began)
+
+
+def sqlite_alone(path: Path, count: int) -> float:
+    """One row a transaction: microseconds each."""
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=FULL")
+    database.execute("CREATE TABLE IF NOT EXISTS rows (row BLOB)")
+    began = time.perf_counter()
+    for _ in range(count):
+        database.execute("INSERT INTO rows VALUES (?)", (ROW,))
+    spent = time.perf_counter() - began
+    database.close()
+    return spent / count * 1e6
+
+
+def sqlite_batches(path: Path, count: int) -> float:
+    """Rows a second, a thousand a transaction."""
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=FULL")
+    database.execute("CREATE TABLE IF NOT EXISTS rows (row BLOB)")
+    rows = [(ROW,)] * BATCH
+    began = time.perf_counter()
+    for _ in range(count // BATCH):
+        database.execute("BEGIN")
+        database.executemany("INSERT INTO rows VALUES (?)", rows)
+        database.execute("COMMIT")
+    spent = time.perf_counter() - began
+    database.close()
+    return count / spent
+
+
+def snapshot_pause(folder: Path) -> float:
+    """The longest that one of 99.9 in 100 calls waits while 100 MB are snapshot, milliseconds."""
+    node = app(Large).start(data=folder)
+    waits: list[float] = []
+    is_over = threading.Event()
+
+    def ask() -> None:
+        number = 0
+        while not is_over.is_set():
+            began = time.perf_counter()
+            node.call("s", number)
+            waits.append(time.perf_counter() - began)
+            number += 1
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    node.run_on_loop(node.journal.snapshots.take)
+    while node.journal.snapshots.is_busy:
+        node.call("s", 0)
+    is_over.set()
+    thread.join()
+    node.stop()
+    waits.sort()
+    return waits[len(waits) * 999 // 1000] * 1e3
+
+
+def main(quick: bool) -> Any:
+    """Run, print, return."""
+    folder = Path(tempfile.mkdtemp(prefix="journal-", dir="."))
+    rounds, rows = (1, 20_000) if quick else (5, 200_000)
+    found: dict[str, list[float]] = {}
+
+    def add(name: str, value: float) -> None:
+        found.setdefault(name, []).append(value)
+
+    try:
+        print(FolderDisk(folder / "probe").medium().sentence)
+        node = app(Trivial).start(data=folder / "data")
+        node.journal.snapshots.records = node.journal.snapshots.count_bytes = 1 << 60
+        for _ in range(rounds):
+            add("disk, us a commit", measure(FolderDisk(folder / "probe")).p50_us)
+            add("ours, us a command", alone(node, 500))
+            add("SQLite, us a row", sqlite_alone(folder / "alone.db", 500))
+            add("ours, rows a second", batches(node, rows))
+            add("SQLite, rows a second", sqlite_batches(folder / "rows.db", rows))
+        shutil.copytree(folder / "data", folder / "crashed")  # as a power cut would leave it
+        node.stop(drain=False)
+        _replay(folder / "crashed", add)
+        add("100 MB snapshot, ms", snapshot_pause(folder / "large"))
+    finally:
+        shutil.rmtree(folder)
+    table = [[name, figures.spread(values, 1)] for name, values in found.items()]
+    print(figures.table(["journal", "median (quartiles)"], table))
+    return found
+
+
+def _replay(data: Path, add: Callable[[str, float], None]) -> None:
+    report = verify(str(data))
+    add("verify, MB/s", report.bytes / report.seconds / 1e6)
+    node = Node(app(Trivial), backend="epoll", data=data)
+    began = time.perf_counter()
+    node.boot()
+    spent = time.perf_counter() - began
+    assert node.journal is not None and node.journal.recovery is not None
+    add("start, s", spent)
+    add("replay, commands a second", node.journal.recovery.report.replayed / spent)
+    node.stop()
+
+
+def series(result: Any) -> tuple[dict[str, dict[str, float]], str]:
+    """For the plot."""
+    return {
+        name: {"pybehave": figures.median(values)} for name, values in result.items()
+    }, "as named"
