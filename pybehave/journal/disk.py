@@ -18,6 +18,7 @@ import fcntl
 import mmap
 import os
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, final
@@ -39,6 +40,8 @@ VOLATILE_FILE_SYSTEMS: Final = frozenset({"tmpfs", "ramfs"})
 REMOTE_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p"})
 
 LOCK: Final = "LOCK"
+LOCK_TRIES: Final = 6
+LOCK_PAUSE_S: Final = 0.05
 
 
 @final
@@ -194,7 +197,7 @@ class FolderDisk(Disk):
     def lock(self) -> None:
         fd = os.open(self._at(LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._flock(fd)
         except BlockingIOError:
             words = os.pread(fd, 100, 0).split()
             os.close(fd)
@@ -203,6 +206,17 @@ class FolderDisk(Disk):
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()} {boot_id()}\n".encode(), 0)
         self._lock_fd = fd
+
+    def _flock(self, fd: int) -> None:
+        """Try for a moment: the kernel may hold files of a killed process a little longer (F-27)."""
+        for _ in range(LOCK_TRIES - 1):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(LOCK_PAUSE_S)
+            else:
+                return
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def unlock(self) -> None:
         if self._lock_fd >= 0:
