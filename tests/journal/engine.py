@@ -222,6 +222,7 @@ class Life:
         if self.random.randrange(8) == 0:  # I5, and once more over another crash
             again = self.recover(disk if self.random.getrandbits(1) else disk.cut(self.random))
             assert again.last_lsn == found.last_lsn, "I5"
+            assert again.header.epoch > found.header.epoch, "an epoch twice"
             assert again.report.last_seq == found.report.last_seq, "I5"
             assert read_back(disk, again) == read_back(disk, found), "I5"
             self.counts["states"] += 1

@@ -26,6 +26,7 @@ class Small:
     Attributes:
         on_step: Called after each step with this.
         error: What the writer says of a failed write.
+        manifest_counter: Of the latest manifest that is durable.
     """
 
     def __init__(self, disk: SimDisk, *, depth: int = 2, model: Model | None = None) -> None:
@@ -35,6 +36,8 @@ class Small:
         self.on_step: Callable[[Small], None] = lambda _: None
         self.flying: list[tuple[int, int]] = []
         self.now = 1
+        self.manifest_writes: dict[int, int] = {}
+        self.manifest_counter = 0
         self.open()
 
     @property
@@ -103,13 +106,18 @@ class Small:
             slot, fd, offset, data = wanted
             if fd != self.manifest_fd:
                 self.latest = max(self.latest, time_of(data))
-            self.flying.append((slot, self.disk.begin(fd, offset, data)))
+            name = self.disk.begin(fd, offset, data)
+            self.flying.append((slot, name))
+            if fd == self.manifest_fd:
+                self.manifest_writes[name] = int.from_bytes(data[32:40], "little")
 
     def complete(self, index: int) -> None:
         if self.flying:
             slot, name = self.flying.pop(index)
             self.commit.complete_write(slot, self.disk.end(name))
             self.model.acked = max(self.model.acked, self.commit.durable_lsn)
+            counter = self.manifest_writes.pop(name, 0)
+            self.manifest_counter = max(self.manifest_counter, counter)
 
     def spare(self) -> None:
         if self.commit.wants_spare:

@@ -8,12 +8,14 @@ from collections import Counter
 import pytest
 
 from pybehave.errors import JournalRefused
+from pybehave.journal.recovery import segment_name
 from pybehave.testing.disk import SimDisk
 from tests.journal.model import BLOCK
 from tests.journal.small import Small
 
 SCRIPT = "rprpcwpCcrpcsFpcrpcFpcpcpcprpcRpc"
 SLOT_B = 32768
+SEG1 = segment_name(1)
 
 
 def lived(*, is_closed: bool) -> Small:
@@ -120,3 +122,22 @@ def test_both_slots_of_an_old_manifest_are_believed_less_than_the_segments() -> 
         disk.patch("MANIFEST", slot, bytes(2 * BLOCK))
         assert after(small, disk) in (("end", 0), ("torn", 0))
     assert any(content[:BLOCK]) and any(content[SLOT_B : SLOT_B + BLOCK])
+
+
+def test_a_frame_of_another_history_breaks_the_chain() -> None:
+    """Two copies of one journal went on separately; a block of one is restored into the other."""
+    one, other = Small(SimDisk()).run("rpcrpcrpc"), Small(SimDisk()).run("rpc")
+    other.now += 50
+    other.run("rpcrpc")
+    disk = one.disk.cut_exactly([])
+    disk.patch(SEG1, 4 * BLOCK, other.disk.contents()[SEG1][4 * BLOCK : 5 * BLOCK])
+    one.model.acked = 0
+    assert one.recover(disk).report.last_seq == 2
+
+
+def test_a_rolled_segment_that_vanished() -> None:
+    """The manifest knows of every segment that has frames."""
+    small = Small(SimDisk()).run(SCRIPT)
+    disk = small.disk.copy()
+    disk.lose(segment_name(2))
+    assert after(small, disk)[0] == "refused"

@@ -56,6 +56,17 @@ def test_F02_a_frame_behind_a_missing_one_never_comes_back() -> None:
         assert small.recover(disk.cut(random.Random(seed))).last_lsn == 0
 
 
+def test_F02_a_write_that_lands_after_the_next_start_never_counts() -> None:
+    """io_uring may finish what a killed process had submitted."""
+    small = Small(SimDisk()).run("rp")
+    taken = small.disk.cut_exactly([0])
+    write = small.disk._flying.popitem()[1]
+    assert small.recover(taken).last_lsn == 0
+    taken.patch(SEG1, write.offset, write.data)
+    found = small.recover(taken)
+    assert (found.last_lsn, found.header.number) == (0, 3)
+
+
 def test_F03_a_flip_below_a_claim_is_refused() -> None:
     small = Small(SimDisk()).run("rpcrpcrpc")
     sentence = refused(small, flip(small.disk.copy(), SEG1, 2 * BLOCK + 200))
@@ -143,6 +154,16 @@ def test_F10_stale_frames_of_another_segment_are_ignored() -> None:
     disk.patch(two, free * BLOCK, content[SEG1][2 * BLOCK : 3 * BLOCK])
     found = small.recover(disk)
     assert found.last_lsn == small.model.acked and found.report.outcome == "torn"
+
+
+def test_F10_a_frame_that_was_cut_off_is_not_taken_from_elsewhere() -> None:
+    """Its seq and its chain are right, its place is not."""
+    small = Small(SimDisk()).run("rpcrp")
+    disk = small.disk.cut_exactly([0])
+    write = small.disk._flying.popitem()[1]
+    assert small.recover(disk).header.first_seq == 2
+    disk.patch(segment_name(2), 2 * BLOCK, write.data)
+    assert small.recover(disk).last_lsn == 2
 
 
 @pytest.mark.parametrize("row", ["F11", "F12"])
@@ -253,6 +274,16 @@ def test_F25_recovery_any_number_of_times() -> None:
     disk = small.disk.cut_exactly([1, 0, 1])
     lsns = {small.recover(disk).last_lsn for _ in range(10)}
     assert lsns == {2}
+
+
+def test_F25_recovery_cut_off_after_a_clean_close() -> None:
+    """The new segment has its header, the manifest is old: its clean flag is of the one before."""
+    small = Small(SimDisk()).run("rpcx")
+    found = small.recover(small.disk.copy())
+    disk = small.disk.copy()
+    recovery.prepare(disk, 2, SEGMENT_BYTES)
+    disk.write(segment_name(2), 0, blocks.pack_header(found.header))
+    assert small.recover(disk).header.number == 3
 
 
 def test_F26_times_never_go_back() -> None:

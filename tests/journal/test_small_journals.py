@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from pybehave.journal.recovery import read_manifest
 from pybehave.testing.disk import SimDisk
 from tests.journal.small import Small
 
@@ -37,7 +38,9 @@ class Everything:
             return
         kinds = 3 if sectors <= GARBAGE_SECTORS_MAX else 2
         for outcomes in itertools.product(range(kinds), repeat=sectors):
-            small.recover(small.disk.cut_exactly(outcomes))
+            disk = small.disk.cut_exactly(outcomes)
+            assert read_manifest(disk).counter >= small.manifest_counter, "J7"
+            small.recover(disk)
             self.states += 1
 
 

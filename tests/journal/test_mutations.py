@@ -1,0 +1,20 @@
+"""Every safeguard of the mutation table is missed by a suite as soon as it is taken away."""
+
+import subprocess
+import sys
+import sysconfig
+
+import pytest
+
+from tests.journal.mutants import BUILD, MUTANTS, ROOT
+
+BUILT = BUILD / f"commit{sysconfig.get_config_var('EXT_SUFFIX')}"
+
+
+@pytest.mark.skipif(not BUILT.exists(), reason="mutants are linked with what make build left")
+@pytest.mark.parametrize("name", MUTANTS)
+def test_without_it_a_suite_fails(name: str) -> None:
+    command = [sys.executable, "-m", "tests.journal.mutants", name]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode in (1, -6, -11), f"nobody noticed: {done.stdout}{done.stderr[-2000:]}"
+    assert done.stdout.startswith(MUTANTS[name].suites) or done.returncode < 0, done.stderr[-2000:]
