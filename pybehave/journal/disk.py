@@ -208,7 +208,7 @@ class FolderDisk(Disk):
         self._lock_fd = fd
 
     def _flock(self, fd: int) -> None:
-        """Try for a moment: the kernel may hold files of a killed process a little longer (F-27)."""
+        """Try for a moment: a killed process may hold its files a little longer (F-27)."""
         for _ in range(LOCK_TRIES - 1):
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
