@@ -14,6 +14,7 @@ from pybehave._version import __version__
 
 COMMANDS = {
     "run": ("pybehave.cli.run", "Serve an application."),
+    "replay": ("pybehave.cli.replay", "Step through a journal's history."),
     "tree": ("pybehave.cli.tree", "Print an application's supervision tree."),
     "crash": ("pybehave.cli.crash", "How journaled servers failed, and tests that repeat it."),
     "dead-letters": ("pybehave.cli.dead_letters", "Inputs that failed: look, send again, forget."),

@@ -1,4 +1,4 @@
-"""`pybehave journal`: look at a journal with the second reader; nothing is changed."""
+"""`pybehave journal`: look at a journal, and save what can be saved; it is never changed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pybehave.cli.folder import shown
 from pybehave.cli.load import Mistake
 from pybehave.errors import JournalRefused
 from pybehave.journal import reader
+from pybehave.journal.repair import repair as make_copy
 from pybehave.journal.verify import Report, segments, verify
 
 
@@ -85,6 +86,34 @@ def dump(directory: str, first: int, last: int, server: str | None) -> None:
         raise Mistake(str(error)) from error
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.exit(0)
+
+
+@command.command()
+@click.argument("directory")
+@click.option("--copy-to", "target", required=True, metavar="DIR", help="A folder for the copy.")
+@click.option("--i-accept-loss", "is_accepted", is_flag=True, help="What is behind is given up.")
+def repair(directory: str, target: str, is_accepted: bool) -> None:
+    """Copy the journal in DIRECTORY up to its first damage; the original is not touched.
+
+    What is behind the damage is lost, and it had been acknowledged.
+    """
+    if not is_accepted:
+        raise Mistake(
+            "what is behind the damage would be lost; see `pybehave journal verify`, and say "
+            "--i-accept-loss if there is no copy to restore"
+        )
+    try:
+        saved = make_copy(directory, target)
+    except (JournalRefused, OSError) as error:
+        raise Mistake(str(error)) from error
+    if saved.is_manifest_rebuilt:
+        click.echo("the manifest was made anew from the segments")
+    if saved.lost:
+        click.echo(f"lost from here on: {saved.lost}")
+    click.echo(
+        f"{target} holds lsn 1 to {saved.last_lsn} of it in {saved.segments} segments; start with "
+        f"--data {target}"
+    )
 
 
 def describe(record: reader.Record, name: str) -> dict[str, Any]:

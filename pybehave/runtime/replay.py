@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 from pybehave._uring.replay import Replayer
 from pybehave._uring.values import Values
@@ -24,11 +24,24 @@ from pybehave.runtime.servers import make_server
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Server
-    from pybehave.runtime.journaling import NodeJournal
 
 RECORD_SERVER: Final = 2
 RECORD_START: Final = 4
 """Numbers of `enum record_type` in src/_uring/segment.h."""
+
+
+class Journal(Protocol):
+    """What a replay asks of whoever reads the journal."""
+
+    @property
+    def node(self) -> Any:
+        """Has the loop whose servers are made."""
+
+    def set_number(self, name: str, number: int) -> None:
+        """Take note of a server's number."""
+
+    def values_of(self, worker: Worker[Any, Any], instance: Any) -> Values:
+        """Return what decodes a server's inputs."""
 
 
 @final
@@ -64,13 +77,16 @@ class Replay:
     Args:
         journal: Whose.
         specs: The workers whose inputs are stepped, by name; others are passed over.
+        is_strict: Stop at the first outcome that differs; otherwise they are listed.
     """
 
-    def __init__(self, journal: NodeJournal, specs: dict[str, Worker[Any, Any]]) -> None:
+    def __init__(
+        self, journal: Journal, specs: dict[str, Worker[Any, Any]], *, is_strict: bool = True
+    ) -> None:
         self.journal = journal
         self.specs = specs
         self.servers: dict[str, Server] = {}
-        self.replayer = Replayer(journal.node.loop.dispatcher, self._record)
+        self.replayer = Replayer(journal.node.loop.dispatcher, self._record, is_strict=is_strict)
         self._names: dict[int, str] = {}
         self._reader = Values()
 

@@ -152,3 +152,30 @@ def test_what_is_no_journal_is_one_sentence(tmp_path: Path, words: list[str]) ->
     assert result.returncode == 2
     assert "it is missing" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("damaged", ["segment", "manifest"])
+def test_repair_copies_what_is_before_the_damage(
+    journal: Path, tmp_path: Path, start: Callable[..., Any], damaged: str
+) -> None:
+    copy, saved = tmp_path / "copy", tmp_path / "saved"
+    shutil.copytree(journal, copy)
+    file = sorted(copy.glob("seg-*"))[2] if damaged == "segment" else copy / "MANIFEST"
+    content = bytearray(file.read_bytes())
+    for at in range(3 * 4096 + 200, len(content), 4096):
+        content[at] ^= 1
+    if damaged == "manifest":
+        content = bytearray(len(content))
+    file.write_bytes(content)
+    before = {path: path.read_bytes() for path in copy.iterdir() if path.is_file()}
+    words = ("journal", "repair", str(copy), "--copy-to", str(saved))
+    assert run(*words).returncode == 2
+    result = run(*words, "--i-accept-loss")
+    assert result.returncode == 0, result.stderr
+    assert ("lost from here on" in result.stdout) is (damaged == "segment")
+    assert verify(str(saved), is_deep=True).problems == []
+    assert before == {path: path.read_bytes() for path in copy.iterdir() if path.is_file()}
+    app = Application("c", Supervisor("one_for_one", [Worker("c", Counter, journal=True)]))
+    node = start(app, data=saved, journal_options=OPTIONS)
+    total = 2 * sum(number * 100 for number in range(60))
+    assert (node.call("c", b"") == total) is (damaged == "manifest")

@@ -1,0 +1,99 @@
+"""`pybehave replay`: step through a journal's history; nothing is written or sent."""
+
+from __future__ import annotations
+
+import difflib
+import pprint
+import sys
+from collections.abc import Iterator
+
+import click
+
+from pybehave.cli.folder import check_folder, data_option
+from pybehave.cli.load import Mistake, load
+from pybehave.errors import JournalRefused, NonDeterminism
+from pybehave.runtime.history import LSN_MAX, History
+
+WIDTH = 96
+
+
+@click.command()
+@click.argument("target", metavar="MODULE:APP")
+@click.option("--from", "first", type=int, metavar="LSN", help="Show each step from here on.")
+@click.option("--to", "last", type=int, default=LSN_MAX, metavar="LSN", help="Go no further.")
+@click.option("--server", metavar="NAME", help="Show only this one.")
+@click.option("--diff", is_flag=True, help="Show what each input changed.")
+@click.option("--break-on", metavar="EXPRESSION", help="Stop when it is true of `state`.")
+@click.option("--check", is_flag=True, help="Name every outcome that differs; exit status 1.")
+@data_option
+def command(
+    target: str,
+    first: int | None,
+    last: int,
+    server: str | None,
+    diff: bool,
+    break_on: str | None,
+    check: bool,
+    data: str,
+) -> None:
+    """Show the states of an application's servers as they were at an lsn.
+
+    MODULE:APP is the code that steps the inputs; it may be newer than the journal.
+    """
+    application = load(target)
+    check_folder(data)
+    try:
+        history = History(application, data, (first or last + 1) - 1, is_strict=not check)
+        if diff or break_on:
+            _step_by_step(history, first or history.lsn + 1, last, server, break_on, diff)
+        history.advance(last)
+    except (JournalRefused, NonDeterminism) as error:
+        raise Mistake(str(error)) from error
+    differences = history.replay.replayer.differences
+    if check:
+        for difference in differences:
+            click.echo(str(difference))
+        click.echo(f"{history.replay.replayer.inputs} inputs, {len(differences)} outcomes differ")
+        sys.exit(1 if differences else 0)
+    if not diff and not break_on:
+        click.echo("\n".join(_lines(history, server)))
+    history.close()
+
+
+def _lines(history: History, server: str | None) -> Iterator[str]:
+    yield f"# lsn {history.lsn}"
+    for name, state in history.states().items():
+        if server in (None, name):
+            yield f"{name} = {pprint.pformat(state, width=WIDTH)}"
+
+
+def _step_by_step(
+    history: History, first: int, last: int, server: str | None, break_on: str | None, diff: bool
+) -> None:
+    history.advance(first - 1)
+    before = list(_lines(history, server))[1:]
+    for lsn in range(first, min(last, history.last_lsn) + 1):
+        history.advance(lsn)
+        after = list(_lines(history, server))[1:]
+        if diff and after != before:
+            click.echo(f"# lsn {lsn}")
+            old, new = "\n".join(before).splitlines(), "\n".join(after).splitlines()
+            changes = difflib.unified_diff(old, new, lineterm="", n=0)
+            click.echo("\n".join(line for line in changes if line[:3] not in ("---", "+++", "@@ ")))
+        before = after
+        if break_on and _is_true(break_on, history, server):
+            click.echo(f"# stopped at lsn {lsn}: {break_on}")
+            click.echo("\n".join(after))
+            sys.exit(0)
+
+
+def _is_true(expression: str, history: History, server: str | None) -> bool:
+    """Whether an expression of the operator's is true of a server's state."""
+    for name, state in history.states().items():
+        if server in (None, name):
+            try:
+                if eval(expression, {"state": state, "name": name}):
+                    return True
+            except Exception as error:
+                raise Mistake(f"{expression!r} failed on the state of {name!r}: {error}") from error
+    return False
