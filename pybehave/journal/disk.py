@@ -39,6 +39,9 @@ DIRECT_SYNC_FILE_SYSTEMS: Final = frozenset({"ext4", "ext3", "xfs"})
 VOLATILE_FILE_SYSTEMS: Final = frozenset({"tmpfs", "ramfs"})
 REMOTE_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p"})
 
+LAYERED_FILE_SYSTEMS: Final = ("fuse", "overlay")
+"""Begins the names of those that pass a sync on to something else, or do not."""
+
 LOCK: Final = "LOCK"
 LOCK_TRIES: Final = 6
 LOCK_PAUSE_S: Final = 0.05
@@ -55,6 +58,7 @@ class Medium:
         is_direct: O_DIRECT works there.
         how: How commits are made durable: `WRITE_DSYNC` or `WRITE_FDATASYNC`.
         sentence: All of it for people.
+        warning: What to know before trusting it; mostly nothing.
     """
 
     file_system: str
@@ -62,6 +66,7 @@ class Medium:
     is_direct: bool
     how: int
     sentence: str
+    warning: str = ""
 
 
 class Disk(Protocol):
@@ -135,7 +140,7 @@ class FolderDisk(Disk):
         self._lock_fd = -1
         self._medium: Medium | None = None
         try:
-            os.makedirs(self.path, mode=0o750, exist_ok=True)
+            make_folder(self.path)
         except OSError as error:
             raise JournalRefused(self.path, explain(error, self.path)) from error
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
@@ -168,7 +173,13 @@ class FolderDisk(Disk):
         else:
             how, words = WRITE_FDATASYNC, "a write, then fdatasync"
         sentence = f"{file_system} on {device}: commits by {words}"
-        return Medium(file_system, device, is_direct, how, sentence)
+        warning = ""
+        if file_system.startswith(LAYERED_FILE_SYSTEMS):
+            warning = (
+                f"it lies on {file_system}: whether a sync there reaches a disk is up to what is "
+                "below it, and nothing here can tell; a folder on ext4 or xfs is the safer place"
+            )
+        return Medium(file_system, device, is_direct, how, sentence, warning)
 
     def _takes_direct(self) -> bool:
         name = os.path.join(self.path, "probe.tmp")
@@ -323,11 +334,7 @@ class FolderDisk(Disk):
         os.unlink(self._at(name))
 
     def sync_names(self) -> None:
-        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_folder(self.path)
 
     def open(self, name: str) -> int:
         is_direct = self.medium().how == WRITE_DSYNC
@@ -347,6 +354,34 @@ class FolderDisk(Disk):
 
     def _at(self, name: str) -> str:
         return os.path.join(self.path, name)
+
+
+def make_folder(path: str) -> None:
+    """Make a folder, and durable what leads to it: without its name all that is in it is lost.
+
+    The folder above is synced also when nothing had to be made: whoever made it may have been
+    killed before that.
+    """
+    is_there = os.path.isdir(path)
+    above = [os.path.dirname(os.path.abspath(path))]
+    while not os.path.isdir(above[-1]):
+        above.append(os.path.dirname(above[-1]))
+    os.makedirs(path, mode=0o750, exist_ok=True)
+    for folder in above:
+        try:
+            sync_folder(folder)
+        except OSError as error:
+            if not is_there or error.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL):
+                raise
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def round_up(count: int) -> int:

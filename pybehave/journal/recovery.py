@@ -199,6 +199,8 @@ def recover(
         OSError: The disk failed; run again when it works.
     """
     report = Report(directory=disk.path, medium=disk.medium().sentence)
+    if disk.medium().warning:
+        report.warnings.append(disk.medium().warning)
     names = disk.names()
     disk.sync_names()  # 2
     if MANIFEST not in names:

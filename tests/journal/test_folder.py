@@ -1,0 +1,41 @@
+"""A folder of the real file system: what is made durable, and what is said about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pybehave.journal import disk
+from pybehave.journal.disk import FolderDisk
+from pybehave.journal.recovery import Options, recover
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    monkeypatch.setattr(disk, "sync_folder", found.append)
+    return found
+
+
+def test_the_name_of_a_new_folder_is_durable_and_so_are_those_above(
+    tmp_path: Path, synced: list[str]
+) -> None:
+    FolderDisk(tmp_path / "a" / "b" / "data")
+    made = [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    assert sorted(synced) == [str(path) for path in made]
+
+
+def test_the_name_of_an_old_folder_is_synced_again(tmp_path: Path, synced: list[str]) -> None:
+    FolderDisk(tmp_path)
+    assert synced == [str(tmp_path.parent)]
+
+
+@pytest.mark.parametrize("kind, is_warned", [("fuse.x", True), ("overlay", True), ("ext4", False)])
+def test_a_file_system_that_passes_syncs_on_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, is_warned: bool
+) -> None:
+    monkeypatch.setattr(disk, "mount_of", lambda path: (kind, "x"))
+    folder = FolderDisk(tmp_path, is_volatile_allowed=True)
+    report = recover(folder, Options(segment_bytes=1 << 16), now_ns=1).report
+    assert any("up to what is below it" in words for words in report.warnings) is is_warned
