@@ -392,12 +392,12 @@ class NodeJournal:
     def name_snapshot(self, lsn: int, digest: bytes) -> None:
         """Let the manifest name a snapshot; then what only older ones needed is removed."""
         before = self.commit.snapshots[0]
-        oldest = self._segment_behind(before)
+        oldest = self.segment_behind(before)
         self._newest = (lsn, digest)
         kept = {lsn, before}
         self.commit.snapshot_taken(lsn, digest, oldest, lambda: self._remove_old(oldest, kept))
 
-    def _segment_behind(self, lsn: int) -> int:
+    def segment_behind(self, lsn: int) -> int:
         """The number of the segment that holds the record behind an lsn."""
         found = [number for number, first_lsn in self.segment_starts if first_lsn <= lsn + 1]
         return found[-1] if found else self.segment_starts[0][0]

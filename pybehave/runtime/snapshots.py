@@ -40,6 +40,10 @@ CHILD_NICE: Final = 10
 
 DIGEST_BYTES: Final = 16
 
+SNAPSHOT_SEGMENTS: Final = 4
+"""Or segments between snapshots: each start begins one, so without this a server that is killed
+again and again would fill its disk with segments that are almost empty, and read them all."""
+
 logger = logging.getLogger("pybehave.journal")
 
 
@@ -66,14 +70,16 @@ class Snapshots:
         self.failed = 0
         self.seconds_longest = 0.0
         self.lsn = 0
-        self._bytes_then = self._bytes_before = self._lsn_before = 0
+        self._bytes_then = 0
         self.is_forking = not getattr(journal.disk, "is_simulated", False)
+        self._segment_then = 0
         self._is_busy = False
         self._complained: set[str] = set()
 
     def begin(self, lsn: int) -> None:
         """A journal was opened whose newest snapshot is of that lsn."""
-        self.lsn = self._lsn_before = lsn
+        self.lsn = lsn
+        self._segment_then = self.journal.segment_behind(lsn)
 
     @property
     def is_busy(self) -> bool:
@@ -95,6 +101,7 @@ class Snapshots:
         is_due = (
             commit.next_lsn - self.lsn > self.records
             or commit.bytes_written - self._bytes_then > self.count_bytes
+            or commit.current_segment - self._segment_then > SNAPSHOT_SEGMENTS
         )
         if is_due and not self._is_busy and not commit.error:
             self.take()
@@ -107,8 +114,8 @@ class Snapshots:
         commit = self.journal.commit
         began = loop.now()
         lsn = commit.next_lsn - 1
-        self._bytes_before, self._bytes_then = self._bytes_then, commit.bytes_written
-        self._lsn_before, self.lsn = self.lsn, lsn
+        self.lsn, self._bytes_then = lsn, commit.bytes_written # a failure is not repeated at once
+        self._segment_then = commit.current_segment
         if lsn < 1:
             return False
         work = self._begin_in_child(lsn) if self.is_forking else self._begin_here(lsn)
@@ -172,7 +179,6 @@ class Snapshots:
     def _written(self, lsn: int, digest: bytes | None, error: BaseException | None) -> None:
         self._is_busy = False
         if digest is None:
-            self.lsn, self._bytes_then = self._lsn_before, self._bytes_before
             self.failed += 1
             logger.error("the snapshot of lsn %d could not be written: %s", lsn, error)
             return

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.power.clients import Load
+from tests.power.machine import wait_for
+from tests.power.resp import Connection
 from tests.power.rounds import check_source, rounds
 from tests.power.served import Served, serving
 from tests.power.story import Story
@@ -70,3 +72,14 @@ def test_what_was_acknowledged_survives_a_kill_of_a_new_journal(
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_few_kills(tmp_path: Path, source: str) -> None:
     run_rounds(tmp_path / "data", check_source(source), 5, f"few kills {source}")
+
+
+def test_starts_that_are_killed_leave_few_segments(tmp_path: Path) -> None:
+    for turn in range(16):
+        with serving(tmp_path, "epoll") as served:
+            with Connection(served.port) as connection:
+                assert connection.ask(b"INCR", b"n") == turn + 1
+            if turn >= 6:
+                wait_for(lambda: any(tmp_path.glob("snap-*.pbs")), "a snapshot")
+            if turn == 15:
+                wait_for(lambda: len([*tmp_path.glob("seg-*")]) < 14, "old segments go")
