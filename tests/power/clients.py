@@ -21,6 +21,12 @@ from tests.power.resp import TIMEOUT_S, Connection, Refused, command
 INCR_EVERY = 8
 VALUE_BYTES_MAX = 1200
 
+FULL = "cannot grow: there is no room for its next segment"
+"""What JournalFull says; the command has done nothing."""
+
+UNKNOWN = "so whether this command survives is unknown"
+"""What DurabilityLost says. Any other error in an answer is wrong."""
+
 
 def key_of(name: bytes, number: int) -> bytes:
     """The key that a client's command of that number sets."""
@@ -57,6 +63,7 @@ class Client(threading.Thread):
         self.acked_at: list[float] = []  # after its reply was read, in order
         self.refused: dict[int, str] = {}
         self.wrong: list[str] = []
+        self._incrs_refused = 0
         self._port = port
         self._ended = stop
 
@@ -103,8 +110,11 @@ class Client(threading.Thread):
         return command(b"SET", key, value_of(key))
 
     def _answered(self, number: int, reply: Any) -> None:
-        if isinstance(reply, Refused):
+        if isinstance(reply, Refused) and UNKNOWN in str(reply):
+            raise ConnectionError(str(reply))  # no answer; the node stops
+        if isinstance(reply, Refused) and FULL in str(reply):
             self.refused[number] = str(reply)
+            self._incrs_refused += is_incr(number)
         elif not self._is_right(number, reply):
             self.wrong.append(f"command {number} was answered {reply!r}")
         self.acked_at.append(time.perf_counter())
@@ -112,8 +122,7 @@ class Client(threading.Thread):
     def _is_right(self, number: int, reply: Any) -> bool:
         if not is_incr(number):
             return reply in (b"OK", True)
-        earlier = sum(is_incr(other) for other in self.refused)
-        return bool(reply == number // INCR_EVERY + 1 - earlier)
+        return bool(reply == number // INCR_EVERY + 1 - self._incrs_refused)
 
 
 class RedisClient(Client):
@@ -141,6 +150,7 @@ class Load:
 
     def __init__(self, name: str, port: int, count: int = len(KINDS)) -> None:
         self._stop = threading.Event()
+        self._name, self._port = name.encode(), port
         self.clients = [
             kind(b"%b.%d" % (name.encode(), index), port, depth, self._stop)
             for index, (kind, depth) in enumerate(self.KINDS[:count])
@@ -153,6 +163,17 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+    def join_in(self) -> None:
+        """One more client."""
+        name = b"%b.%d" % (self._name, len(self.clients))
+        self.clients.append(Client(name, self._port, 1, self._stop))
+        self.clients[-1].start()
+
+    @property
+    def taken(self) -> int:
+        """Commands that were answered and not refused."""
+        return sum(self.acked()) - sum(len(client.refused) for client in self.clients)
 
     def end(self) -> None:
         """Stop writing; returns when every reply is there or the server is gone."""

@@ -19,7 +19,7 @@ from tests.power.resp import Connection, command
 SAMPLE = 200
 """Old values that are looked at again in each round, besides all new ones."""
 
-KEYS_MAX = 60_000
+KEYS_MAX = 20_000
 """Beyond this the store is emptied, so that rounds stay short."""
 
 
@@ -32,9 +32,11 @@ class Story:
 
     Args:
         seed: Chooses the sample of old values.
+        may_refuse: The disk was full at times, so commands may have been refused.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, may_refuse: bool = False) -> None:
+        self.may_refuse = may_refuse
         self._random = random.Random(seed)
         self.base: list[bytes] = []
         self.counters: dict[bytes, bytes] = {}
@@ -101,6 +103,8 @@ class Story:
         """A prefix of what was sent, at least as long as what was answered."""
         if client.wrong:
             raise Lost(f"{client.id!r}: {client.wrong[0]}")
+        if client.refused and not self.may_refuse:
+            raise Lost(f"{client.id!r}: refused although there was room: {client.refused}")
         counted = int(values.get(client.counter) or 0)
         due = 0
         found, end = {client.counter} & values.keys(), None

@@ -1,0 +1,72 @@
+"""A block device that fails when told to: nbdkit's error filter, over FUSE, under a loop device."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.power.machine import MKFS, loop_device, run, unmount, wait_for
+
+DEVICE_BYTES = 64 << 20
+
+
+class FailingDevice:
+    """The device's path, and the switch.
+
+    Attributes:
+        device: Of the loop device.
+    """
+
+    def __init__(self, device: str, trigger: Path) -> None:
+        self.device = device
+        self._trigger = trigger
+
+    @contextlib.contextmanager
+    def failing(self) -> Iterator[None]:
+        """Every write is answered with EIO until the block ends."""
+        self._trigger.touch()
+        try:
+            yield
+        finally:
+            self._trigger.unlink()
+
+
+@contextlib.contextmanager
+def failing_device(folder: Path, file_system: str = "ext4") -> Iterator[FailingDevice]:
+    """Make, format and lend one; it lies in memory or on the disk, as the folder does."""
+    image, trigger, place = folder / "nbd.img", folder / "trigger", folder / "nbd"
+    with open(image, "wb") as file:
+        file.truncate(DEVICE_BYTES)
+    place.touch()
+    command = ["nbdfuse", str(place), "--command", "nbdkit", "-s", "--exit-with-parent"]
+    command += ["--filter=error", "file", str(image), "error-pwrite=EIO"]
+    command += ["error-pwrite-rate=100%", f"error-pwrite-file={trigger}"]
+    process = subprocess.Popen(command)
+    try:
+        wait_for(lambda: place.stat().st_size == DEVICE_BYTES, "nbdfuse serves")
+        with loop_device(place) as device:
+            run(*MKFS[file_system], device)
+            yield FailingDevice(device, trigger)
+    finally:
+        if os.path.ismount(place):
+            unmount(place)
+        process.terminate()
+        process.wait(20)
+        image.unlink()
+
+
+@contextlib.contextmanager
+def layered(below: Path, place: Path) -> Iterator[Path]:
+    """An overlay on a folder, as a container has it: our commits take the page cache there."""
+    for name in ("lower", "upper", "work"):
+        (below / name).mkdir(exist_ok=True)
+    place.mkdir(exist_ok=True)
+    folders = f"lowerdir={below}/lower,upperdir={below}/upper,workdir={below}/work"
+    run("mount", "-t", "overlay", "-o", folders, "overlay", place)
+    try:
+        yield place
+    finally:
+        unmount(place)
