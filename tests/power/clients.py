@@ -12,6 +12,7 @@ import hashlib
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -63,6 +64,7 @@ class Client(threading.Thread):
         self.acked_at: list[float] = []  # after its reply was read, in order
         self.refused: dict[int, str] = {}
         self.wrong: list[str] = []
+        self.on_acked: Callable[[], None] | None = None
         self._incrs_refused = 0
         self._port = port
         self._ended = stop
@@ -118,6 +120,8 @@ class Client(threading.Thread):
         elif not self._is_right(number, reply):
             self.wrong.append(f"command {number} was answered {reply!r}")
         self.acked_at.append(time.perf_counter())
+        if self.on_acked is not None:
+            self.on_acked()
 
     def _is_right(self, number: int, reply: Any) -> bool:
         if not is_incr(number):
