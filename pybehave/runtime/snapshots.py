@@ -114,7 +114,7 @@ class Snapshots:
         commit = self.journal.commit
         began = loop.now()
         lsn = commit.next_lsn - 1
-        self.lsn, self._bytes_then = lsn, commit.bytes_written # a failure is not repeated at once
+        self.lsn, self._bytes_then = lsn, commit.bytes_written  # a failure is not repeated at once
         self._segment_then = commit.current_segment
         if lsn < 1:
             return False
