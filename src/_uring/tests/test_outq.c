@@ -206,7 +206,8 @@ static void model_step(outq_pool *pool, outq *q, model *m, uint64_t *random) {
         m->written = kept;
         outq_rollback(pool, q, mark);
     } else if (!m->sending) {
-        m->sending = outq_begin(pool, q, 1 + check_below(random, 70000), &m->data, &m->len);
+        size_t most = check_below(random, 4) ? SIZE_MAX : 1 + check_below(random, 70000);
+        m->sending = outq_begin(pool, q, most, &m->data, &m->len);
     } else {
         size_t n = check_below(random, m->len + 1);
         for (size_t i = 0; i < n; i++)
