@@ -190,7 +190,20 @@ cdef class Commit:
         return 0
 
     def record(self, unsigned kind, uint32_t server, bytes payload, uint64_t now_ns) -> int:
-        """Append a record of the runtime itself; its lsn."""
+        """Append a record of the runtime itself; its lsn.
+
+        A full disk does not refuse it: a server that crashes then must be able to start again, or
+        its supervisor gives up. It waits for room with what was recorded before.
+        """
+        cdef bint is_full = self.is_full
+        self.is_full = False
+        try:
+            return self._record(kind, server, payload, now_ns)
+        finally:
+            self.is_full = is_full
+
+    cdef uint64_t _record(self, unsigned kind, uint32_t server, bytes payload,
+                          uint64_t now_ns) except 0:
         self._note_time(now_ns)
         self._begin()
         cdef uint8_t *at = journal_put(&self.j, len(payload))
@@ -198,7 +211,6 @@ cdef class Commit:
             journal_drop(&self.j)
             raise RecordTooLarge(self.j.config.frame_bytes_max)
         memcpy(at, <const uint8_t *>payload, len(payload))
-        self._check_room()
         return journal_end(&self.j, kind, 0, 0, server, 0)
 
     # ---- holding and releasing ---------------------------------------------------------------
