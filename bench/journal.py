@@ -107,8 +107,9 @@ def sqlite_batches(path: Path, count: int) -> float:
     return count / spent
 
 
-def snapshot_pause(folder: Path) -> float:
-    """The longest that one of 99.9 in 100 calls waits while 100 MB are snapshot, milliseconds."""
+def snapshot_pause(folder: Path) -> tuple[float, float]:
+    """While 100 MB are snapshot: what 99.9 of 100 calls from a thread do not exceed, and how long
+    the loop itself stood still; milliseconds."""
     node = app(Large).start(data=folder)
     waits: list[float] = []
     is_over = threading.Event()
@@ -128,9 +129,10 @@ def snapshot_pause(folder: Path) -> float:
         node.call("s", 0)
     is_over.set()
     thread.join()
+    pause = node.journal.snapshots.seconds_longest
     node.stop()
     waits.sort()
-    return waits[len(waits) * 999 // 1000] * 1e3
+    return waits[len(waits) * 999 // 1000] * 1e3, pause * 1e3
 
 
 def main(quick: bool) -> Any:
@@ -155,7 +157,9 @@ def main(quick: bool) -> Any:
         shutil.copytree(folder / "data", folder / "crashed")  # as a power cut would leave it
         node.stop(drain=False)
         _replay(folder / "crashed", add)
-        add("100 MB snapshot, ms", snapshot_pause(folder / "large"))
+        p999, pause = snapshot_pause(folder / "large")
+        add("100 MB snapshot: p99.9 of calls, ms", p999)
+        add("100 MB snapshot: pause of the loop, ms", pause)
     finally:
         shutil.rmtree(folder)
     table = [[name, figures.spread(values, 1)] for name, values in found.items()]
