@@ -109,7 +109,8 @@ def sqlite_batches(path: Path, count: int) -> float:
 
 def snapshot_pause(folder: Path) -> tuple[float, float]:
     """While 100 MB are snapshot: what 99.9 of 100 calls from a thread do not exceed, and how long
-    the loop itself stood still; milliseconds."""
+    the loop itself stood still; milliseconds.
+    """
     node = app(Large).start(data=folder)
     waits: list[float] = []
     is_over = threading.Event()
