@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import msgspec
 
 from pybehave.behaviours.child_spec import Worker
-from pybehave.errors import PybehaveError
+from pybehave.errors import show_reason
 from pybehave.journal import dead_letters
 from pybehave.journal.dead_letters import Letter
 from pybehave.runtime.crashes import user_frames
@@ -57,7 +57,7 @@ class DeadLetters:
             server=server.name,
             kind=kind,
             message=_encoded(values, kept) or b"\xc0",
-            error=f"{type(error).__module__}.{type(error).__qualname__}: {error}",
+            error=f"{type(error).__module__}.{show_reason(error)}",
             traceback="".join(traceback.format_exception(type(error), error, user_frames(error))),
             crash_id=f"{server.name}-{server.incarnation}-{server.inputs}",
             at=self.journal.now_ns() / 1e9,
@@ -125,7 +125,7 @@ class DeadLetters:
 def _encoded(values: Any, value: Any) -> bytes | None:
     try:
         encoded: bytes = values.encode(value)
-    except PybehaveError:
+    except Exception:  # noqa: BLE001 -- whatever it is made of: the letter is whole without
         return None
     return encoded
 

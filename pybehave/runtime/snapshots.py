@@ -13,14 +13,16 @@ Does not know: how the file is laid out (pybehave/journal/snapshot.py).
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, final
 
-from pybehave.errors import NotJournalable, PybehaveError
+from pybehave.errors import NotJournalable
 from pybehave.journal import snapshot
 from pybehave.journal.snapshot import Entry
 from pybehave.runtime.replay import Known
@@ -44,7 +46,11 @@ SNAPSHOT_SEGMENTS: Final = 4
 """Or segments between snapshots: each start begins one, so without this a server that is killed
 again and again would fill its disk with segments that are almost empty, and read them all."""
 
+PR_SET_PDEATHSIG: Final = 1
+"""prctl(2): which signal a process gets when its parent ends."""
+
 logger = logging.getLogger("pybehave.journal")
+_libc = ctypes.CDLL(None)
 
 
 @final
@@ -118,7 +124,11 @@ class Snapshots:
         self._segment_then = commit.current_segment
         if lsn < 1:
             return False
-        work = self._begin_in_child(lsn) if self.is_forking else self._begin_here(lsn)
+        try:
+            work = self._begin_in_child(lsn) if self.is_forking else self._begin_here(lsn)
+        except OSError as error:  # no process or descriptor is left: there is a next time
+            self._written(lsn, None, error)
+            return False
         self.seconds_longest = max(self.seconds_longest, loop.now() - began)
         if work is None:
             return False
@@ -140,20 +150,30 @@ class Snapshots:
     def _begin_in_child(self, lsn: int) -> Callable[[], bytes] | None:
         """Let a fork's child encode the states as they are now, and write them (decision 0007)."""
         reading, writing = os.pipe()
+        node = os.getpid()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # other threads: see 0007
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError:
+                os.close(reading)
+                os.close(writing)
+                raise
         if pid == 0:
-            self._be_the_child(lsn, writing)
+            self._be_the_child(lsn, writing, node)
         os.close(writing)
         return lambda: _result_of(pid, reading)
 
-    def _be_the_child(self, lsn: int, writing: int) -> None:
+    def _be_the_child(self, lsn: int, writing: int, node: int) -> None:
         """Never returns. What is inherited is let go first: a connection that the node closes must
-        not stay open here, nor the lock be held.
+        not stay open here, nor the lock be held. It does not outlive the node: the next one must
+        find the folder left alone.
         """
         status = 1
         try:
+            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != node:
+                return  # it died in between
             os.closerange(3, writing)
             os.closerange(writing + 1, max(writing + 1, os.sysconf("SC_OPEN_MAX")))
             gc.disable()
@@ -202,7 +222,7 @@ class Snapshots:
                     entry = self._stopped(name, number, known)
                 else:
                     raise NotJournalable("its state is not at hand")
-            except (PybehaveError, TypeError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 -- whatever `dump` does
                 self._complain(name, error)
                 return None
             found.append(entry)

@@ -30,7 +30,9 @@ from .values cimport Values
 import collections
 import os
 
-from pybehave.errors import DurabilityLost, JournalFull, LoopClosed, RecordTooLarge
+from pybehave.errors import (
+    DurabilityLost, JournalFull, LoopClosed, NotJournalable, RecordTooLarge, show_reason,
+)
 
 cdef extern from "<errno.h>" nogil:
     enum:
@@ -168,7 +170,12 @@ cdef class Commit:
     cdef int open_input(self, Values values, object message, uint64_t now_ns) except -1:
         """Encode an input into the frame that gathers; close_input or drop_input must follow."""
         values.out.used = 0
-        values.put(message, 0)
+        try:
+            values.put(message, 0)
+        except NotJournalable:
+            raise
+        except Exception as error: # msgspec's, of a declared type; or a message's own methods
+            raise NotJournalable(show_reason(error)) from error
         self._note_time(now_ns)
         self._begin()
         return self._put(values)

@@ -1,16 +1,15 @@
-"""Servers, names, mailboxes and the guarded step."""
+"""Servers and the guarded step."""
 
 from libc.stdint cimport uint64_t
 
 from .codec cimport Codec, frame_view
 from .handles cimport Caller, Connection
 from .leaves cimport conn
-from .names cimport Names
-from .servers cimport Address, Port, Server
+from .mailboxes cimport Mailboxes
+from .servers cimport Port, Server
 
 
-cdef class Dispatcher(Names):
-    cdef object ready
+cdef class Dispatcher(Mailboxes):
     cdef public object on_ended        # (server, reason, kind, message) -> None
     cdef public object on_action       # (server, action) -> None: Connect, Run
     cdef list stalled                  # (server, item): infos that the full journal did not take
@@ -21,13 +20,7 @@ cdef class Dispatcher(Names):
     cdef int _step_connection(self, Server server, conn *c, Port port, object message) except -1
     cdef bint _record_message(self, Server server, conn *c, Port port, object message) except -1
     cdef int _post_connection(self, Server server, conn *c, Port port, object message) except -1
-    cdef Caller _waiter_caller(self, str name, object waiter)
-    cdef int _undeliverable(self, str name, int kind, Caller caller) except -1
     cdef object _call_fast(self, Server server, object request)
-    cdef int tell(self, Server server, object message) except -1
-    cdef int _post(self, Server server, int kind, object message, Caller caller) except -1
-    cdef int _refused(self, Server server, Caller caller) except -1
-    cdef int _make_ready(self, Server server) except -1
     cdef int run_ready(self) except -1
     cdef int _serve(self, Server server, Py_ssize_t budget) except -1
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1
@@ -41,14 +34,8 @@ cdef class Dispatcher(Names):
               object output) except -1
     cdef int _crashed(self, Server server, object error, int kind, object message,
               Caller caller) except -1
-    cdef int _owe(self, Server server, Caller caller) except -1
-    cdef int _resolve(self, Caller caller, object value, object error) except -1
-    cdef int _close_caller(self, Caller caller) except -1
     cdef object _carry_out(self, Server server, tuple actions, list closes)
-    cdef bint _drop_oldest(self, Server server) except -1
-    cdef int _reply(self, Caller caller, object value) except -1
     cdef int _send(self, Connection connection, object data, dict encoded) except -1
     cdef int _close(self, Connection connection) except -1
-    cdef int _call_action(self, Server server, object action) except -1
     cdef int alarm_fired(self, uint64_t id) except -1
     cdef int _deliver_timer(self, Server server, tuple timer) except -1

@@ -378,14 +378,15 @@ cdef class Values:
     cdef uint32_t outcome(self, object output) except? 0:
         cdef object opaque
         self.out.used = 0
-        if isinstance(output, str): # status replies and errors of RESP are its subclasses
-            self._put_str(output)
-        elif self.opaque and (opaque := self.opaque.get(type(output))) is not None:
+        if self.opaque and (opaque := self.opaque.get(type(output))) is not None:
             return opaque # known to have no form: an exception for each would cost a microsecond
         else:
             try:
-                self.put(output, 0)
-            except NotJournalable:
+                if isinstance(output, str): # RESP's status replies and errors are its subclasses
+                    self._put_str(output)
+                else:
+                    self.put(output, 0)
+            except Exception: # the step is over: no reason to fail, whatever is odd here
                 return self._outcome_of_type(type(output))
         return segment_outcome(segment_hash64(self.out.data, self.out.used, 0))
 
@@ -393,7 +394,8 @@ cdef class Values:
         self.out.used = 0
         self._put_str(f"{kind.__module__}.{kind.__qualname__}")
         found = segment_outcome(segment_hash64(self.out.data, self.out.used, 0))
-        if kind not in PLAIN: # a list with something odd in it says nothing of other lists
+        # A list with something odd in it says nothing of other lists.
+        if kind not in PLAIN and not issubclass(kind, str):
             self.opaque[kind] = found
         return found
 

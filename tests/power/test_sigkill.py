@@ -66,7 +66,7 @@ def test_what_was_acknowledged_survives_a_kill_of_a_new_journal(
             load = kill_under_load(served, "new", chance)
         with serving(data, source) as served:
             story.check(served.port, load)
-        shutil.rmtree(data)
+        shutil.rmtree(data, ignore_errors=True)  # the machine's own folder: space, not a promise
 
 
 @pytest.mark.parametrize("source", SOURCES)

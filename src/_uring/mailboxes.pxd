@@ -1,0 +1,22 @@
+"""Mailboxes: inputs that wait for their server, and callers that wait for their reply."""
+
+from .handles cimport Caller
+from .names cimport Names
+from .servers cimport Server
+
+
+cdef class Mailboxes(Names):
+    cdef object ready                  # a deque of the servers that have mail
+
+    cdef Caller _waiter_caller(self, str name, object waiter)
+    cdef int _undeliverable(self, str name, int kind, Caller caller) except -1
+    cdef int tell(self, Server server, object message) except -1
+    cdef int _post(self, Server server, int kind, object message, Caller caller) except -1
+    cdef int _refused(self, Server server, Caller caller) except -1
+    cdef int _make_ready(self, Server server) except -1
+    cdef int _owe(self, Server server, Caller caller) except -1
+    cdef int _resolve(self, Caller caller, object value, object error) except -1
+    cdef int _close_caller(self, Caller caller) except -1
+    cdef bint _drop_oldest(self, Server server) except -1
+    cdef int _reply(self, Caller caller, object value) except -1
+    cdef int _call_action(self, Server server, object action) except -1

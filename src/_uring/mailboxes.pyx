@@ -1,0 +1,195 @@
+# cython: language_level=3, binding=True
+"""Mailboxes: inputs that wait for their server, and callers that wait for their reply.
+
+A mailbox has a capacity and a policy for what comes when it is full. A caller is answered at most
+once, by a reply, by the end of whoever owes it, or by its time running out.
+
+Does not know: turns, that is, when a mailbox is served and what becomes of an input (dispatch.pyx).
+"""
+
+from .codec cimport Codec
+from .handles cimport FROM_CONNECTION, FROM_SERVER, FROM_WAITER, Caller
+from .leaves cimport conn, conn_takes_output, conns_find
+from .names cimport Names
+from .servers cimport (
+    INPUT_CALL, INPUT_CAST, INPUT_INFO, INPUT_TIMER, OVERFLOW_DROP_OLDEST, OVERFLOW_REJECT,
+    Address, Answer, Port, Server,
+)
+
+import collections
+
+from pybehave import actions as _actions
+from pybehave.errors import CallingSelf, EncodeError, NoProc, Overloaded, Stopped
+
+# Under `block` a server's casts to a full mailbox are taken up to this many times its capacity:
+# a sender cannot wait for a receiver on the same thread. Beyond, they are refused and counted.
+cdef Py_ssize_t HARD_LIMIT_FACTOR = 64
+
+
+# Not final: the Dispatcher is the rest of it.
+cdef class Mailboxes(Names):
+    """Who has mail, and who waits. Base of the Dispatcher."""
+
+    def __cinit__(self):
+        self.ready = collections.deque()
+
+    # ---- inputs --------------------------------------------------------------------------------
+
+    def post(self, str name, int kind, message, waiter) -> None:
+        """A call (with a waiter), cast or info for a name, from outside the turn."""
+        cdef Address address = self.addresses.get(name)
+        cdef Caller caller = None
+        if waiter is not None:
+            caller = self._waiter_caller(name, waiter)
+        if address is None or address.server is None:
+            self._undeliverable(name, kind, caller)
+            return
+        if caller is not None:
+            caller.owner = address.server
+        self._post(address.server, kind, message, caller)
+
+    def inform(self, Server server, message) -> None:
+        """`tell` for Python: an info to that incarnation, if it still runs."""
+        self.tell(server, message)
+
+    cdef int tell(self, Server server, object message) except -1:
+        """An info from the runtime itself: not subject to the mailbox's bound."""
+        if server is not None and server.is_running:
+            server.barrier = max(server.barrier, self.barrier)
+            server.mailbox.append((INPUT_INFO, message, None))
+            self._make_ready(server)
+        return 0
+
+    cdef int _undeliverable(self, str name, int kind, Caller caller) except -1:
+        if caller is not None:
+            return self._resolve(caller, None, NoProc(name))
+        self.stats.casts_lost += 1
+        return 0
+
+    cdef int _post(self, Server server, int kind, object message, Caller caller) except -1:
+        cdef Py_ssize_t waiting = len(server.mailbox)
+        server.barrier = max(server.barrier, self.barrier) # it learns of what may not be durable
+        if waiting >= server.capacity and kind != INPUT_TIMER:
+            if server.overflow == OVERFLOW_DROP_OLDEST:
+                if not self._drop_oldest(server):
+                    return self._refused(server, caller)
+            elif server.overflow == OVERFLOW_REJECT \
+                    or waiting >= server.capacity * HARD_LIMIT_FACTOR:
+                return self._refused(server, caller)
+        server.mailbox.append((kind, message, caller))
+        self._make_ready(server)
+        return 0
+
+    cdef bint _drop_oldest(self, Server server) except -1:
+        """Make room by refusing the oldest call or cast; what the runtime itself sent stays."""
+        cdef Py_ssize_t index
+        for index in range(len(server.mailbox)):
+            item = server.mailbox[index]
+            if item[0] == INPUT_CALL or item[0] == INPUT_CAST:
+                del server.mailbox[index]
+                self._refused(server, item[2])
+                return True
+        return False
+
+    cdef int _refused(self, Server server, Caller caller) except -1:
+        self.stats.overloaded += 1
+        if caller is not None:
+            self._resolve(caller, None, Overloaded(server.name, server.capacity))
+        return 0
+
+    cdef int _make_ready(self, Server server) except -1:
+        if not server.is_ready:
+            server.is_ready = True
+            self.ready.append(server)
+        return 0
+
+    # ---- callers -------------------------------------------------------------------------------
+
+    cdef Caller _waiter_caller(self, str name, object waiter):
+        cdef Caller caller = Caller.__new__(Caller)
+        caller.kind = FROM_WAITER
+        caller.server = name
+        caller.waiter = waiter
+        waiter.caller = caller
+        return caller
+
+    def abandon(self, waiter) -> None:
+        """The waiter has given up: its reply is dropped, the request is still carried out."""
+        caller = waiter.caller
+        if caller is not None and not (<Caller>caller).is_done:
+            self._close_caller(caller)
+
+    cdef int _call_action(self, Server server, object action) except -1:
+        cdef Caller caller = Caller.__new__(Caller)
+        cdef Address address = self.addresses.get(action.server)
+        caller.kind = FROM_SERVER
+        caller.server = action.server
+        caller.sender = server
+        caller.tag = action.tag
+        if address is server.address:
+            return self._resolve(caller, None, CallingSelf(action.server))
+        if address is None or address.server is None:
+            return self._resolve(caller, None, NoProc(action.server))
+        caller.owner = address.server
+        if action.timeout is not None:
+            caller.timer = self._alarm(action.timeout, (caller, action.timeout))
+        return self._post(address.server, INPUT_CALL, action.request, caller)
+
+    cdef int _owe(self, Server server, Caller caller) except -1:
+        """The reply is put off: remember who waits, so that a crash can tell them."""
+        if caller.is_done:
+            return 0
+        if not server.is_running: # it was stopped by its own turn: nobody will reply
+            return self._resolve(caller, None, Stopped(server.name, "shutdown"))
+        caller.owner = server
+        server.waiting.add(caller)
+        if caller.kind == FROM_CONNECTION:
+            self._hold(caller)
+        return 0
+
+    cdef int _reply(self, Caller caller, object value) except -1:
+        """Whoever waits hears at once, also of a reply that cannot be encoded."""
+        try:
+            self._resolve(caller, value, None)
+        except EncodeError as error:
+            self._resolve(caller, None, error)
+            raise
+        return 0
+
+    cdef int _resolve(self, Caller caller, object value, object error) except -1:
+        """Answer a caller, once (D3). Raises EncodeError with the caller still waiting."""
+        cdef conn *c
+        cdef bytes answer
+        if caller.is_done:
+            return 0
+        if caller.kind == FROM_CONNECTION:
+            c = conns_find(self.conns, caller.connection.token())
+            answer = None
+            if c != NULL and conn_takes_output(c):
+                codec = (<Port>c.port).codec
+                if error is None:
+                    answer = self._encoded(codec, value, c.protocol)
+                else:
+                    answer = self._encoded_error(codec, error, c.protocol)
+            self._close_caller(caller)
+            return self._settle_connection(caller, answer)
+        self._close_caller(caller)
+        if caller.kind == FROM_WAITER:
+            if self.barrier > self.conns.durable_batch and type(caller.waiter) is not Answer:
+                self.commit.hold(self.barrier, caller.waiter.settle, (value, error))
+            else:
+                caller.waiter.settle(value, error)
+        elif error is None:
+            self.tell(caller.sender, _actions.CallReply(caller.tag, caller.server, value))
+        else:
+            self.tell(caller.sender, _actions.CallFailed(caller.tag, caller.server, error))
+        return 0
+
+    cdef int _close_caller(self, Caller caller) except -1:
+        caller.is_done = True
+        if caller.timer:
+            self.cancel_alarm(caller.timer)
+            caller.timer = 0
+        if caller.owner is not None:
+            (<Server>caller.owner).waiting.discard(caller)
+        return 0

@@ -1,0 +1,225 @@
+"""What servers hand to the journal may be anything: one server fails, the node stays."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from pybehave import Application, GenServer, Listener, Supervisor, Worker, actions
+from pybehave.errors import Crashed, NotJournalable
+from pybehave.journal.recovery import Options
+from pybehave.protocols import Lines
+from pybehave.testing.disk import SimDisk
+from pybehave.testing.simulate import Simulator
+from tests.power.machine import wait_for
+
+TCP = "tcp://127.0.0.1:7000"
+
+
+class Point(msgspec.Struct):
+    n: int
+
+
+class Untold(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Odd(GenServer[dict[str, int], Any, Any]):
+    types = (Point,)
+
+    def init(self, args: Any) -> dict[str, int]:
+        return {"count": 0}
+
+    def step(self, command: Any, state: dict[str, int]) -> tuple[dict[str, int], Any]:
+        state["count"] += 1
+        if command == "surrogate":
+            return state, "\ud800"
+        if command == "untold":
+            raise Untold
+        return state, state["count"]
+
+
+def odd() -> Application:
+    worker = Worker("odd", Odd, journal=True)
+    return Application("test", Supervisor("one_for_one", [worker], intensity=100))
+
+
+def test_a_value_that_msgpack_cannot_hold_is_refused_and_nothing_happens(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    node = start(odd(), data=tmp_path / "data")
+    with pytest.raises(NotJournalable):
+        node.call("odd", Point(2**70))
+    assert node.call("odd", Point(1)) == 1
+
+
+def test_an_output_that_utf8_cannot_hold_is_still_an_output(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    node = start(odd(), data=tmp_path / "data")
+    assert node.call("odd", "surrogate") == "\ud800"
+    node.stop()
+    assert start(odd(), data=tmp_path / "data").call("odd", "next") == 2
+
+
+def test_an_error_without_a_text_becomes_a_dead_letter(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    node = start(odd(), data=tmp_path / "data")
+    with pytest.raises(Crashed):
+        node.call("odd", "untold")
+    assert node.call("odd", "next") == 1
+    assert len([*(tmp_path / "data" / "dead-letters").iterdir()]) == 1
+
+
+def test_a_process_limit_fails_the_snapshot_only(
+    start: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = start(odd(), data=tmp_path / "data")
+
+    def refused() -> int:
+        raise BlockingIOError(errno.EAGAIN, "no process is left")
+
+    monkeypatch.setattr(os, "fork", refused)
+    node.call("odd", "first")
+    descriptors = len(os.listdir("/proc/self/fd"))
+    node.journal.snapshots.records = 0
+    for number in range(2, 50):
+        assert node.call("odd", "next") == number
+    wait_for(lambda: node.journal.snapshots.failed > 0, "a snapshot is tried")
+    assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
+    monkeypatch.undo()
+    wait_for(lambda: node.call("odd", "again") and node.journal.snapshots.taken > 0, "one succeeds")
+
+
+class SlowToKeep(Odd):
+    def dump(self, state: dict[str, int]) -> Any:
+        signal.pause()  # in the child that writes the snapshot: for ever
+
+
+def test_the_child_that_writes_a_snapshot_ends_with_the_node(tmp_path: Path) -> None:
+    """Nothing of a node that was killed may write in its folder when the next one serves."""
+    reading, writing = os.pipe()
+    node_pid = os.fork()
+    if node_pid == 0:
+        try:
+            app = Application(
+                "test", Supervisor("one_for_one", [Worker("s", SlowToKeep, journal=True)])
+            )
+            node = app.start(data=tmp_path / "data")
+            node.journal.snapshots.records = 0
+            real_fork = os.fork
+
+            def told_fork() -> int:
+                pid = real_fork()
+                if pid:
+                    os.write(writing, b"%d\n" % pid)
+                return pid
+
+            os.fork = told_fork
+            while True:
+                node.call("s", "x")
+        finally:
+            os._exit(1)
+    child = int(os.read(reading, 100))
+    assert Path(f"/proc/{child}").exists()
+    os.kill(node_pid, signal.SIGKILL)
+    os.waitpid(node_pid, 0)
+    os.close(reading)
+    os.close(writing)
+    try:
+        wait_for(lambda: not is_running(child), "the child ends")
+    finally:
+        if is_running(child):
+            os.kill(child, signal.SIGKILL)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+class Other(GenServer[int, Any, int]):
+    def init(self, args: Any) -> int:
+        return 0
+
+    def step(self, command: Any, state: int) -> tuple[int, int]:
+        return state + 1, state
+
+
+class Last(GenServer[list[Any], Any, Any]):
+    """Its end asks another server, while its own last reply waits for the disk."""
+
+    node: Any
+
+    def init(self, args: Any) -> list[Any]:
+        return []
+
+    def step(self, command: Any, state: list[Any]) -> Any:
+        if command == b"?":
+            return state, b"%d" % len(state)
+        state.append(command)
+        return state, b"kept", [actions.Stop("normal")]
+
+    def terminate(self, reason: object, state: list[Any]) -> None:
+        type(self).node.call("other", "how many")
+
+
+class Front(GenServer[dict[Any, Any], Any, Any]):
+    """Keeps nothing itself: it hears from the one that ends, and tells the client."""
+
+    def init(self, args: Any) -> dict[Any, Any]:
+        return {}
+
+    def handle_call(self, request: Any, sender: Any, state: dict[Any, Any]) -> Any:
+        state["from"] = sender
+        return state, actions.NO_REPLY, [actions.Call("last", request, tag="t")]
+
+    def handle_info(self, message: Any, state: dict[Any, Any]) -> Any:
+        if isinstance(message, actions.CallReply):
+            return state, None, [actions.Reply(state["from"], message.value)]
+        return state, None
+
+
+def ending_world(seed: int, disk: SimDisk) -> Simulator:
+    app = Application(
+        "test",
+        Supervisor(
+            "one_for_one",
+            [Worker("other", Other), Worker("last", Last, journal=True), Worker("front", Front)],
+            intensity=100,
+        ),
+        listeners=[Listener(TCP, Lines(), to="front")],
+    )
+    options = Options(segment_bytes=64 << 10)
+    world = Simulator(seed, app, disk=disk, journal_options=options).start()
+    Last.node = world.node
+    return world
+
+
+def asked(world: Simulator, line: bytes) -> bytes:
+    client = world.connect(TCP)
+    client.send(line + b"\n")
+    world.run_until(lambda: client.received)
+    return bytes(client.received)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_last_reply_waits_for_the_disk_whatever_terminate_does(seed: int) -> None:
+    world = ending_world(seed, SimDisk(seed))
+    assert asked(world, b"x") == b"kept\n"
+    world = ending_world(seed, world.lose_power(random.Random(seed)))
+    assert asked(world, b"?") == b"1\n"
+    world.stop()
