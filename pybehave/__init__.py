@@ -13,6 +13,7 @@ from pybehave.behaviours.child_spec import Ref, Worker
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.supervisor import Supervisor
 from pybehave.listener import Listener
+from pybehave.once import Once
 from pybehave.types import Shutdown
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Application",
     "GenServer",
     "Listener",
+    "Once",
     "Ref",
     "Shutdown",
     "Supervisor",

@@ -168,6 +168,27 @@ class CalledInCallback(PybehaveError):
         self.called = called
 
 
+class RequestKnown(PybehaveError):
+    """A request with a name (`Once`) was sent again, and its first outcome is not at hand.
+
+    Nothing was stepped. What it had done when it came first stands.
+
+    Attributes:
+        server: The server that was asked.
+        number: Which of its client's requests it is.
+        reason: Why the outcome is not known.
+    """
+
+    def __init__(self, server: str, number: int, reason: str) -> None:
+        super().__init__(
+            f"Request {number} to {server!r} was not carried out again: {reason}; ask the server "
+            f"what it did, or go on under a new client name"
+        )
+        self.server = server
+        self.number = number
+        self.reason = reason
+
+
 class Overloaded(PybehaveError):
     """The mailbox is full and its policy is to reject.
 

@@ -3,6 +3,7 @@ from typing import Any, final
 
 from pybehave._uring.handles import Connection
 from pybehave._uring.mailboxes import Mailboxes
+from pybehave._uring.requests import Requests
 from pybehave._uring.servers import Server
 
 @final
@@ -12,7 +13,12 @@ class Dispatcher(Mailboxes):
     def begin(self, server: Server, state: Any, actions: tuple[Any, ...]) -> None: ...
     def live_connection(self, slot: int, generation: int) -> Connection | None: ...
     def revive(
-        self, server: Server, state: Any, due: dict[Any, tuple[int, Any]], idle_s: float
+        self,
+        server: Server,
+        state: Any,
+        due: dict[Any, tuple[int, Any]],
+        idle_s: float,
+        requests: Requests | None = None,
     ) -> None: ...
     def raise_clock(self, unix_ns: int) -> None: ...
     def resume_stalled(self) -> None: ...

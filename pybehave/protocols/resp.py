@@ -20,9 +20,12 @@ Source: "Redis serialization protocol specification"; Redis 7 for what it leaves
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Any
 
+from pybehave._uring.requests import declare_text
 from pybehave.errors import DecodeError
+from pybehave.once import Once
 from pybehave.protocols.framing import Framing, require, require_size
 from pybehave.protocols.resp_commands import NativeCommands
 from pybehave.protocols.resp_values import OK, Error, Status, decode_reply, decode_values
@@ -41,6 +44,8 @@ class Resp(Framing):
         native: Answer the commands of the connection; False hands them to the step as well.
         nested: Arguments may be of any type that RESP has (numbers, arrays, maps); otherwise they
             are bulk strings, and anything else is answered with an error, as Redis does.
+        once: A request may be named, `ONCE client number SET key value`: it is carried out once,
+            however often it is sent, and answered the same each time (pybehave.Once).
         frame_bytes_max: The longest request, all its arguments together.
     """
 
@@ -48,10 +53,12 @@ class Resp(Framing):
     uppercase: bool = True
     native: bool = True
     nested: bool = False
+    once: bool = False
     frame_bytes_max: int = 64 << 20
 
     def __post_init__(self) -> None:
         for field, value in (
+            ("once", self.once),
             ("uppercase", self.uppercase),
             ("native", self.native),
             ("nested", self.nested),
@@ -69,6 +76,7 @@ class Resp(Framing):
             "error_type": Error,
             "values": decode_values if self.nested else refuse_values,
             "native": NativeCommands() if self.native else None,
+            "once": partial(named_request, self.uppercase) if self.once else None,
         }
 
 
@@ -96,6 +104,27 @@ class RespClient(Framing):
             "error_type": Error,
             "values": decode_reply,
         }
+
+
+for _kind in (Status, Error):
+    declare_text(_kind)
+
+
+def named_request(uppercase: bool, request: list[bytes]) -> Once:
+    """Return what `ONCE client number command ...` says.
+
+    Raises:
+        DecodeError: It says too little, or no number.
+    """
+    if len(request) < 4:
+        raise DecodeError("ONCE needs a client, a number and a command")
+    _, client, number, *command = request
+    if uppercase:
+        command[0] = command[0].upper()
+    try:
+        return Once(client, int(number), command)
+    except ValueError as error:
+        raise DecodeError(str(error)) from error
 
 
 def refuse_values(*_: Any) -> Any:

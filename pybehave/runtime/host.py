@@ -126,7 +126,7 @@ class LoopHost:
         if known is None or is_clean:
             dispatcher.begin(server, initial.state, initial.actions)
         else:
-            dispatcher.revive(server, known.state, known.due, known.idle_s)
+            dispatcher.revive(server, known.state, known.due, known.idle_s, known.requests)
             dispatcher.begin(server, known.state, ())
             for connection in known.lost:
                 dispatcher.inform(server, Closed(connection, "restart"))

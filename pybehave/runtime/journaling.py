@@ -314,6 +314,7 @@ class NodeJournal:
             is_dirty,
             is_crash,
             server.instance.dump,
+            requests=server.requests,
         )
 
     @property

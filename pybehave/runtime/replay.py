@@ -23,6 +23,7 @@ from pybehave.journal.snapshot import Snapshot
 from pybehave.runtime.servers import make_server
 
 if TYPE_CHECKING:
+    from pybehave._uring.requests import Requests
     from pybehave._uring.servers import Server
 
 RECORD_SERVER: Final = 2
@@ -58,6 +59,7 @@ class Known:
         is_after_crash: It ended by an exception while this node ran.
         dump: Makes of the state what a snapshot keeps.
         lost: Connections that it was told of, and that ended with the process before.
+        requests: What is remembered of requests that their clients have named.
     """
 
     state: Any
@@ -68,6 +70,7 @@ class Known:
     is_after_crash: bool = False
     dump: Callable[[Any], Any] | None = None
     lost: tuple[Any, ...] = ()
+    requests: Requests | None = None
 
 
 @final
@@ -116,6 +119,7 @@ class Replay:
                 ) from error
             due = {timer: (at[0], at[1]) for timer, at in facts["due"].items()}
             self.replayer.restore(server, due, facts["idle"])
+            server.load_requests(facts.get("requests", []))
             if facts["random"] is not None:
                 server.instance.context.random.setstate(facts["random"])
             self.servers[name] = server
@@ -130,6 +134,7 @@ class Replay:
                 server.idle_s,
                 server.incarnation,
                 dump=server.instance.dump,
+                requests=server.requests,
                 lost=tuple(
                     connection
                     for connection in self.replayer.open.get(name, {}).values()

@@ -239,6 +239,7 @@ class Snapshots:
             "idle": server.idle_s,
             "due": {name: list(due) for name, due in (server.due or {}).items()},
             "random": server.random_state(),
+            "requests": server.requests.dump() if server.requests is not None else [],
             "format": "values",
         }
         values = self.journal.values_named(server.name)
@@ -255,6 +256,7 @@ class Snapshots:
             "idle": known.idle_s,
             "due": {timer: list(due) for timer, due in known.due.items()},
             "random": None,
+            "requests": known.requests.dump() if known.requests is not None else [],
             "format": "values",
         }
         values = self.journal.values_named(name)

@@ -121,6 +121,7 @@ cdef class Codec:
     cdef object status_type
     cdef object error_type
     cdef object hook_values         # takes RESP values apart that are not bulk strings
+    cdef object hook_once           # makes a Once of a request that begins with ONCE, or None
     cdef object hook_native         # answers commands of the protocol itself
     cdef object hooks               # the user's Protocol object, or None
     cdef object failure             # what split() raised, for frame_error

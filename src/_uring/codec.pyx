@@ -511,9 +511,9 @@ cdef object decode_body(Codec codec, const frame_view *view):
     cdef const char *body = <const char *>view.body
     cdef Py_ssize_t n = <Py_ssize_t>view.body_len
     if view.type == FRAME_BULKS:
-        return decode_bulks(view, codec.uppercase)
+        return named(codec, decode_bulks(view, codec.uppercase))
     if view.type == FRAME_INLINE:
-        return decode_inline(view, codec.uppercase)
+        return named(codec, decode_inline(view, codec.uppercase))
     if view.type == FRAME_NESTED:
         return decode_values(codec, view)
     if view.type == FRAME_VALUE:
@@ -529,6 +529,13 @@ cdef object decode_body(Codec codec, const frame_view *view):
     except UnicodeDecodeError as error:
         raise DecodeError(f"the line is not {codec.encoding}: {error.reason} at byte "
                           f"{error.start}") from error
+
+
+cdef object named(Codec codec, list request):
+    """The request as its client has named it: ONCE client number command..."""
+    if codec.hook_once is not None and request and (<bytes>request[0]).upper() == b"ONCE":
+        return codec.hook_once(request)
+    return request
 
 
 cdef object decode_python(Codec codec, const frame_view *view):
@@ -569,7 +576,7 @@ cdef class Codec:
     def __cinit__(self, *, str framing, object frame_bytes_max, object size=1, int width=4,
                   bint little=False, bytes end=b"\n", object encoding=None, bint uppercase=True,
                   object ok=None, type status_type=str, type error_type=str, object values=None,
-                  object native=None, object hooks=None):
+                  object native=None, object hooks=None, object once=None):
         if not 1 <= frame_bytes_max <= FRAME_BYTES_LIMIT or not 1 <= size <= FRAME_BYTES_LIMIT:
             raise ValueError(f"sizes of messages are 1 to {FRAME_BYTES_LIMIT} bytes")
         if not 1 <= width <= FRAME_WIDTH_MAX or not 1 <= len(end) <= FRAME_END_BYTES_MAX:
@@ -586,6 +593,7 @@ cdef class Codec:
         self.uppercase = uppercase
         self.ok, self.status_type, self.error_type = ok, status_type, error_type
         self.hook_values, self.hook_native, self.hooks = values, native, hooks
+        self.hook_once = once
         self.kind = self.form if hooks is None else CODEC_PYTHON
         self.has_native = self.frame.kind == FRAME_RESP
         self.own_pool = outq_pool_new(OWN_BYTES_KEPT)
@@ -645,7 +653,7 @@ cdef class Codec:
             return None
         if self.kind == CODEC_PYTHON:
             return decode_python(self, view)
-        if view.type == FRAME_BULKS:
+        if view.type == FRAME_BULKS and self.hook_once is None:
             return decode_bulks(view, self.uppercase)
         if view.type == FRAME_BODY and self.charset == CHARSET_NONE:
             return PyBytes_FromStringAndSize(<const char *>view.body, <Py_ssize_t>view.body_len)

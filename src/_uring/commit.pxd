@@ -200,7 +200,9 @@ cdef class Commit:
     cdef uint64_t manifest_wanted      # ... of this counter is durable
     cdef public object on_durable      # () -> None: something is durable; told once, then forgotten
 
-    cdef int open_input(self, Values values, object message, uint64_t now_ns) except -1
+    cdef int open_input(self, Values values, object message, uint64_t now_ns, bytes client,
+                        uint64_t number) except -1
+    cdef int _put_request(self, bytes client, uint64_t number) except -1
     cdef uint64_t close_input(self, unsigned kind, unsigned flags, uint32_t server,
                               uint32_t outcome) except 0
     cdef int drop_input(self) except -1

@@ -18,6 +18,7 @@ Does not know: servers, what an input means, files (pybehave/journal opens them)
 """
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -47,6 +48,8 @@ cdef uint32_t TURN_RECORDS = 128
 
 # More records than this on their way: several clients are at work.
 cdef uint64_t BUSY_RECORDS = 8
+
+cdef uint32_t REQUEST_BYTES = 24
 
 # A TIME record, and the header of the record behind it.
 cdef uint32_t TIME_BYTES = 2 * RECORD_HEADER_BYTES + 8
@@ -167,8 +170,12 @@ cdef class Commit:
         self.time_batch = self.j.batch
         return 0
 
-    cdef int open_input(self, Values values, object message, uint64_t now_ns) except -1:
-        """Encode an input into the frame that gathers; close_input or drop_input must follow."""
+    cdef int open_input(self, Values values, object message, uint64_t now_ns, bytes client,
+                        uint64_t number) except -1:
+        """Encode an input into the frame that gathers; close_input or drop_input must follow.
+
+        `client`: the 16 bytes that stand for it, for a request with a name; else None.
+        """
         values.out.used = 0
         try:
             values.put(message, 0)
@@ -178,7 +185,21 @@ cdef class Commit:
             raise NotJournalable(show_reason(error)) from error
         self._note_time(now_ns)
         self._begin()
+        if client is not None:
+            self._put_request(client, number)
         return self._put(values)
+
+    cdef int _put_request(self, bytes client, uint64_t number) except -1:
+        """The REQUEST extension; the flag is set by close_input."""
+        cdef uint8_t *at = journal_put(&self.j, REQUEST_BYTES)
+        cdef int index
+        if at == NULL:
+            journal_drop(&self.j)
+            raise RecordTooLarge(self.j.config.frame_bytes_max)
+        memcpy(at, PyBytes_AS_STRING(client), 16)
+        for index in range(8):
+            at[16 + index] = <uint8_t>(number >> (8 * index))
+        return 0
 
     cdef uint64_t close_input(self, unsigned kind, unsigned flags, uint32_t server,
                               uint32_t outcome) except 0:

@@ -24,6 +24,7 @@ cdef class Dispatcher(Mailboxes):
     cdef int run_ready(self) except -1
     cdef int _serve(self, Server server, Py_ssize_t budget) except -1
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1
+    cdef int _once(self, Server server, int kind, object once, Caller caller) except -1
     cdef int _run_continues(self, Server server) except -1
     cdef int _one(self, Server server, int kind, object message, Caller caller) except -1
     cdef bint _record_input(self, Server server, int kind, object message,

@@ -35,6 +35,7 @@ from .leaves cimport (
     conn_output, conn_takes_output, conns_find, token_make,
 )
 from .mailboxes cimport Mailboxes
+from .requests cimport Request, Requests
 from .servers cimport (
     INPUT_CALL, INPUT_CAST, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, OVERFLOW_BLOCK, Address,
     Answer, Port, Server,
@@ -47,6 +48,7 @@ from pybehave.errors import (
     BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, JournalFull, NoProc,
     PybehaveError, Stopped, Timeout,
 )
+from pybehave.once import Once as _Once
 
 # One server's share of a round: enough to amortise the switch, short enough for the others.
 cdef Py_ssize_t INPUTS_PER_TURN = 64
@@ -55,6 +57,7 @@ cdef object NO_REPLY = _actions.NO_REPLY
 cdef object NOT_STOPPED = object()
 cdef object TIMEOUT = _actions.TIMEOUT
 cdef type Action = _actions.Action
+cdef type Once = _Once
 cdef type Stop = _actions.Stop
 cdef object deque = collections.deque
 
@@ -98,12 +101,14 @@ cdef class Dispatcher(Mailboxes):
         cdef conn *c = conns_find(self.conns, token_make(0, generation, slot))
         return None if c == NULL else self.connection_of(c)
 
-    def revive(self, Server server, state, dict due, double idle_s) -> None:
+    def revive(self, Server server, state, dict due, double idle_s,
+               Requests requests=None) -> None:
         """A journaled server goes on: its state, its timers by their Unix times, its idle time.
 
         Call before `begin`; a timer whose time has passed fires at once.
         """
         server.state = state
+        server.take_requests(requests)
         for name, (due_ns, message) in due.items():
             seconds = max(0.0, (<double>due_ns - <double>self.unix_ns()) / 1e9)
             self._start_timer(server, name, seconds, message)
@@ -164,7 +169,7 @@ cdef class Dispatcher(Mailboxes):
         if server is None:
             return self.answer_error(c, port, NoProc(port.address.name))
         if server.is_fast_call and server.overflow == OVERFLOW_BLOCK and not server.continues \
-                and port.address is not None:
+                and port.address is not None and type(message) is not Once:
             return self._step_connection(server, c, port, message)
         return self._post_connection(server, c, port, message)
 
@@ -289,7 +294,7 @@ cdef class Dispatcher(Mailboxes):
         server = address.server
         self.barrier = 0
         if server.is_fast_call and not server.mailbox and not server.continues \
-                and not server.number:
+                and not server.number and type(request) is not Once:
             return self._call_fast(server, request)
         while server.is_running and (server.mailbox or server.continues):
             self._serve(server, len(server.mailbox) + 1)
@@ -373,10 +378,30 @@ cdef class Dispatcher(Mailboxes):
             if caller is not None:
                 self._resolve(caller, None, NoProc(server.name))
             return 0
-        self._one(server, kind, message, caller)
+        if type(message) is Once and (kind == INPUT_CALL or kind == INPUT_CAST):
+            self._once(server, kind, message, caller)
+        else:
+            self._one(server, kind, message, caller)
         if server.continues:
             self._run_continues(server)
         return 0
+
+    cdef int _once(self, Server server, int kind, object once, Caller caller) except -1:
+        """A request that its client has named: stepped, unless it was already (requests.pyx)."""
+        cdef Requests table = server.requests_made()
+        cdef bytes client = table.key_of(once)
+        cdef Request known
+        try:
+            known = table.find(server.name, client, once.number, self.unix_ns())
+        except PybehaveError as error:
+            return 0 if caller is None else self._resolve(caller, None, error)
+        if known is None:
+            self.client, self.number = client, once.number
+            return self._one(server, kind, once.request, caller)
+        if caller is None:
+            return 0
+        self.barrier = server.barrier if server.is_held else 0 # the first may not be durable yet
+        return self._repeat(server, known, caller)
 
     cdef int _run_continues(self, Server server) except -1:
         while server.is_running and server.continues:
@@ -387,12 +412,16 @@ cdef class Dispatcher(Mailboxes):
         cdef object result, output
         cdef tuple actions
         cdef bytes answer = None
+        cdef Request request = None
         cdef conn *c = NULL
         if caller is not None and caller.kind == FROM_CONNECTION:
             c = conns_find(self.conns, caller.connection.token())
         self.barrier = server.barrier if server.is_held else 0
         if server.number and not self._record_input(server, kind, message, caller):
+            self.client = None
             return 0
+        if self.client is not None:
+            request = self._name_request(server)
         self.current = server
         self.current_conn = NULL
         self.current_caller = caller
@@ -411,10 +440,14 @@ cdef class Dispatcher(Mailboxes):
                 raise
             if server.number:
                 self.record_failed(server, kind)
+            if request is not None:
+                request.fail(f"{server.name}-{server.incarnation}-{server.inputs}")
             return self._crashed(server, error, kind, message, caller)
         self.current = None
         if server.number:
             self.recorded(server, kind, self.stops(actions), output)
+        if request is not None:
+            self._remember(server, request, caller, output)
         if caller is not None and output is NO_REPLY:
             self._owe(server, caller)
             caller = None

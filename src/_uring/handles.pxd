@@ -39,3 +39,4 @@ cdef class Caller:
     cdef object tag
     cdef uint64_t timer
     cdef object owner               # the Server incarnation
+    cdef object request             # its Request, if that has a name and no outcome yet

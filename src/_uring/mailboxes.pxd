@@ -2,6 +2,7 @@
 
 from .handles cimport Caller
 from .names cimport Names
+from .requests cimport Request
 from .servers cimport Server
 
 
@@ -20,3 +21,8 @@ cdef class Mailboxes(Names):
     cdef bint _drop_oldest(self, Server server) except -1
     cdef int _reply(self, Caller caller, object value) except -1
     cdef int _call_action(self, Server server, object action) except -1
+    cdef Request _name_request(self, Server server)
+    cdef int _remember(self, Server server, Request request, Caller caller,
+                       object output) except -1
+    cdef int _repeat(self, Server server, Request request, Caller caller) except -1
+    cdef int _settle_request(self, Caller caller, object value, object error) except -1

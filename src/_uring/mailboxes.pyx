@@ -11,6 +11,7 @@ from .codec cimport Codec
 from .handles cimport FROM_CONNECTION, FROM_SERVER, FROM_WAITER, Caller
 from .leaves cimport conn, conn_takes_output, conns_find
 from .names cimport Names
+from .requests cimport Request
 from .servers cimport (
     INPUT_CALL, INPUT_CAST, INPUT_INFO, INPUT_TIMER, OVERFLOW_DROP_OLDEST, OVERFLOW_REJECT,
     Address, Answer, Port, Server,
@@ -19,11 +20,17 @@ from .servers cimport (
 import collections
 
 from pybehave import actions as _actions
-from pybehave.errors import CallingSelf, EncodeError, NoProc, Overloaded, Stopped
+from pybehave.actions import NO_REPLY as _NO_REPLY
+from pybehave.errors import (
+    CallingSelf, EncodeError, NoProc, Overloaded, PybehaveError, Stopped,
+)
 
 # Under `block` a server's casts to a full mailbox are taken up to this many times its capacity:
 # a sender cannot wait for a receiver on the same thread. Beyond, they are refused and counted.
 cdef Py_ssize_t HARD_LIMIT_FACTOR = 64
+
+
+cdef object NO_REPLY = _NO_REPLY
 
 
 # Not final: the Dispatcher is the rest of it.
@@ -160,6 +167,8 @@ cdef class Mailboxes(Names):
         """Answer a caller, once (D3). Raises EncodeError with the caller still waiting."""
         cdef conn *c
         cdef bytes answer
+        if caller.request is not None:
+            self._settle_request(caller, value, error)
         if caller.is_done:
             return 0
         if caller.kind == FROM_CONNECTION:
@@ -192,4 +201,56 @@ cdef class Mailboxes(Names):
             caller.timer = 0
         if caller.owner is not None:
             (<Server>caller.owner).waiting.discard(caller)
+        return 0
+
+    # ---- requests with a name ------------------------------------------------------------------
+
+    cdef Request _name_request(self, Server server):
+        """The request that is about to be stepped, entered into its server's table."""
+        request = server.requests_made().add(self.client, self.number, self.unix_ns())
+        if not server.number:
+            self.client = None # else the record needs it once more
+        return request
+
+    cdef int _remember(self, Server server, Request request, Caller caller,
+                       object output) except -1:
+        """The step has returned: what is known of the request now."""
+        if output is not NO_REPLY:
+            return request.keep(output, server.values)
+        if caller is None:
+            return request.lose()
+        caller.request = request
+        return 0
+
+    cdef int _repeat(self, Server server, Request request, Caller caller) except -1:
+        """Answer a repetition as the first was answered, or as it will be."""
+        if request.is_pending():
+            if request.waiting is None:
+                request.waiting = []
+            request.waiting.append(caller)
+            return self._owe(server, caller)
+        try:
+            output = request.outcome(server.name, server.values)
+        except PybehaveError as error:
+            return self._resolve(caller, None, error)
+        try:
+            return self._resolve(caller, output, None)
+        except EncodeError as error: # asked over another protocol than the first time
+            return self._resolve(caller, None, error)
+
+    cdef int _settle_request(self, Caller caller, object value, object error) except -1:
+        """The reply that was put off has come, or whoever owed it has ended."""
+        cdef Request request = caller.request
+        cdef Server owner = caller.owner
+        caller.request = None
+        if error is not None:
+            request.lose()
+        else:
+            request.keep(value, None if owner is None else owner.values)
+        waiting, request.waiting = request.waiting, None
+        for other in waiting or ():
+            if error is None:
+                self._repeat(owner, request, other)
+            else:
+                self._resolve(other, None, error)
         return 0

@@ -19,12 +19,14 @@ from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZ
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from .commit cimport (
-    FRAME_HEADER_BYTES, RECORD_FAILED, RECORD_FROM, RECORD_INPUT, RECORD_SERVER, RECORD_SKIP,
-    RECORD_START, RECORD_TIME, SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS, SEGMENT_SOUND, journal_hash,
-    segment_blocks_bytes, segment_frame, segment_frame_read, segment_record, segment_record_read,
+    FRAME_HEADER_BYTES, RECORD_FAILED, RECORD_FROM, RECORD_INPUT, RECORD_REQUEST, RECORD_SERVER,
+    RECORD_SKIP, RECORD_START, RECORD_TIME, SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS, SEGMENT_SOUND,
+    journal_hash, segment_blocks_bytes, segment_frame, segment_frame_read, segment_record,
+    segment_record_read,
 )
 from .dispatch cimport Dispatcher
 from .handles cimport Caller
+from .requests cimport Request
 from .servers cimport INPUT_CALL, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, Server
 from .turn cimport Context
 
@@ -141,6 +143,7 @@ cdef class Replayer:
         cdef Server server = self.servers.get(record.server)
         cdef object message, result, output, name
         cdef Caller caller
+        cdef Request request = None
         cdef int kind = record.kind
         cdef const uint8_t *at = record.payload
         cdef const uint8_t *end = record.payload + record.payload_bytes
@@ -148,6 +151,8 @@ cdef class Replayer:
             return 0
         if record.flags & RECORD_FAILED or (self.skipped and lsn in self.skipped):
             self.failed += 1
+            if record.flags & RECORD_REQUEST:
+                self._request(server, record).fail(f"lsn {lsn}")
             if kind == INPUT_TIMER:
                 self._timer_gone(server, record)
             return 0 # (Y1)
@@ -167,6 +172,8 @@ cdef class Replayer:
         if kind == INPUT_INFO:
             self._note_connection(server, message)
         self._set_clock()
+        if record.flags & RECORD_REQUEST:
+            request = caller.request = self._request(server, record)
         self.dispatcher.current = server
         self.dispatcher.current_conn = NULL
         self.dispatcher.current_caller = caller if kind == INPUT_CALL else None
@@ -190,9 +197,17 @@ cdef class Replayer:
             raise NonDeterminism(server.name, lsn, record.outcome, 0) from error
         finally:
             self.dispatcher.current = None
+        if request is not None and output is not NO_REPLY:
+            caller.request = None
+            request.keep(output, server.values)
         if record.outcome and server.values.outcome(output) != record.outcome:
             self._differs(server, lsn, record.outcome, server.values.outcome(output))
         return 0
+
+    cdef Request _request(self, Server server, const segment_record *record):
+        """A request that its client had named: from now on it is known."""
+        key = (<char *>&record.client)[:8] + (<char *>&record.session)[:8]
+        return server.requests_made().add(key, record.request, self.time_ns)
 
     cdef int _note_connection(self, Server server, object message) except -1:
         """Connections that a server was told of and that did not end: a new process has none."""
@@ -253,6 +268,16 @@ cdef class Replayer:
                 server.idle_s = action.seconds
             elif kind is _actions.Continue:
                 continues.append(action.term)
+            elif kind is _actions.Reply and type(action.to) is Caller:
+                self._replied(server, <Caller>action.to, action.value)
+        return 0
+
+    cdef int _replied(self, Server server, Caller caller, object value) except -1:
+        """A reply that had been put off: a request with a name has its outcome."""
+        cdef Request request = caller.request
+        if request is not None:
+            caller.request = None
+            request.keep(value, server.values)
         return 0
 
     def restore(self, Server server, dict due, double idle_s) -> None:

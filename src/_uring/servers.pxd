@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from .codec cimport Codec
 from .leaves cimport conn_limits
+from .requests cimport Requests
 from .values cimport Values
 
 
@@ -78,6 +79,8 @@ cdef class Server:
     cdef uint64_t barrier              # batch of the latest record that its state contains
     cdef readonly uint64_t failed_lsn  # of the input that it failed on, 0 = none
     cdef readonly dict due             # journaled: timer name -> (Unix time ns, message)
+    cdef readonly Requests requests    # of clients that name them; None until the first
+    cdef Requests requests_made(self)
 
 
 cdef class Answer:

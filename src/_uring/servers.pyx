@@ -6,6 +6,8 @@ What happens to them is in dispatch.pyx.
 
 cimport cython
 
+from .requests cimport Requests
+
 from pybehave.errors import Timeout
 
 
@@ -63,6 +65,24 @@ cdef class Server:
         self.state = before.state
         self.due.update(before.due)
         self.idle_s = before.idle_s
+        self.take_requests(before.requests)
+
+    cdef Requests requests_made(self):
+        """Its table of named requests, made when the first one comes."""
+        if self.requests is None:
+            self.requests = Requests.__new__(Requests)
+        return self.requests
+
+    def take_requests(self, Requests requests) -> None:
+        """Go on with a table; what was owed by whoever had it is lost."""
+        if requests is not None:
+            requests.lose_pending()
+            self.requests = requests
+
+    def load_requests(self, list dumped) -> None:
+        """Go on with the table of a snapshot."""
+        if dumped:
+            self.requests_made().load(dumped)
 
     def __repr__(self) -> str:
         return f"<Server {self.name} incarnation={self.incarnation} running={self.is_running}>"

@@ -21,6 +21,8 @@ cdef class Turn(Alarms):
     cdef conn *current_conn
     cdef Caller current_caller
     cdef object timer_name             # of the timer that is being delivered
+    cdef bytes client                  # who has named the request that is being stepped, or None
+    cdef uint64_t number               # the name that it gave it
     cdef public uint64_t seed
     cdef bint is_forked                # this is a fork's child: nothing is guarded any more
     cdef bint is_interruptible         # on the main thread, where Ctrl-C comes
@@ -28,6 +30,7 @@ cdef class Turn(Alarms):
     cdef bint is_passed_on(self, error)
     cdef int record(self, Server server, int kind, object message) except -1
     cdef int recorded(self, Server server, int kind, unsigned flags, object output) except -1
+    cdef unsigned _name(self)
     cdef unsigned _record_connection(self, Server server) except? 0xffffffff
     cdef int record_failed(self, Server server, int kind) except -1
     cdef int record_dropped(self, Server server, int kind) except -1

@@ -12,7 +12,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from .alarms cimport Alarms
-from .commit cimport RECORD_FAILED, RECORD_FROM, RECORD_STOPS
+from .commit cimport RECORD_FAILED, RECORD_FROM, RECORD_REQUEST, RECORD_STOPS
 from .handles cimport Caller, Connection
 from .leaves cimport conn
 from .servers cimport INPUT_CONTINUE, INPUT_TIMER, Server
@@ -115,22 +115,31 @@ cdef class Turn(Alarms):
             return 0 # follows from the input before it
         if kind == INPUT_TIMER:
             message = [self.timer_name, message]
-        self.commit.open_input(server.values, message, self.unix_ns())
+        self.commit.open_input(server.values, message, self.unix_ns(), self.client,
+                               self.number)
         server.barrier = self.commit.j.batch
         self.barrier = server.barrier if server.is_held else 0
         return 0
 
     cdef int recorded(self, Server server, int kind, unsigned flags, object output) except -1:
         if kind != INPUT_CONTINUE:
-            flags |= self._record_connection(server)
+            flags |= self._record_connection(server) | self._name()
             self.commit.close_input(kind, flags, server.number, server.values.outcome(output))
         return 0
 
     cdef int record_failed(self, Server server, int kind) except -1:
         if kind != INPUT_CONTINUE:
             server.failed_lsn = self.commit.close_input(
-                kind, RECORD_FAILED | self._record_connection(server), server.number, 0)
+                kind, RECORD_FAILED | self._record_connection(server) | self._name(),
+                server.number, 0)
         return 0
+
+    cdef unsigned _name(self):
+        """The flag of a request that its client has named."""
+        if self.client is None:
+            return 0
+        self.client = None
+        return RECORD_REQUEST
 
     cdef unsigned _record_connection(self, Server server) except? 0xffffffff:
         """Where the input came from, if the server may have looked: its handle is there."""
@@ -148,6 +157,7 @@ cdef class Turn(Alarms):
 
     cdef int record_dropped(self, Server server, int kind) except -1:
         """KeyboardInterrupt: the loop ends, the input counts as never taken."""
+        self.client = None
         if server.number and kind != INPUT_CONTINUE:
             self.commit.drop_input()
         return 0

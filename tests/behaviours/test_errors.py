@@ -26,6 +26,7 @@ SAMPLES = [
     errors.Stopped("kv", "shutdown"),
     errors.CallingSelf("kv"),
     errors.CalledInCallback("kv", "other"),
+    errors.RequestKnown("kv", 7, "its reply was lost"),
     errors.Overloaded("kv", 1024),
     errors.DecodeError("not a number"),
     errors.FrameTooLong(65536),
