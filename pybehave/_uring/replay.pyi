@@ -8,6 +8,8 @@ from pybehave._uring.handles import Connection
 from pybehave._uring.servers import Server
 from pybehave.errors import NonDeterminism
 
+class Diverged(NonDeterminism): ...
+
 @final
 class Replayer:
     def __init__(
@@ -17,7 +19,9 @@ class Replayer:
         *,
         is_strict: bool = True,
         skipped: Iterable[int] = (),
+        marker: Buffer | None = None,
     ) -> None: ...
+    on_skipped: Callable[[Server, int, Any, int], None] | None
     @property
     def inputs(self) -> int: ...
     @property

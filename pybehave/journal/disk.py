@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import mmap
 import os
 import stat
@@ -41,6 +42,8 @@ REMOTE_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p"})
 
 LAYERED_FILE_SYSTEMS: Final = ("fuse", "overlay")
 """Begins the names of those that pass a sync on to something else, or do not."""
+
+logger = logging.getLogger("pybehave.journal")
 
 LOCK: Final = "LOCK"
 LOCK_TRIES: Final = 6
@@ -120,6 +123,9 @@ class Disk(Protocol):
 
     def close(self, fd: int) -> None:
         """Close what `open` gave."""
+
+    def shared(self, name: str, count: int) -> memoryview:
+        """Return memory that outlives the process, though not a power cut."""
 
 
 @final
@@ -342,6 +348,20 @@ class FolderDisk(Disk):
 
     def close(self, fd: int) -> None:
         os.close(fd)
+
+    def shared(self, name: str, count: int) -> memoryview:
+        """Return a file's pages; memory of our own where the file system has none to share."""
+        fd = self._open(name, os.O_RDWR | os.O_CREAT, is_direct=False)
+        try:
+            missing = count - os.fstat(fd).st_size
+            if missing > 0:  # blocks of its own: a store must not find the disk full
+                os.pwrite(fd, bytes(missing), count - missing)
+            return memoryview(mmap.mmap(fd, count))
+        except OSError as error:
+            logger.warning("%s/%s cannot be mapped: %s", self.path, name, error)
+            return memoryview(bytearray(count))
+        finally:
+            os.close(fd)
 
     def _open(self, name: str, flags: int, *, is_direct: bool) -> int:
         flags |= os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_DIRECT if is_direct else 0)

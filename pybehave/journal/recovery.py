@@ -99,6 +99,7 @@ class Piece:
         block_end: The first block that does not count any more.
         lsn_end: The first lsn behind it.
         content: The segment's bytes, when they are still in memory.
+        skips: The lsns that its SKIP records name.
     """
 
     number: int
@@ -106,6 +107,7 @@ class Piece:
     block_end: int
     lsn_end: int
     content: memoryview | None
+    skips: list[int]
 
 
 @final
@@ -491,7 +493,10 @@ def _walk(
             _judge(disk, manifest, number, header, walked, content, report)
             end.tail = content[walked.block * BLOCK :] if end.how == ENDED_RECOVERED else None
         is_kept = len(headers) - index <= 2  # the newest stay in memory for the replay
-        pieces.append(Piece(number, header, walked.block, walked.lsn, content if is_kept else None))
+        skips = blocks.find_skips(content, manifest.id, walked.block)
+        pieces.append(
+            Piece(number, header, walked.block, walked.lsn, content if is_kept else None, skips)
+        )
     return pieces, end
 
 

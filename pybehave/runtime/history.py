@@ -11,6 +11,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, Final, final
 
+from pybehave._uring import blocks
 from pybehave._uring.loop import Loop
 from pybehave._uring.values import Values
 from pybehave.behaviours.application import Application
@@ -48,10 +49,15 @@ class History:
         self.node = SimpleNamespace(loop=self.loop)
         self._values: dict[str, Values] = {}
         specs = {worker.name: worker for worker in workers(app.tree) if worker.journal}
-        self.replay = Replay(self, specs, is_strict=is_strict)
         self.manifest = reader.read_manifest(path)
         self.loop.dispatcher.seed = int.from_bytes(self.manifest.journal_id[:8], "little")
         self._pieces = self._read(path)
+        skipped = {
+            lsn
+            for segment, _, block in self._pieces
+            for lsn in blocks.find_skips(segment.content, self.manifest.journal_id, block)
+        }
+        self.replay = Replay(self, specs, is_strict=is_strict, skipped=skipped)
         self.lsn = self._begin(path, to)
         self.last_lsn = max((end for _, end, _ in self._pieces), default=1) - 1
 

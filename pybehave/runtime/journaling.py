@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave._uring import blocks
 from pybehave._uring.commit import Commit
+from pybehave._uring.replay import Diverged
 from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.supervisor import workers
@@ -34,6 +35,7 @@ from pybehave.journal import recovery, snapshot
 from pybehave.journal.disk import Disk
 from pybehave.journal.recovery import Options, Recovery, recover, segment_name
 from pybehave.runtime.letters import DeadLetters
+from pybehave.runtime.quarantine import Quarantine
 from pybehave.runtime.replay import RECORD_SERVER, RECORD_START, Known, Replay
 from pybehave.runtime.snapshots import Snapshots
 
@@ -80,6 +82,7 @@ class NodeJournal:
         self.segment_starts: list[tuple[int, int]] = []
         self.snapshots = Snapshots(self)
         self.letters = DeadLetters(self)
+        self.quarantine = Quarantine(self)
         self._dispatcher = node.loop.dispatcher
         self._values: dict[str, Values] = {}
         self._numbers: dict[str, int] = {}
@@ -139,6 +142,8 @@ class NodeJournal:
         self.segment_starts.append((found.header.number, found.header.first_lsn))
         self.snapshots.begin(found.report.snapshot_lsn)
         self.node.loop.attach_journal(self.commit)
+        self.quarantine.record()
+        self._dispatcher.set_marker(self.quarantine.attempts.marker)
         self._prepare_spare()
 
     def _say(self, found: Recovery) -> None:
@@ -170,7 +175,26 @@ class NodeJournal:
 
     def _replay(self, found: Recovery) -> None:
         specs = {worker.name: worker for worker in workers(self.node.app.tree) if worker.journal}
-        stepped = Replay(self, specs)
+        self.quarantine.begin(found)
+        while True:
+            stepped = self._replay_of(specs)
+            stepped.replayer.on_skipped = self.quarantine.passed_over
+            try:
+                with self.quarantine.replaying():
+                    self._step_all(found, stepped)
+            except Diverged as error:
+                self.quarantine.skip_too(self._numbers[error.server], error)
+            else:
+                break
+        found.report.replayed = stepped.replayer.inputs
+        self._known = stepped.known()
+        self.quarantine.take_timers(self._known)
+
+    def _replay_of(self, specs: dict[str, Worker[Any, Any]]) -> Replay:
+        quarantine = self.quarantine
+        return Replay(self, specs, skipped=quarantine.skipped, marker=quarantine.attempts.marker)
+
+    def _step_all(self, found: Recovery, stepped: Replay) -> None:
         lsn = 0
         if found.snapshot is not None:
             lsn = found.snapshot.lsn
@@ -183,33 +207,35 @@ class NodeJournal:
                 count = piece.block_end * blocks.BLOCK
                 content = recovery.read_segment(self.disk, piece.number, count)
             stepped.replayer.feed(content, found.manifest.id, piece.block_end, lsn + 1, LSN_MAX)
-        found.report.replayed = stepped.replayer.inputs
-        self._known = stepped.known()
 
     def rebuild(self, worker: Worker[Any, Any]) -> Known | None:
         """Build one server's state again from all that is recorded, durable or not.
 
         Blocks for as long as reading its journal takes. None = nothing is recorded.
         """
-        assert self.recovery is not None
-        stepped = Replay(self, {worker.name: worker})
-        journal_id = self.recovery.manifest.id
         clock = self._dispatcher.unix_now()
+        stepped = self._replay_of({worker.name: worker})
         try:
-            lsn = self._begin_from_snapshot(stepped)
-            for piece in self.recovery.pieces:
-                if piece.lsn_end <= lsn + 1:
-                    continue
-                count = piece.block_end * blocks.BLOCK
-                content = recovery.read_segment(self.disk, piece.number, count)
-                stepped.replayer.feed(content, journal_id, piece.block_end, lsn + 1, LSN_MAX)
-            for number, _ in self._own_segments(lsn):
-                self._feed_own(stepped.replayer, number, lsn)
-            for lsn, records, body in self.commit.pending():
-                stepped.replayer.feed_body(body, lsn, records)
+            with self.quarantine.replaying():
+                self._step_again(stepped)
         finally:
             self._dispatcher.set_unix_now(clock)
         return stepped.known().get(worker.name)
+
+    def _step_again(self, stepped: Replay) -> None:
+        assert self.recovery is not None
+        journal_id = self.recovery.manifest.id
+        lsn = self._begin_from_snapshot(stepped)
+        for piece in self.recovery.pieces:
+            if piece.lsn_end <= lsn + 1:
+                continue
+            count = piece.block_end * blocks.BLOCK
+            content = recovery.read_segment(self.disk, piece.number, count)
+            stepped.replayer.feed(content, journal_id, piece.block_end, lsn + 1, LSN_MAX)
+        for number, _ in self._own_segments(lsn):
+            self._feed_own(stepped.replayer, number, lsn)
+        for lsn, records, body in self.commit.pending():
+            stepped.replayer.feed_body(body, lsn, records)
 
     def _begin_from_snapshot(self, stepped: Replay) -> int:
         """The lsn of the newest snapshot that the manifest names, its states taken over."""

@@ -10,7 +10,7 @@ Does not know: files, what becomes of the result (journaling.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
@@ -60,6 +60,7 @@ class Known:
         dump: Makes of the state what a snapshot keeps.
         lost: Connections that it was told of, and that ended with the process before.
         requests: What is remembered of requests that their clients have named.
+        server: The incarnation that the replay ended with; None when it ran in this node.
     """
 
     state: Any
@@ -71,6 +72,7 @@ class Known:
     dump: Callable[[Any], Any] | None = None
     lost: tuple[Any, ...] = ()
     requests: Requests | None = None
+    server: Server | None = None
 
 
 @final
@@ -81,15 +83,29 @@ class Replay:
         journal: Whose.
         specs: The workers whose inputs are stepped, by name; others are passed over.
         is_strict: Stop at the first outcome that differs; otherwise they are listed.
+        skipped: The lsns of inputs that are not stepped.
+        marker: Tells the next process what is stepped now (pybehave/journal/attempts.py).
     """
 
     def __init__(
-        self, journal: Journal, specs: dict[str, Worker[Any, Any]], *, is_strict: bool = True
+        self,
+        journal: Journal,
+        specs: dict[str, Worker[Any, Any]],
+        *,
+        is_strict: bool = True,
+        skipped: Iterable[int] = (),
+        marker: memoryview | None = None,
     ) -> None:
         self.journal = journal
         self.specs = specs
         self.servers: dict[str, Server] = {}
-        self.replayer = Replayer(journal.node.loop.dispatcher, self._record, is_strict=is_strict)
+        self.replayer = Replayer(
+            journal.node.loop.dispatcher,
+            self._record,
+            is_strict=is_strict,
+            skipped=skipped,
+            marker=marker,
+        )
         self._names: dict[int, str] = {}
         self._reader = Values()
 
@@ -135,6 +151,7 @@ class Replay:
                 server.incarnation,
                 dump=server.instance.dump,
                 requests=server.requests,
+                server=server,
                 lost=tuple(
                     connection
                     for connection in self.replayer.open.get(name, {}).values()

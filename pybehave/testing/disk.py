@@ -141,6 +141,7 @@ class SimDisk(Disk):
         self._unknown: list[_Flying] = []
         self._open: dict[int, int] = {}
         self._next = 1
+        self._memory: dict[str, bytearray] = {}
         self._is_locked = False
         self._is_off = False
         self._is_gone = False
@@ -265,6 +266,7 @@ class SimDisk(Disk):
         found._names = dict(self._names)
         found._changes = list(self._changes)
         found._unknown = [*self._flying.values(), *self._unknown]
+        found._memory = {name: bytearray(data) for name, data in self._memory.items()}
         return found
 
     def _bare(self) -> SimDisk:
@@ -390,6 +392,9 @@ class SimDisk(Disk):
 
     def names(self) -> list[str]:
         return sorted(name for name in self._names if "/" not in name)
+
+    def shared(self, name: str, count: int) -> memoryview:
+        return memoryview(self._memory.setdefault(name, bytearray(count)))
 
     def size(self, name: str) -> int:
         return len(self._content[self._at(name)])

@@ -13,11 +13,11 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from .commit cimport (
-    FRAME_HEADER_BYTES, MANIFEST_SLOT_BYTES, SEGMENT_BLOCK, SEGMENT_CLOSE, SEGMENT_DATA,
-    SEGMENT_HEADER_BLOCKS, SEGMENT_NEWER, SEGMENT_NOT_ONE, SEGMENT_SEAL, SEGMENT_SOUND,
-    journal_hash, manifest, manifest_read, manifest_write, segment_blocks_bytes, segment_frame,
-    segment_frame_check, segment_frame_read, segment_header, segment_header_read,
-    segment_header_write,
+    FRAME_HEADER_BYTES, MANIFEST_SLOT_BYTES, RECORD_SKIP, SEGMENT_BLOCK, SEGMENT_CLOSE,
+    SEGMENT_DATA, SEGMENT_HEADER_BLOCKS, SEGMENT_NEWER, SEGMENT_NOT_ONE, SEGMENT_SEAL,
+    SEGMENT_SOUND, journal_hash, manifest, manifest_read, manifest_write, segment_blocks_bytes,
+    segment_frame, segment_frame_check, segment_frame_read, segment_header, segment_header_read,
+    segment_header_write, segment_record, segment_record_read,
 )
 
 from pybehave.errors import JournalRefused
@@ -265,3 +265,31 @@ def last_used_block(const uint8_t[::1] segment, uint64_t block) -> int:
         while last > block and is_zero_block(base + (last - 1) * SEGMENT_BLOCK):
             last -= 1
     return last
+
+
+def find_skips(const uint8_t[::1] segment, bytes journal_id, uint64_t block_end) -> list:
+    """The lsns that SKIP records name, in a segment that is sound up to a block."""
+    cdef uint64_t block = SEGMENT_HEADER_BLOCKS
+    cdef const uint8_t *at
+    cdef segment_frame frame
+    cdef segment_record record
+    cdef journal_hash id
+    cdef size_t left, size
+    found = []
+    set_hash(&id, journal_id)
+    while block < block_end:
+        at = &segment[0] + block * SEGMENT_BLOCK
+        if segment_frame_read(at, &id, &frame) != SEGMENT_SOUND:
+            break
+        left = frame.body_bytes
+        block += segment_blocks_bytes(FRAME_HEADER_BYTES + left) // SEGMENT_BLOCK
+        at += FRAME_HEADER_BYTES
+        while left:
+            size = segment_record_read(at, left, &record)
+            if size == 0:
+                break
+            if record.type == RECORD_SKIP and record.payload_bytes >= 8:
+                found.append(int.from_bytes((<char *>record.payload)[:8], "little"))
+            at += size
+            left -= size
+    return found

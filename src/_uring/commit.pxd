@@ -219,8 +219,8 @@ cdef class Commit:
     cdef int _begin(self) except -1
     cdef bint _is_beyond(self, uint64_t used)
     cdef int _check_room(self) except -1
-    cdef uint64_t _record(self, unsigned kind, uint32_t server, bytes payload,
-                          uint64_t now_ns) except 0
+    cdef uint64_t _record(self, unsigned type, uint32_t server, bytes payload, uint64_t now_ns,
+                          unsigned kind=*, unsigned flags=*) except 0
     cdef int _note_time(self, uint64_t now_ns) except -1
     cdef int _put(self, Values values) except -1
     cdef int _release(self) except -1

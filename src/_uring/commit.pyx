@@ -230,8 +230,12 @@ cdef class Commit:
         finally:
             self.is_full = is_full
 
-    cdef uint64_t _record(self, unsigned kind, uint32_t server, bytes payload,
-                          uint64_t now_ns) except 0:
+    def record_failed(self, unsigned kind, uint32_t server, bytes payload, uint64_t now_ns) -> int:
+        """Append an input that is not stepped; its lsn."""
+        return self._record(RECORD_INPUT, server, payload, now_ns, kind, RECORD_FAILED)
+
+    cdef uint64_t _record(self, unsigned type, uint32_t server, bytes payload, uint64_t now_ns,
+                          unsigned kind=0, unsigned flags=0) except 0:
         self._note_time(now_ns)
         self._begin()
         cdef uint8_t *at = journal_put(&self.j, len(payload))
@@ -239,7 +243,7 @@ cdef class Commit:
             journal_drop(&self.j)
             raise RecordTooLarge(self.j.config.frame_bytes_max)
         memcpy(at, <const uint8_t *>payload, len(payload))
-        return journal_end(&self.j, kind, 0, 0, server, 0)
+        return journal_end(&self.j, type, kind, flags, server, 0)
 
     # ---- holding and releasing ---------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from .servers cimport Port, Server
 cdef class Dispatcher(Mailboxes):
     cdef public object on_ended        # (server, reason, kind, message) -> None
     cdef public object on_action       # (server, action) -> None: Connect, Run
+    cdef uint64_t[::1] marker          # which timer's input is stepped, or None
     cdef list stalled                  # (server, item): infos that the full journal did not take
 
     cdef int message(self, conn *c, Port port, const frame_view *view) except -1

@@ -53,6 +53,9 @@ from pybehave.once import Once as _Once
 # One server's share of a round: enough to amortise the switch, short enough for the others.
 cdef Py_ssize_t INPUTS_PER_TURN = 64
 
+# What a marker says that the process is stepping (pybehave/journal/attempts.py).
+cdef uint64_t MARK_TIMER = 2
+
 cdef object NO_REPLY = _actions.NO_REPLY
 cdef object NOT_STOPPED = object()
 cdef object TIMEOUT = _actions.TIMEOUT
@@ -76,6 +79,11 @@ cdef class Dispatcher(Mailboxes):
 
     def __cinit__(self):
         self.stalled = []
+        self.marker = None
+
+    def set_marker(self, marker) -> None:
+        """Three numbers that outlive the process: which timer's input is stepped; None = none."""
+        self.marker = marker
 
     # ---- life --------------------------------------------------------------------------------
 
@@ -667,6 +675,12 @@ cdef class Dispatcher(Mailboxes):
             return 0 # (D5)
         del server.timers[timer[0]]
         self.timer_name = timer[0]
-        if server.number:
-            del server.due[timer[0]]
-        return self._turn(server, INPUT_TIMER, timer[2], None)
+        if not server.number:
+            return self._turn(server, INPUT_TIMER, timer[2], None)
+        due_ns, _ = server.due.pop(timer[0])
+        if self.marker is None:
+            return self._turn(server, INPUT_TIMER, timer[2], None)
+        self.marker[1], self.marker[2], self.marker[0] = server.number, due_ns, MARK_TIMER
+        self._turn(server, INPUT_TIMER, timer[2], None)
+        self.marker[0] = 0
+        return 0

@@ -10,6 +10,8 @@ Invariants
   (Y2) Nothing leaves: no reply, no action, no log line of a server's own making is prevented, but
        no message either.
   (Y3) Inputs come in the order of their lsn, and each server's clock is the record's.
+  (Y4) Behind an input that was stepped the first time and is skipped now, its server's outcomes may
+       be others, until the SKIP record; one that raises there has to be skipped as well (Diverged).
 
 Does not know: files, whether frames are sound (blocks.pyx), which policy decides (runtime).
 """
@@ -38,6 +40,11 @@ from pybehave.errors import JournalRefused, NonDeterminism
 cdef object NO_REPLY = _actions.NO_REPLY
 
 
+# Not final: Python makes its instances.
+class Diverged(NonDeterminism):
+    """A step raised that had not, behind an input that is skipped now."""
+
+
 @cython.final
 cdef class Replayer:
     """Feeds records to servers that do not answer to their names yet.
@@ -47,12 +54,15 @@ cdef class Replayer:
         on_record: Called with (type, server number, payload value bytes, lsn) for SERVER and START
             records; returns the Server for that number, or None to skip its inputs.
         is_strict: Whether another outcome than the recorded one is an error.
+        skipped: The lsns of inputs that are not to be stepped.
+        marker: Three numbers that outlive the process (pybehave/journal/attempts.py), or None.
     """
 
     cdef Dispatcher dispatcher
     cdef object on_record
     cdef dict servers             # number -> Server or None
     cdef set skipped
+    cdef dict diverging           # server number -> lsns skipped whose SKIP records come later
     cdef bint is_strict
     cdef readonly uint64_t inputs
     cdef readonly uint64_t failed
@@ -61,12 +71,16 @@ cdef class Replayer:
     cdef readonly uint64_t time_ns
     cdef readonly list differences
     cdef readonly dict open       # server name -> connections that are open as far as it knows
+    cdef uint64_t[::1] marker     # what is stepped now, for the next process if this one ends
+    cdef public object on_skipped # (Server, kind, message, lsn): an input that is not stepped
 
-    def __init__(self, dispatcher, on_record, *, bint is_strict=True, skipped=()):
+    def __init__(self, dispatcher, on_record, *, bint is_strict=True, skipped=(), marker=None):
         self.dispatcher = dispatcher
         self.on_record = on_record
         self.servers = {}
         self.skipped = set(skipped)
+        self.diverging = {}
+        self.marker = marker
         self.is_strict = is_strict
         self.differences = []
         self.open = {}
@@ -131,7 +145,7 @@ cdef class Replayer:
     cdef int _other(self, const segment_record *record, uint64_t lsn) except -1:
         payload = (<char *>record.payload)[:record.payload_bytes]
         if record.type == RECORD_SKIP:
-            self.skipped.add(int.from_bytes(payload[:8], "little"))
+            self._skip_recorded(record.server, int.from_bytes(payload[:8], "little"))
             return 0
         if record.type == RECORD_SERVER or record.type == RECORD_START:
             self._set_clock()
@@ -150,12 +164,7 @@ cdef class Replayer:
         if server is None:
             return 0
         if record.flags & RECORD_FAILED or (self.skipped and lsn in self.skipped):
-            self.failed += 1
-            if record.flags & RECORD_REQUEST:
-                self._request(server, record).fail(f"lsn {lsn}")
-            if kind == INPUT_TIMER:
-                self._timer_gone(server, record)
-            return 0 # (Y1)
+            return self._pass_over(server, record, lsn) # (Y1)
         try:
             message = server.values._take(&at, end, 0)
             caller = self._nobody(server)
@@ -178,6 +187,9 @@ cdef class Replayer:
         self.dispatcher.current_conn = NULL
         self.dispatcher.current_caller = caller if kind == INPUT_CALL else None
         server.idle_s = 0
+        if self.marker is not None:
+            self.marker[1] = record.server
+            self.marker[2] = lsn
         try:
             if kind == INPUT_CALL and server.is_fast_call:
                 result = server.step(server.instance, message, server.state)
@@ -194,14 +206,41 @@ cdef class Replayer:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise NonDeterminism(server.name, lsn, record.outcome, 0) from error
+            kind_of = Diverged if record.server in self.diverging else NonDeterminism
+            raise kind_of(server.name, lsn, record.outcome, 0) from error
         finally:
             self.dispatcher.current = None
         if request is not None and output is not NO_REPLY:
             caller.request = None
             request.keep(output, server.values)
-        if record.outcome and server.values.outcome(output) != record.outcome:
+        if record.outcome and server.values.outcome(output) != record.outcome \
+                and record.server not in self.diverging:
             self._differs(server, lsn, record.outcome, server.values.outcome(output))
+        return 0
+
+    cdef int _pass_over(self, Server server, const segment_record *record, uint64_t lsn) except -1:
+        """An input that is not stepped: what is to be known of it all the same."""
+        cdef const uint8_t *at = record.payload
+        self.failed += 1
+        if record.flags & RECORD_REQUEST:
+            self._request(server, record).fail(f"lsn {lsn}")
+        if record.kind == INPUT_TIMER:
+            self._timer_gone(server, record)
+        if record.flags & RECORD_FAILED:
+            return 0
+        self.diverging.setdefault(record.server, set()).add(lsn) # (Y4)
+        if self.on_skipped is not None:
+            message = server.values._take(&at, record.payload + record.payload_bytes, 0)
+            self.on_skipped(server, record.kind, message, lsn)
+        return 0
+
+    cdef int _skip_recorded(self, uint32_t number, uint64_t lsn) except -1:
+        """From here on the server's records were made without that input."""
+        found = self.diverging.get(number)
+        if found is not None:
+            found.discard(lsn)
+            if not found:
+                del self.diverging[number]
         return 0
 
     cdef Request _request(self, Server server, const segment_record *record):
