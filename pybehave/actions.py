@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, final
 
+from pybehave.errors import show
+
 CALL_TIMEOUT_S: Final = 5.0
 """OTP's default for gen_server:call."""
 
@@ -46,6 +48,18 @@ class Action:
     __slots__ = ()
 
 
+def _check_server(action: Action, server: Any) -> None:
+    if not isinstance(server, str):
+        raise TypeError(f"{type(action).__name__}: server is the name of one, not {show(server)}")
+
+
+def _check_seconds(action: Action, field: str, seconds: Any) -> None:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"{type(action).__name__}: {field} is a number, not {show(seconds)}")
+    if not seconds >= 0:  # also what is not a number at all
+        raise ValueError(f"{type(action).__name__}: {field} is 0 or more, not {show(seconds)}")
+
+
 # --- answers and messages ----------------------------------------------------
 
 
@@ -71,10 +85,16 @@ class Cast(Action):
     Attributes:
         server: The receiver's name.
         message: What its handle_cast gets.
+
+    Raises:
+        TypeError: `server` is no name.
     """
 
     server: str
     message: Any
+
+    def __post_init__(self) -> None:
+        _check_server(self, self.server)
 
 
 @final
@@ -89,12 +109,20 @@ class Call(Action):
         request: What its handle_call gets.
         tag: Handed back with the answer, to tell answers apart.
         timeout: Seconds until `CallFailed` brings `Timeout`; None waits for ever.
+
+    Raises:
+        TypeError, ValueError: `server` is no name, or `timeout` no time.
     """
 
     server: str
     request: Any
     tag: Any = None
     timeout: float | None = CALL_TIMEOUT_S
+
+    def __post_init__(self) -> None:
+        _check_server(self, self.server)
+        if self.timeout is not None:
+            _check_seconds(self, "timeout", self.timeout)
 
 
 @final
@@ -105,10 +133,16 @@ class Info(Action):
     Attributes:
         server: The receiver's name.
         message: What its handle_info gets.
+
+    Raises:
+        TypeError: `server` is no name.
     """
 
     server: str
     message: Any
+
+    def __post_init__(self) -> None:
+        _check_server(self, self.server)
 
 
 @final
@@ -138,11 +172,18 @@ class StartTimer(Action):
         name: Identifies the timer within the server.
         seconds: From the moment the action is carried out.
         message: What handle_info gets.
+
+    Raises:
+        TypeError, ValueError: `seconds` is no time, or the name cannot be looked up (a list).
     """
 
     name: Any
     seconds: float
     message: Any
+
+    def __post_init__(self) -> None:
+        hash(self.name)
+        _check_seconds(self, "seconds", self.seconds)
 
 
 @final
@@ -183,9 +224,15 @@ class IdleTimeout(Action):
 
     Attributes:
         seconds: How long without an input.
+
+    Raises:
+        TypeError, ValueError: `seconds` is no time.
     """
 
     seconds: float
+
+    def __post_init__(self) -> None:
+        _check_seconds(self, "seconds", self.seconds)
 
 
 # --- connections -------------------------------------------------------------
@@ -247,6 +294,9 @@ class Run(Action):
         function: What to call.
         args: Its positional arguments.
         tag: Handed back with the result.
+
+    Raises:
+        TypeError: `function` cannot be called.
     """
 
     function: Callable[..., Any]
@@ -254,6 +304,8 @@ class Run(Action):
     tag: Any
 
     def __init__(self, function: Callable[..., Any], *args: Any, tag: Any = None) -> None:
+        if not callable(function):
+            raise TypeError(f"Run: function is something to call, not {show(function)}")
         object.__setattr__(self, "function", function)
         object.__setattr__(self, "args", args)
         object.__setattr__(self, "tag", tag)

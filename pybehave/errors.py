@@ -11,6 +11,8 @@ Does not know: the loop, sockets, supervisors; it only names them.
 
 from __future__ import annotations
 
+import errno
+import os
 import reprlib
 
 VALUE_CHARS_MAX = 200
@@ -134,6 +136,14 @@ class Stopped(PybehaveError):
         self.reason = reason
         if isinstance(reason, BaseException):
             self.__cause__ = reason
+
+
+class InitStopped(Stopped):
+    """A server did not start because its init returned `Stop(reason)`."""
+
+    def __init__(self, server: str, reason: object) -> None:
+        super().__init__(server, reason)
+        self.args = (f"The init of {server!r} returned Stop({show_reason(reason)})",)
 
 
 class CallingSelf(PybehaveError):
@@ -307,10 +317,12 @@ class StartFailed(PybehaveError):
         where = path
         while isinstance(cause, StartFailed):
             where, cause = cause.path, cause.reason
+        how = f"failed with {show_reason(cause)}"
+        if isinstance(cause, InitStopped):
+            how = f"returned Stop({show_reason(cause.reason)})"
         super().__init__(
-            f"Child {path!r} did not start because the init of {where!r} failed with "
-            f"{show_reason(cause)}; what had started was stopped again; mend the init and start "
-            f"again"
+            f"Child {path!r} did not start because the init of {where!r} {how}; what had started "
+            f"was stopped again; mend the init and start again"
         )
         self.path = path
         self.reason = reason
@@ -543,6 +555,19 @@ class LoopClosed(PybehaveError):
         self.detail = detail
 
 
+_LISTEN_ADVICE = {
+    errno.EADDRINUSE: "choose another address, or end whatever holds this one",
+    errno.EADDRNOTAVAIL: "no interface of this machine has that address; choose one that has",
+    errno.ENOTDIR: "what stands for its folder is no folder; choose another path",
+    errno.EACCES: (
+        "ports below 1024 and other people's folders are not yours; choose another, or get the "
+        "right (CAP_NET_BIND_SERVICE)"
+    ),
+    errno.EROFS: "the file system is read-only; choose another path",
+    errno.EAFNOSUPPORT: "this system has no such addresses (IPv6 is off?); choose another",
+}
+
+
 class ListenFailed(PybehaveError):
     """A listener could not be opened.
 
@@ -552,10 +577,10 @@ class ListenFailed(PybehaveError):
     """
 
     def __init__(self, url: str, reason: object) -> None:
-        super().__init__(
-            f"Cannot listen on {url}: {show_reason(reason)}; choose another address, or end "
-            f"whatever holds this one"
-        )
+        number = (reason.errno or 0) if isinstance(reason, OSError) else 0
+        text = os.strerror(number) if number in _LISTEN_ADVICE else show_reason(reason)
+        advice = _LISTEN_ADVICE.get(number, "choose another address")
+        super().__init__(f"Cannot listen on {url}: {text}; {advice}")
         self.url = url
         self.reason = reason
         if isinstance(reason, BaseException):

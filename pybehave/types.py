@@ -10,8 +10,10 @@ Source: OTP Design Principles, "exit reasons"; supervisor, "restart".
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypeVar, final
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar, final
 
 if TYPE_CHECKING:
     from random import Random
@@ -109,6 +111,75 @@ class Context(Protocol):
     @property
     def connection(self) -> object:
         """The connection the current input came from, or None."""
+
+
+class RunningNode(Protocol):
+    """What `Application.start` gives: a node that serves on a thread of its own.
+
+    It is `pybehave.runtime.node.Node`, whose docstrings say all; this is its public face.
+    """
+
+    def start(self) -> Self:
+        """Start; what `Application.start` has done."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where it listens."""
+
+    def call(self, server: Any, request: Any, *, timeout: float | None = 5.0) -> Any:
+        """Send a request and wait for its reply."""
+
+    def acall(self, server: Any, request: Any, *, timeout: float | None = 5.0) -> Awaitable[Any]:
+        """Send a request, to be awaited in an asyncio task."""
+
+    def call_many(
+        self, server: Any, requests: Sequence[Any], *, timeout: float | None = 5.0
+    ) -> list[Any]:
+        """Send many requests and wait once."""
+
+    def cast(self, server: Any, message: Any) -> None:
+        """Send a message and wait for nothing."""
+
+    def info(self, server: Any, message: Any) -> None:
+        """Send what handle_info gets."""
+
+    def names(self) -> list[str]:
+        """List the servers that run."""
+
+    def whereis(self, server: str) -> int | None:
+        """Return a server's incarnation, or None."""
+
+    def get_state(self, server: Any) -> Any:
+        """Return a server's state."""
+
+    def stats(self) -> dict[str, Any]:
+        """Return counters and positions."""
+
+    def start_child(self, supervisor: str, spec: Any) -> Any:
+        """Add a child to a supervisor and start it."""
+
+    def terminate_child(self, supervisor: str, child_id: str) -> None:
+        """Stop a child."""
+
+    def restart_child(self, supervisor: str, child_id: str) -> Any:
+        """Start a stopped child again."""
+
+    def delete_child(self, supervisor: str, child_id: str) -> None:
+        """Forget a stopped child."""
+
+    def stop(self, *, drain: bool = True, timeout: float | None = None) -> int:
+        """Stop, and return the exit status."""
+
+    def __enter__(self) -> Self:
+        """Return the node itself."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop it."""
 
 
 class ServerCaller(Protocol):

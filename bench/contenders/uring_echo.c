@@ -3,7 +3,8 @@
  *   uring_echo PORT
  *
  * Straightforward and good: deferred task running, one multishot accept, multishot receive into a
- * provided-buffer ring, one send for each receive, one system call a turn. No framing, no step.
+ * provided-buffer ring, one send for each receive out of the buffer it came in, one system call a
+ * turn. No framing, no step.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -15,15 +16,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BUFFERS = 1024, BUFFER_BYTES = 4096, DESCRIPTORS = 20000, ENTRIES = 4096 };
+enum { BUFFERS = 1024, BUFFER_BYTES = 4096, ENTRIES = 4096 };
 enum { ACCEPT = 1, RECV, SEND };
 
 static struct io_uring ring;
 static struct io_uring_buf_ring *buffers;
 static char *arena;
-static char *outputs[DESCRIPTORS];
 
-static __u64 tag(int what, int fd) { return ((__u64)what << 32) | (unsigned)fd; }
+static __u64 tag(int what, int which) { return ((__u64)what << 32) | (unsigned)which; }
 
 static struct io_uring_sqe *entry(void) {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
@@ -102,24 +102,20 @@ static void received(const struct io_uring_cqe *cqe, int fd) {
         return;
     }
     int id = (int)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
-    memcpy(outputs[fd], arena + (size_t)id * BUFFER_BYTES, (size_t)cqe->res);
-    give(id);
     struct io_uring_sqe *sqe = entry();
-    io_uring_prep_send(sqe, fd, outputs[fd], (size_t)cqe->res, MSG_NOSIGNAL | MSG_WAITALL);
-    sqe->user_data = tag(SEND, fd);
+    io_uring_prep_send(sqe, fd, arena + (size_t)id * BUFFER_BYTES, (size_t)cqe->res,
+                       MSG_NOSIGNAL | MSG_WAITALL);
+    sqe->user_data = tag(SEND, id); /* the buffer is the kernel's until then */
     if (!is_armed) {
         arm(fd);
     }
 }
 
 static void completed(const struct io_uring_cqe *cqe) {
-    int fd = (int)(cqe->user_data & 0xffffffffu);
+    int fd = (int)(cqe->user_data & 0xffffffffu); /* of a send: the buffer's number */
     switch (cqe->user_data >> 32) {
     case ACCEPT:
-        if (cqe->res >= 0 && cqe->res < DESCRIPTORS) {
-            if (outputs[cqe->res] == NULL) {
-                outputs[cqe->res] = malloc(BUFFER_BYTES);
-            }
+        if (cqe->res >= 0) {
             arm(cqe->res);
         }
         break;
@@ -127,6 +123,7 @@ static void completed(const struct io_uring_cqe *cqe) {
         received(cqe, fd);
         break;
     default:
+        give(fd);
         break;
     }
 }

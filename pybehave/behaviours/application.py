@@ -18,6 +18,7 @@ from pybehave.behaviours.child_spec import refused
 from pybehave.behaviours.supervisor import Supervisor, workers
 from pybehave.errors import SpecError, show
 from pybehave.listener import Listener
+from pybehave.types import RunningNode
 
 
 @final
@@ -55,7 +56,7 @@ class Application:
         object.__setattr__(self, "listeners", _check_listeners(path, tree, listeners))
         object.__setattr__(self, "version", version)
 
-    def start(self, **options: Any) -> Any:
+    def start(self, **options: Any) -> RunningNode:
         """Start the tree and its listeners; returns when every init has returned.
 
         Args:
@@ -68,7 +69,8 @@ class Application:
             StartFailed: A child did not start; everything before it was stopped again.
             ListenFailed: A listener's address cannot be had.
         """
-        return import_module("pybehave.runtime.node").Node(self, **options).start()
+        node: RunningNode = import_module("pybehave.runtime.node").Node(self, **options)
+        return node.start()
 
 
 def _check_text(path: str, field: str, value: Any) -> None:

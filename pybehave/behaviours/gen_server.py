@@ -29,7 +29,7 @@ from collections.abc import Generator
 from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias
 
 from pybehave.actions import Action, Ignore, Stop, _NoReply
-from pybehave.errors import BadReturn, Stopped
+from pybehave.errors import BadReturn, InitStopped
 from pybehave.types import IGNORED, Context, Input, Output, State, _Ignored
 
 Actions: TypeAlias = Action | list[Action] | tuple[Action, ...] | None
@@ -250,7 +250,7 @@ def interpret_init(server: str, value: Any) -> Initial | _Ignored:
         State and actions, or `IGNORED`.
 
     Raises:
-        Stopped: Init returned `Stop(reason)`: the server does not start. The reason is kept as
+        InitStopped: Init returned `Stop(reason)`: the server does not start. The reason is kept as
             it is, also `"normal"`, and terminate is not called.
 
     Source: OTP gen_server, Module:init/1.
@@ -258,7 +258,7 @@ def interpret_init(server: str, value: Any) -> Initial | _Ignored:
     if isinstance(value, Ignore):
         return IGNORED
     if isinstance(value, Stop):
-        raise Stopped(server, value.reason)
+        raise InitStopped(server, value.reason)
     if type(value) is tuple and len(value) > 1 and _are_actions(value[1:]):
         return Initial(value[0], value[1:])
     return Initial(value, ())

@@ -26,7 +26,7 @@ from typing import ClassVar, Final, TypeAlias
 
 from msgspec import Struct
 
-from pybehave.errors import show_reason
+from pybehave.errors import InitStopped, StartFailed, show_reason
 from pybehave.runtime.logs import is_heard
 
 LOGGER_NAME: Final = "pybehave.supervisor"
@@ -222,6 +222,14 @@ class Escalated(Event, frozen=True):
 Hook: TypeAlias = Callable[[Event], object]
 
 
+def _is_told(event: Event) -> bool:
+    """Whether a traceback would say nothing that the log does not have already, or nothing new."""
+    if isinstance(event, ChildTerminated):
+        return True  # a crashed server's own report has it (crashes.py)
+    # A supervisor fails with its child, which has just been told; a Stop is no fault of the code.
+    return isinstance(getattr(event, "reason", None), StartFailed | InitStopped)
+
+
 class EventHub:
     """Logs every event to "pybehave.supervisor" and hands it to the hooks.
 
@@ -255,8 +263,7 @@ class EventHub:
         """Log an event and call the hooks. Never raises but KeyboardInterrupt."""
         severity = event.severity
         if is_heard(_logger, severity):
-            # A crashed server's own report has the traceback already (crashes.py).
-            error = None if isinstance(event, ChildTerminated) else event.error
+            error = None if _is_told(event) else event.error
             _logger.log(severity, "%s", event, exc_info=error)
         for (hook,) in self._hooks:
             try:

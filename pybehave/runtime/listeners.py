@@ -31,23 +31,34 @@ OPTIONS: Final = tuple(
 )
 
 
-def open_listener(loop: Loop, listener: Listener) -> Port:
+def address_of(listener: Listener) -> bytes:
+    """Return the packed address to bind; empty for a socket that is inherited. May block.
+
+    Raises:
+        SpecError: A host name is unknown.
+    """
+    if isinstance(listener.address, FdAddress | SystemdAddress):
+        return b""
+    return addresses.pack(listener.address)
+
+
+def open_listener(loop: Loop, listener: Listener, packed: bytes) -> Port:
     """Listen for an application; on the loop's thread or before it runs.
+
+    Args:
+        packed: What `address_of` gave.
 
     Raises:
         ListenFailed: The address is in use or not allowed, or the inherited socket is not there.
-        SpecError: A host name is unknown.
     """
     address = listener.address
     codec: Any = listener.protocol.codec()
     to = loop.dispatcher.address(listener.to)
-    fd, packed = -1, b""
+    fd = -1
     if isinstance(address, FdAddress):
         fd = address.fd
     elif isinstance(address, SystemdAddress):
         fd = systemd.listen_fd(listener.url, address.name)
-    else:
-        packed = addresses.pack(address)
     if isinstance(address, UnixAddress) and loop.source != "sim":
         remove_stale(listener.url, address.path)
     is_dual = isinstance(address, TcpAddress) and address.host == ANY_HOST

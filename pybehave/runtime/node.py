@@ -18,7 +18,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, final
 
 from pybehave._uring.batch import call_many
 from pybehave._uring.loop import Loop
@@ -37,6 +37,7 @@ from pybehave.errors import (
     CalledInCallback,
     DurabilityLost,
     LoopClosed,
+    LoopForked,
     NoProc,
     Overloaded,
     SpecError,
@@ -51,6 +52,7 @@ from pybehave.runtime.host import LoopHost
 from pybehave.runtime.journaling import NodeJournal
 from pybehave.runtime.tree import Answer, Tree
 from pybehave.runtime.waiters import ThreadWaiter
+from pybehave.types import RunningNode
 
 T = TypeVar("T")
 
@@ -174,9 +176,10 @@ class Node:
             if self.journal is not None:
                 self.journal.open()
                 self.host.journal = self.journal
+            packed = [listeners.address_of(listener) for listener in self._listeners]
             self.tree.start()
-            for listener in self._listeners:
-                listeners.open_listener(self.loop, listener)
+            for listener, address in zip(self._listeners, packed, strict=True):
+                listeners.open_listener(self.loop, listener, address)
                 self._bound.append(listeners.socket_file(listener))
             if self.journal is not None:
                 self.journal.letters.send_again()
@@ -232,6 +235,8 @@ class Node:
         self._started.set()
         try:
             self._serve()
+        except LoopForked:  # a step has forked, and this is the child: it has no node
+            return
         except BaseException as error:  # raised again in __exit__
             logger.critical("the loop of %r failed", self.app.name, exc_info=error)
             self._failure = error
@@ -443,6 +448,10 @@ class Node:
     def start_child(self, supervisor: str, spec: ChildSpec) -> Any:
         """Add a child to a running supervisor and start it (OTP, supervisor:start_child/2).
 
+        From a hook (an init, a step, a terminate) the request is carried out at once if the
+        supervisor is idle; if it is starting or stopping something, the request waits in its queue,
+        this returns None, and a refusal is logged. The same holds for the three calls below.
+
         Args:
             supervisor: Its path ("root/supervisor-2"), or its id where only one has it.
             spec: A Worker, or a Supervisor with an id.
@@ -491,7 +500,11 @@ class Node:
 
     def _ask(self, request: Callable[[], Answer[Any]]) -> Any:
         if self.loop.thread == threading.get_ident():
-            return request().result()
+            answer = request()
+            if answer.is_done:
+                return answer.result()
+            answer.then(_log_refusal)  # it waits for what its supervisor is doing now
+            return None
         waiter = ThreadWaiter()
 
         def answered(answer: Answer[Any]) -> None:
@@ -580,3 +593,13 @@ def _name_of(server: str | Ref[Any, Any]) -> str:
     if isinstance(server, Ref):
         return server.name
     raise TypeError(f"a server is named by a str or by worker.ref, not by {show(server)}")
+
+
+if TYPE_CHECKING:
+    _start: Callable[..., RunningNode] = Node
+
+
+def _log_refusal(answer: Answer[Any]) -> None:
+    """A request from within a hook had to wait, and nobody is there to hear its error."""
+    if answer.error is not None:
+        logger.error("a request made in a hook was refused: %s", answer.error)

@@ -78,6 +78,7 @@ cdef enum:
     ERROR_BYTES_MAX = 512
     # Free blocks a codec keeps for feed and encode_bytes.
     OWN_BYTES_KEPT = 65536
+    SPLIT_BYTES = 512 # what split() is shown of a longer buffer first; most messages are shorter
 
 _CHARSETS = {None: CHARSET_NONE, "utf-8": CHARSET_UTF8, "ascii": CHARSET_ASCII,
              "latin-1": CHARSET_LATIN1}
@@ -608,13 +609,17 @@ cdef class Codec:
     cdef int split(self, const uint8_t *data, size_t length, frame_resume *resume,
                    frame_view *view) except -3:
         cdef int64_t n = 0
+        cdef size_t offered = min(length, max(<size_t>resume.pending, SPLIT_BYTES))
         cdef bint too_long = length > self.frame.frame_bytes_max
         view[0] = frame_view(used=0, body=data, body_len=0, args=0, type=FRAME_BODY, need=0,
                              error=FRAME_ERROR_CUSTOM, got=0)
         if length == 0 or length < resume.pending:
             return FRAME_MORE
         try:
-            n = self.hooks.split(PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>length))
+            n = self.hooks.split(PyBytes_FromStringAndSize(<const char *>data, offered))
+            while offered < length and (n <= 0 or n > <int64_t>offered):
+                offered = min(length, max(8 * offered, <size_t>max(n, -n)))
+                n = self.hooks.split(PyBytes_FromStringAndSize(<const char *>data, offered))
         except Exception as error:
             self.failure = error
             return FRAME_MALFORMED

@@ -45,8 +45,8 @@ import collections
 
 from pybehave import actions as _actions
 from pybehave.errors import (
-    BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, JournalFull, NoProc,
-    PybehaveError, Stopped, Timeout,
+    BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, JournalFull,
+    LoopForked, NoProc, PybehaveError, Stopped, Timeout,
 )
 from pybehave.once import Once as _Once
 
@@ -97,7 +97,7 @@ cdef class Dispatcher(Mailboxes):
         try:
             reason = self._carry_out(server, actions, [])
             if reason is not NOT_STOPPED:
-                raise Stopped(server.name, reason)
+                raise InitStopped(server.name, reason)
         except BaseException:
             self.retire(server, NoProc(server.name))
             raise
@@ -221,6 +221,8 @@ cdef class Dispatcher(Mailboxes):
             self._cancel_idle(server)
         try:
             result = server.step(server.instance, message, server.state)
+            if self.is_forked: # the ring is not the child's
+                raise LoopForked()
             if PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2 \
                     and self.current_caller is None and not (c.flags & CONN_HOLD):
                 output = <object>PyTuple_GET_ITEM(result, 1)
@@ -328,6 +330,8 @@ cdef class Dispatcher(Mailboxes):
             self._cancel_idle(server)
         try:
             result = server.step(server.instance, request, server.state)
+            if self.is_forked:
+                raise LoopForked()
             if PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2 \
                     and <object>PyTuple_GET_ITEM(result, 1) is not NO_REPLY:
                 server.state = <object>PyTuple_GET_ITEM(result, 0)
@@ -436,6 +440,8 @@ cdef class Dispatcher(Mailboxes):
         server.inputs += 1
         try:
             result = self._callback(server, kind, message, caller)
+            if self.is_forked:
+                raise LoopForked()
             actions = self._checked(server, kind, result)
             output = result[1]
             if c != NULL and output is not NO_REPLY:

@@ -114,6 +114,7 @@ cdef class Loop(Ports):
     cdef size_t _need
     cdef uint32_t _last_batch
     cdef bint _is_sleeping
+    cdef bint _is_deaf                 # the poll that other threads wake is not armed
     cdef bint _is_stopping
     cdef readonly unsigned long thread
     cdef uint64_t _started_ns
@@ -310,6 +311,8 @@ cdef class Loop(Ports):
 
     cdef int _tick(self, uint64_t limit_ns) except -1:
         cdef uint32_t count
+        if self._is_deaf:
+            self._poll_wake()
         self._wait(limit_ns)
         self._stats.ticks += 1
         count = self._reap()
@@ -343,7 +346,7 @@ cdef class Loop(Ports):
             request.deadline_ns = timer_ms * NS_PER_MS
         self._is_sleeping = True
         if self._inbox or self.dispatcher.ready or self._conns.woken.count > 0 \
-                or self._conns.ended.count > 0 or self._is_stopping \
+                or self._conns.ended.count > 0 or self._is_stopping or self._is_deaf \
                 or self._done_next < self._done_count \
                 or (self._last_batch and self._source.verbs.ready(self._source)):
             # After an empty tick ready is not asked: were its flag stale, the loop would spin.
@@ -566,9 +569,12 @@ cdef class Loop(Ports):
         return 0
 
     cdef int _poll_wake(self) except -1:
+        """Without it other threads are not heard; where there is no room it is asked for again."""
+        cdef int error = 0
         if self._wake.read_fd >= 0:
-            self._source.verbs.poll(self._source, self._wake.read_fd,
-                                    token_make(OP_POLL, 1, WAKE_SLOT))
+            error = self._source.verbs.poll(self._source, self._wake.read_fd,
+                                            token_make(OP_POLL, 1, WAKE_SLOT))
+        self._is_deaf = error < 0
         return 0
 
     # ---- ends --------------------------------------------------------------------------------

@@ -23,4 +23,5 @@ cdef class Ports:
     cdef int _accepted(self, Port port, const completion *done) except -1
     cdef int _welcome(self, Port port, int fd) except -1
     cdef int _exhausted(self, Port port) except -1
+    cdef int _pause_accept(self, Port port) except -1
     cdef int _connected(self, conn *c, int result) except -1

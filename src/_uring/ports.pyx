@@ -24,7 +24,7 @@ from pybehave.errors import ListenFailed, LoopClosed, LoopForked, Overloaded
 
 cdef extern from "<errno.h>" nogil:
     enum:
-        ECANCELED, EMFILE, ENFILE, ENOBUFS, ENOMEM
+        EBUSY, ECANCELED, EMFILE, ENFILE, ENOBUFS, ENOMEM
 
 cdef int REFUSALS_PER_EVENT = 32
 cdef double ACCEPT_PAUSE_S = 0.1        # after descriptors ran out
@@ -104,6 +104,8 @@ cdef class Ports:
             return 0
         error = self._source.verbs.accept(
             self._source, port.fd, token_make(OP_ACCEPT, 1, self._ports.index(port)))
+        if error == -EBUSY: # no room for a submission just now: a little later
+            return self._pause_accept(port)
         if error < 0:
             raise ListenFailed(port.url, OSError(-error, os.strerror(-error)))
         port.is_armed = True
@@ -154,6 +156,10 @@ cdef class Ports:
         self._stats.accept_errors += 1
         for count in range(REFUSALS_PER_EVENT):
             self._source.verbs.refuse(self._source, port.fd)
+        return self._pause_accept(port)
+
+    cdef int _pause_accept(self, Port port) except -1:
+        """Accept no more for a moment."""
         port.is_exhausted = True
         self._has_exhausted = True
         self.dispatcher.start_alarm(ACCEPT_PAUSE_S, self._revive)

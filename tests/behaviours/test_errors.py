@@ -24,6 +24,7 @@ SAMPLES = [
     errors.Timeout("kv", 5.0),
     errors.Crashed("kv", "kv-1-7", ZeroDivisionError("division by zero")),
     errors.Stopped("kv", "shutdown"),
+    errors.InitStopped("kv", "no license"),
     errors.CallingSelf("kv"),
     errors.CalledInCallback("kv", "other"),
     errors.RequestKnown("kv", 7, "its reply was lost"),

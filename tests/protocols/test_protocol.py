@@ -198,3 +198,27 @@ def test_any_messages_in_any_pieces_come_back(feed_in_pieces, bodies, sizes):
     codec = Netstrings().codec()
     stream = b"".join(codec.encode_bytes(body) for body in bodies)
     assert feed_in_pieces(codec, stream, sizes) == bodies
+
+
+def test_many_small_messages_are_split_in_linear_time():
+    offered = []
+
+    class Counting(Netstrings):
+        def split(self, buffer):
+            offered.append(len(buffer))
+            return super().split(buffer)
+
+    stream = b"5:hello," * 5000
+    assert Counting().codec().feed(stream) == [b"hello"] * 5000
+    assert sum(offered) < 100 * len(stream)
+
+
+def test_a_long_message_behind_short_ones_is_found(feed_in_pieces):
+    class Long(Netstrings):
+        frame_bytes_max = 50_000
+
+    long = b"x" * 40_000
+    stream = b"1:a," * 3 + b"40000:" + long + b"," + b"1:b,"
+    for piece in (7, 4096, 100_000):
+        found = feed_in_pieces(Long().codec(), stream, [piece])
+        assert found == [b"a"] * 3 + [long, b"b"]

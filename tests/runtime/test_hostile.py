@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -47,10 +49,6 @@ def odd(start: Callable[..., Any]) -> Any:
         actions.Send("junk", b"x"),
         actions.Send(None, b"x"),
         actions.Reply("junk", 1),
-        actions.StartTimer("t", float("nan"), 1),
-        actions.StartTimer("t", -1, 1),
-        actions.IdleTimeout(-1),
-        actions.Cast(5, "x"),
     ],
     ids=repr,
 )
@@ -270,3 +268,126 @@ def test_a_start_that_fails_touches_no_socket_of_others(
     with pytest.raises(ListenFailed):
         start(app(file))
     assert file.read_text() == "keep me"
+
+
+class Forking(GenServer[int, Any, Any]):
+    """Its step forks, and the child returns from the step as the parent does."""
+
+    def init(self, args: Any) -> int:
+        return 0
+
+    def step(self, command: Any, state: int) -> tuple[int, Any]:
+        if command != "fork":
+            return state + 1, state + 1
+        return state + 1, os.fork()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_step_that_forks_leaves_one_node(start: Callable[..., Any]) -> None:
+    tree = Supervisor("one_for_one", [Worker("odd", Forking)])
+    node = start(Application("t", tree))
+    child = node.call("odd", "fork")
+    assert child > 0
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) >= 0  # it ended by itself, and nobody heard of it
+    assert node.call("odd", "next") == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: actions.StartTimer("t", -1, None), "StartTimer: seconds is 0 or more, not -1"),
+        (lambda: actions.StartTimer("t", float("nan"), None), "seconds is 0 or more, not nan"),
+        (lambda: actions.StartTimer("t", "1", None), "seconds is a number, not '1'"),
+        (lambda: actions.StartTimer([], 1, None), "unhashable"),
+        (lambda: actions.IdleTimeout(None), "IdleTimeout: seconds is a number, not None"),
+        (lambda: actions.Call("a", 1, timeout=-1), "Call: timeout is 0 or more, not -1"),
+        (lambda: actions.Call(None, 1), "Call: server is the name of one, not None"),
+        (lambda: actions.Cast(b"a", 1), "Cast: server is the name of one, not b'a'"),
+        (lambda: actions.Info(7, 1), "Info: server is the name of one, not 7"),
+        (lambda: actions.Run("f"), "Run: function is something to call, not 'f'"),
+    ],
+)
+def test_an_action_that_cannot_be_is_refused_where_it_is_made(
+    make: Callable[[], Any], words: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=re.escape(words)):
+        make()
+
+
+class Planner(GenServer[Any, Any, Any]):
+    """Asks its supervisor for children from within its hooks."""
+
+    node: Any = None
+
+    def init(self, args: Any) -> Any:
+        return None
+
+    def step(self, command: Any, state: Any) -> tuple[Any, Any]:
+        if command == "start":
+            return state, self.node.start_child("root", Worker("by-step", Odd)) is not None
+        return state, self.node.terminate_child("root", "by-step")
+
+    def terminate(self, reason: object, state: Any) -> None:
+        assert self.node.start_child("root", Worker("by-terminate", Odd)) is None
+
+
+def test_children_may_be_asked_for_from_within_hooks(start: Callable[..., Any]) -> None:
+    node = start(Application("t", Supervisor("one_for_one", [Worker("planner", Planner)])))
+    Planner.node = node
+    assert node.call("planner", "start") is True
+    assert set(node.names()) == {"planner", "by-step"}
+    assert node.call("planner", "stop") is None
+    node.terminate_child("root", "planner")
+    node.which_children("root")  # whatever was queued before this has been carried out
+    assert node.names() == ["by-terminate"]
+
+
+class Refusing(GenServer[Any, Any, Any]):
+    def init(self, args: Any) -> Any:
+        if args == "stop":
+            return actions.Stop("no license")
+        raise ValueError("no database")
+
+
+@pytest.mark.parametrize(("args", "tracebacks"), [("stop", 0), ("raise", 1)])
+def test_a_failed_init_is_told_once(
+    start: Callable[..., Any], caplog: pytest.LogCaptureFixture, args: str, tracebacks: int
+) -> None:
+    caplog.set_level("ERROR", "pybehave.supervisor")
+    inner = Supervisor("one_for_one", [Worker("bad", Refusing, args)], id="inner")
+    with pytest.raises(StartFailed) as failed:
+        start(Application("t", Supervisor("one_for_one", [inner])))
+    assert sum(bool(record.exc_info) for record in caplog.records) == tracebacks, caplog.records
+    said = "returned Stop('no license')" if args == "stop" else "failed with ValueError"
+    assert said in str(failed.value)
+
+
+def test_an_unknown_host_fails_before_anything_starts(start: Callable[..., Any]) -> None:
+    begun: list[int] = []
+
+    class Seen(Odd):
+        def init(self, args: Any) -> Any:
+            begun.append(1)
+            return super().init(args)
+
+    listener = Listener("tcp://no.such.host.invalid:1", Lines(), to="seen")
+    tree = Supervisor("one_for_one", [Worker("seen", Seen)])
+    with pytest.raises(SpecError, match="unknown"):
+        start(Application("t", tree, listeners=[listener]))
+    assert not begun
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("tcp://192.0.2.1:7", "no interface of this machine has that address"),
+        ("unix:///dev/null/x", "is no folder; choose another path"),
+    ],
+)
+def test_a_listener_that_cannot_be_says_what_to_do(
+    start: Callable[..., Any], url: str, advice: str
+) -> None:
+    tree = Supervisor("one_for_one", [Worker("odd", Odd)])
+    with pytest.raises(ListenFailed, match=advice):
+        start(Application("t", tree, listeners=[Listener(url, Lines(), to="odd")]))
