@@ -5,12 +5,13 @@ One single-threaded loop (io_uring, or epoll) takes every input, one at a time, 
 `README.md`; the names below are the whole public face, with `actions`, `errors` and `protocols`.
 """
 
-from pybehave import actions, errors
+from pybehave import actions, errors, statem
 from pybehave._version import __version__
 from pybehave.actions import NO_REPLY, TIMEOUT
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.child_spec import Ref, Worker
 from pybehave.behaviours.gen_server import GenServer
+from pybehave.behaviours.gen_statem import GenStatem
 from pybehave.behaviours.supervisor import Supervisor
 from pybehave.listener import Listener
 from pybehave.once import Once
@@ -21,6 +22,7 @@ __all__ = [
     "TIMEOUT",
     "Application",
     "GenServer",
+    "GenStatem",
     "Listener",
     "Once",
     "Ref",
@@ -30,4 +32,5 @@ __all__ = [
     "__version__",
     "actions",
     "errors",
+    "statem",
 ]

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, final
 
+from msgspec import Struct
+
 from pybehave.errors import show
 
 CALL_TIMEOUT_S: Final = 5.0
@@ -64,8 +66,7 @@ def _check_seconds(action: Action, field: str, seconds: Any) -> None:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Reply(Action):
+class Reply(Action, Struct, frozen=True):
     """Answer a caller that was left waiting with `NO_REPLY`. A second answer is ignored.
 
     Attributes:
@@ -78,8 +79,7 @@ class Reply(Action):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Cast(Action):
+class Cast(Action, Struct, frozen=True):
     """Send a message to another server; a name nobody has is counted, not an error.
 
     Attributes:
@@ -98,8 +98,7 @@ class Cast(Action):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Call(Action):
+class Call(Action, Struct, frozen=True):
     """Send a request to another server; the answer comes back as info.
 
     The info is `CallReply(tag, server, value)` or `CallFailed(tag, server, error)`.
@@ -126,8 +125,7 @@ class Call(Action):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Info(Action):
+class Info(Action, Struct, frozen=True):
     """Send a message that another server gets in handle_info.
 
     Attributes:
@@ -146,8 +144,7 @@ class Info(Action):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Continue(Action):
+class Continue(Action, Struct, frozen=True):
     """Call handle_continue(term) before any other input. Source: OTP, `{continue, Term}`.
 
     Attributes:
@@ -161,8 +158,7 @@ class Continue(Action):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class StartTimer(Action):
+class StartTimer(Action, Struct, frozen=True):
     """Start a timer; when it expires, `message` comes as info.
 
     A timer of the same name is replaced. After a cancel has been handled, the expiry is never
@@ -187,8 +183,7 @@ class StartTimer(Action):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class CancelTimer(Action):
+class CancelTimer(Action, Struct, frozen=True):
     """Cancel a timer, exactly: also an expiry that is already on its way.
 
     Attributes:
@@ -216,8 +211,7 @@ TIMEOUT: Final = _TimeoutInfo()
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class IdleTimeout(Action):
+class IdleTimeout(Action, Struct, frozen=True):
     """Bring the info `TIMEOUT` if no input comes first. Source: OTP gen_server, Timeout.
 
     Any input cancels it, and it is not armed again by itself. Zero means: only if nothing waits.
@@ -239,8 +233,7 @@ class IdleTimeout(Action):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Send(Action):
+class Send(Action, Struct, frozen=True):
     """Send data on a connection; the connection's protocol encodes it.
 
     Attributes:
@@ -253,8 +246,7 @@ class Send(Action):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Close(Action):
+class Close(Action, Struct, frozen=True):
     """Close a connection once what was sent on it has left.
 
     Attributes:
@@ -265,8 +257,7 @@ class Close(Action):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Connect(Action):
+class Connect(Action, Struct, frozen=True):
     """Open a connection; `Connected(tag, connection)` or `ConnectFailed(tag, error)` follows.
 
     Attributes:
@@ -312,8 +303,7 @@ class Run(Action):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Stop(Action):
+class Stop(Action, Struct, frozen=True):
     """End this server. With an output, the caller gets it after terminate has run.
 
     From init it means that the server does not start; terminate is not called then.
@@ -326,8 +316,7 @@ class Stop(Action):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Hibernate(Action):
+class Hibernate(Action, Struct, frozen=True):
     """Give back memory until the next input. It changes nothing that can be seen."""
 
 

@@ -197,6 +197,14 @@ class GenServer(Generic[State, Input, Output]):
         """
         return data  # type: ignore[no-any-return]
 
+    def _initial(self, server: str, args: Any) -> Initial | _Ignored:
+        """What the runtime calls for `init`; other behaviours on top of this one differ."""
+        return interpret_init(server, self.init(args))
+
+    def _terminate(self, reason: Any, state: State) -> Cleanup | None:
+        """What the runtime calls for `terminate`."""
+        return self.terminate(reason, state)
+
     def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
         """Shape what reports and observers show of this server, to hide secrets for example.
 
@@ -262,6 +270,23 @@ def interpret_init(server: str, value: Any) -> Initial | _Ignored:
     if type(value) is tuple and len(value) > 1 and _are_actions(value[1:]):
         return Initial(value[0], value[1:])
     return Initial(value, ())
+
+
+def initial_of(server: str, instance: Any, args: Any) -> Initial | _Ignored:
+    """Call a server's init; see interpret_init.
+
+    Args:
+        server: The server's name, for errors.
+        instance: A GenServer, or whatever has an `init` like one.
+        args: What init gets.
+
+    Raises:
+        InitStopped: Init returned `Stop(reason)`.
+        BaseException: Whatever init raised.
+    """
+    if isinstance(instance, GenServer):
+        return instance._initial(server, args)
+    return interpret_init(server, instance.init(args))
 
 
 def overrides(server: object, callback: str) -> bool:

@@ -45,7 +45,8 @@ def terminate(
             when the limit was passed) and the exception terminate raised, or None.
     """
     try:
-        cleanup = instance.terminate(reason, state)
+        end = getattr(instance, "_terminate", None) or instance.terminate
+        cleanup = end(reason, state)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 -- a server ends whatever its terminate raises

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from pybehave.actions import Closed, Connect, ConnectFailed, Run
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.gen_server import Initial, interpret_init
+from pybehave.behaviours.gen_server import Initial, initial_of
 from pybehave.errors import AlreadyStarted, Stopped
 from pybehave.listener import Listener
 from pybehave.runtime import addresses
@@ -95,7 +95,7 @@ class LoopHost:
             return self._start_journaled(worker, self.journal)
         instance: Any = worker.server()
         server = make_server(dispatcher, worker, instance)
-        initial = interpret_init(worker.name, instance.init(worker.args))
+        initial = initial_of(worker.name, instance, worker.args)
         if not isinstance(initial, Initial):
             return IGNORED
         server.owner = worker
@@ -117,7 +117,7 @@ class LoopHost:
             values=journal.values_of(worker, instance),
             incarnation=known.incarnation + 1 if known is not None else 0,
         )
-        initial = interpret_init(worker.name, instance.init(worker.args))
+        initial = initial_of(worker.name, instance, worker.args)
         if not isinstance(initial, Initial):
             return IGNORED
         is_clean = known is None or (worker.recovery == "clean" and known.is_after_crash)

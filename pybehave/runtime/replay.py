@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, final
 from pybehave._uring.replay import Replayer
 from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.gen_server import Initial, interpret_init
+from pybehave.behaviours.gen_server import Initial, initial_of
 from pybehave.errors import JournalRefused
 from pybehave.journal.snapshot import Snapshot
 from pybehave.runtime.servers import make_server
@@ -193,7 +193,7 @@ class Replay:
             values=values,
             incarnation=incarnation,
         )
-        initial = interpret_init(worker.name, instance.init(worker.args))
+        initial = initial_of(worker.name, instance, worker.args)
         if not isinstance(initial, Initial):
             raise JournalRefused(
                 f"server {worker.name!r}",

@@ -18,7 +18,7 @@ from random import Random
 from typing import Any, Final, final
 
 from pybehave.actions import Action, Continue, Stop
-from pybehave.behaviours.gen_server import GenServer, Initial, Turn, interpret, interpret_init
+from pybehave.behaviours.gen_server import GenServer, Initial, Turn, initial_of, interpret
 from pybehave.errors import Stopped
 
 CONTINUES_MAX: Final = 1000
@@ -119,7 +119,7 @@ def _init(instance: Any, args: Any, actions: list[Action]) -> Any:
     if not hasattr(instance, "init"):
         raise ValueError("a step function has no init; give the first state with state=")
     _give_context(instance)
-    initial = interpret_init(type(instance).__name__, instance.init(args))
+    initial = initial_of(type(instance).__name__, instance, args)
     if not isinstance(initial, Initial):
         raise Stopped(type(instance).__name__, "ignore")
     return _continue(instance, Turn(initial.state, None, initial.actions), actions)

@@ -61,7 +61,7 @@ cdef object NOT_STOPPED = object()
 cdef object TIMEOUT = _actions.TIMEOUT
 cdef type Action = _actions.Action
 cdef type Once = _Once
-cdef type Stop = _actions.Stop
+cdef object Stop = _actions.Stop
 cdef object deque = collections.deque
 
 _CALLBACKS = {
@@ -618,6 +618,8 @@ cdef class Dispatcher(Mailboxes):
             elif kind is _actions.Close:
                 if action.connection is not None: # what came from no connection has none to close
                     closes.append(<Connection?>action.connection)
+            elif kind is _actions.Hibernate:
+                pass # there is no heap of its own to give back
             elif kind is Stop:
                 reason = action.reason if reason is NOT_STOPPED else reason
             elif self.barrier > self.conns.durable_batch:

@@ -21,7 +21,7 @@ import random
 
 from pybehave.actions import Stop as _Stop
 
-cdef type Stop = _Stop
+cdef object Stop = _Stop
 
 
 @cython.final

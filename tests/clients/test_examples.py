@@ -1,4 +1,4 @@
-"""examples/echo.py, examples/counter.py and examples/chat.py, each with a client on a socket."""
+"""The examples echo, counter, chat and telephone, each with a client on a socket."""
 
 from __future__ import annotations
 
@@ -55,3 +55,38 @@ def test_chat_speaks_first_and_to_everybody(source: str) -> None:
         assert line(clients[0]) == "* p1 left"
         for client in clients:
             client.close()
+
+
+def hear(client: socket.socket, *expected: str) -> None:
+    """The next lines, in any order: a telephone's own "ok" and what the line says meet there."""
+    assert sorted(line(client) for _ in expected) == sorted(expected)
+
+
+def test_two_telephones_talk_and_nobody_rings_for_ever(source: str) -> None:
+    with (
+        serving("examples.telephone:app", source, TELEPHONE_PATIENCE_S="0.2") as exchange,
+        dial(exchange) as one,
+        dial(exchange) as two,
+    ):
+        one.sendall(b"dial 2\n")
+        assert line(one).startswith("say first which line this is")
+        for number, phone in ((1, one), (2, two)):
+            phone.sendall(b"line %d\n" % number)
+            hear(phone, "ok", f"line {number}")
+        one.sendall(b"dial 2\n")
+        hear(one, "ok", "calling 2")
+        assert line(two) == "ringing 1"
+        two.sendall(b"answer\n")
+        hear(two, "ok", "talk")
+        assert line(one) == "talk"
+        one.sendall(b"say hello\n")
+        hear(one, "ok")
+        assert line(two) == "heard hello"
+        two.sendall(b"hangup\n")
+        hear(two, "ok", "over")
+        assert line(one) == "over"
+        one.sendall(b"answer\n")
+        hear(one, "ok", "not while idle")
+        one.sendall(b"dial 2\n")
+        hear(one, "ok", "calling 2", "over")  # too late
+        assert [line(two), line(two)] == ["ringing 1", "over"]

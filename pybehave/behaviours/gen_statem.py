@@ -1,0 +1,309 @@
+"""The generic state machine: the callbacks a user writes, on top of the generic server.
+
+A machine is a server whose state is a `Machine`: where it is, what it knows, which events wait and
+which time-outs run. Calls, casts, infos and timers become events; what a turn asks for goes back as
+a server's actions. So a machine is supervised, journaled, replayed and snapshot like any server.
+
+    class Door(GenStatem):
+        def init(self, args):
+            return "closed", {"pushes": 0}
+
+        def closed(self, event_type, content, data):
+            match event_type, content:
+                case ("call", caller), "push":
+                    return NextState("open", data, [Reply(caller, "pushed"), StateTimeout(10)])
+            return KeepStateAndData()
+
+        def open(self, event_type, content, data):
+            if event_type == "state_timeout":
+                return NextState("closed", data)
+            return KeepStateAndData(Postpone())
+
+Types of events: `("call", caller)`, `"cast"`, `"info"`, `"internal"`, `"state_timeout"`,
+`"timeout"`, `("timeout", name)`, and `"enter"` with state enter calls.
+
+Invariants
+  (S1) What comes from outside is one turn of the engine and one input of the server.
+  (S2) A reply to the caller of the turn is the turn's output.
+
+Does not know: how a turn goes (statem_engine.py), mailboxes, timers, journals.
+Source: OTP stdlib, gen_statem.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, ClassVar, Final, Literal
+
+from pybehave import actions as _actions
+from pybehave.actions import NO_REPLY, Ignore, Reply
+from pybehave.behaviours.gen_server import GenServer, Initial
+from pybehave.behaviours.statem_engine import MINE, NO_TIMEOUTS, Machine, Turn
+from pybehave.errors import BadReturn, InitStopped, show
+from pybehave.statem import KeepState, KeepStateAndData, NextState
+from pybehave.types import IGNORED, _Ignored
+
+CallbackMode = Literal["state_functions", "handle_event_function"]
+
+
+class GenStatem(GenServer[Machine, Any, Any]):
+    """A state machine: override `init` and a method for each state, or `handle_event`.
+
+    Attributes:
+        callback_mode: `"state_functions"`: the method named by the state handles its events, and
+            states are str. `"handle_event_function"`: `handle_event` handles all, and a state is
+            any hashable value. By default the second if `handle_event` is defined, else the first.
+        state_enter: Call the state's callback with `"enter"` and the state that was left, at the
+            start, whenever the state changes, and when it is repeated.
+    """
+
+    callback_mode: ClassVar[CallbackMode | None] = None
+    state_enter: ClassVar[bool] = False
+
+    def init(self, args: Any) -> Any:
+        """Return the first state and data.
+
+        Args:
+            args: What the worker's specification holds.
+
+        Returns:
+            `(state, data)` or `(state, data, actions)`; or `Ignore()`; or `Stop(reason)`.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no init; define init(self, args) -> (state, data)"
+        )
+
+    def handle_event(self, event_type: Any, content: Any, state: Any, data: Any) -> Any:
+        """Handle an event in a state; one of the results in `pybehave.statem`.
+
+        Args:
+            event_type: `("call", caller)`, `"cast"`, `"info"`, `"internal"`, `"state_timeout"`,
+                `"timeout"`, `("timeout", name)` or `"enter"`.
+            content: What was sent, or what the time-out holds; for `"enter"` the state left.
+            state: Where the machine is.
+            data: What it knows; it may be changed in place unless `pure` is True.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no handle_event")
+
+    def terminate(self, reason: Any, state: Any, data: Any) -> Any:  # type: ignore[override]
+        """Clean up; see GenServer.terminate. The replies of a stop have been carried out before.
+
+        Args:
+            reason: Why the machine ends.
+            state: Where it is.
+            data: What it knows.
+        """
+
+    def code_change(  # type: ignore[override]
+        self, old_version: Any, state: Any, data: Any, extra: Any
+    ) -> tuple[Any, Any]:
+        """Return state and data in the shape this version of the code wants.
+
+        Args:
+            old_version: The version that left them.
+            state: In the old shape.
+            data: In the old shape.
+            extra: From the upgrade's instructions.
+        """
+        return state, data
+
+    def dump_data(self, data: Any) -> Any:
+        """Return what a snapshot keeps of the data; see GenServer.dump."""
+        return data
+
+    def load_data(self, dumped: Any) -> Any:
+        """Return the data that `dump_data` was given."""
+        return dumped
+
+    # --- what the engine asks ------------------------------------------------------------------
+
+    def _current(self, modules: tuple[type, ...]) -> GenStatem:
+        """Return whose callbacks count."""
+        if not modules or modules[-1] is type(self):
+            return self
+        others: dict[type, GenStatem] = self.__dict__.setdefault("_others", {})
+        found = others.get(modules[-1])
+        if found is None:
+            found = others[modules[-1]] = modules[-1]()
+            found.context = self.context
+        return found
+
+    def _is_module(self, module: object) -> bool:
+        """Say whether a class can be a callback module."""
+        return isinstance(module, type) and issubclass(module, GenStatem)
+
+    def _call(self, event_type: Any, content: Any, state: Any, data: Any) -> Any:
+        """Call the callback of the class's mode."""
+        try:
+            if self._is_by_function():
+                return getattr(self, state)(event_type, content, data)
+            return self.handle_event(event_type, content, state, data)
+        except Exception as error:
+            error.add_note(f"in state {show(state)}, event {show(event_type)} {show(content)}")
+            raise
+
+    @classmethod
+    def _is_by_function(cls) -> bool:
+        """Whether state functions handle events."""
+        found = _modes.get(cls)
+        if found is None:
+            mode = cls.callback_mode
+            if mode is None and cls.handle_event is GenStatem.handle_event:
+                mode = "state_functions"
+            found = _modes[cls] = mode == "state_functions"
+        return found
+
+    def _check_state(self, state: Any) -> None:
+        """Refuse a state that cannot be one.
+
+        Raises:
+            BadReturn: State functions: no method has that name. Else: it is not hashable.
+        """
+        kind = type(self)
+        if self._is_by_function():
+            if type(state) is str and (kind, state) in _known:
+                return
+            if (
+                isinstance(state, str)
+                and callable(getattr(kind, state, None))
+                and (not hasattr(GenStatem, state))
+            ):
+                _known.add((kind, state))
+                return
+            error = BadReturn(self._name(), "a state callback or init", state)
+            error.add_note(f"{kind.__name__} has no state function of that name")
+            raise error
+        try:
+            hash(state)
+        except TypeError:
+            error = BadReturn(self._name(), "a state callback or init", state)
+            error.add_note("a state is hashable")
+            raise error from None
+
+    def _name(self) -> str:
+        """Return the server's name, for errors."""
+        context = getattr(self, "context", None)
+        return context.name if context is not None else type(self).__name__
+
+    # --- what the server asks ------------------------------------------------------------------
+
+    def _initial(self, server: str, args: Any) -> Initial | _Ignored:
+        value = self.init(args)
+        if isinstance(value, Ignore):
+            return IGNORED
+        if isinstance(value, _actions.Stop):
+            raise InitStopped(server, value.reason)
+        if type(value) is not tuple or len(value) not in (2, 3):
+            raise BadReturn(server, "init", value)
+        self._check_state(value[0])
+        turn = Turn(self, Machine(value[0], value[1]))
+        turn.begin(value[2] if len(value) == 3 else None)
+        if turn.stop is not None:
+            raise InitStopped(server, turn.stop.reason)
+        return Initial(turn.machine(), tuple(turn.out))
+
+    def _terminate(self, reason: Any, machine: Machine) -> Any:
+        return self._current(machine.modules).terminate(reason, machine.state, machine.data)
+
+    def handle_call(self, request: Any, caller: Any, machine: Machine) -> Any:
+        """An event of type `("call", caller)`; not to be overridden."""
+        return self._handle(("call", caller), request, machine, caller)
+
+    def handle_cast(self, message: Any, machine: Machine) -> Any:
+        """An event of type `"cast"`; not to be overridden."""
+        return self._handle("cast", message, machine, None)
+
+    def handle_info(self, message: Any, machine: Machine) -> Any:
+        """An expiry, or an event of type `"info"`; not to be overridden."""
+        if type(message) is tuple and len(message) == 2 and message[0] == MINE:
+            turn = Turn(self, machine)
+            turn.expired(message[1])
+            return _conclude(turn, None)
+        return self._handle("info", message, machine, None)
+
+    def _handle(self, event_type: Any, content: Any, machine: Machine, caller: Any) -> Any:
+        """An event from outside. Most are one callback that changes state and data and replies;
+        those are concluded here, without a Turn.
+        """
+        event = (event_type, content)
+        if machine.modules or self.state_enter:
+            turn = Turn(self, machine)
+            turn.run(event)
+            return _conclude(turn, caller)
+        result = self._call(event_type, content, machine.state, machine.data)
+        if machine.timeouts or machine.postponed:
+            return self._go_on(event, result, machine, caller)
+        kind = type(result)
+        if kind is NextState:
+            self._check_state(result.state)
+            after = Machine(result.state, result.data)
+        elif kind is KeepStateAndData:
+            after = machine
+        elif kind is KeepState:
+            after = Machine(machine.state, result.data)
+        else:
+            return self._go_on(event, result, machine, caller)
+        actions = result.actions
+        if actions is None:
+            return after, NO_REPLY
+        if type(actions) is Reply and actions.to is caller:
+            return after, actions.value
+        return self._go_on(event, result, machine, caller)
+
+    def _go_on(self, event: Any, result: Any, machine: Machine, caller: Any) -> Any:
+        turn = Turn(self, machine)
+        turn.go_on(event, result)
+        return _conclude(turn, caller)
+
+    def dump(self, machine: Machine) -> Any:
+        """The machine as plain values; not to be overridden: `dump_data` is."""
+        own = self._current(machine.modules)
+        return {
+            "state": machine.state,
+            "data": own.dump_data(machine.data),
+            "postponed": list(machine.postponed),
+            "timeouts": dict(machine.timeouts),
+            "modules": [f"{kind.__module__}:{kind.__qualname__}" for kind in machine.modules],
+        }
+
+    def load(self, data: Any) -> Machine:
+        """The machine out of what `dump` made; not to be overridden: `load_data` is."""
+        modules = tuple(_module(name) for name in data["modules"])
+        return Machine(
+            data["state"],
+            self._current(modules).load_data(data["data"]),
+            tuple(data["postponed"]),
+            data["timeouts"] or NO_TIMEOUTS,
+            modules,
+        )
+
+
+_modes: Final[dict[type, bool]] = {}
+"""Whether a class has state functions."""
+
+_known: Final[set[tuple[type, str]]] = set()
+"""State functions that were found to be there."""
+
+
+def _module(name: str) -> type:
+    place, _, path = name.partition(":")
+    found: Any = import_module(place)
+    for part in path.split("."):
+        found = getattr(found, part)
+    if not (isinstance(found, type) and issubclass(found, GenStatem)):
+        raise ValueError(f"{show(name)} is no GenStatem class any more")
+    return found
+
+
+def _conclude(turn: Turn, caller: Any) -> Any:
+    """What the server returns for a turn (S2)."""
+    out = turn.out
+    if turn.stop is not None:
+        return turn.machine(), NO_REPLY, [*out, _actions.Stop(turn.stop.reason)]
+    output: Any = NO_REPLY
+    if caller is not None and out:
+        answers = [action for action in out if type(action) is Reply and action.to is caller]
+        if answers:
+            output = answers[0].value  # a second one is ignored
+            out = [action for action in out if action not in answers] if len(out) > 1 else []
+    return (turn.machine(), output, out) if out else (turn.machine(), output)
