@@ -10,7 +10,7 @@ Source: OTP Design Principles, "exit reasons"; supervisor, "restart".
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar, final
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 State = TypeVar("State")
 Input = TypeVar("Input")
 Output = TypeVar("Output")
+T = TypeVar("T")
 
 Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
@@ -154,6 +155,9 @@ class RunningNode(Protocol):
 
     def stats(self) -> dict[str, Any]:
         """Return counters and positions."""
+
+    def run_on_loop(self, function: Callable[[], T], *, timeout: float | None = None) -> T:
+        """Call a function on the loop's thread and return what it returns."""
 
     def start_child(self, supervisor: str, spec: Any) -> Any:
         """Add a child to a supervisor and start it."""
