@@ -88,9 +88,12 @@ def main(quick: bool) -> Any:
     rates: dict[str, list[float]] = {}
     app = Application("statem", Supervisor("one_for_one", [Worker("switch", Switch)]))
     with app.start() as node:
+
+        def flips() -> float:
+            return timed(lambda: node.call("switch", "flip"), count)
+
         for _ in range(rounds):
-            flip = node.call
-            ours = node.run_on_loop(lambda: timed(lambda: flip("switch", "flip"), count))
+            ours = node.run_on_loop(flips)
             rates.setdefault(OURS, []).append(ours)
             theirs = erlang(count)
             if theirs is not None:

@@ -46,6 +46,9 @@ class Port:
     def connections(self) -> int: ...
 
 @final
+class Callbacks: ...
+
+@final
 class Server:
     owner: Any
     @property

@@ -39,8 +39,8 @@ from pybehave import actions as _actions
 from pybehave.actions import NO_REPLY, Ignore, Reply
 from pybehave.behaviours.gen_server import GenServer, Initial
 from pybehave.behaviours.statem_engine import MINE, NO_TIMEOUTS, Machine, Turn
-from pybehave.errors import BadReturn, InitStopped, show
-from pybehave.statem import KeepState, KeepStateAndData, NextState
+from pybehave.errors import BadReturn, InitStopped, SpecError, show
+from pybehave.statem import NextState
 from pybehave.types import IGNORED, _Ignored
 
 CallbackMode = Literal["state_functions", "handle_event_function"]
@@ -59,6 +59,9 @@ class GenStatem(GenServer[Machine, Any, Any]):
 
     callback_mode: ClassVar[CallbackMode | None] = None
     state_enter: ClassVar[bool] = False
+    _is_by_function: ClassVar[bool] = True
+    _is_general: ClassVar[bool] = False
+    _states: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, args: Any) -> Any:
         """Return the first state and data.
@@ -135,23 +138,26 @@ class GenStatem(GenServer[Machine, Any, Any]):
     def _call(self, event_type: Any, content: Any, state: Any, data: Any) -> Any:
         """Call the callback of the class's mode."""
         try:
-            if self._is_by_function():
+            if self._is_by_function:
                 return getattr(self, state)(event_type, content, data)
             return self.handle_event(event_type, content, state, data)
         except Exception as error:
-            error.add_note(f"in state {show(state)}, event {show(event_type)} {show(content)}")
+            _note(error, state, event_type, content)
             raise
 
-    @classmethod
-    def _is_by_function(cls) -> bool:
-        """Whether state functions handle events."""
-        found = _modes.get(cls)
-        if found is None:
-            mode = cls.callback_mode
-            if mode is None and cls.handle_event is GenStatem.handle_event:
-                mode = "state_functions"
-            found = _modes[cls] = mode == "state_functions"
-        return found
+    def __init_subclass__(cls, **words: Any) -> None:
+        super().__init_subclass__(**words)
+        mode = cls.callback_mode
+        if mode is None:
+            own = cls.handle_event is not GenStatem.handle_event
+            mode = "handle_event_function" if own else "state_functions"
+        if mode not in ("state_functions", "handle_event_function"):
+            raise SpecError(cls.__name__, f"callback_mode={show(mode)} is not allowed")
+        cls._is_by_function = mode == "state_functions"
+        cls._is_general = bool(cls.state_enter)
+        cls._states = frozenset(
+            name for name in dir(cls) if callable(getattr(cls, name)) and name not in _OWN
+        )
 
     def _check_state(self, state: Any) -> None:
         """Refuse a state that cannot be one.
@@ -159,26 +165,15 @@ class GenStatem(GenServer[Machine, Any, Any]):
         Raises:
             BadReturn: State functions: no method has that name. Else: it is not hashable.
         """
-        kind = type(self)
-        if self._is_by_function():
-            if type(state) is str and (kind, state) in _known:
-                return
-            if (
-                isinstance(state, str)
-                and callable(getattr(kind, state, None))
-                and (not hasattr(GenStatem, state))
-            ):
-                _known.add((kind, state))
-                return
-            error = BadReturn(self._name(), "a state callback or init", state)
-            error.add_note(f"{kind.__name__} has no state function of that name")
-            raise error
         try:
-            hash(state)
+            if state in self._states or not self._is_by_function:
+                return
+            why = f"{type(self).__name__} has no state function of that name"
         except TypeError:
-            error = BadReturn(self._name(), "a state callback or init", state)
-            error.add_note("a state is hashable")
-            raise error from None
+            why = "a state is hashable"
+        error = BadReturn(self._name(), "a state callback or init", state)
+        error.add_note(why)
+        raise error
 
     def _name(self) -> str:
         """Return the server's name, for errors."""
@@ -206,8 +201,28 @@ class GenStatem(GenServer[Machine, Any, Any]):
         return self._current(machine.modules).terminate(reason, machine.state, machine.data)
 
     def handle_call(self, request: Any, caller: Any, machine: Machine) -> Any:
-        """An event of type `("call", caller)`; not to be overridden."""
-        return self._handle(("call", caller), request, machine, caller)
+        """An event of type `("call", caller)`; not to be overridden.
+
+        Most calls change state and data and are answered: those are concluded here, without a Turn.
+        """
+        if self._is_general or machine.timeouts or machine.postponed or machine.modules:
+            return self._handle(("call", caller), request, machine, caller)
+        event_type = ("call", caller)
+        state = machine.state
+        try:
+            if self._is_by_function:
+                result = getattr(self, state)(event_type, request, machine.data)
+            else:
+                result = self.handle_event(event_type, request, state, machine.data)
+        except Exception as error:
+            _note(error, state, event_type, request)
+            raise
+        if type(result) is NextState:
+            actions = result.actions
+            if type(actions) is Reply and actions.to is caller:
+                self._check_state(result.state)
+                return Machine(result.state, result.data), actions.value
+        return self._go_on((event_type, request), result, machine, caller)
 
     def handle_cast(self, message: Any, machine: Machine) -> Any:
         """An event of type `"cast"`; not to be overridden."""
@@ -222,33 +237,10 @@ class GenStatem(GenServer[Machine, Any, Any]):
         return self._handle("info", message, machine, None)
 
     def _handle(self, event_type: Any, content: Any, machine: Machine, caller: Any) -> Any:
-        """An event from outside. Most are one callback that changes state and data and replies;
-        those are concluded here, without a Turn.
-        """
-        event = (event_type, content)
-        if machine.modules or self.state_enter:
-            turn = Turn(self, machine)
-            turn.run(event)
-            return _conclude(turn, caller)
-        result = self._call(event_type, content, machine.state, machine.data)
-        if machine.timeouts or machine.postponed:
-            return self._go_on(event, result, machine, caller)
-        kind = type(result)
-        if kind is NextState:
-            self._check_state(result.state)
-            after = Machine(result.state, result.data)
-        elif kind is KeepStateAndData:
-            after = machine
-        elif kind is KeepState:
-            after = Machine(machine.state, result.data)
-        else:
-            return self._go_on(event, result, machine, caller)
-        actions = result.actions
-        if actions is None:
-            return after, NO_REPLY
-        if type(actions) is Reply and actions.to is caller:
-            return after, actions.value
-        return self._go_on(event, result, machine, caller)
+        """An event from outside."""
+        turn = Turn(self, machine)
+        turn.run((event_type, content))
+        return _conclude(turn, caller)
 
     def _go_on(self, event: Any, result: Any, machine: Machine, caller: Any) -> Any:
         turn = Turn(self, machine)
@@ -278,11 +270,12 @@ class GenStatem(GenServer[Machine, Any, Any]):
         )
 
 
-_modes: Final[dict[type, bool]] = {}
-"""Whether a class has state functions."""
+_OWN: Final = frozenset(dir(GenStatem))
+"""What is no state function, whatever a class calls its states."""
 
-_known: Final[set[tuple[type, str]]] = set()
-"""State functions that were found to be there."""
+
+def _note(error: Exception, state: Any, event_type: Any, content: Any) -> None:
+    error.add_note(f"in state {show(state)}, event {show(event_type)} {show(content)}")
 
 
 def _module(name: str) -> type:

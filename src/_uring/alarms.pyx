@@ -54,6 +54,8 @@ cdef class Alarms(Replies):
         if server.number:
             server.values.encode([name, message]) # so that it can be journaled when it fires
         self._cancel_timer(server, name)
+        if server.timers is None:
+            server.timers = {}
         server.timers[name] = self._alarm(seconds, (server, name, message))
         if server.number:
             due_ns = self.unix_ns() + <int64_t>(min(seconds, SECONDS_MAX) * 1e9)
@@ -61,7 +63,7 @@ cdef class Alarms(Replies):
         return 0
 
     cdef int _cancel_timer(self, Server server, object name) except -1:
-        id = server.timers.pop(name, None)
+        id = None if server.timers is None else server.timers.pop(name, None)
         if id is not None:
             self.cancel_alarm(id)
         if server.number:

@@ -41,7 +41,6 @@ from .servers cimport (
     Answer, Port, Server,
 )
 
-import collections
 
 from pybehave import actions as _actions
 from pybehave.errors import (
@@ -62,7 +61,6 @@ cdef object TIMEOUT = _actions.TIMEOUT
 cdef type Action = _actions.Action
 cdef type Once = _Once
 cdef object Stop = _actions.Stop
-cdef object deque = collections.deque
 
 _CALLBACKS = {
     INPUT_CALL: "handle_call",
@@ -140,16 +138,16 @@ cdef class Dispatcher(Mailboxes):
         if server.address.server is server:
             server.address.server = None
         due = dict(server.due) if server.number else None # they go on in the next incarnation
-        for name in list(server.timers):
+        for name in list(server.timers or ()):
             self._cancel_timer(server, name)
         server.due = due
         self._cancel_idle(server)
-        server.continues.clear()
+        server.continues = None
         mailbox = server.mailbox
-        server.mailbox = deque()
-        for caller in list(server.waiting):
+        server.mailbox = None
+        for caller in list(server.waiting or ()):
             self._resolve(caller, None, error)
-        for item in mailbox:
+        for item in mailbox or ():
             if item[2] is not None:
                 self._resolve(item[2], None, error)
             elif item[0] == INPUT_CAST:
@@ -307,7 +305,7 @@ cdef class Dispatcher(Mailboxes):
                 and not server.number and type(request) is not Once:
             return self._call_fast(server, request)
         while server.is_running and (server.mailbox or server.continues):
-            self._serve(server, len(server.mailbox) + 1)
+            self._serve(server, server.mail_count() + 1)
         server = address.server
         if server is None:
             raise NoProc(name)
@@ -364,6 +362,8 @@ cdef class Dispatcher(Mailboxes):
             self._serve(server, INPUTS_PER_TURN)
             if server.is_running and (server.mailbox or server.continues):
                 self._make_ready(server)
+            else:
+                server.mailbox = None # an idle server owns nothing that it can do without
         return 0
 
     cdef int _serve(self, Server server, Py_ssize_t budget) except -1:
@@ -488,21 +488,21 @@ cdef class Dispatcher(Mailboxes):
         """The journal has room again: what the runtime had to tell meanwhile is told now."""
         stalled, self.stalled = self.stalled, []
         for server, item in reversed(stalled):
-            (<Server>server).mailbox.appendleft(item)
+            (<Server>server).mail().appendleft(item)
             self._make_ready(server)
 
     cdef object _callback(self, Server server, int kind, object message, Caller caller):
         if kind == INPUT_CALL:
             if server.is_fast_call:
                 return server.step(server.instance, message, server.state)
-            return server.on_call(message, caller, server.state)
+            return server.callbacks.on_call(server.instance, message, caller, server.state)
         if kind == INPUT_CAST:
             if server.is_fast_cast:
                 return server.step(server.instance, message, server.state)
-            return server.on_cast(message, server.state)
+            return server.callbacks.on_cast(server.instance, message, server.state)
         if kind == INPUT_CONTINUE:
-            return server.on_continue(message, server.state)
-        return server.on_info(message, server.state)
+            return server.callbacks.on_continue(server.instance, message, server.state)
+        return server.callbacks.on_info(server.instance, message, server.state)
 
     cdef tuple _checked(self, Server server, int kind, object result):
         """The actions of a well-formed result; raises BadReturn for anything else."""
@@ -614,6 +614,8 @@ cdef class Dispatcher(Mailboxes):
                 server.idle_timer = self._alarm(action.seconds, (server, None, None))
                 server.idle_s = action.seconds
             elif kind is _actions.Continue:
+                if server.continues is None:
+                    server.continues = []
                 server.continues.append(action.term)
             elif kind is _actions.Close:
                 if action.connection is not None: # what came from no connection has none to close
@@ -674,12 +676,12 @@ cdef class Dispatcher(Mailboxes):
                 if not server.mailbox: # a waiting input wins (OTP, gen_server timeouts)
                     self.tell(server, TIMEOUT)
             elif server.is_running:
-                server.mailbox.append((INPUT_TIMER, (record[1], id, record[2]), None))
+                server.mail().append((INPUT_TIMER, (record[1], id, record[2]), None))
                 self._make_ready(server)
         return 0
 
     cdef int _deliver_timer(self, Server server, tuple timer) except -1:
-        if server.timers.get(timer[0]) != timer[1]:
+        if server.timers is None or server.timers.get(timer[0]) != timer[1]:
             return 0 # (D5)
         del server.timers[timer[0]]
         self.timer_name = timer[0]

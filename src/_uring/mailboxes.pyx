@@ -63,7 +63,7 @@ cdef class Mailboxes(Names):
         """An info from the runtime itself: not subject to the mailbox's bound."""
         if server is not None and server.is_running:
             server.barrier = max(server.barrier, self.barrier)
-            server.mailbox.append((INPUT_INFO, message, None))
+            server.mail().append((INPUT_INFO, message, None))
             self._make_ready(server)
         return 0
 
@@ -74,7 +74,7 @@ cdef class Mailboxes(Names):
         return 0
 
     cdef int _post(self, Server server, int kind, object message, Caller caller) except -1:
-        cdef Py_ssize_t waiting = len(server.mailbox)
+        cdef Py_ssize_t waiting = server.mail_count()
         server.barrier = max(server.barrier, self.barrier) # it learns of what may not be durable
         if waiting >= server.capacity and kind != INPUT_TIMER:
             if server.overflow == OVERFLOW_DROP_OLDEST:
@@ -83,14 +83,14 @@ cdef class Mailboxes(Names):
             elif server.overflow == OVERFLOW_REJECT \
                     or waiting >= server.capacity * HARD_LIMIT_FACTOR:
                 return self._refused(server, caller)
-        server.mailbox.append((kind, message, caller))
+        server.mail().append((kind, message, caller))
         self._make_ready(server)
         return 0
 
     cdef bint _drop_oldest(self, Server server) except -1:
         """Make room by refusing the oldest call or cast; what the runtime itself sent stays."""
         cdef Py_ssize_t index
-        for index in range(len(server.mailbox)):
+        for index in range(server.mail_count()):
             item = server.mailbox[index]
             if item[0] == INPUT_CALL or item[0] == INPUT_CAST:
                 del server.mailbox[index]
@@ -149,6 +149,8 @@ cdef class Mailboxes(Names):
         if not server.is_running: # it was stopped by its own turn: nobody will reply
             return self._resolve(caller, None, Stopped(server.name, "shutdown"))
         caller.owner = server
+        if server.waiting is None:
+            server.waiting = set()
         server.waiting.add(caller)
         if caller.kind == FROM_CONNECTION:
             self._hold(caller)
@@ -200,7 +202,7 @@ cdef class Mailboxes(Names):
             self.cancel_alarm(caller.timer)
             caller.timer = 0
         if caller.owner is not None:
-            (<Server>caller.owner).waiting.discard(caller)
+            (<Server>caller.owner).owes_not(caller)
         return 0
 
     # ---- requests with a name ------------------------------------------------------------------

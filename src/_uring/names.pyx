@@ -9,13 +9,11 @@ Does not know: inputs, turns, when an incarnation begins or ends (dispatch.pyx).
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
-from .servers cimport Address, Server
+from .servers cimport Address, Callbacks, Server
 from .turn cimport Context, Turn
 from .values cimport Values
 
-import collections
-
-cdef object deque = collections.deque
+import weakref
 
 
 # Not final: the Dispatcher is the rest of it.
@@ -24,6 +22,7 @@ cdef class Names(Turn):
 
     def __cinit__(self):
         self.addresses = {}
+        self.callbacks = weakref.WeakKeyDictionary()
 
     cpdef Address address(self, str name):
         """The address of that name; made when it is not there yet."""
@@ -43,6 +42,19 @@ cdef class Names(Turn):
         """Names that answer now."""
         cdef Address found
         return [found.name for found in self.addresses.values() if found.server is not None]
+
+    cdef Callbacks _callbacks_of(self, type kind):
+        """The callbacks of a class, looked up once."""
+        cdef Callbacks found = self.callbacks.get(kind)
+        if found is None:
+            found = Callbacks.__new__(Callbacks)
+            found.step = kind.step
+            found.on_call = kind.handle_call
+            found.on_cast = kind.handle_cast
+            found.on_info = kind.handle_info
+            found.on_continue = kind.handle_continue
+            self.callbacks[kind] = found
+        return found
 
     def create(self, str name, instance, *, Py_ssize_t capacity, int overflow,
                bint is_fast_call, bint is_fast_cast, uint32_t number=0, Values values=None,
@@ -65,19 +77,12 @@ cdef class Names(Turn):
         server.incarnation = address.incarnation
         server.instance = instance
         server.context = context
-        server.step = type(instance).step
-        server.on_call = instance.handle_call
-        server.on_cast = instance.handle_cast
-        server.on_info = instance.handle_info
-        server.on_continue = instance.handle_continue
+        server.callbacks = self._callbacks_of(type(instance))
+        server.step = server.callbacks.step
         server.is_fast_call = is_fast_call
         server.is_fast_cast = is_fast_cast
         server.capacity = capacity
         server.overflow = overflow
-        server.mailbox = deque()
-        server.continues = []
-        server.waiting = set()
-        server.timers = {}
         server.number = number
         server.values = values
         server.is_held = is_held

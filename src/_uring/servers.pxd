@@ -47,6 +47,14 @@ cdef class Port:
     cdef readonly uint64_t connections
 
 
+cdef class Callbacks:
+    cdef object step
+    cdef object on_call
+    cdef object on_cast
+    cdef object on_info
+    cdef object on_continue
+
+
 cdef class Server:
     cdef readonly Address address
     cdef readonly str name
@@ -57,18 +65,15 @@ cdef class Server:
     cdef readonly uint64_t inputs
     cdef public object owner
     cdef object context
-    cdef object step
-    cdef object on_call
-    cdef object on_cast
-    cdef object on_info
-    cdef object on_continue
+    cdef Callbacks callbacks
+    cdef object step                   # of the callbacks, one look-up nearer
     cdef bint is_fast_call
     cdef bint is_fast_cast
     cdef bint is_ready
     cdef readonly int overflow
     cdef readonly Py_ssize_t capacity
-    cdef object mailbox
-    cdef list continues
+    cdef object mailbox                # a deque while there is mail, else None
+    cdef list continues                # these three are None until first needed
     cdef set waiting
     cdef dict timers
     cdef uint64_t idle_timer
@@ -81,6 +86,9 @@ cdef class Server:
     cdef readonly dict due             # journaled: timer name -> (Unix time ns, message)
     cdef readonly Requests requests    # of clients that name them; None until the first
     cdef Requests requests_made(self)
+    cdef object mail(self)
+    cdef Py_ssize_t mail_count(self)
+    cdef int owes_not(self, object caller) except -1
 
 
 cdef class Answer:

@@ -8,7 +8,11 @@ cimport cython
 
 from .requests cimport Requests
 
+import collections
+
 from pybehave.errors import Timeout
+
+cdef object deque = collections.deque
 
 
 @cython.final
@@ -28,28 +32,48 @@ cdef class Port:
 
 
 @cython.final
+cdef class Callbacks:
+    """The callbacks of one class, shared by all servers of it."""
+
+
+@cython.final
 cdef class Server:
     """One incarnation of a named server: its instance, state and mailbox."""
 
     @property
     def mailbox_count(self) -> int:
         """Inputs that wait."""
-        return len(self.mailbox)
+        return self.mail_count()
 
     @property
     def timers_count(self) -> int:
         """Timers armed."""
-        return len(self.timers)
+        return 0 if self.timers is None else len(self.timers)
 
     @property
     def callers_count(self) -> int:
         """Callers whose reply was put off."""
-        return len(self.waiting)
+        return 0 if self.waiting is None else len(self.waiting)
 
     @property
     def is_full(self) -> bool:
         """Whether the mailbox is at its capacity."""
-        return len(self.mailbox) >= self.capacity
+        return self.mail_count() >= self.capacity
+
+    cdef object mail(self):
+        """The mailbox, to put something in."""
+        if self.mailbox is None:
+            self.mailbox = deque()
+        return self.mailbox
+
+    cdef Py_ssize_t mail_count(self):
+        return 0 if self.mailbox is None else len(self.mailbox)
+
+    cdef int owes_not(self, object caller) except -1:
+        """The caller has been answered."""
+        if self.waiting is not None:
+            self.waiting.discard(caller)
+        return 0
 
     def replace_state(self, state) -> None:
         """Put another state in place (introspection; not an input)."""
