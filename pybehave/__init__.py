@@ -5,11 +5,12 @@ One single-threaded loop (io_uring, or epoll) takes every input, one at a time, 
 `README.md`; the names below are the whole public face, with `actions`, `errors` and `protocols`.
 """
 
-from pybehave import actions, errors, statem
+from pybehave import actions, errors, events, statem
 from pybehave._version import __version__
 from pybehave.actions import NO_REPLY, TIMEOUT
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.child_spec import Ref, Worker
+from pybehave.behaviours.gen_event import EventHandler, GenEvent
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.gen_statem import GenStatem
 from pybehave.behaviours.supervisor import Supervisor
@@ -21,6 +22,8 @@ __all__ = [
     "NO_REPLY",
     "TIMEOUT",
     "Application",
+    "EventHandler",
+    "GenEvent",
     "GenServer",
     "GenStatem",
     "Listener",
@@ -32,5 +35,6 @@ __all__ = [
     "__version__",
     "actions",
     "errors",
+    "events",
     "statem",
 ]

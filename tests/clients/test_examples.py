@@ -1,4 +1,4 @@
-"""The examples echo, counter, chat and telephone, each with a client on a socket."""
+"""The examples echo, counter, chat, telephone and log, each with a client on a socket."""
 
 from __future__ import annotations
 
@@ -90,3 +90,13 @@ def test_two_telephones_talk_and_nobody_rings_for_ever(source: str) -> None:
         one.sendall(b"dial 2\n")
         hear(one, "ok", "calling 2", "over")  # too late
         assert [line(two), line(two)] == ["ringing 1", "over"]
+
+
+def test_the_log_tells_its_last_five_lines(source: str) -> None:
+    with serving("examples.log:app", source) as log, dial(log) as client:
+        for number in range(7):
+            client.sendall(b"line %d\n" % number)
+        client.sendall(b"warning: hot\n?\nwarnings?\n")
+        assert [line(client) for _ in range(8)] == ["logged"] * 8
+        assert line(client) == "line 3 | line 4 | line 5 | line 6 | warning: hot"
+        assert line(client) == "1 warnings"

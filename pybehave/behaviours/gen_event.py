@@ -1,0 +1,575 @@
+"""The generic event manager: handlers that come and go, and all see the same events.
+
+A manager is a server; its handlers are parts of its state. What is said to it are the messages of
+`pybehave.events`. Casts of events gather in the ring and are handed to the handlers as a batch,
+when the manager's mailbox has none left or the ring is full; the last event of a batch says so
+(`self.batch.is_last`), so that a handler may write or send once for many. A call handles what has
+gathered first, so whoever waits sees the effects of all that was sent before.
+
+Order. An event goes to the newest handler first, as in OTP, unless handlers depend on others
+(`after`): then a handler comes after those. All handlers see one event before the next, except
+those that are slow: a handler that returns `Later` is not done until it is told so; handlers that
+come after it wait for it, the others go on, and the ring holds what it has not seen.
+
+Invariants
+  (E1) A handler that raises, or returns nothing, is removed; all others still get that event.
+  (E2) No handler sees an event before those it comes after are done with it.
+  (E3) Whoever sent an event with sync_notify is answered when every handler is done with it.
+  (E4) The owner of a supervised handler is told exactly once.
+
+Does not know: mailboxes, timers, journals.
+Source: OTP stdlib, gen_event; for the ring see ring.py. Differs: a name can be there only once; an
+owner's end does not remove its handlers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, ClassVar, Final, Literal, final
+
+from pybehave import events
+from pybehave.actions import NO_REPLY, Info, Reply
+from pybehave.behaviours.gen_server import GenServer
+from pybehave.behaviours.ring import Ring
+from pybehave.errors import BadReturn, NotFound, Overloaded, PybehaveError, show, show_reason
+from pybehave.events import MARK, Handled, Key, Later, Remove, Swap
+from pybehave.types import Context
+
+FLUSH: Final = (MARK, "flush")
+OK: Final = "ok"
+_SPECIAL: Final = frozenset({Handled, Later, Remove, Swap})
+
+
+@final
+class Batch:
+    """Where an event stands.
+
+    Attributes:
+        sequence: Its number: 1 for the manager's first, and growing by one.
+        is_last: No further event has gathered behind it: the time to write what was collected.
+    """
+
+    __slots__ = ("is_last", "sequence")
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.is_last = True
+
+
+class EventHandler:
+    """One handler: override `handle_event`, and what else is needed.
+
+    Attributes:
+        context: The manager's: name, time and randomness.
+        batch: The sequence of the current event, and whether it ends a batch.
+    """
+
+    context: Context
+    batch: Batch
+
+    def init(self, args: Any) -> Any:
+        """Return the first state; raise to refuse.
+
+        Args:
+            args: Of `add_handler`; after a swap `(new_args, what the old terminate returned)`.
+        """
+        return args
+
+    def handle_event(self, event: Any, state: Any) -> Any:
+        """Handle an event.
+
+        Returns:
+            The new state; or `Handled(state, actions)`, `Later(state, actions)`, `Remove()`,
+            `Swap(...)`. None only if the state was None: a forgotten return removes the handler.
+        """
+        return state
+
+    def handle_batch(self, events: list[Any], state: Any) -> Any:
+        """Handle all events that have gathered, in one call; a result as of handle_event.
+
+        A handler that defines this is called here instead of `handle_event`. It may be ahead of
+        handlers that take one event at a time; those it comes after are ahead of it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no handle_batch")
+
+    def handle_call(self, request: Any, state: Any) -> Any:
+        """Answer `events.call`: `(result, reply)`, where result is what handle_event returns."""
+        return state, None
+
+    def handle_info(self, message: Any, state: Any) -> Any:
+        """Handle whatever else reaches the manager; a result as of handle_event."""
+        return state
+
+    def terminate(self, reason: Any, state: Any) -> Any:
+        """Clean up; what it returns is the reply of delete_handler, and is handed on by a swap.
+
+        Args:
+            reason: The args of delete or swap; `"remove_handler"`; `("error", exception)`; or
+                `("stop", reason)`.
+            state: The last good one.
+        """
+
+    def shard_of(self, event: Any) -> int | None:
+        """Return what decides to which shard an event belongs; None = its sequence."""
+        return None
+
+
+@final
+class Entry:
+    """A handler in its place."""
+
+    __slots__ = (
+        "after", "given", "handle", "handler", "is_batched", "is_waiting", "key", "missed",
+        "owner", "sequence", "shard",
+        "state",
+    )  # fmt: skip
+
+    def __init__(self, key: Key, handler: EventHandler, sequence: int) -> None:
+        self.key = key
+        self.handler = handler
+        self.handle = handler.handle_event
+        self.is_batched = type(handler).handle_batch is not EventHandler.handle_batch
+        self.state: Any = None
+        self.sequence = sequence
+        self.given = sequence
+        self.is_waiting = False
+        self.after: list[Entry] = []
+        self.shard: tuple[int, int] | None = None
+        self.owner: str | None = None
+        self.missed = 0
+
+    @property
+    def reach(self) -> int:
+        """The last event that those before it are done with; without them, any."""
+        return min((other.sequence for other in self.after), default=2**63)
+
+    def takes(self, event: Any, sequence: int) -> bool:
+        """Whether the event belongs to its shard."""
+        if self.shard is None:
+            return True
+        found = self.handler.shard_of(event)
+        return (sequence if found is None else found) % self.shard[1] == self.shard[0]
+
+
+@final
+class Manager:
+    """The state of a GenEvent.
+
+    Attributes:
+        entries: The handlers, in the order in which they get an event.
+        ring: Events that somebody is not done with.
+        waiting: sync_notify's callers: sequence and caller.
+        refused: Events beyond a full ring, to be published when there is room: event and caller.
+        is_flushing: A batch gathers, and its end has been asked for.
+        dropped: Events that found no room and nobody who waits.
+    """
+
+    __slots__ = (
+        "batch", "bound", "dropped", "entries", "is_flushing", "refused", "ring", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, capacity: int) -> None:
+        self.entries: list[Entry] = []
+        self.ring: Ring[Any] = Ring(capacity)
+        self.waiting: list[tuple[int, Any]] = []
+        self.refused: list[tuple[Any, Any]] = []
+        self.is_flushing = False
+        self.dropped = 0
+        self.batch = Batch()
+        self.bound: GenEvent | None = None
+
+
+class GenEvent(GenServer[Manager, Any, Any]):
+    """An event manager. `Worker("bus", GenEvent)`; the worker's args may be a list of
+    `events.add_handler(...)` for handlers that are there from the start.
+
+    Attributes:
+        capacity: Events in the ring.
+        overflow: What happens to an event when a slow handler keeps the ring full. `"block"`: it
+            waits, as does who sent it with sync_notify; `"reject"`: sync_notify hears Overloaded, a
+            cast is dropped and counted; `"drop_oldest"`: the slow handlers miss the oldest event.
+    """
+
+    capacity: ClassVar[int] = 1024
+    overflow: ClassVar[Literal["block", "reject", "drop_oldest"]] = "block"
+
+    def init(self, args: Any) -> Any:
+        """Begin with the handlers in `args`."""
+        manager = Manager(self.capacity)
+        actions: list[Any] = []
+        for message in args or ():
+            answer = self._add(manager, actions, *message[2:])
+            if answer != OK:
+                raise answer
+        return (manager, *actions) if actions else manager
+
+    # --- what comes in -------------------------------------------------------------------------
+
+    def handle_call(self, request: Any, caller: Any, manager: Manager) -> Any:
+        """A message of `pybehave.events`; anything else is an event, as of sync_notify."""
+        actions: list[Any] = []
+        self._deliver(manager, actions)
+        if not _is_message(request):
+            request = events.sync_notify(request)
+        if request[1] == "sync_notify":
+            output = self._sync_notify(manager, actions, request[2], caller)
+        else:
+            output = self._ask(manager, actions, request)
+        self._settle(manager, actions)
+        return manager, output, actions
+
+    def handle_cast(self, message: Any, manager: Manager) -> Any:
+        """An event, or `done`; anything else is an event, too."""
+        event, verb = message, "notify"
+        if type(message) is tuple and len(message) > 2 and message[0] == MARK:
+            verb, event = message[1], message[2]
+        actions: list[Any] = []
+        if verb == "notify":
+            if manager.refused or not manager.ring.offer(event):
+                self._publish(manager, actions, event, None)
+            if manager.is_flushing:
+                return manager, None, actions
+            manager.is_flushing = True
+            actions.append(Info(self.context.name, FLUSH))
+        elif verb == "notify_many":
+            for each in event:
+                if manager.refused or not manager.ring.offer(each):
+                    self._publish(manager, actions, each, None)
+            self._deliver(manager, actions)
+            self._settle(manager, actions)
+        elif verb == "done":
+            self._done(manager, actions, event, message[3])
+        else:
+            self._ask(manager, actions, message)
+        return manager, None, actions
+
+    def handle_info(self, message: Any, manager: Manager) -> Any:
+        """The end of a batch; anything else goes to every handler's handle_info."""
+        actions: list[Any] = []
+        self._deliver(manager, actions)
+        if message == FLUSH:
+            manager.is_flushing = False
+        else:
+            for entry in list(manager.entries):
+                self._guarded(manager, actions, entry, entry.handler.handle_info, message)
+        self._settle(manager, actions)
+        return manager, None, actions
+
+    def terminate(self, reason: Any, state: Manager) -> None:
+        """Every handler ends, newest first."""
+        for entry in state.entries:
+            _terminated(entry, ("stop", reason))
+
+    # --- events --------------------------------------------------------------------------------
+
+    def _sync_notify(self, manager: Manager, actions: list[Any], event: Any, caller: Any) -> Any:
+        if not self._publish(manager, actions, event, caller):
+            actions.append(Reply(caller, Overloaded(self.context.name, self.capacity)))
+            return NO_REPLY
+        self._deliver(manager, actions)
+        return NO_REPLY
+
+    def _publish(self, manager: Manager, actions: list[Any], event: Any, caller: Any) -> bool:
+        """Put an event into the ring, or do what the policy says; whether it was taken."""
+        ring = manager.ring
+        if ring.is_full:
+            self._deliver(manager, actions)
+        if ring.is_full and self.overflow == "drop_oldest":
+            self._skip(manager, ring.first)
+        if ring.is_full or manager.refused:
+            if self.overflow == "reject":
+                manager.dropped += caller is None
+                return False
+            manager.refused.append((event, caller))
+            return True
+        sequence = ring.publish(event)
+        if caller is not None:
+            manager.waiting.append((sequence, caller))
+        return True
+
+    def _skip(self, manager: Manager, sequence: int) -> None:
+        for entry in manager.entries:
+            if entry.sequence < sequence:
+                entry.sequence = sequence
+                entry.is_waiting = False
+                entry.missed += 1
+        manager.ring.release(entry.sequence for entry in manager.entries)
+
+    def _deliver(self, manager: Manager, actions: list[Any]) -> None:
+        """Hand out whatever can be handed out, event by event."""
+        ring, batch = manager.ring, manager.batch
+        self._bind(manager)
+        while True:
+            sequence = 1 + min((e.sequence for e in manager.entries), default=ring.published)
+            while sequence <= ring.published:
+                batch.sequence = sequence
+                batch.is_last = sequence == ring.published
+                event = ring.get(sequence)
+                for entry in manager.entries[:]:
+                    if entry.sequence != sequence - 1 or entry.is_waiting:
+                        continue
+                    if entry.is_batched:
+                        self._hand_all(manager, actions, entry, sequence)
+                        continue
+                    if entry.after or entry.shard is not None:
+                        self._hand(manager, actions, entry, event, sequence)
+                        continue
+                    try:  # most are plain, and every call counts here
+                        result = entry.handle(event, entry.state)
+                    except Exception as error:  # noqa: BLE001 -- (E1)
+                        self._failed(manager, actions, entry, error)
+                        continue
+                    if result is None or type(result) in _SPECIAL:
+                        entry.given = sequence
+                        self._guarded(manager, actions, entry, _returned(result), event)
+                    else:
+                        entry.state = result
+                    if not entry.is_waiting:
+                        entry.sequence = sequence
+                sequence += 1
+            ring.release(entry.sequence for entry in manager.entries)
+            if not manager.refused or ring.is_full:
+                return
+            while manager.refused and not ring.is_full:
+                event, caller = manager.refused.pop(0)
+                published = ring.publish(event)
+                if caller is not None:
+                    manager.waiting.append((published, caller))
+
+    def _bind(self, manager: Manager) -> None:
+        """Handlers see this incarnation's context; a state may come from the one before."""
+        if manager.bound is not self:
+            manager.bound = self
+            for entry in manager.entries:
+                entry.handler.context = self.context
+
+    def _hand(
+        self, manager: Manager, actions: list[Any], entry: Entry, event: Any, sequence: int
+    ) -> None:
+        if entry.reach < sequence:
+            return  # (E2)
+        if entry.shard is not None and not entry.takes(event, sequence):
+            entry.sequence = sequence
+            return
+        entry.given = sequence
+        self._guarded(manager, actions, entry, entry.handler.handle_event, event)
+        if not entry.is_waiting:
+            entry.sequence = sequence
+
+    def _hand_all(self, manager: Manager, actions: list[Any], entry: Entry, sequence: int) -> None:
+        """Everything from `sequence` on that may be handed out, at once."""
+        last = min(manager.ring.published, entry.reach)
+        found = manager.ring.slice(sequence, last)
+        if entry.shard is not None:
+            found = [each for at, each in enumerate(found, sequence) if entry.takes(each, at)]
+        entry.given = last
+        if found:
+            self._guarded(manager, actions, entry, entry.handler.handle_batch, found)
+        if not entry.is_waiting:
+            entry.sequence = max(entry.sequence, last)
+
+    def _done(self, manager: Manager, actions: list[Any], key: Key, sequence: int) -> None:
+        entry = _find(manager, key)
+        if entry is not None and entry.is_waiting and entry.sequence < sequence <= entry.given:
+            entry.sequence = sequence
+            entry.is_waiting = sequence < entry.given
+            self._deliver(manager, actions)
+        self._settle(manager, actions)
+
+    def _settle(self, manager: Manager, actions: list[Any]) -> None:
+        """Answer those whose event everybody is done with (E3)."""
+        if not manager.waiting:
+            return
+        gate = min((e.sequence for e in manager.entries), default=manager.ring.published)
+        while manager.waiting and manager.waiting[0][0] <= gate:
+            actions.append(Reply(manager.waiting.pop(0)[1], OK))
+
+    # --- handlers' results ---------------------------------------------------------------------
+
+    def _guarded(
+        self, manager: Manager, actions: list[Any], entry: Entry, callback: Any, content: Any
+    ) -> None:
+        """Call a handler and take its result (E1)."""
+        try:
+            result = callback(content, entry.state)
+            if result is None and entry.state is not None:
+                raise BadReturn(self.context.name, f"the handler {show(entry.key)}", result)
+            self._take(manager, actions, entry, result)
+        except Exception as error:  # noqa: BLE001 -- whatever it raises is its end, not ours
+            self._failed(manager, actions, entry, error)
+
+    def _take(self, manager: Manager, actions: list[Any], entry: Entry, result: Any) -> None:
+        kind = type(result)
+        if kind is Handled or kind is Later:
+            entry.state = result.state
+            entry.is_waiting = kind is Later
+            asked = result.actions
+            actions.extend(asked if isinstance(asked, list | tuple) else (asked,))
+        elif kind is Remove:
+            self._remove(manager, actions, entry, "remove_handler", "normal")
+        elif kind is Swap:
+            self._swap(manager, actions, entry, result.args, events.key_of(result.handler),
+                       result.new_args)  # fmt: skip
+        else:
+            entry.state = result
+
+    def _failed(self, manager: Manager, actions: list[Any], entry: Entry, error: Exception) -> None:
+        self._remove(manager, actions, entry, ("error", error), ("error", show_reason(error)))
+
+    def _remove(
+        self, manager: Manager, actions: list[Any], entry: Entry, reason: Any, told: Any
+    ) -> Any:
+        """Take a handler away; what its terminate returned, or raised."""
+        if entry not in manager.entries:
+            return None
+        manager.entries.remove(entry)
+        for other in manager.entries:
+            if entry in other.after:
+                other.after.remove(entry)
+        if entry.owner is not None:
+            said = ("event_handler_exit", self.context.name, entry.key, told)
+            actions.append(Info(entry.owner, said))
+        return _terminated(entry, reason)
+
+    # --- requests ------------------------------------------------------------------------------
+
+    def _ask(self, manager: Manager, actions: list[Any], request: Any) -> Any:
+        _, verb, *words = request
+        if verb == "which":
+            return [entry.key for entry in manager.entries]
+        if verb == "add":
+            return self._add(manager, actions, *words)
+        entry = _find(manager, words[0])
+        if verb == "swap":
+            return self._swap(manager, actions, entry, *words[1:])
+        if entry is None:
+            return NotFound(show(words[0]))
+        if verb == "delete":
+            return self._remove(manager, actions, entry, words[1], "normal")
+        try:
+            result, reply = entry.handler.handle_call(words[1], entry.state)
+        except Exception as error:  # noqa: BLE001 -- its end, and the asker is told
+            self._failed(manager, actions, entry, error)
+            return error
+        self._guarded(manager, actions, entry, _returned(result), None)
+        return reply
+
+    def _add(
+        self, manager: Manager, actions: list[Any], key: Key, args: Any, after: list[Key],
+        shard: tuple[int, int] | None, owner: str | None,
+    ) -> Any:  # fmt: skip
+        if _find(manager, key) is not None:
+            return PybehaveError(f"{show(key)} is there already; add it as (class, id)")
+        before = [_find(manager, name) for name in after]
+        if None in before:
+            return NotFound(show(after[before.index(None)]))
+        try:
+            entry = self._made(manager, key, args)
+        except Exception as error:  # noqa: BLE001 -- a refusal, handed to who asked
+            return error
+        entry.after = [each for each in before if each is not None]
+        entry.shard = tuple(shard) if shard is not None else None  # type: ignore[assignment]
+        entry.owner = owner
+        place = 1 + max((manager.entries.index(each) for each in entry.after), default=-1)
+        manager.entries.insert(place, entry)
+        return OK
+
+    def _made(self, manager: Manager, key: Key, args: Any) -> Entry:
+        entry = Entry(key, self._handler(manager, key), manager.ring.published)
+        entry.state = entry.handler.init(args)
+        return entry
+
+    def _handler(self, manager: Manager, key: Key) -> EventHandler:
+        name = key[0] if isinstance(key, tuple) else key
+        place, _, path = name.partition(":")
+        found: Any = import_module(place)
+        for part in path.split("."):
+            found = getattr(found, part)
+        if not (isinstance(found, type) and issubclass(found, EventHandler)):
+            raise TypeError(f"{name!r} is no EventHandler class")
+        handler = found()
+        handler.context, handler.batch = self.context, manager.batch
+        return handler
+
+    def _swap(
+        self, manager: Manager, actions: list[Any], entry: Entry | None, args: Any, key: Key,
+        new_args: Any,
+    ) -> Any:  # fmt: skip
+        """End one and begin the other in front; both are gone when the new one's init fails."""
+        term: Any = "error"
+        owner = None
+        if entry is not None:
+            owner, entry.owner = entry.owner, None
+            term = self._remove(manager, actions, entry, args, None)
+        answer = self._add(manager, actions, key, (new_args, term), [], None, owner)
+        if owner is not None:
+            told = ("swapped", key) if answer == OK else ("error", show_reason(answer))
+            said = ("event_handler_exit", self.context.name, entry.key if entry else key, told)
+            actions.append(Info(owner, said))
+        return answer
+
+    # --- snapshots -----------------------------------------------------------------------------
+
+    def dump(self, state: Manager) -> Any:
+        """The handlers' states and the ring. Handlers' states must be plain values."""
+        return {
+            "ring": state.ring.dump(),
+            "is_flushing": state.is_flushing,
+            "dropped": state.dropped,
+            "refused": [event for event, _ in state.refused],
+            "handlers": [
+                {
+                    "key": entry.key,
+                    "state": entry.state,
+                    "sequence": entry.sequence,
+                    "is_waiting": entry.is_waiting,
+                    "given": entry.given,
+                    "after": [other.key for other in entry.after],
+                    "shard": entry.shard,
+                    "owner": entry.owner,
+                    "missed": entry.missed,
+                }
+                for entry in state.entries
+            ],
+        }
+
+    def load(self, data: Any) -> Manager:
+        """What `dump` made; handlers are made anew, without init."""
+        manager = Manager(self.capacity)
+        manager.ring.load(data["ring"])
+        manager.is_flushing, manager.dropped = data["is_flushing"], data["dropped"]
+        manager.refused = [(event, None) for event in data["refused"]]
+        for found in data["handlers"]:
+            handler = self._handler(manager, found["key"])
+            entry = Entry(found["key"], handler, found["sequence"])
+            entry.state, entry.is_waiting = found["state"], found["is_waiting"]
+            entry.shard, entry.owner = found["shard"], found["owner"]
+            entry.missed, entry.given = found["missed"], found["given"]
+            manager.entries.append(entry)
+        for entry, found in zip(manager.entries, data["handlers"], strict=True):
+            entry.after = [other for other in manager.entries if other.key in found["after"]]
+        return manager
+
+
+def _returned(result: Any) -> Callable[[Any, Any], Any]:
+    """A callback that has already returned."""
+    return lambda _content, _state: result
+
+
+def _is_message(message: Any) -> bool:
+    return type(message) is tuple and len(message) > 1 and message[0] == MARK
+
+
+def _find(manager: Manager, key: Key) -> Entry | None:
+    for entry in manager.entries:
+        if entry.key == key:
+            return entry
+    return None
+
+
+def _terminated(entry: Entry, reason: Any) -> Any:
+    try:
+        return entry.handler.terminate(reason, entry.state)
+    except Exception as error:  # noqa: BLE001 -- OTP: what terminate raises is the value
+        return error

@@ -1,0 +1,170 @@
+"""What is said to an event manager (GenEvent), and what handlers return.
+
+    node.cast("bus", events.notify(("order", 7)))
+    node.call("bus", events.add_handler(Audit, "audit.log", after=[Prices]))
+
+Each function makes a message: plain data, to be sent by `call` and `cast` of a node or by the
+actions `Call` and `Cast` of a server, and journaled as any input. Handlers are named by their
+class, or by (class, id) when a class is there more than once.
+
+Does not know: who handles what, in which order (behaviours/gen_event.py).
+Source: OTP stdlib, gen_event, exported functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias, final
+
+from msgspec import Struct
+
+from pybehave.errors import show
+
+MARK: Final = "$event"
+"""Begins every message to a manager."""
+
+Key: TypeAlias = Any
+"""A handler's name as messages hold it: "module:Class", or that and an id."""
+
+
+def key_of(handler: Any) -> Key:
+    """Return the name of a handler: of a class, of (class, id), or of a name itself.
+
+    Raises:
+        TypeError: It is none of these.
+    """
+    if isinstance(handler, tuple) and len(handler) == 2:
+        return (key_of(handler[0]), handler[1])
+    if isinstance(handler, type):
+        return f"{handler.__module__}:{handler.__qualname__}"
+    if isinstance(handler, str):
+        return handler
+    raise TypeError(f"a handler is named by its class or by (class, id), not by {show(handler)}")
+
+
+def notify(event: Any) -> tuple[Any, ...]:
+    """For `cast`: every handler gets the event, soon."""
+    return (MARK, "notify", event)
+
+
+def notify_many(events: Iterable[Any]) -> tuple[Any, ...]:
+    """For `cast`: one message for many events, in their order."""
+    return (MARK, "notify_many", list(events))
+
+
+def sync_notify(event: Any) -> tuple[Any, ...]:
+    """For `call`: the reply `"ok"` comes when every handler has handled the event."""
+    return (MARK, "sync_notify", event)
+
+
+def add_handler(
+    handler: Any,
+    args: Any = None,
+    *,
+    after: Iterable[Any] = (),
+    shard: tuple[int, int] | None = None,
+) -> tuple[Any, ...]:
+    """For `call`: add a handler; the reply is `"ok"`, or what its init made of it.
+
+    Args:
+        handler: Its class, or (class, id).
+        args: What its init gets.
+        after: Handlers that are there and come before it for every event.
+        shard: (index, count): of each `count` events it gets one; see EventHandler.shard_of.
+
+    Raises:
+        ValueError: The shard's index is not in 0 to count - 1.
+    """
+    if shard is not None and not 0 <= shard[0] < shard[1]:
+        raise ValueError(f"shard={shard}: the index is 0 to {shard[1] - 1}")
+    names = [key_of(each) for each in after]
+    return (MARK, "add", key_of(handler), args, names, shard, None)
+
+
+def add_sup_handler(handler: Any, args: Any = None, *, owner: str, **more: Any) -> tuple[Any, ...]:
+    """For `call`: `add_handler`, and the server `owner` is told once when the handler goes.
+
+    It gets the info `("event_handler_exit", manager, handler, reason)`: `"normal"` when the handler
+    was deleted or removed itself, `"shutdown"` when the manager ends, `("swapped", new)`, or
+    `("error", text)`.
+    """
+    return (*add_handler(handler, args, **more)[:-1], owner)
+
+
+def delete_handler(handler: Any, args: Any = None) -> tuple[Any, ...]:
+    """For `call`: remove a handler; the reply is what its terminate returned for `args`."""
+    return (MARK, "delete", key_of(handler), args)
+
+
+def swap_handler(old: Any, old_args: Any, new: Any, new_args: Any) -> tuple[Any, ...]:
+    """For `call`: end one handler and begin another; its init gets
+    `(new_args, what the old one's terminate returned)`.
+    """
+    return (MARK, "swap", key_of(old), old_args, key_of(new), new_args)
+
+
+def call(handler: Any, request: Any) -> tuple[Any, ...]:
+    """For `call`: ask one handler."""
+    return (MARK, "call", key_of(handler), request)
+
+
+def which_handlers() -> tuple[Any, ...]:
+    """For `call`: the names of the handlers, in the order in which they get an event."""
+    return (MARK, "which")
+
+
+def done(handler: Any, sequence: int) -> tuple[Any, ...]:
+    """For `cast`: a handler that returned `Later` has finished with the event of that sequence; one
+    that takes batches, with all up to it.
+    """
+    return (MARK, "done", key_of(handler), sequence)
+
+
+# --- what handlers return ------------------------------------------------------------------------
+
+
+@final
+class Handled(Struct, frozen=True):
+    """A new state, and actions (`pybehave.actions`) that the manager carries out.
+
+    Attributes:
+        state: The handler's state from now on.
+        actions: In their order.
+    """
+
+    state: Any
+    actions: Any = ()
+
+
+@final
+class Later(Struct, frozen=True):
+    """This handler is not done with the event: those that come after it wait, and so does whoever
+    sent it with `sync_notify`. `done(handler, sequence)` ends that.
+
+    Attributes:
+        state: The handler's state from now on.
+        actions: In their order; a `Run` for example.
+    """
+
+    state: Any
+    actions: Any = ()
+
+
+@final
+class Remove(Struct, frozen=True):
+    """The handler goes; its terminate gets `"remove_handler"`."""
+
+
+@final
+class Swap(Struct, frozen=True):
+    """Another handler takes this one's place.
+
+    Attributes:
+        args: What the terminate of this one gets.
+        handler: The class of the other, or (class, id).
+        new_args: What its init gets, with what terminate returned.
+    """
+
+    args: Any
+    handler: Any
+    new_args: Any
