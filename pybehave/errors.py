@@ -432,6 +432,22 @@ class RecordTooLarge(PybehaveError):
         self.bytes_max = bytes_max
 
 
+class JournalBusy(PybehaveError):
+    """The frame that gathers has no room for this command, and the disk is still at work on the one
+    before; nothing was written, no step was taken. Send it again.
+
+    Attributes:
+        limit: Bytes that a frame holds.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The journal has gathered what a frame of {limit} bytes holds, the disk is behind; "
+            f"send the command again, or give frames more room (frame_bytes_max)"
+        )
+        self.limit = limit
+
+
 class JournalFull(PybehaveError):
     """There is no room for more commands on the disk; nothing was written, no step was taken.
 

@@ -315,7 +315,10 @@ class FolderDisk(Disk):
             os.close(fd)
 
     def put(self, name: str, data: bytes) -> None:
-        os.makedirs(os.path.dirname(self._at(name)), exist_ok=True)
+        folder = os.path.dirname(self._at(name))
+        if not os.path.isdir(folder):
+            os.makedirs(folder, exist_ok=True)
+            sync_folder(self.path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(self._at(name), flags, 0o640)
         try:
@@ -335,6 +338,8 @@ class FolderDisk(Disk):
 
     def rename(self, old: str, new: str) -> None:
         os.rename(self._at(old), self._at(new))
+        if "/" in new:  # sync_names is about the journal's own folder
+            sync_folder(os.path.dirname(self._at(new)))
 
     def remove(self, name: str) -> None:
         os.unlink(self._at(name))

@@ -638,7 +638,8 @@ def _keep_tail(disk: Disk, end: _End, report: Report) -> None:
     if not report.torn_bytes or end.tail is None:
         return
     name = f"quarantine/{segment_name(end.segment)}-seq-{end.seq}"
-    disk.put(name, bytes(end.tail[: report.torn_bytes]))
+    disk.put(f"{name}.tmp", bytes(end.tail[: report.torn_bytes]))
+    disk.rename(f"{name}.tmp", name)
     report.quarantine = name
 
 

@@ -52,6 +52,9 @@ WATERMARK_BUSY_S: Final = 1.0
 SPARE_RETRY_S: Final = 1.0
 """How often a full disk is asked again."""
 
+SPARE_RETRIES_LOGGED: Final = 300
+"""Of so many tries one is logged: the first, and then one in five minutes."""
+
 LAST_SNAPSHOT_RECORDS: Final = 100_000
 LAST_SNAPSHOT_SEGMENTS: Final = 3
 """With more than this to replay, or to keep, a clean end takes a snapshot first."""
@@ -90,6 +93,7 @@ class NodeJournal:
         self._named: set[str] = set()
         self._newest: tuple[int, bytes] | None = None
         self._is_preparing = False
+        self._refusals = 0
         self._is_open = False
         self._watermark_lsn = 0
 
@@ -409,10 +413,17 @@ class NodeJournal:
             if fd is not None:
                 self.disk.close(fd)
         elif fd is not None:
+            if self._refusals:
+                logger.warning("the journal in %s has room again", self.disk.path)
+            self._refusals = 0
             self.commit.give_spare(number, fd)
             self._dispatcher.resume_stalled()
         else:
-            logger.error("no room for the journal's next segment in %s: %s", self.disk.path, error)
+            if self._refusals % SPARE_RETRIES_LOGGED == 0:
+                logger.error(
+                    "no room for the journal's next segment in %s: %s", self.disk.path, error
+                )
+            self._refusals += 1
             self.commit.no_room()
             self._dispatcher.start_alarm(SPARE_RETRY_S, self._prepare_spare)
 

@@ -202,6 +202,7 @@ cdef class Commit:
 
     cdef int open_input(self, Values values, object message, uint64_t now_ns, bytes client,
                         uint64_t number) except -1
+    cdef object _no_room_for(self, uint64_t bytes)
     cdef int _put_request(self, bytes client, uint64_t number) except -1
     cdef uint64_t close_input(self, unsigned kind, unsigned flags, uint32_t server,
                               uint32_t outcome) except 0

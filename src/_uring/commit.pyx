@@ -32,7 +32,8 @@ import collections
 import os
 
 from pybehave.errors import (
-    DurabilityLost, JournalFull, LoopClosed, NotJournalable, RecordTooLarge, show_reason,
+    DurabilityLost, JournalBusy, JournalFull, LoopClosed, NotJournalable, RecordTooLarge,
+    show_reason,
 )
 
 cdef extern from "<errno.h>" nogil:
@@ -119,6 +120,8 @@ cdef class Commit:
         error = journal_begin(&self.j)
         if error == 0:
             return 0
+        if error == -ENOSPC:
+            raise JournalBusy(self.j.config.frame_bytes_max)
         if self.j.error:
             raise DurabilityLost(os.strerror(self.j.error))
         if error == -EBUSY:
@@ -146,10 +149,19 @@ cdef class Commit:
         if count <= self.j.config.frame_bytes_max:
             at = journal_put(&self.j, <uint32_t>count)
         if at == NULL:
-            journal_drop(&self.j)
-            raise RecordTooLarge(self.j.config.frame_bytes_max)
+            raise self._no_room_for(count)
         memcpy(at, values.out.data, count)
         return self._check_room()
+
+    cdef object _no_room_for(self, uint64_t bytes):
+        """Why the open record, with so many bytes more, does not fit; it is dropped."""
+        cdef uint64_t needed = self.j.open_at - self.j.slots[self.j.filling].used + bytes
+        cdef uint64_t limit = self.j.config.frame_bytes_max
+        journal_drop(&self.j)
+        # A TIME record comes first in a frame.
+        if FRAME_HEADER_BYTES + RECORD_HEADER_BYTES + 8 + needed <= limit:
+            return JournalBusy(limit)
+        return RecordTooLarge(limit)
 
     cdef int _note_time(self, uint64_t now_ns) except -1:
         """A TIME record, when this input's time is not yet in the frame."""
@@ -161,8 +173,7 @@ cdef class Commit:
         self._begin()
         at = journal_put(&self.j, 8)
         if at == NULL:
-            journal_drop(&self.j)
-            raise JournalFull(self.directory)
+            raise self._no_room_for(8)
         for index in range(8):
             at[index] = <uint8_t>(now_ns >> (8 * index))
         journal_end(&self.j, RECORD_TIME, 0, 0, 0, 0)
@@ -194,8 +205,7 @@ cdef class Commit:
         cdef uint8_t *at = journal_put(&self.j, REQUEST_BYTES)
         cdef int index
         if at == NULL:
-            journal_drop(&self.j)
-            raise RecordTooLarge(self.j.config.frame_bytes_max)
+            raise self._no_room_for(REQUEST_BYTES)
         memcpy(at, PyBytes_AS_STRING(client), 16)
         for index in range(8):
             at[16 + index] = <uint8_t>(number >> (8 * index))
@@ -240,8 +250,7 @@ cdef class Commit:
         self._begin()
         cdef uint8_t *at = journal_put(&self.j, len(payload))
         if at == NULL:
-            journal_drop(&self.j)
-            raise RecordTooLarge(self.j.config.frame_bytes_max)
+            raise self._no_room_for(len(payload))
         memcpy(at, <const uint8_t *>payload, len(payload))
         return journal_end(&self.j, type, kind, flags, server, 0)
 
@@ -273,7 +282,8 @@ cdef class Commit:
             self.j.records >= TURN_RECORDS and self.j.in_flight == 0)
 
     cdef bint is_saturated(self):
-        return self.j.slots[self.j.filling].used > SATURATED_BYTES
+        return self.j.slots[self.j.filling].used > min(
+            SATURATED_BYTES, self.j.config.frame_bytes_max // 2)
 
     cdef int pause(self, conn *c) except -1:
         """Read no more from a connection until the disk has caught up."""

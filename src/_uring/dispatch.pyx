@@ -44,8 +44,8 @@ from .servers cimport (
 
 from pybehave import actions as _actions
 from pybehave.errors import (
-    BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, JournalFull,
-    LoopForked, NoProc, PybehaveError, Stopped, Timeout,
+    BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, JournalBusy,
+    JournalFull, LoopForked, NoProc, PybehaveError, Stopped, Timeout,
 )
 from pybehave.once import Once as _Once
 
@@ -477,7 +477,7 @@ cdef class Dispatcher(Mailboxes):
                 self._resolve(caller, None, error)
             elif kind == INPUT_CAST:
                 self.stats.casts_lost += 1
-            elif isinstance(error, JournalFull):
+            elif isinstance(error, JournalFull | JournalBusy):
                 self.stalled.append((server, (kind, message, None)))
             else:
                 self._crashed(server, error, kind, message, None)
@@ -485,7 +485,7 @@ cdef class Dispatcher(Mailboxes):
         return True
 
     def resume_stalled(self) -> None:
-        """The journal has room again: what the runtime had to tell meanwhile is told now."""
+        """The journal may have room again: what the runtime had to tell meanwhile is told now."""
         stalled, self.stalled = self.stalled, []
         for server, item in reversed(stalled):
             (<Server>server).mail().appendleft(item)

@@ -326,6 +326,8 @@ cdef class Loop(Ports):
         while self._conns.woken.count > 0:
             self._parse_woken()
         if self.dispatcher.commit is not None:
+            if self.dispatcher.stalled and self.dispatcher.commit.has_released:
+                self.dispatcher.resume_stalled()
             self.dispatcher.commit.pump(self.dispatcher.unix_ns())
         conns_flush(&self._conns)
         if self._conns.ended.count > 0:

@@ -42,6 +42,7 @@ SAMPLES = [
     errors.Restarting("root/kv"),
     errors.NotJournalable("a value of type builtins.object"),
     errors.RecordTooLarge(1 << 20),
+    errors.JournalBusy(1 << 20),
     errors.JournalFull("data"),
     errors.DurabilityLost("Input/output error"),
     errors.JournalLocked("data", 4711),

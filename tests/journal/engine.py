@@ -15,7 +15,7 @@ from collections import Counter
 
 from pybehave._uring import blocks
 from pybehave._uring.commit import Commit
-from pybehave.errors import JournalFull, RecordTooLarge
+from pybehave.errors import JournalBusy, JournalFull, RecordTooLarge
 from pybehave.journal.recovery import (
     MANIFEST,
     Options,
@@ -107,7 +107,7 @@ class Life:
             first = self.commit.next_lsn
             try:
                 self.commit.record(INPUT, server, payload, self.now)
-            except (JournalFull, RecordTooLarge):
+            except (JournalBusy, JournalFull, RecordTooLarge):
                 self.note_time(first)
                 self.counts["refused"] += 1
             else:

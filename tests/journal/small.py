@@ -9,7 +9,7 @@ A script is a string, one letter a step:
 from collections.abc import Callable
 
 from pybehave._uring.commit import Commit
-from pybehave.errors import JournalFull, RecordTooLarge
+from pybehave.errors import JournalBusy, JournalFull, RecordTooLarge
 from pybehave.journal.recovery import MANIFEST, Options, Recovery, prepare, recover, segment_name
 from pybehave.testing.disk import SimDisk
 from tests.journal.engine import INPUT, begin, time_of
@@ -92,7 +92,7 @@ class Small:
         first = self.commit.next_lsn
         try:
             self.commit.record(INPUT, 1, payload, self.now)
-        except (JournalFull, RecordTooLarge):
+        except (JournalBusy, JournalFull, RecordTooLarge):
             payload = b""
         if time != self.time and self.commit.next_lsn > first:
             self.model.add(TIME, 0, time[0].to_bytes(8, "little"))

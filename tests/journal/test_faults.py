@@ -11,7 +11,7 @@ import xxhash
 
 from pybehave._uring import blocks
 from pybehave._uring.commit import Commit
-from pybehave.errors import JournalLocked, JournalRefused, RecordTooLarge
+from pybehave.errors import JournalBusy, JournalLocked, JournalRefused, RecordTooLarge
 from pybehave.journal import recovery
 from pybehave.journal.disk import FolderDisk
 from pybehave.journal.recovery import MANIFEST, Options, recover, segment_name
@@ -334,6 +334,15 @@ def test_F31_a_newer_format_is_refused(at: int) -> None:
 def sealed(block: bytes) -> bytes:
     """The hash of a block, by an independent XXH3-128."""
     return xxhash.xxh3_128_digest(block[:-16])
+
+
+def test_F36_a_record_that_only_this_frame_has_no_room_for_may_be_sent_again() -> None:
+    small = Small(SimDisk())
+    small.commit.record(1, 1, bytes(30_000), 5)
+    with pytest.raises(JournalBusy, match="53248"):
+        small.commit.record(1, 1, bytes(30_000), 5)
+    small.drain()
+    assert small.commit.record(1, 1, bytes(30_000), 5) == 4  # a TIME record before it
 
 
 def test_F36_a_record_beyond_the_limit_changes_nothing() -> None:

@@ -1,0 +1,58 @@
+"""Journals that earlier versions wrote are read to the value, by both readers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pybehave import Once
+from pybehave.errors import Crashed
+from pybehave.journal import dead_letters
+from tests.journal.golden.make import OPTIONS, application
+from tests.power.machine import wait_for
+from tests.processes import run
+
+GOLDEN = Path(__file__).parent / "golden"
+VERSIONS = sorted(folder.name for folder in GOLDEN.glob("v*"))
+
+
+@pytest.fixture(params=VERSIONS)
+def golden(request: Any, tmp_path: Path) -> Path:
+    """A copy of that version's folder."""
+    return Path(shutil.copytree(GOLDEN / request.param, tmp_path / request.param))
+
+
+def test_there_is_one_for_every_version_of_the_format() -> None:
+    assert VERSIONS == ["v1"]
+
+
+def test_the_servers_know_what_they_knew(start: Callable[..., Any], golden: Path) -> None:
+    for life in range(2):
+        node = start(application(), data=golden / "journal", journal_options=OPTIONS)
+        expected = json.loads((golden / "expected.json").read_text())
+        assert {name: repr(node.get_state(name)) for name in expected} == expected
+        assert node.journal.recovery.report.outcome == ("end" if life == 0 else "clean")
+        node.stop()
+
+
+def test_named_requests_and_failures_are_remembered(
+    start: Callable[..., Any], golden: Path
+) -> None:
+    node = start(application(), data=golden / "journal", journal_options=OPTIONS)
+    assert node.call("one", Once("client", 1, "named")) == 12
+    assert node.call("two", Once("client", 1, "named")) == 2
+    with pytest.raises(Crashed):
+        node.call("one", "fail")
+    wait_for(lambda: len(dead_letters.numbers(str(golden / "journal"))) == 3, "a third letter")
+
+
+def test_the_second_reader_says_the_same_of_every_record(golden: Path) -> None:
+    shown = run("journal", "dump", str(golden / "journal"))
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout == (golden / "dump.txt").read_text()
+    assert run("journal", "verify", str(golden / "journal")).returncode == 0
