@@ -1,5 +1,5 @@
 from random import Random
-from typing import final
+from typing import Any, final
 
 from typing_extensions import disjoint_base
 
@@ -26,6 +26,8 @@ class Context:
 
 @disjoint_base
 class Turn(Alarms):
+    @property
+    def outbox(self) -> dict[tuple[int, int], tuple[str, int, Any]]: ...
     seed: int
     def caller_now(self, name: str) -> Caller | None: ...
     def unix_now(self) -> int: ...

@@ -36,7 +36,14 @@ from pybehave.journal.disk import Disk
 from pybehave.journal.recovery import Options, Recovery, recover, segment_name
 from pybehave.runtime.letters import DeadLetters
 from pybehave.runtime.quarantine import Quarantine
-from pybehave.runtime.replay import RECORD_SERVER, RECORD_START, Known, Replay
+from pybehave.runtime.replay import (
+    RECORD_SERVER,
+    RECORD_START,
+    Encoded,
+    Known,
+    Replay,
+    Undelivered,
+)
 from pybehave.runtime.snapshots import Snapshots
 
 if TYPE_CHECKING:
@@ -92,6 +99,7 @@ class NodeJournal:
         self._known: dict[str, Known] = {}
         self._named: set[str] = set()
         self._newest: tuple[int, bytes] | None = None
+        self._undelivered: list[Undelivered] = []
         self._is_preparing = False
         self._refusals = 0
         self._is_open = False
@@ -192,6 +200,7 @@ class NodeJournal:
                 break
         found.report.replayed = stepped.replayer.inputs
         self._known = stepped.known()
+        self._undelivered = stepped.undelivered()
         self.quarantine.take_timers(self._known)
 
     def _replay_of(self, specs: dict[str, Worker[Any, Any]]) -> Replay:
@@ -267,6 +276,17 @@ class NodeJournal:
             raise JournalRefused(segment_name(number), "its header cannot be read any more")
         walked = blocks.walk(content, header, self.commit.durable_seq)
         replayer.feed(content, header.id, walked.block, lsn + 1, self.commit.durable_lsn)
+
+    def deliver(self) -> None:
+        """Post what servers had sent to others, and what had not arrived; the tree runs."""
+        for lsn, index, name, kind, message in self._undelivered:
+            if name not in self._values:
+                logger.warning("a message of lsn %d to %r: there is no such server", lsn, name)
+                continue
+            if isinstance(message, Encoded):
+                message = self._values[name].decode(message.data)  # noqa: PLW2901
+            self._dispatcher.deliver(name, kind, message, lsn, index)
+        self._undelivered = []
 
     # --- servers -------------------------------------------------------------------------------
 

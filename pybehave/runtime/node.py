@@ -178,6 +178,8 @@ class Node:
                 self.host.journal = self.journal
             packed = [listeners.address_of(listener) for listener in self._listeners]
             self.tree.start()
+            if self.journal is not None:
+                self.journal.deliver()
             for listener, address in zip(self._listeners, packed, strict=True):
                 listeners.open_listener(self.loop, listener, address)
                 self._bound.append(listeners.socket_file(listener))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
 
 from pybehave._uring.replay import Replayer
 from pybehave._uring.values import Values
@@ -43,6 +43,18 @@ class Journal(Protocol):
 
     def values_of(self, worker: Worker[Any, Any], instance: Any) -> Values:
         """Return what decodes a server's inputs."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A message as a snapshot has it: only its receiver's types can read it."""
+
+    data: bytes
+
+
+Undelivered: TypeAlias = tuple[int, int, str, int, Any]
+"""lsn of the input that sent it, which of its messages it is, receiver, kind, message."""
 
 
 @final
@@ -118,6 +130,9 @@ class Replay:
         for entry in found.entries:
             facts = self._reader.decode(entry.facts)
             name, number = facts["name"], facts["number"]
+            if not number:
+                self._take_outbox(entry.state)
+                continue
             self._names[number] = name
             self.journal.set_number(name, number)
             worker = self.specs.get(name)
@@ -140,6 +155,20 @@ class Replay:
                 server.instance.context.random.setstate(facts["random"])
             self.servers[name] = server
             self.replayer.bind(number, server)
+
+    def _take_outbox(self, data: bytes) -> None:
+        for lsn, index, name, kind, message in self._reader.decode(data):
+            self.replayer.outbox[lsn, index] = (name, kind, Encoded(message))
+
+    def undelivered(self) -> list[Undelivered]:
+        """Messages that journaled servers had sent to others, and that had not arrived."""
+        return [
+            (lsn, index, name, kind, message)
+            for (lsn, index), (name, kind, message) in sorted(
+                self.replayer.outbox.items(), key=lambda item: item[0]
+            )
+            if name in self.specs
+        ]
 
     def known(self) -> dict[str, Known]:
         """What the servers have become."""

@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, final
 
+from pybehave._uring.values import Values
 from pybehave.errors import NotJournalable
 from pybehave.journal import snapshot
 from pybehave.journal.snapshot import Entry
@@ -226,7 +227,24 @@ class Snapshots:
                 self._complain(name, error)
                 return None
             found.append(entry)
-        return found
+        outbox = self._outbox()
+        return found if outbox is None else [*found, outbox]
+
+    def _outbox(self) -> Entry | None:
+        """Messages between servers that are under way, as an entry of no server."""
+        journal = self.journal
+        sent = []
+        for (lsn, index), (name, kind, message) in journal.node.loop.dispatcher.outbox.items():
+            try:
+                data = journal.values_named(name).encode(message)
+            except Exception as error:  # noqa: BLE001 -- it will be refused where it arrives, too
+                logger.warning("a message to %r has no form in the journal: %s", name, error)
+                continue
+            sent.append([lsn, index, name, kind, data])
+        if not sent:
+            return None
+        values = Values()
+        return Entry(values.encode({"name": "", "number": 0}), values.encode(sent))
 
     def _running(self, server: Server) -> Entry:
         kind = type(server.instance)

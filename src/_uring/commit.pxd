@@ -188,6 +188,7 @@ cdef class Commit:
     cdef uint64_t time_ns              # of the latest TIME record ...
     cdef uint64_t time_batch           # ... and the batch it stands in
     cdef object held                   # deque of (batch, function, arguments)
+    cdef bint is_behind                # the latest refusal was for a frame that is full
     cdef bint has_released             # in this tick
     cdef list paused                   # connections that wait for the disk to catch up
     cdef uint64_t[10] started_ns       # when each slot's write was handed over
@@ -201,7 +202,8 @@ cdef class Commit:
     cdef public object on_durable      # () -> None: something is durable; told once, then forgotten
 
     cdef int open_input(self, Values values, object message, uint64_t now_ns, bytes client,
-                        uint64_t number) except -1
+                        uint64_t number, uint64_t cause_lsn, uint32_t cause_index) except -1
+    cdef int _put_cause(self, uint64_t lsn, uint32_t index) except -1
     cdef object _no_room_for(self, uint64_t bytes)
     cdef int _put_request(self, bytes client, uint64_t number) except -1
     cdef uint64_t close_input(self, unsigned kind, unsigned flags, uint32_t server,

@@ -50,6 +50,7 @@ cdef uint32_t TURN_RECORDS = 128
 # More records than this on their way: several clients are at work.
 cdef uint64_t BUSY_RECORDS = 8
 
+cdef uint32_t CAUSE_BYTES = 12
 cdef uint32_t REQUEST_BYTES = 24
 
 # A TIME record, and the header of the record behind it.
@@ -182,9 +183,10 @@ cdef class Commit:
         return 0
 
     cdef int open_input(self, Values values, object message, uint64_t now_ns, bytes client,
-                        uint64_t number) except -1:
+                        uint64_t number, uint64_t cause_lsn, uint32_t cause_index) except -1:
         """Encode an input into the frame that gathers; close_input or drop_input must follow.
 
+        `cause_lsn`, `cause_index`: the message of another input that it is, or 0.
         `client`: the 16 bytes that stand for it, for a request with a name; else None.
         """
         values.out.used = 0
@@ -196,9 +198,23 @@ cdef class Commit:
             raise NotJournalable(show_reason(error)) from error
         self._note_time(now_ns)
         self._begin()
+        if cause_lsn:
+            self._put_cause(cause_lsn, cause_index)
         if client is not None:
             self._put_request(client, number)
         return self._put(values)
+
+    cdef int _put_cause(self, uint64_t lsn, uint32_t index) except -1:
+        """The CAUSE extension; the flag is set by close_input."""
+        cdef uint8_t *at = journal_put(&self.j, CAUSE_BYTES)
+        cdef int byte
+        if at == NULL:
+            raise self._no_room_for(CAUSE_BYTES)
+        for byte in range(8):
+            at[byte] = <uint8_t>(lsn >> (8 * byte))
+        for byte in range(4):
+            at[8 + byte] = <uint8_t>(index >> (8 * byte))
+        return 0
 
     cdef int _put_request(self, bytes client, uint64_t number) except -1:
         """The REQUEST extension; the flag is set by close_input."""

@@ -24,6 +24,7 @@ cdef class Dispatcher(Mailboxes):
     cdef object _call_fast(self, Server server, object request)
     cdef int run_ready(self) except -1
     cdef int _serve(self, Server server, Py_ssize_t budget) except -1
+    cdef int _not_taken(self, Server server, tuple item) except -1
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1
     cdef int _once(self, Server server, int kind, object once, Caller caller) except -1
     cdef int _run_continues(self, Server server) except -1

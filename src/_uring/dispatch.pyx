@@ -99,7 +99,10 @@ cdef class Dispatcher(Mailboxes):
         except BaseException:
             self.retire(server, NoProc(server.name))
             raise
-        if server.continues:
+        if server.address.kept is not None:
+            server.mail().extend(server.address.kept)
+            server.address.kept = None
+        if server.continues or server.mailbox:
             self._make_ready(server)
 
     def live_connection(self, uint32_t slot, uint32_t generation):
@@ -150,6 +153,8 @@ cdef class Dispatcher(Mailboxes):
         for item in mailbox or ():
             if item[2] is not None:
                 self._resolve(item[2], None, error)
+            elif len(item) == 4: # it was committed with what sent it
+                self._keep(server.address, item)
             elif item[0] == INPUT_CAST:
                 self.stats.casts_lost += 1
 
@@ -375,8 +380,26 @@ cdef class Dispatcher(Mailboxes):
             item = server.mailbox.popleft()
             if item[0] == INPUT_TIMER:
                 self._deliver_timer(server, item[1])
+            elif len(item) == 4:
+                self.caused, (self.cause_lsn, self.cause_index) = server, item[3]
+                self._turn(server, item[0], item[1], None)
+                if self.caused is not None:
+                    self.caused = None
+                    self._not_taken(server, item)
             else:
                 self._turn(server, item[0], item[1], item[2])
+        return 0
+
+    cdef int _not_taken(self, Server server, tuple item) except -1:
+        """A message of a journaled server was not recorded: the journal had no room, or its
+        receiver had just stopped. What has no form in the journal is lost."""
+        if not server.is_running:
+            return self._keep(server.address, item)
+        if self.commit.is_full or self.commit.is_behind:
+            self.stalled.append((server, item))
+        else:
+            self.outbox.pop(item[3], None)
+            self.stats.casts_lost += 1
         return 0
 
     # ---- the turn ----------------------------------------------------------------------------
@@ -475,6 +498,8 @@ cdef class Dispatcher(Mailboxes):
         except PybehaveError as error:
             if caller is not None:
                 self._resolve(caller, None, error)
+            elif self.caused is server:
+                self.commit.is_behind = isinstance(error, JournalBusy)
             elif kind == INPUT_CAST:
                 self.stats.casts_lost += 1
             elif isinstance(error, JournalFull | JournalBusy):
@@ -600,9 +625,9 @@ cdef class Dispatcher(Mailboxes):
                 if action.to is not None:
                     self._reply(<Caller?>action.to, action.value)
             elif kind is _actions.Cast:
-                self.post(action.server, INPUT_CAST, action.message, None)
+                self._send_on(server, action.server, INPUT_CAST, action.message)
             elif kind is _actions.Info:
-                self.post(action.server, INPUT_INFO, action.message, None)
+                self._send_on(server, action.server, INPUT_INFO, action.message)
             elif kind is _actions.Call:
                 self._call_action(server, action)
             elif kind is _actions.StartTimer:

@@ -3,7 +3,7 @@
 from .handles cimport Caller
 from .names cimport Names
 from .requests cimport Request
-from .servers cimport Server
+from .servers cimport Address, Server
 
 
 cdef class Mailboxes(Names):
@@ -21,6 +21,8 @@ cdef class Mailboxes(Names):
     cdef bint _drop_oldest(self, Server server) except -1
     cdef int _reply(self, Caller caller, object value) except -1
     cdef int _call_action(self, Server server, object action) except -1
+    cdef int _send_on(self, Server server, str name, int kind, object message) except -1
+    cdef int _keep(self, Address address, tuple item) except -1
     cdef Request _name_request(self, Server server)
     cdef int _remember(self, Server server, Request request, Caller caller,
                        object output) except -1

@@ -7,6 +7,8 @@ once, by a reply, by the end of whoever owes it, or by its time running out.
 Does not know: turns, that is, when a mailbox is served and what becomes of an input (dispatch.pyx).
 """
 
+from libc.stdint cimport uint32_t, uint64_t
+
 from .codec cimport Codec
 from .handles cimport FROM_CONNECTION, FROM_SERVER, FROM_WAITER, Caller
 from .leaves cimport conn, conn_takes_output, conns_find
@@ -54,6 +56,41 @@ cdef class Mailboxes(Names):
         if caller is not None:
             caller.owner = address.server
         self._post(address.server, kind, message, caller)
+
+    cdef int _send_on(self, Server server, str name, int kind, object message) except -1:
+        """A message of one server to another. Between journaled ones it is part of the sender's
+        input: it arrives once, also when a crash or a power cut comes between.
+        """
+        if not server.last_lsn:
+            self.post(name, kind, message, None)
+            return 0
+        index = server.sent
+        server.sent += 1
+        self.deliver(name, kind, message, server.last_lsn, index)
+        return 0
+
+    def deliver(self, str name, int kind, message, uint64_t lsn, uint32_t index) -> None:
+        """A message that the input of that lsn has sent, as its message of that index."""
+        cdef Address address = self.addresses.get(name)
+        cdef Server server = None if address is None else address.server
+        if address is None or not address.is_journaled:
+            self.post(name, kind, message, None)
+            return
+        item = (kind, message, None, (lsn, index))
+        self.outbox[(lsn, index)] = (name, kind, message)
+        if server is None:
+            self._keep(address, item)
+            return
+        server.barrier = max(server.barrier, self.barrier)
+        server.mail().append(item)
+        self._make_ready(server)
+
+    cdef int _keep(self, Address address, tuple item) except -1:
+        """Nobody answers to the name just now: the next incarnation gets it."""
+        if address.kept is None:
+            address.kept = []
+        address.kept.append(item)
+        return 0
 
     def inform(self, Server server, message) -> None:
         """`tell` for Python: an info to that incarnation, if it still runs."""

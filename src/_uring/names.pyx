@@ -84,6 +84,8 @@ cdef class Names(Turn):
         server.capacity = capacity
         server.overflow = overflow
         server.number = number
+        if number:
+            address.is_journaled = True
         server.values = values
         server.is_held = is_held
         server.due = {} if number else None

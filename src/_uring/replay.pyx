@@ -21,15 +21,15 @@ from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZ
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from .commit cimport (
-    FRAME_HEADER_BYTES, RECORD_FAILED, RECORD_FROM, RECORD_INPUT, RECORD_REQUEST, RECORD_SERVER,
-    RECORD_SKIP, RECORD_START, RECORD_TIME, SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS, SEGMENT_SOUND,
-    journal_hash, segment_blocks_bytes, segment_frame, segment_frame_read, segment_record,
-    segment_record_read,
+    FRAME_HEADER_BYTES, RECORD_CAUSE, RECORD_FAILED, RECORD_FROM, RECORD_INPUT, RECORD_REQUEST,
+    RECORD_SERVER, RECORD_SKIP, RECORD_START, RECORD_TIME, SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS,
+    SEGMENT_SOUND, journal_hash, segment_blocks_bytes, segment_frame, segment_frame_read,
+    segment_record, segment_record_read,
 )
 from .dispatch cimport Dispatcher
 from .handles cimport Caller
 from .requests cimport Request
-from .servers cimport INPUT_CALL, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, Server
+from .servers cimport INPUT_CALL, INPUT_CAST, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, Server
 from .turn cimport Context
 
 from libc.string cimport memcpy
@@ -70,6 +70,7 @@ cdef class Replayer:
     cdef readonly uint64_t lsn    # of the latest record
     cdef readonly uint64_t time_ns
     cdef readonly list differences
+    cdef readonly dict outbox     # (lsn, index) -> (name, kind, message): sent, not arrived
     cdef readonly dict open       # server name -> connections that are open as far as it knows
     cdef uint64_t[::1] marker     # what is stepped now, for the next process if this one ends
     cdef public object on_skipped # (Server, kind, message, lsn): an input that is not stepped
@@ -83,6 +84,7 @@ cdef class Replayer:
         self.marker = marker
         self.is_strict = is_strict
         self.differences = []
+        self.outbox = {}
         self.open = {}
 
     def bind(self, uint32_t number, Server server) -> None:
@@ -161,8 +163,11 @@ cdef class Replayer:
         cdef int kind = record.kind
         cdef const uint8_t *at = record.payload
         cdef const uint8_t *end = record.payload + record.payload_bytes
+        if record.flags & RECORD_CAUSE:
+            self.outbox.pop((record.cause_lsn, record.cause_index), None)
         if server is None:
             return 0
+        server.last_lsn, server.sent = lsn, 0
         if record.flags & RECORD_FAILED or (self.skipped and lsn in self.skipped):
             return self._pass_over(server, record, lsn) # (Y1)
         try:
@@ -307,6 +312,11 @@ cdef class Replayer:
                 server.idle_s = action.seconds
             elif kind is _actions.Continue:
                 continues.append(action.term)
+            elif (kind is _actions.Cast or kind is _actions.Info) and server.last_lsn:
+                self.outbox[(server.last_lsn, server.sent)] = (
+                    action.server, INPUT_CAST if kind is _actions.Cast else INPUT_INFO,
+                    action.message)
+                server.sent += 1
             elif kind is _actions.Reply and type(action.to) is Caller:
                 self._replied(server, <Caller>action.to, action.value)
         return 0

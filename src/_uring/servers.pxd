@@ -26,6 +26,8 @@ cdef class Address:
     cdef readonly str name
     cdef readonly Server server        # None while nobody answers to the name
     cdef readonly uint64_t incarnation # of the latest
+    cdef bint is_journaled             # a server of this name was, since the node started
+    cdef list kept                     # journaled messages for the next one, or None
 
 
 cdef class Port:
@@ -84,6 +86,8 @@ cdef class Server:
     cdef uint64_t barrier              # batch of the latest record that its state contains
     cdef readonly uint64_t failed_lsn  # of the input that it failed on, 0 = none
     cdef readonly dict due             # journaled: timer name -> (Unix time ns, message)
+    cdef uint64_t last_lsn             # of its latest input, 0 = none; and how many messages
+    cdef uint32_t sent                 # that input has sent to other servers so far
     cdef readonly Requests requests    # of clients that name them; None until the first
     cdef Requests requests_made(self)
     cdef object mail(self)

@@ -1,6 +1,6 @@
 """The input that is being stepped: whose it is, where it came from, at which time."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from .alarms cimport Alarms
 from .handles cimport Caller
@@ -21,6 +21,10 @@ cdef class Turn(Alarms):
     cdef conn *current_conn
     cdef Caller current_caller
     cdef object timer_name             # of the timer that is being delivered
+    cdef Server caused                 # whose next input is a message of another journaled server:
+    cdef uint64_t cause_lsn            # of the input of that lsn the message of that index
+    cdef uint32_t cause_index
+    cdef readonly dict outbox          # (lsn, index) -> (name, kind, message): not recorded yet
     cdef bytes client                  # who has named the request that is being stepped, or None
     cdef uint64_t number               # the name that it gave it
     cdef public uint64_t seed
@@ -31,6 +35,7 @@ cdef class Turn(Alarms):
     cdef int record(self, Server server, int kind, object message) except -1
     cdef int recorded(self, Server server, int kind, unsigned flags, object output) except -1
     cdef unsigned _name(self)
+    cdef unsigned _cause(self, Server server)
     cdef unsigned _record_connection(self, Server server) except? 0xffffffff
     cdef int record_failed(self, Server server, int kind) except -1
     cdef int record_dropped(self, Server server, int kind) except -1

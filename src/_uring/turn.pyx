@@ -12,7 +12,9 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from .alarms cimport Alarms
-from .commit cimport RECORD_FAILED, RECORD_FROM, RECORD_REQUEST, RECORD_STOPS
+from .commit cimport (
+    RECORD_CAUSE, RECORD_FAILED, RECORD_FROM, RECORD_REQUEST, RECORD_STOPS,
+)
 from .handles cimport Caller, Connection
 from .leaves cimport conn
 from .servers cimport INPUT_CONTINUE, INPUT_TIMER, Server
@@ -80,6 +82,9 @@ cdef class Context:
 cdef class Turn(Alarms):
     """The current input. Base of the Dispatcher."""
 
+    def __cinit__(self):
+        self.outbox = {}
+
     def caller_now(self, str name):
         """The caller of the current input of that server, or None."""
         if self.current is None or self.current.name != name:
@@ -116,22 +121,27 @@ cdef class Turn(Alarms):
         if kind == INPUT_TIMER:
             message = [self.timer_name, message]
         self.commit.open_input(server.values, message, self.unix_ns(), self.client,
-                               self.number)
+                               self.number, self.cause_lsn if self.caused is server else 0,
+                               self.cause_index)
         server.barrier = self.commit.j.batch
         self.barrier = server.barrier if server.is_held else 0
         return 0
 
     cdef int recorded(self, Server server, int kind, unsigned flags, object output) except -1:
         if kind != INPUT_CONTINUE:
-            flags |= self._record_connection(server) | self._name()
-            self.commit.close_input(kind, flags, server.number, server.values.outcome(output))
+            flags |= self._record_connection(server)
+            if self.client is not None or self.caused is not None:
+                flags |= self._name() | self._cause(server)
+            server.sent = 0
+            server.last_lsn = self.commit.close_input(
+                kind, flags, server.number, server.values.outcome(output))
         return 0
 
     cdef int record_failed(self, Server server, int kind) except -1:
         if kind != INPUT_CONTINUE:
+            flags = self._record_connection(server) | self._name() | self._cause(server)
             server.failed_lsn = self.commit.close_input(
-                kind, RECORD_FAILED | self._record_connection(server) | self._name(),
-                server.number, 0)
+                kind, RECORD_FAILED | flags, server.number, 0)
         return 0
 
     cdef unsigned _name(self):
@@ -140,6 +150,14 @@ cdef class Turn(Alarms):
             return 0
         self.client = None
         return RECORD_REQUEST
+
+    cdef unsigned _cause(self, Server server):
+        """The flag of an input that another one's step has sent: now it has arrived."""
+        if self.caused is not server:
+            return 0
+        self.outbox.pop((self.cause_lsn, self.cause_index), None)
+        self.caused = None
+        return RECORD_CAUSE
 
     cdef unsigned _record_connection(self, Server server) except? 0xffffffff:
         """Where the input came from, if the server may have looked: its handle is there."""
@@ -158,6 +176,7 @@ cdef class Turn(Alarms):
     cdef int record_dropped(self, Server server, int kind) except -1:
         """KeyboardInterrupt: the loop ends, the input counts as never taken."""
         self.client = None
+        self.caused = None
         if server.number and kind != INPUT_CONTINUE:
             self.commit.drop_input()
         return 0
