@@ -16,7 +16,7 @@ from pybehave.behaviours.gen_statem import GenStatem
 from pybehave.behaviours.supervisor import Supervisor
 from pybehave.listener import Listener
 from pybehave.once import Once
-from pybehave.types import Shutdown
+from pybehave.types import Rollback, Shutdown
 
 __all__ = [
     "NO_REPLY",
@@ -29,6 +29,7 @@ __all__ = [
     "Listener",
     "Once",
     "Ref",
+    "Rollback",
     "Shutdown",
     "Supervisor",
     "Worker",

@@ -28,8 +28,24 @@ Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
 Overflow: TypeAlias = Literal["block", "reject", "drop_oldest"]
 
-Recovery: TypeAlias = Literal["last_good", "clean"]
-"""What a journaled server starts again with after a crash."""
+
+@final
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """A recovery policy: the state before the failed input and so many inputs before it.
+
+    They are passed over from then on, and become dead letters.
+
+    Attributes:
+        count: Inputs before the failed one, 1 or more.
+    """
+
+    count: int
+
+
+Policy: TypeAlias = Literal["last_good", "clean", "stop"] | Rollback
+Recovery: TypeAlias = Policy | tuple[Policy, ...]
+"""What a journaled server starts again with after a crash; several are tried in their order."""
 
 Acknowledge: TypeAlias = Literal["disk", "memory"]
 """When the replies of a journaled server leave."""

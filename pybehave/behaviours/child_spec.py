@@ -29,6 +29,7 @@ from pybehave.types import (
     Overflow,
     Recovery,
     Restart,
+    Rollback,
     ServerCaller,
     ShutdownLimit,
 )
@@ -44,7 +45,7 @@ ID_CHARS_MAX: Final = 255
 
 RESTARTS: Final = ("permanent", "transient", "temporary")
 OVERFLOWS: Final = ("block", "reject", "drop_oldest")
-RECOVERIES: Final = ("last_good", "clean")
+RECOVERIES: Final = ("last_good", "clean", "stop")
 ACKNOWLEDGES: Final = ("disk", "memory")
 
 
@@ -87,6 +88,18 @@ def _is_id(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= ID_CHARS_MAX and "/" not in value
 
 
+def _is_recovery(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return bool(value) and all(_is_policy(each) for each in value)
+    return _is_policy(value)
+
+
+def _is_policy(value: Any) -> bool:
+    if isinstance(value, Rollback):
+        return is_count(value.count) and value.count >= 1
+    return isinstance(value, str) and value in RECOVERIES
+
+
 ID_RULE: Final = Rule(_is_id, f'a string of 1 to {ID_CHARS_MAX} characters without "/"')
 RESTART_RULE: Final = one_of(*RESTARTS)
 SHUTDOWN_RULE: Final = Rule(_is_shutdown, 'seconds >= 0, "brutal_kill" or "infinity"')
@@ -102,7 +115,10 @@ WORKER_RULES: Final[Mapping[str, Rule]] = {
     "mailbox": Rule(lambda value: is_count(value) and value >= 1, "an integer >= 1"),
     "overflow": one_of(*OVERFLOWS),
     "journal": BOOL_RULE,
-    "recovery": one_of(*RECOVERIES),
+    "recovery": Rule(
+        _is_recovery,
+        '"last_good", "clean", "stop", Rollback(n), or a tuple of them',
+    ),
     "acknowledge": one_of(*ACKNOWLEDGES),
 }
 
@@ -174,7 +190,9 @@ class Worker(Generic[Input, Output]):
             `Overloaded`, "drop_oldest" forgets the oldest.
         journal: Whether its inputs are kept on disk, so that its state survives.
         recovery: With a journal, what it starts again with after a crash: "last_good" is its
-            state before the input it failed on, "clean" begins anew with init.
+            state before the input it failed on, "clean" begins anew with init, `Rollback(n)`
+            takes n more inputs back, "stop" ends the node. A tuple is a ladder: a server that
+            fails again within 5 s gets the next one.
         acknowledge: With a journal, when a reply leaves: "disk" when all that it shows is durable,
             "memory" at once.
     """
@@ -189,7 +207,7 @@ class Worker(Generic[Input, Output]):
     mailbox: int
     overflow: Overflow
     journal: bool
-    recovery: str
+    recovery: Recovery
     acknowledge: str
 
     def __init__(

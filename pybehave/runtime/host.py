@@ -120,7 +120,9 @@ class LoopHost:
         initial = initial_of(worker.name, instance, worker.args)
         if not isinstance(initial, Initial):
             return IGNORED
-        is_clean = known is None or (worker.recovery == "clean" and known.is_after_crash)
+        is_clean = known is None or (
+            known.is_after_crash and journal.policies.of(worker) == "clean"
+        )
         journal.started(worker, server, is_clean=is_clean)
         server.owner = worker
         if known is None or is_clean:
@@ -163,6 +165,8 @@ class LoopHost:
         worker = server.owner
         if self.journal is not None and server.failed_lsn:
             self.journal.letters.add(server, worker, reason, kind, message)
+            if self.journal.policies.of(worker) == "stop":
+                self.journal.stop_for(server)
         limit = worker.shutdown if isinstance(worker.shutdown, int | float) else None
         if not is_clean(reason):
             self._report(server, reason, kind, message)

@@ -22,6 +22,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave._uring import blocks
@@ -35,6 +36,7 @@ from pybehave.journal import recovery, snapshot
 from pybehave.journal.disk import Disk
 from pybehave.journal.recovery import Options, Recovery, recover, segment_name
 from pybehave.runtime.letters import DeadLetters
+from pybehave.runtime.policies import Policies
 from pybehave.runtime.quarantine import Quarantine
 from pybehave.runtime.replay import (
     RECORD_SERVER,
@@ -45,6 +47,7 @@ from pybehave.runtime.replay import (
     Undelivered,
 )
 from pybehave.runtime.snapshots import Snapshots
+from pybehave.types import Rollback
 
 if TYPE_CHECKING:
     from pybehave._uring.replay import Replayer
@@ -93,6 +96,7 @@ class NodeJournal:
         self.snapshots = Snapshots(self)
         self.letters = DeadLetters(self)
         self.quarantine = Quarantine(self)
+        self.policies = Policies()
         self._dispatcher = node.loop.dispatcher
         self._values: dict[str, Values] = {}
         self._numbers: dict[str, int] = {}
@@ -102,6 +106,7 @@ class NodeJournal:
         self._undelivered: list[Undelivered] = []
         self._is_preparing = False
         self._refusals = 0
+        self._jobs: set[Future[Any]] = set()
         self._is_open = False
         self._watermark_lsn = 0
 
@@ -226,14 +231,20 @@ class NodeJournal:
 
         Blocks for as long as reading its journal takes. None = nothing is recorded.
         """
+        return self._stepped_again(worker).known().get(worker.name)
+
+    def _stepped_again(
+        self, worker: Worker[Any, Any], *, recent: int = 0, on_skipped: Any = None
+    ) -> Replay:
         clock = self._dispatcher.unix_now()
         stepped = self._replay_of({worker.name: worker})
+        stepped.replayer.keep_recent, stepped.replayer.on_skipped = recent, on_skipped
         try:
             with self.quarantine.replaying():
                 self._step_again(stepped)
         finally:
             self._dispatcher.set_unix_now(clock)
-        return stepped.known().get(worker.name)
+        return stepped
 
     def _step_again(self, stepped: Replay) -> None:
         assert self.recovery is not None
@@ -316,12 +327,25 @@ class NodeJournal:
         found = self._known.get(worker.name)
         if found is None and worker.name in self._numbers:
             return self._learn(worker)  # added while the node runs, as in an earlier run
-        if found is None or not found.is_dirty or worker.recovery == "clean":
+        if found is None or not found.is_after_crash:
+            return self._learn(worker) if found is not None and found.is_dirty else found
+        policy = self.policies.of(worker)
+        if isinstance(policy, Rollback):
+            self._roll_back(worker, policy.count)
+        elif policy == "clean" or not found.is_dirty:
             return found
         rebuilt = self._learn(worker)
         if rebuilt is not None:
             rebuilt.is_after_crash = True
         return rebuilt
+
+    def _roll_back(self, worker: Worker[Any, Any], count: int) -> None:
+        """Let the latest inputs of a server be passed over from now on."""
+        number = self._numbers[worker.name]
+        stepped = self._stepped_again(worker, recent=count)
+        self.quarantine.roll_back(number, stepped.replayer.recent(number))
+        self._stepped_again(worker, on_skipped=self.quarantine.passed_over)
+        self.quarantine.record()
 
     def _learn(self, worker: Worker[Any, Any]) -> Known | None:
         rebuilt = self.rebuild(worker)
@@ -354,6 +378,8 @@ class NodeJournal:
 
     def ended(self, server: Server, *, is_crash: bool) -> None:
         """Remember what a server had become; the next incarnation goes on from there."""
+        if is_crash:
+            self.policies.failed(server.name, self._dispatcher.unix_now())
         is_dirty = is_crash and not getattr(server.instance, "pure", False)
         state = None if is_dirty else server.state
         self._known[server.name] = Known(
@@ -366,6 +392,17 @@ class NodeJournal:
             server.instance.dump,
             requests=server.requests,
         )
+
+    def stop_for(self, server: Server) -> None:
+        """A server with the policy "stop" has failed: an operator is to look at it."""
+        logger.critical(
+            "server %r failed on the input of lsn %d, and its policy is to stop: the node ends; "
+            "the input is a dead letter, and the next start goes on with the state before it",
+            server.name,
+            server.failed_lsn,
+        )
+        self.node.exit_status = 1
+        self.node.request_stop(drain=False)
 
     @property
     def numbers(self) -> dict[str, int]:
@@ -488,8 +525,10 @@ class NodeJournal:
                 self.node.host.defer(lambda: done(result, None))
             return
         future = self.node.host.workers.submit(work)
+        self._jobs.add(future)
 
         def finished(found: Any) -> None:
+            self._jobs.discard(found)
             error = found.exception()
             value = None if error is not None else found.result()
             try:
@@ -549,6 +588,7 @@ class NodeJournal:
                 break
             loop.run_once(0.05)
         self._is_open = False
+        wait(list(self._jobs), timeout=CLOSE_S)  # a dead letter may still be on its way
         if not self.commit.is_busy:
             for fd in self.commit.take_descriptors():
                 self.disk.close(fd)

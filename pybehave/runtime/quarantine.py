@@ -58,6 +58,8 @@ class Quarantine:
         self.attempts = Attempts(journal.disk)
         self.skipped: set[int] = set()
         self._found: list[tuple[Suspect, Letter]] = []
+        self._new: dict[int, Suspect] = {}
+        self._reasons: dict[int, str] = {}
 
     def begin(self, found: Recovery) -> None:
         """Count the attempt that ended the process before, and learn what is not to be stepped."""
@@ -98,6 +100,13 @@ class Quarantine:
         self.skipped.add(error.lsn)
         self._found.clear()
 
+    def roll_back(self, server: int, lsns: list[int]) -> None:
+        """Inputs that a policy takes back: to be passed over, and put aside when they are."""
+        for lsn in lsns:
+            self._new[lsn] = Suspect(MARK_REPLAY, server, lsn)
+            self._reasons[lsn] = "it was taken back when a later input failed"
+        self.skipped.update(lsns)
+
     def take_timers(self, known: dict[str, Known]) -> None:
         """Take away the timers that are not to fire, and forget the counts of all that did."""
         poison = set(self.attempts.poison(MARK_TIMER))
@@ -129,12 +138,13 @@ class Quarantine:
                 "%s of server %r is not stepped any more: %s; it is dead letter %d",
                 describe(suspect),
                 letter.server,
-                REASON,
+                self._reasons.get(suspect.key, REASON),
                 lsn,
             )
             crash_id = f"{letter.server}-{letter.incarnation}-{lsn}"
             self._put(letter, lsn, crash_id)
         self._found.clear()
+        self._new = {}
 
     def _put(self, letter: Letter, lsn: int, crash_id: str) -> None:
         fields = {name: getattr(letter, name) for name in letter.__struct_fields__}
@@ -158,7 +168,7 @@ class Quarantine:
             server=server.name,
             kind=kind,
             message=values.encode(message),
-            error=f"builtins.SystemError: {REASON}",
+            error=f"builtins.SystemError: {self._reasons.get(lsn, REASON)}",
             traceback="",
             crash_id="",
             at=self.journal.now_ns() / 1e9,

@@ -34,6 +34,8 @@ from .turn cimport Context
 
 from libc.string cimport memcpy
 
+import collections
+
 from pybehave import actions as _actions
 from pybehave.errors import JournalRefused, NonDeterminism
 
@@ -73,6 +75,8 @@ cdef class Replayer:
     cdef readonly dict outbox     # (lsn, index) -> (name, kind, message): sent, not arrived
     cdef readonly dict open       # server name -> connections that are open as far as it knows
     cdef uint64_t[::1] marker     # what is stepped now, for the next process if this one ends
+    cdef public Py_ssize_t keep_recent # how many of each server's latest inputs `recent` tells
+    cdef dict latest              # server number -> deque of lsns
     cdef public object on_skipped # (Server, kind, message, lsn): an input that is not stepped
 
     def __init__(self, dispatcher, on_record, *, bint is_strict=True, skipped=(), marker=None):
@@ -85,6 +89,7 @@ cdef class Replayer:
         self.is_strict = is_strict
         self.differences = []
         self.outbox = {}
+        self.latest = {}
         self.open = {}
 
     def bind(self, uint32_t number, Server server) -> None:
@@ -215,6 +220,9 @@ cdef class Replayer:
             raise kind_of(server.name, lsn, record.outcome, 0) from error
         finally:
             self.dispatcher.current = None
+        if self.keep_recent:
+            self.latest.setdefault(
+                record.server, collections.deque(maxlen=self.keep_recent)).append(lsn)
         if request is not None and output is not NO_REPLY:
             caller.request = None
             request.keep(output, server.values)
@@ -222,6 +230,10 @@ cdef class Replayer:
                 and record.server not in self.diverging:
             self._differs(server, lsn, record.outcome, server.values.outcome(output))
         return 0
+
+    def recent(self, uint32_t number) -> list:
+        """The lsns of that server's latest inputs, oldest first."""
+        return list(self.latest.get(number, ()))
 
     cdef int _pass_over(self, Server server, const segment_record *record, uint64_t lsn) except -1:
         """An input that is not stepped: what is to be known of it all the same."""
