@@ -56,6 +56,8 @@ def _check_server(action: Action, server: Any) -> None:
 
 
 def _check_seconds(action: Action, field: str, seconds: Any) -> None:
+    if type(seconds) in (int, float) and seconds >= 0:
+        return
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"{type(action).__name__}: {field} is a number, not {show(seconds)}")
     if not seconds >= 0:  # also what is not a number at all

@@ -271,14 +271,34 @@ class BadReturn(PybehaveError):
         value: What it returned.
     """
 
-    def __init__(self, server: str, callback: str, value: object) -> None:
-        super().__init__(
-            f"Server {server!r}: {callback} returned {show(value)}; "
-            f"return (state, output) or (state, output, actions)"
-        )
+    def __init__(
+        self,
+        server: str,
+        callback: str,
+        value: object,
+        allowed: str = "return (state, output) or (state, output, actions)",
+    ) -> None:
+        super().__init__(f"Server {server!r}: {callback} returned {show(value)}; {allowed}")
         self.server = server
         self.callback = callback
         self.value = value
+
+
+class EndlessTurn(PybehaveError):
+    """A state machine went on within one turn for so long that it never ends.
+
+    Attributes:
+        server: The server's name.
+        limit: How often it may do that.
+    """
+
+    def __init__(self, server: str, what: str, limit: int) -> None:
+        super().__init__(
+            f"Server {server!r}: {what} more than {limit} times in one turn, which holds up all "
+            f"others; let it end, or use a time-out of more than 0 seconds"
+        )
+        self.server = server
+        self.limit = limit
 
 
 class SpecError(PybehaveError, ValueError):

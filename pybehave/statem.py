@@ -42,6 +42,9 @@ UPDATE: Final = _Update()
 """In place of a time: keep the running deadline and change the content. One that does not run
 fires at once."""
 
+EVENT_TYPES: Final = ("internal", "cast", "info", "timeout", "state_timeout")
+"""Types of events that are plain words, but for "enter", which nobody can send."""
+
 CANCEL: Final = None
 """In place of a time: cancel the time-out, also one whose expiry waits already."""
 
@@ -163,12 +166,28 @@ class NextEvent(Action, Struct, frozen=True):
     """Insert an event before all that wait.
 
     Attributes:
-        event_type: `"internal"`, or any type that an event can have.
+        event_type: `"internal"`, or any type that an event can have but `"enter"`.
         content: What the callback gets with it.
+
+    Raises:
+        ValueError: There is no such type of events.
     """
 
     event_type: Any
     content: Any
+
+    def __post_init__(self) -> None:
+        kind = self.event_type
+        if isinstance(kind, str) and kind in EVENT_TYPES:
+            return
+        if type(kind) is tuple and len(kind) == 2 and kind[0] in ("call", "timeout"):
+            hash(kind)
+            return
+        words = ", ".join(f'"{word}"' for word in EVENT_TYPES)
+        raise ValueError(
+            f'NextEvent: event_type is {words}, ("call", caller) or ("timeout", name), '
+            f"not {show(kind)}"
+        )
 
 
 class _Timed(Action):
@@ -182,6 +201,8 @@ class _Timed(Action):
         Raises:
             TypeError, ValueError: Says what it was.
         """
+        if type(seconds) in (int, float) and seconds >= 0:
+            return
         if seconds is None or seconds is UPDATE:
             return
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):

@@ -38,12 +38,14 @@ from typing import Any, ClassVar, Final, Literal
 from pybehave import actions as _actions
 from pybehave.actions import NO_REPLY, Ignore, Reply
 from pybehave.behaviours.gen_server import GenServer, Initial
-from pybehave.behaviours.statem_engine import MINE, NO_TIMEOUTS, Machine, Turn
+from pybehave.behaviours.statem_engine import MINE, Machine, Turn, as_tuple
 from pybehave.errors import BadReturn, InitStopped, SpecError, show
 from pybehave.statem import NextState
 from pybehave.types import IGNORED, _Ignored
 
 CallbackMode = Literal["state_functions", "handle_event_function"]
+
+INITS: Final = "return (state, data), (state, data, actions), Ignore() or Stop(reason)"
 
 
 class GenStatem(GenServer[Machine, Any, Any]):
@@ -60,7 +62,6 @@ class GenStatem(GenServer[Machine, Any, Any]):
     callback_mode: ClassVar[CallbackMode | None] = None
     state_enter: ClassVar[bool] = False
     _is_by_function: ClassVar[bool] = True
-    _is_general: ClassVar[bool] = False
     _states: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, args: Any) -> Any:
@@ -154,7 +155,6 @@ class GenStatem(GenServer[Machine, Any, Any]):
         if mode not in ("state_functions", "handle_event_function"):
             raise SpecError(cls.__name__, f"callback_mode={show(mode)} is not allowed")
         cls._is_by_function = mode == "state_functions"
-        cls._is_general = bool(cls.state_enter)
         cls._states = frozenset(
             name for name in dir(cls) if callable(getattr(cls, name)) and name not in _OWN
         )
@@ -168,12 +168,10 @@ class GenStatem(GenServer[Machine, Any, Any]):
         try:
             if state in self._states or not self._is_by_function:
                 return
-            why = f"{type(self).__name__} has no state function of that name"
+            why = f"{type(self).__name__} has no method of that name"
         except TypeError:
             why = "a state is hashable"
-        error = BadReturn(self._name(), "a state callback or init", state)
-        error.add_note(why)
-        raise error
+        raise BadReturn(self._name(), "a state callback or init", state, why)
 
     def _name(self) -> str:
         """Return the server's name, for errors."""
@@ -189,13 +187,13 @@ class GenStatem(GenServer[Machine, Any, Any]):
         if isinstance(value, _actions.Stop):
             raise InitStopped(server, value.reason)
         if type(value) is not tuple or len(value) not in (2, 3):
-            raise BadReturn(server, "init", value)
+            raise BadReturn(server, "init", value, INITS)
         self._check_state(value[0])
         turn = Turn(self, Machine(value[0], value[1]))
         turn.begin(value[2] if len(value) == 3 else None)
         if turn.stop is not None:
             raise InitStopped(server, turn.stop.reason)
-        return Initial(turn.machine(), tuple(turn.out))
+        return Initial(turn.machine(), (*turn.timers, *turn.out))
 
     def _terminate(self, reason: Any, machine: Machine) -> Any:
         return self._current(machine.modules).terminate(reason, machine.state, machine.data)
@@ -205,9 +203,9 @@ class GenStatem(GenServer[Machine, Any, Any]):
 
         Most calls change state and data and are answered: those are concluded here, without a Turn.
         """
-        if self._is_general or machine.timeouts or machine.postponed or machine.modules:
-            return self._handle(("call", caller), request, machine, caller)
         event_type = ("call", caller)
+        if self.state_enter or machine.running or machine.postponed or machine.modules:
+            return self._handle((event_type, request), machine, caller)
         state = machine.state
         try:
             if self._is_by_function:
@@ -222,11 +220,13 @@ class GenStatem(GenServer[Machine, Any, Any]):
             if type(actions) is Reply and actions.to is caller:
                 self._check_state(result.state)
                 return Machine(result.state, result.data), actions.value
-        return self._go_on((event_type, request), result, machine, caller)
+        turn = Turn(self, machine)
+        turn.go_on((event_type, request), result)
+        return _conclude(turn, caller)
 
     def handle_cast(self, message: Any, machine: Machine) -> Any:
         """An event of type `"cast"`; not to be overridden."""
-        return self._handle("cast", message, machine, None)
+        return self._handle(("cast", message), machine, None)
 
     def handle_info(self, message: Any, machine: Machine) -> Any:
         """An expiry, or an event of type `"info"`; not to be overridden."""
@@ -234,17 +234,12 @@ class GenStatem(GenServer[Machine, Any, Any]):
             turn = Turn(self, machine)
             turn.expired(message[1])
             return _conclude(turn, None)
-        return self._handle("info", message, machine, None)
+        return self._handle(("info", message), machine, None)
 
-    def _handle(self, event_type: Any, content: Any, machine: Machine, caller: Any) -> Any:
+    def _handle(self, event: Any, machine: Machine, caller: Any) -> Any:
         """An event from outside."""
         turn = Turn(self, machine)
-        turn.run((event_type, content))
-        return _conclude(turn, caller)
-
-    def _go_on(self, event: Any, result: Any, machine: Machine, caller: Any) -> Any:
-        turn = Turn(self, machine)
-        turn.go_on(event, result)
+        turn.run(event)
         return _conclude(turn, caller)
 
     def dump(self, machine: Machine) -> Any:
@@ -254,7 +249,7 @@ class GenStatem(GenServer[Machine, Any, Any]):
             "state": machine.state,
             "data": own.dump_data(machine.data),
             "postponed": list(machine.postponed),
-            "timeouts": dict(machine.timeouts),
+            "timeouts": machine.timeouts,
             "modules": [f"{kind.__module__}:{kind.__qualname__}" for kind in machine.modules],
         }
 
@@ -265,7 +260,7 @@ class GenStatem(GenServer[Machine, Any, Any]):
             data["state"],
             self._current(modules).load_data(data["data"]),
             tuple(data["postponed"]),
-            data["timeouts"] or NO_TIMEOUTS,
+            as_tuple(data["timeouts"]),
             modules,
         )
 
@@ -292,11 +287,23 @@ def _conclude(turn: Turn, caller: Any) -> Any:
     """What the server returns for a turn (S2)."""
     out = turn.out
     if turn.stop is not None:
-        return turn.machine(), NO_REPLY, [*out, _actions.Stop(turn.stop.reason)]
+        actions = [*turn.timers, *out, _actions.Stop(turn.stop.reason)]
+        return turn.machine(), NO_REPLY, actions
     output: Any = NO_REPLY
-    if caller is not None and out:
-        answers = [action for action in out if type(action) is Reply and action.to is caller]
-        if answers:
-            output = answers[0].value  # a second one is ignored
-            out = [action for action in out if action not in answers] if len(out) > 1 else []
+    if out and caller is not None:
+        output, out = _taken_out(out, caller)
+    if turn.timers:
+        return turn.machine(), output, turn.timers + out
     return (turn.machine(), output, out) if out else (turn.machine(), output)
+
+
+def _taken_out(out: list[Any], caller: Any) -> tuple[Any, list[Any]]:
+    """The first reply to the caller, and the actions without its replies: a second is ignored."""
+    output: Any = NO_REPLY
+    others = []
+    for action in out:
+        if type(action) is not Reply or action.to is not caller:
+            others.append(action)
+        elif output is NO_REPLY:
+            output = action.value
+    return output, others

@@ -21,25 +21,28 @@ Invariants
        keep their order.
   (M4) A state is another one if its type or its value is (OTP: strict inequality).
   (M5) A running time-out is in `timeouts` exactly as long as its timer is started; its content is
-       the machine's, so an update touches no timer.
+       the machine's, so an update touches no timer. Timers are asked for before all else of the
+       turn, so that an action that fails takes no time-out with it.
+  (M6) A turn ends: more than `EVENTS_MAX` events in it are an error.
 
 Does not know: mailboxes, timers, journals, supervisors.
 Source: OTP stdlib, gen_statem: loop_state_callback_result, loop_state_transition, loop_timeouts.
 Differs: a zero time-out that is started again with a time keeps its type (OTP 25 loses it); the
-replies of a turn leave together with its other effects, when the turn is over.
+replies of a turn leave together with its other effects, when the turn is over; a loop of inserted
+events or of repeated state enter calls crashes the machine instead of running for ever.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from itertools import chain
 from typing import Any, Final, final
 
 from msgspec import Struct
 
 from pybehave import actions as _actions
 from pybehave import statem
-from pybehave.actions import Action, Reply
-from pybehave.errors import BadReturn, show
+from pybehave.actions import Action, CancelTimer, Reply, StartTimer
+from pybehave.errors import BadReturn, EndlessTurn, show
 
 Event = tuple[Any, Any]
 """Type and content."""
@@ -47,9 +50,16 @@ Event = tuple[Any, Any]
 ENTERS_MAX: Final = 1000
 """More repetitions of one state enter call than this are a loop that never ends."""
 
-NO_TIMEOUTS: Final[dict[Any, Any]] = {}
+EVENTS_MAX: Final = 1_000_000
+"""So are more events than this in one turn: it holds up the loop for a second or two."""
+
 MINE: Final = "$statem"
 """Marks the timer messages that are time-outs of a machine."""
+
+RESULTS: Final = "return a result of pybehave.statem, as NextState(state, data, actions)"
+ACTIONS: Final = (
+    "actions are one or a list of those in pybehave.statem and pybehave.actions, Reply for example"
+)
 
 
 @final
@@ -60,63 +70,90 @@ class Machine(Struct, frozen=True):
         state: Where it is.
         data: What it knows.
         postponed: Events to be tried again after a change of state, oldest first.
-        timeouts: The contents of those that run, by the type of the event they bring.
+        running: Types of the events that running time-outs will bring, each followed by its
+            content. A flat tuple: it is a third of a dict for the one that most machines have.
         modules: The classes of the stack, the current one last; empty = the server's own alone.
     """
 
     state: Any
     data: Any
     postponed: tuple[Event, ...] = ()
-    timeouts: dict[Any, Any] = NO_TIMEOUTS
+    running: tuple[Any, ...] = ()
     modules: tuple[type, ...] = ()
 
+    @property
+    def timeouts(self) -> dict[Any, Any]:
+        """The contents of the time-outs that run, by the type of the event they bring."""
+        return as_dict(self.running)
 
-class _Stop(Exception):  # noqa: N818 -- not an error
-    """A callback asked to stop."""
+
+def as_dict(running: tuple[Any, ...]) -> dict[Any, Any]:
+    """Return time-outs as they are worked with.
+
+    Args:
+        running: As in a Machine.
+    """
+    if len(running) == 2:
+        return {running[0]: running[1]}
+    return dict(zip(running[::2], running[1::2], strict=True))
 
 
-def differs(old: Any, new: Any) -> bool:
-    """Say whether two states are different ones (M4)."""
-    return old is not new and (type(old) is not type(new) or old != new)
+def as_tuple(timeouts: dict[Any, Any]) -> tuple[Any, ...]:
+    """Return time-outs as a Machine keeps them."""
+    if len(timeouts) == 1:
+        return next(iter(timeouts.items()))
+    return tuple(chain.from_iterable(timeouts.items()))
 
 
 @final
 class Turn:
-    """One turn. Make it, `run` it, take `machine` and `out`.
+    """One turn. Make it, `run` it, take `machine`, `timers` and `out`.
 
     Args:
         server: Whose callbacks are called.
         machine: As it is before.
+
+    Attributes:
+        state: Where the machine is now.
+        data: What it knows now.
+        timers: What becomes of its timers, in order.
+        out: The other actions for the server, in order.
+        stop: The result that ends the machine, or None.
     """
 
     __slots__ = (
-        "_asked", "_event", "_inserted", "_is_postponed", "_is_repeated", "_modules", "_old",
-        "_postponed", "_queue", "_running", "_server", "_zero", "data", "out", "state", "stop",
+        "_asked", "_current", "_inserted", "_is_postponed", "_is_repeated", "_modules",
+        "_postponed", "_running", "_server", "_stack", "_zero", "data", "out", "state", "stop",
+        "timers",
     )  # fmt: skip
 
     def __init__(self, server: Any, machine: Machine) -> None:
         self._server = server
-        self.state, self.data = machine.state, machine.data
-        self._postponed = list(machine.postponed)
-        self._running = dict(machine.timeouts)
-        self._modules = machine.modules
-        self._queue: deque[Event] = deque()
+        self._modules = modules = machine.modules
+        self._current = server._current(modules) if modules else server
+        self.state = machine.state
+        self.data = machine.data
+        self._postponed: Any = machine.postponed  # a list once this turn adds to it
+        self._running = as_dict(machine.running) if machine.running else {}
+        self._stack: list[Event] = []  # the queue, its first event last
         self._zero: list[Any] = []
         self._inserted: list[Event] = []
         self._asked: dict[Any, Any] = {}
-        self._event: Event | None = None
         self._is_postponed = self._is_repeated = False
-        self._old: Any = None
+        self.timers: list[Action] = []
         self.out: list[Any] = []
         self.stop: statem.Stop | None = None
 
     def machine(self) -> Machine:
         """Return the machine as it is now."""
+        running, postponed = self._running, self._postponed
+        if not running and not postponed and not self._modules:
+            return Machine(self.state, self.data)
         return Machine(
             self.state,
             self.data,
-            tuple(self._postponed),
-            self._running or NO_TIMEOUTS,
+            tuple(postponed),
+            as_tuple(running) if running else (),
             self._modules,
         )
 
@@ -124,69 +161,63 @@ class Turn:
 
     def begin(self, actions: Any) -> None:
         """Do what init asked for: enter the first state, then whatever is inside."""
-        self._old = self.state
-        self._take_actions(actions, is_init=True)
-        if self._server._current(self._modules).state_enter:
-            try:
-                self._enter()
-            except _Stop:
-                return
-        self._settle(is_change=False)
+        if actions is not None:
+            self._take_actions(actions)
+        self._is_postponed = False  # there is no event yet
+        if self._current.state_enter and not self._enter(self.state):
+            return
+        self._settle(None, is_change=False)
         self._drain()
 
     def run(self, event: Event) -> None:
         """Handle an event from outside, and all that follows."""
-        self._queue.append(event)
-        self._drain()
+        self.go_on(event, self._current._call(event[0], event[1], self.state, self.data))
+
+    def go_on(self, event: Event, result: Any) -> None:
+        """Go on from the result that the callback gave for an event from outside."""
+        self._handle(event, result)
+        if self._stack or self._zero:
+            self._drain()
 
     def expired(self, key: Any) -> None:
         """Handle the expiry of a time-out, if it still runs."""
         if key in self._running:
-            self._queue.append((key, self._running.pop(key)))
-            self._drain()
+            self.run((key, self._running.pop(key)))
 
     def _drain(self) -> None:
-        while self.stop is None:
-            if self._queue:
-                event = self._queue.popleft()
+        for _ in range(EVENTS_MAX):
+            if self.stop is not None:
+                return
+            if self._stack:
+                event = self._stack.pop()
             elif self._zero:
                 key = self._zero.pop(0)
                 event = (key, self._running.pop(key))
             else:
                 return
-            self._handle(event, self._call(event[0], event[1]))
-
-    def go_on(self, event: Event, result: Any) -> None:
-        """Go on from the result that the callback gave for an event from outside."""
-        self._handle(event, result)
-        self._drain()
-
-    def _call(self, event_type: Any, content: Any) -> Any:
-        current = self._server._current(self._modules)
-        return current._call(event_type, content, self.state, self.data)
+            self._handle(event, self._current._call(event[0], event[1], self.state, self.data))
+        raise self._endless("inserted events and time-outs of zero were handled", EVENTS_MAX)
 
     def _handle(self, event: Event, result: Any) -> None:
-        self._event = event
-        self._old = self.state
-        try:
-            self._take_result(result)
-            is_change = differs(self._old, self.state)
-            if (is_change or self._is_repeated) and self._server._current(
-                self._modules
-            ).state_enter:
-                self._enter()
-        except _Stop:
+        old = self.state
+        self._is_repeated = False
+        if not self._take_result(result):
             return
-        self._settle(is_change=is_change)
+        new = self.state
+        is_change = new is not old and (type(old) is not type(new) or old != new)  # (M4)
+        if (is_change or self._is_repeated) and self._current.state_enter and not self._enter(old):
+            return
+        self._settle(event, is_change=is_change)
 
     # --- results -------------------------------------------------------------------------------
 
-    def _take_result(self, result: Any) -> None:
-        self._is_repeated = False
+    def _take_result(self, result: Any) -> bool:
+        """Take a result's state, data and actions; False: the machine stops."""
         kind = type(result)
         if kind is statem.NextState:
-            self._server._current(self._modules)._check_state(result.state)
-            self.state, self.data = result.state, result.data
+            self._current._check_state(result.state)
+            self.state = result.state
+            self.data = result.data
         elif kind is statem.KeepState:
             self.data = result.data
         elif kind is statem.RepeatState:
@@ -196,64 +227,68 @@ class Turn:
             self._is_repeated = True
         elif kind is not statem.KeepStateAndData:
             self._take_stop(result)
+            return False
         if result.actions is not None:
             self._take_actions(result.actions)
+        return True
 
     def _take_stop(self, result: Any) -> None:
         if type(result) is _actions.Stop:
             result = statem.Stop(result.reason)
         if type(result) is not statem.Stop:
-            raise self._bad(result)
+            raise self._bad(result, RESULTS)
         if result.data is not statem.SAME:
             self.data = result.data
-        for reply in result.replies:
+        for reply in _listed(result.replies):
             if type(reply) is not Reply:
-                raise self._bad(reply)
+                raise self._bad(reply, "the replies of a Stop are Reply actions, nothing else")
             self.out.append(reply)
         self.stop = result
-        raise _Stop
 
-    def _enter(self) -> None:
-        """Call the state's enter, again as long as it asks for that, with the state left first."""
+    def _enter(self, old: Any) -> bool:
+        """Call the state's enter, again as long as it asks for that; False: the machine stops.
+
+        Args:
+            old: The state that was left; the same one at every repetition.
+        """
         for _ in range(ENTERS_MAX):
-            result = self._call("enter", self._old)
-            if type(result) is statem.NextState and differs(self.state, result.state):
+            result = self._current._call("enter", old, self.state, self.data)
+            if type(result) is statem.NextState and _differs(self.state, result.state):
                 raise self._bad(result, "a state enter call cannot change the state")
-            self._take_enter(result)
+            for action in _listed(getattr(result, "actions", None)):
+                if type(action) in _NOT_IN_ENTER:
+                    raise self._bad(action, f"a state enter call has no {type(action).__name__}")
+            self._is_repeated = False
+            if not self._take_result(result):
+                return False
             if not self._is_repeated:
-                return
-        raise self._bad(None, f"a state enter call was repeated {ENTERS_MAX} times")
-
-    def _take_enter(self, result: Any) -> None:
-        for action in _listed(getattr(result, "actions", None)):
-            if isinstance(
-                action,
-                statem.Postpone | statem.NextEvent | statem.ChangeCallbackModule
-                | statem.PushCallbackModule | statem.PopCallbackModule,
-            ):  # fmt: skip
-                raise self._bad(action, "a state enter call cannot do that")
-        self._take_result(result)
+                return True
+        raise self._endless("its state enter call was repeated", ENTERS_MAX)
 
     # --- actions -------------------------------------------------------------------------------
 
-    def _take_actions(self, actions: Any, *, is_init: bool = False) -> None:
+    def _take_actions(self, actions: Any) -> None:
         for action in _listed(actions):
             kind = type(action)
-            if kind in _TIMED:
+            if kind is Reply:
+                self.out.append(action)
+            elif kind in _TIMED:
                 self._asked.pop(action.key, None)  # the last one counts, in its place (M3)
                 self._asked[action.key] = action
             elif kind is statem.NextEvent:
                 self._inserted.append((action.event_type, action.content))
             elif kind is statem.Postpone:
-                self._is_postponed = action.wanted and not is_init
+                self._is_postponed = action.wanted
             elif kind in _MODULES:
                 self._change_module(action)
-            elif isinstance(action, Action) and kind is not _actions.Stop:
+            elif kind in _INSTEAD:
+                raise self._bad(action, _INSTEAD[kind])
+            elif isinstance(action, Action):
                 self.out.append(action)
             elif kind in (int, float):
                 self._take_actions(statem.EventTimeout(action, action))
             else:
-                raise self._bad(action)
+                raise self._bad(action, ACTIONS)
 
     def _change_module(self, action: Any) -> None:
         stack = self._modules or (type(self._server),)
@@ -268,19 +303,21 @@ class Turn:
         else:
             stack = (*stack, action.module)
         self._modules = stack
+        self._current = self._server._current(stack)
 
     # --- after the callbacks -------------------------------------------------------------------
 
-    def _settle(self, *, is_change: bool) -> None:
+    def _settle(self, event: Event | None, *, is_change: bool) -> None:
         if self._is_postponed:
-            assert self._event is not None
-            self._postponed.append(self._event)
             self._is_postponed = False
+            if type(self._postponed) is tuple:
+                self._postponed = list(self._postponed)
+            self._postponed.append(event)
         if is_change and self._postponed:
-            self._queue.extendleft(reversed(self._postponed))
-            self._postponed.clear()
+            self._stack.extend(reversed(self._postponed))
+            self._postponed = ()
         if self._inserted:
-            self._queue.extendleft(reversed(self._inserted))
+            self._stack.extend(reversed(self._inserted))
             self._inserted.clear()
         if self._running:
             self._cancel("timeout")
@@ -298,7 +335,7 @@ class Turn:
         if key in self._zero:
             self._zero.remove(key)
         else:
-            self.out.append(_actions.CancelTimer((MINE, key)))
+            self.timers.append(CancelTimer(_NAMES.get(key) or (MINE, key)))
 
     def _start(self, key: Any, action: Any) -> None:
         seconds = action.seconds
@@ -307,36 +344,49 @@ class Turn:
                 self._running[key] = action.content
                 return
             seconds = 0
-        if seconds is None or seconds == float("inf"):
+        if seconds is None or seconds == INFINITY:
             self._cancel(key)
             return
         if action.absolute:
             seconds = max(0.0, seconds - self._server.context.monotonic)
-        is_zero = seconds == 0
-        if is_zero or key in self._zero:  # else the timer of the same name is replaced
+        if seconds == 0 or key in self._zero:  # else the timer of the same name is replaced
             self._cancel(key)
         self._running[key] = action.content
-        if is_zero:
+        if seconds == 0:
             self._zero.append(key)
         else:
-            self.out.append(_actions.StartTimer((MINE, key), seconds, (MINE, key)))
+            name = _NAMES.get(key) or (MINE, key)
+            self.timers.append(StartTimer(name, seconds, name))
 
-    def _bad(self, value: Any, why: str = "") -> BadReturn:
-        error = BadReturn(self._server._name(), f"the callback of state {show(self.state)}", value)
-        if why:
-            error.add_note(why)
-        return error
+    # --- errors --------------------------------------------------------------------------------
+
+    def _bad(self, value: Any, allowed: str) -> BadReturn:
+        callback = f"the callback of state {show(self.state)}"
+        return BadReturn(self._server._name(), callback, value, allowed)
+
+    def _endless(self, what: str, limit: int) -> EndlessTurn:
+        return EndlessTurn(self._server._name(), f"in state {show(self.state)} {what}", limit)
 
 
+INFINITY: Final = float("inf")
 _TIMED: Final = frozenset({statem.StateTimeout, statem.EventTimeout, statem.Timeout})
 _MODULES: Final = frozenset(
     {statem.ChangeCallbackModule, statem.PushCallbackModule, statem.PopCallbackModule}
 )
+_NOT_IN_ENTER: Final = _MODULES | {statem.Postpone, statem.NextEvent}
+_INSTEAD: Final[dict[type, str]] = {
+    _actions.Stop: "a machine ends with the result Stop(reason), it is no action here",
+    _actions.Continue: 'a machine goes on with NextEvent("internal", term)',
+}
+_NAMES: Final = {key: (MINE, key) for key in ("state_timeout", "timeout")}
+"""The timers' names of which there is one a machine; shared by all machines."""
+
+
+def _differs(old: Any, new: Any) -> bool:
+    return old is not new and (type(old) is not type(new) or bool(old != new))
 
 
 def _listed(actions: Any) -> Any:
-    if actions is None:
-        return ()
     if isinstance(actions, list | tuple):
         return actions
-    return (actions,)
+    return () if actions is None else (actions,)

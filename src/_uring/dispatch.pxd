@@ -6,7 +6,7 @@ from .codec cimport Codec, frame_view
 from .handles cimport Caller, Connection
 from .leaves cimport conn
 from .mailboxes cimport Mailboxes
-from .servers cimport Port, Server
+from .servers cimport Answer, Port, Server
 
 
 cdef class Dispatcher(Mailboxes):
@@ -22,6 +22,8 @@ cdef class Dispatcher(Mailboxes):
     cdef bint _record_message(self, Server server, conn *c, Port port, object message) except -1
     cdef int _post_connection(self, Server server, conn *c, Port port, object message) except -1
     cdef object _call_fast(self, Server server, object request)
+    cdef Answer _box(self, Server server, Caller caller)
+    cdef Caller _caller_to(self, object to)
     cdef int run_ready(self) except -1
     cdef int _serve(self, Server server, Py_ssize_t budget) except -1
     cdef int _not_taken(self, Server server, tuple item) except -1

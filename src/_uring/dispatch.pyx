@@ -29,7 +29,7 @@ from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZ
 from libc.stdint cimport uint32_t, uint64_t
 
 from .codec cimport Codec, frame_view, outq_bytes
-from .handles cimport FROM_CONNECTION, Caller, Connection
+from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller, Connection
 from .leaves cimport (
     CONN_HOLD, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_hold,
     conn_output, conn_takes_output, conns_find, token_make,
@@ -45,7 +45,7 @@ from .servers cimport (
 from pybehave import actions as _actions
 from pybehave.errors import (
     BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, JournalBusy,
-    JournalFull, LoopForked, NoProc, PybehaveError, Stopped, Timeout,
+    JournalFull, LoopForked, NoProc, PybehaveError, Stopped, Timeout, show,
 )
 from pybehave.once import Once as _Once
 
@@ -306,8 +306,8 @@ cdef class Dispatcher(Mailboxes):
             raise NoProc(name)
         server = address.server
         self.barrier = 0
-        if server.is_fast_call and not server.mailbox and not server.continues \
-                and not server.number and type(request) is not Once:
+        if not server.mailbox and not server.continues and not server.number \
+                and type(request) is not Once:
             return self._call_fast(server, request)
         while server.is_running and (server.mailbox or server.continues):
             self._serve(server, server.mail_count() + 1)
@@ -321,24 +321,35 @@ cdef class Dispatcher(Mailboxes):
         return (<Answer>box).take(name)
 
     cdef object _call_fast(self, Server server, object request):
+        """A call that needs no mailbox and no record: most are a pair of state and output."""
         cdef object result
         cdef tuple actions
-        cdef Caller caller
-        box = None
+        cdef Answer box
+        cdef Caller caller = None
         self.current = server
         self.current_conn = NULL
-        self.current_caller = None
+        self.barrier = server.barrier if server.is_held else 0
         server.inputs += 1
         if server.idle_timer:
             self._cancel_idle(server)
         try:
-            result = server.step(server.instance, request, server.state)
+            if server.is_fast_call:
+                self.current_caller = None
+                result = server.step(server.instance, request, server.state)
+            else:
+                caller = Caller.__new__(Caller)
+                caller.kind = FROM_WAITER
+                caller.server = server.name
+                self.current_caller = caller
+                result = server.callbacks.on_call(server.instance, request, caller, server.state)
             if self.is_forked:
                 raise LoopForked()
             if PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2 \
                     and <object>PyTuple_GET_ITEM(result, 1) is not NO_REPLY:
                 server.state = <object>PyTuple_GET_ITEM(result, 0)
                 self.current = None
+                if caller is not None:
+                    caller.is_done = True # a reply that comes later is the second one
                 return <object>PyTuple_GET_ITEM(result, 1)
             actions = self._checked(server, INPUT_CALL, result)
             server.state = result[0]
@@ -346,15 +357,28 @@ cdef class Dispatcher(Mailboxes):
             self.current = None
             if self.is_passed_on(error):
                 raise
-            box = Answer.__new__(Answer)
-            caller = self._waiter_caller(server.name, box)
-            self._crashed(server, error, INPUT_CALL, request, caller)
-            return (<Answer>box).take(server.name)
+            box = self._box(server, caller)
+            self._crashed(server, error, INPUT_CALL, request, box.caller)
+            return box.take(server.name)
         self.current = None
-        self._conclude(server, actions, NULL, None, None, None)
+        box = self._box(server, caller)
         if result[1] is NO_REPLY:
-            raise Timeout(server.name, 0.0)
-        return result[1]
+            if caller is not None: # else nobody has it: `step` was given none
+                self._owe(server, caller)
+            self._conclude(server, actions, NULL, None, None, None)
+        else:
+            self._conclude(server, actions, NULL, None, box.caller, result[1])
+        return box.take(server.name)
+
+    cdef Answer _box(self, Server server, Caller caller):
+        """Where the reply to a caller will be found; without a caller, one is made."""
+        cdef Answer box = Answer.__new__(Answer)
+        if caller is None:
+            self._waiter_caller(server.name, box)
+        else:
+            caller.waiter = box
+            box.caller = caller
+        return box
 
     cdef int run_ready(self) except -1:
         """One round over the servers that have mail."""
@@ -623,7 +647,7 @@ cdef class Dispatcher(Mailboxes):
                 self._send(action.connection, action.data, encoded)
             elif kind is _actions.Reply:
                 if action.to is not None:
-                    self._reply(<Caller?>action.to, action.value)
+                    self._reply(self._caller_to(action.to), action.value)
             elif kind is _actions.Cast:
                 self._send_on(server, action.server, INPUT_CAST, action.message)
             elif kind is _actions.Info:
@@ -654,6 +678,11 @@ cdef class Dispatcher(Mailboxes):
             else:
                 self.on_action(server, action)
         return reason
+
+    cdef Caller _caller_to(self, object to):
+        if type(to) is not Caller:
+            raise TypeError(f"Reply: to is a caller, not {show(to)}")
+        return to
 
     cdef int _send(self, Connection connection, object data, dict encoded) except -1:
         """Encoded once for all connections that share codec and protocol version."""

@@ -32,6 +32,7 @@ SAMPLES = [
     errors.DecodeError("not a number"),
     errors.FrameTooLong(65536),
     errors.EncodeError(object(), "no such type"),
+    errors.EndlessTurn("m", "in state 'a' events were handled", 10),
     errors.BadReturn("kv", "step", 7),
     errors.SpecError("Worker 'kv'", "shutdown=-1 is not allowed"),
     errors.StartFailed("root/kv", ValueError("no disk")),

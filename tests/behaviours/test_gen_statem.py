@@ -6,8 +6,9 @@ import pytest
 
 from pybehave import GenStatem, actions
 from pybehave.actions import NO_REPLY, CancelTimer, Ignore, Reply, Send, StartTimer
+from pybehave.behaviours import statem_engine
 from pybehave.behaviours.statem_engine import MINE
-from pybehave.errors import BadReturn, InitStopped
+from pybehave.errors import BadReturn, EndlessTurn, InitStopped
 from pybehave.statem import (
     CANCEL,
     UPDATE,
@@ -98,6 +99,8 @@ def test_a_stop_of_a_server_stops_a_machine_too() -> None:
         KeepStateAndData("postpone"),
         KeepStateAndData([True]),
         KeepStateAndData([actions.Stop("x")]),
+        KeepStateAndData([actions.Continue("x")]),
+        [KeepStateAndData()],
         KeepStateAndData(PopCallbackModule()),
         KeepStateAndData(PushCallbackModule(int)),
         NextState([], 0),
@@ -107,6 +110,87 @@ def test_a_stop_of_a_server_stops_a_machine_too() -> None:
 def test_what_cannot_be_is_a_crash_that_shows_it(result: Any) -> None:
     with pytest.raises(BadReturn):
         cast(result)
+
+
+@pytest.mark.parametrize(
+    ("result", "advice"),
+    [
+        (None, "return a result of pybehave.statem"),
+        (KeepStateAndData("postpone"), "actions are one or a list of those"),
+        (KeepStateAndData(actions.Continue("x")), "NextEvent"),
+        (KeepStateAndData(actions.Stop("x")), "the result Stop"),
+        (Stop("x", 1, [Postpone()]), "Reply actions, nothing else"),
+        (NextState([], 0), "a state is hashable"),
+    ],
+    ids=repr,
+)
+def test_a_bad_result_says_what_is_good(result: Any, advice: str) -> None:
+    with pytest.raises(BadReturn, match=advice):
+        cast(result)
+
+
+def test_an_unknown_state_or_init_says_what_is_good() -> None:
+    server, machine = begun(Functions, "locked")
+    with pytest.raises(BadReturn, match="returned 'ajar'; Functions has no method"):
+        server.handle_cast("ajar", machine)
+    with pytest.raises(BadReturn, match=r"return \(state, data\)"):
+        server._initial("m", "locked")  # args that make init return a list
+        begun(Scripted, "a")
+
+
+@pytest.mark.parametrize("kind", ["enter", "later", ("timeout",), ("cast", 1), 7, None])
+def test_an_event_of_no_type_is_refused_where_it_is_made(kind: Any) -> None:
+    with pytest.raises(ValueError, match="event_type is"):
+        NextEvent(kind, 1)
+
+
+def test_replies_need_not_be_comparable() -> None:
+    class Incomparable:
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("ambiguous")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    server, machine = begun()
+    caller, value = object(), Incomparable()
+    many = KeepStateAndData([Reply(caller, value), Reply(object(), value), Reply(caller, 1)])
+    _, output, out = server.handle_call(many, caller, machine)
+    assert output is value
+    assert [action.value for action in out] == [value]
+
+
+def test_M5_timers_are_asked_for_before_all_else() -> None:
+    *_, out = cast(KeepStateAndData([Send("c", b"x"), StateTimeout(5), Send("d", b"y")]))
+    assert [type(action) for action in out] == [StartTimer, Send, Send]
+
+
+@pytest.mark.parametrize(("count", "is_endless"), [(2, False), (3, False), (4, True)])
+def test_M6_a_turn_that_does_not_end_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, count: int, is_endless: bool
+) -> None:
+    monkeypatch.setattr(statem_engine, "EVENTS_MAX", 4)  # so: three inserted ones, and none left
+
+    def again(left: int) -> Any:
+        if left == 0:
+            return KeepStateAndData()
+        return lambda state, data: KeepStateAndData(NextEvent("internal", again(left - 1)))
+
+    if is_endless:
+        with pytest.raises(EndlessTurn, match="more than 4 times in one turn"):
+            cast(again(count))
+    else:
+        assert len(cast(again(count))[0].seen) == count + 1
+
+
+def test_M6_an_enter_call_that_repeats_for_ever_is_an_error() -> None:
+    class Repeating(Scripted):
+        state_enter = True
+
+        def handle_event(self, event_type: Any, content: Any, state: Any, data: Any) -> Any:
+            return RepeatState(data) if data else KeepStateAndData()
+
+    with pytest.raises(EndlessTurn, match="state enter call was repeated more than 1000"):
+        begun(Repeating, ("a", 1))
 
 
 def test_a_crash_says_where_the_machine_was() -> None:

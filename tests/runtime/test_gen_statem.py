@@ -126,6 +126,30 @@ def test_state_postponed_events_and_time_outs_come_back(
     assert node.call("door", "push") == b"2"
 
 
+def test_an_action_that_fails_takes_no_time_out_with_it(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    class Mistaken(GenStatem):
+        def init(self, args: Any) -> Any:
+            return "idle", 0
+
+        def idle(self, event_type: Any, content: Any, data: Any) -> Any:
+            if content == "where":
+                return KeepStateAndData(Reply(event_type[1], "idle"))
+            return NextState("late", data, [Reply("nobody", 1), StateTimeout(0.05)])
+
+        def late(self, event_type: Any, content: Any, data: Any) -> Any:
+            if event_type == "state_timeout":
+                return NextState("idle", data)
+            return KeepStateAndData(Reply(event_type[1], "late"))
+
+    tree = Supervisor("one_for_one", [Worker("m", Mistaken, journal=True)])
+    node = start(Application("t", tree), data=tmp_path / "data", journal_options=SMALL)
+    with pytest.raises(Crashed, match="Reply: to is a caller, not 'nobody'"):
+        node.call("m", "go")
+    wait_for(lambda: node.call("m", "where") == "idle", "the time-out brings it back")
+
+
 def test_an_event_that_waits_for_its_state_survives_as_an_event(
     start: Callable[..., Any], tmp_path: Path
 ) -> None:
