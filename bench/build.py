@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -47,3 +48,18 @@ def erlang() -> Path:
     sources = sorted((HERE / "contenders").glob("*.erl"))
     subprocess.run(["erlc", "-o", str(OUT), *map(str, sources)], check=True)
     return OUT
+
+
+def erlang_rate(name: str, expression: str) -> float | None:
+    """Return the figure that an expression prints in one Erlang node; None without Erlang.
+
+    Args:
+        name: The contender's, to say that it is left out.
+    """
+    try:
+        modules = str(erlang())
+    except CannotBuildError as error:
+        print(f"left out: {name}: {error}", file=sys.stderr)
+        return None
+    command = ["erl", "-noshell", "+S", "1", "-pa", modules, "-eval", expression]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

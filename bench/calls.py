@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -62,18 +60,6 @@ async def queue_and_future(count: int) -> float:
     return count / (time.perf_counter() - began)
 
 
-def erlang(count: int) -> float | None:
-    """gen_server:call in one Erlang node; None without Erlang."""
-    try:
-        modules = str(build.erlang())
-    except build.CannotBuildError as error:
-        print(f"left out: {ERLANG}: {error}", file=sys.stderr)
-        return None
-    run = f'bench_echo:calls(["{count}"])'
-    command = ["erl", "-noshell", "+S", "1", "-pa", modules, "-eval", run]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
 def round_of(node: Any, count: int) -> dict[str, float | None]:
     """Every way once."""
 
@@ -91,7 +77,7 @@ def round_of(node: Any, count: int) -> dict[str, float | None]:
         "from another thread": timed(lambda: node.call("counter", "increment"), count // 20),
         "awaited from asyncio": asyncio.run(awaited()),
         "asyncio queue and future": asyncio.run(queue_and_future(count // 4)),
-        ERLANG: erlang(count),
+        ERLANG: build.erlang_rate(ERLANG, f'bench_echo:calls(["{count}"])'),
     }
 
 

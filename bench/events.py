@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from functools import partial
 from typing import Any
@@ -70,18 +68,6 @@ async def queues(count: int) -> float:
     return count * HANDLERS / (time.perf_counter() - began)
 
 
-def erlang(count: int) -> float | None:
-    """The same on Erlang; None without it."""
-    try:
-        modules = str(build.erlang())
-    except build.CannotBuildError as error:
-        print(f"left out: {ERLANG}: {error}", file=sys.stderr)
-        return None
-    run = f'bench_event:deliveries(["{count}", "{HANDLERS}"])'
-    command = ["erl", "-noshell", "+S", "1", "-pa", modules, "-eval", run]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
 def main(quick: bool) -> Any:
     """Run, print, return."""
     rounds, count = (2, 5000) if quick else (7, 100_000)
@@ -108,7 +94,7 @@ def main(quick: bool) -> Any:
             rates.setdefault(OURS, []).append(node.run_on_loop(partial(ours, "bus")))
             rates.setdefault(BATCHED, []).append(node.run_on_loop(partial(ours, "batches")))
             rates.setdefault(QUEUES, []).append(asyncio.run(queues(count // 10)))
-            theirs = erlang(count)
+            theirs = build.erlang_rate(ERLANG, f'bench_event:deliveries(["{count}", "{HANDLERS}"])')
             if theirs is not None:
                 rates.setdefault(ERLANG, []).append(theirs)
     rows = [[name, figures.spread(values, 1000)] for name, values in rates.items()]

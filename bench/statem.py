@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -50,18 +48,6 @@ class Idle(GenServer[int, str, int]):
     """Does nothing."""
 
 
-def erlang(count: int) -> float | None:
-    """The same on Erlang; None without it."""
-    try:
-        modules = str(build.erlang())
-    except build.CannotBuildError as error:
-        print(f"left out: {ERLANG}: {error}", file=sys.stderr)
-        return None
-    run = f'bench_switch:flips(["{count}"])'
-    command = ["erl", "-noshell", "+S", "1", "-pa", modules, "-eval", run]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
 def resident_bytes() -> int:
     """Of this process."""
     gc.collect()
@@ -95,7 +81,7 @@ def main(quick: bool) -> Any:
         for _ in range(rounds):
             ours = node.run_on_loop(flips)
             rates.setdefault(OURS, []).append(ours)
-            theirs = erlang(count)
+            theirs = build.erlang_rate(ERLANG, f'bench_switch:flips(["{count}"])')
             if theirs is not None:
                 rates.setdefault(ERLANG, []).append(theirs)
     rows = [[name, figures.spread(values, 1000)] for name, values in rates.items()]

@@ -25,11 +25,11 @@ owner's end does not remove its handlers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, ClassVar, Final, Literal, final
 
 from pybehave import events
 from pybehave.actions import NO_REPLY, Info, Reply
+from pybehave.behaviours.class_names import class_named
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.ring import Ring
 from pybehave.errors import BadReturn, NotFound, Overloaded, PybehaveError, show, show_reason
@@ -482,13 +482,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
 
     def _handler(self, manager: Manager, key: Key) -> EventHandler:
         name = key[0] if isinstance(key, tuple) else key
-        place, _, path = name.partition(":")
-        found: Any = import_module(place)
-        for part in path.split("."):
-            found = getattr(found, part)
-        if not (isinstance(found, type) and issubclass(found, EventHandler)):
-            raise TypeError(f"{name!r} is no EventHandler class")
-        handler = found()
+        handler = class_named(name, EventHandler)()
         handler.context, handler.batch = self.context, manager.batch
         return handler
 

@@ -32,11 +32,11 @@ Source: OTP stdlib, gen_statem.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, ClassVar, Final, Literal
 
 from pybehave import actions as _actions
 from pybehave.actions import NO_REPLY, Ignore, Reply
+from pybehave.behaviours.class_names import class_named, name_of
 from pybehave.behaviours.gen_server import GenServer, Initial
 from pybehave.behaviours.statem_engine import MINE, Machine, Turn, as_tuple
 from pybehave.errors import BadReturn, InitStopped, SpecError, show
@@ -250,12 +250,12 @@ class GenStatem(GenServer[Machine, Any, Any]):
             "data": own.dump_data(machine.data),
             "postponed": list(machine.postponed),
             "timeouts": machine.timeouts,
-            "modules": [f"{kind.__module__}:{kind.__qualname__}" for kind in machine.modules],
+            "modules": [name_of(kind) for kind in machine.modules],
         }
 
     def load(self, data: Any) -> Machine:
         """The machine out of what `dump` made; not to be overridden: `load_data` is."""
-        modules = tuple(_module(name) for name in data["modules"])
+        modules = tuple(class_named(name, GenStatem) for name in data["modules"])
         return Machine(
             data["state"],
             self._current(modules).load_data(data["data"]),
@@ -271,16 +271,6 @@ _OWN: Final = frozenset(dir(GenStatem))
 
 def _note(error: Exception, state: Any, event_type: Any, content: Any) -> None:
     error.add_note(f"in state {show(state)}, event {show(event_type)} {show(content)}")
-
-
-def _module(name: str) -> type:
-    place, _, path = name.partition(":")
-    found: Any = import_module(place)
-    for part in path.split("."):
-        found = getattr(found, part)
-    if not (isinstance(found, type) and issubclass(found, GenStatem)):
-        raise ValueError(f"{show(name)} is no GenStatem class any more")
-    return found
 
 
 def _conclude(turn: Turn, caller: Any) -> Any:
