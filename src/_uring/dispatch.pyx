@@ -422,8 +422,7 @@ cdef class Dispatcher(Mailboxes):
         if self.commit.is_full or self.commit.is_behind:
             self.stalled.append((server, item))
         else:
-            self.outbox.pop(item[3], None)
-            self.stats.casts_lost += 1
+            self._lose(item)
         return 0
 
     # ---- the turn ----------------------------------------------------------------------------

@@ -27,6 +27,9 @@ from pybehave.errors import (
     CallingSelf, EncodeError, NoProc, Overloaded, PybehaveError, Stopped,
 )
 
+# Messages that wait for a server which does not run; as many as a full mailbox of the usual size.
+cdef Py_ssize_t KEPT_MAX = 65536
+
 # Under `block` a server's casts to a full mailbox are taken up to this many times its capacity:
 # a sender cannot wait for a receiver on the same thread. Beyond, they are refused and counted.
 cdef Py_ssize_t HARD_LIMIT_FACTOR = 64
@@ -81,6 +84,9 @@ cdef class Mailboxes(Names):
         if server is None:
             self._keep(address, item)
             return
+        if server.mail_count() >= server.capacity * HARD_LIMIT_FACTOR:
+            self._lose(item)
+            return
         server.barrier = max(server.barrier, self.barrier)
         server.mail().append(item)
         self._make_ready(server)
@@ -89,7 +95,16 @@ cdef class Mailboxes(Names):
         """Nobody answers to the name just now: the next incarnation gets it."""
         if address.kept is None:
             address.kept = []
+        if len(address.kept) >= KEPT_MAX:
+            return self._lose(item)
         address.kept.append(item)
+        return 0
+
+    cdef int _lose(self, tuple item) except -1:
+        """Everything is bounded: a committed message beyond the bound is given up, and counted. (A
+        start that replays the input that sent it delivers it all the same: late, not twice.)"""
+        self.outbox.pop(item[3], None)
+        self.stats.casts_lost += 1
         return 0
 
     def inform(self, Server server, message) -> None:

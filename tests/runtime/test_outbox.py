@@ -120,3 +120,25 @@ def test_a_message_to_a_server_that_is_just_restarted_waits_for_it(
     node = start(chain(), data=tmp_path / "data")
     assert node.get_state("c") == [b"one", b"two", b"three"]
     assert dict(node.loop.dispatcher.outbox) == {}
+
+
+class Flood(GenServer[int, Any, Any]):
+    """Sends very much to one that does not run."""
+
+    def init(self, args: Any) -> int:
+        return 0
+
+    def step(self, command: int, state: int) -> Any:
+        return state + 1, state, [actions.Cast("gone", number) for number in range(command)]
+
+
+def test_what_waits_for_a_server_that_does_not_run_is_bounded(tmp_path: Path) -> None:
+    """No completion source has a part in this."""
+    workers = [Worker("flood", Flood, journal=True), Worker("gone", Stage, journal=True)]
+    app = Application("t", Supervisor("one_for_one", workers))
+    with app.start(data=tmp_path / "data", backend="epoll") as node:
+        node.terminate_child("root", "gone")
+        for _ in range(7):
+            node.call("flood", 10_000, timeout=60)
+        assert node.stats()["loop"]["casts_lost"] == 7 * 10_000 - 65536
+        assert len(node.loop.dispatcher.outbox) == 65536
