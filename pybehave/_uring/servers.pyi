@@ -46,6 +46,9 @@ class Port:
     def connections(self) -> int: ...
 
 @final
+class Alarm: ...
+
+@final
 class Callbacks: ...
 
 @final

@@ -18,11 +18,11 @@ from pybehave.types import KILLED
 class Alarms(Protocol):
     """What a cleanup needs of the loop."""
 
-    def start_alarm(self, seconds: float, function: Callable[[], None]) -> int:
-        """Call the function after so many seconds."""
+    def start_alarm(self, seconds: float, function: Callable[[], None]) -> Any:
+        """Call the function after so many seconds; what it returns cancels that."""
 
-    def cancel_alarm(self, alarm: int) -> bool:
-        """Say whether the alarm was still to come."""
+    def cancel_alarm(self, alarm: Any) -> bool:
+        """Say whether the alarm was still to come; None is no alarm."""
 
 
 def terminate(
@@ -74,8 +74,8 @@ class _Cleanup:
         self._reason = reason
         self._alarms = alarms
         self._done = done
-        self._next = 0
-        self._limit = 0 if limit is None else alarms.start_alarm(limit, self._give_up)
+        self._next: Any = None
+        self._limit = None if limit is None else alarms.start_alarm(limit, self._give_up)
 
     def resume(self) -> None:
         """Run to the next yield."""
@@ -90,7 +90,7 @@ class _Cleanup:
             self._end(error, error)
 
     def _give_up(self) -> None:
-        self._limit = 0
+        self._limit = None
         self._alarms.cancel_alarm(self._next)
         try:
             self._steps.close()
@@ -102,7 +102,6 @@ class _Cleanup:
             self._end(KILLED, None)
 
     def _end(self, reason: object, error: BaseException | None) -> None:
-        if self._limit:
-            self._alarms.cancel_alarm(self._limit)
-            self._limit = 0
+        self._alarms.cancel_alarm(self._limit)
+        self._limit = None
         self._done(reason, error)

@@ -1,20 +1,23 @@
 """Timers over the wheel."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from .leaves cimport wheel
 from .replies cimport Replies
-from .servers cimport Server
+from .servers cimport Alarm, Server
 
 
 cdef class Alarms(Replies):
     cdef wheel *wheel
     cdef uint64_t now_ns
     cdef int64_t wall_offset_ns        # Unix time - monotonic time
-    cdef dict alarms                   # wheel id -> what to do
+    cdef list alarms                   # slot -> Alarm; a free slot holds the next free one
+    cdef Py_ssize_t free_slot          # -1 = none
 
-    cdef uint64_t _alarm(self, double seconds, object record) except 0
-    cpdef bint cancel_alarm(self, uint64_t alarm)
+    cdef Alarm _alarm(self, double seconds, object owner, object name, object message)
+    cdef Alarm _due_alarm(self, uint32_t slot, uint64_t id)
+    cdef int _release(self, Alarm alarm) except -1
+    cpdef bint cancel_alarm(self, Alarm alarm) except -1
     cdef uint64_t unix_ns(self)
     cdef int _start_timer(self, Server server, object name, double seconds, message) except -1
     cdef int _cancel_timer(self, Server server, object name) except -1

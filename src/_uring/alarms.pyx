@@ -1,17 +1,21 @@
 # cython: language_level=3, binding=True
 """Timers as servers and the runtime use them, over the wheel.
 
-An alarm is an id of the wheel and a record of what to do when it fires: a function, a server's
-timer or a caller whose time is up. A server's timers have names; starting one again replaces it.
+An Alarm says what to do when it fires: a function, a server's timer or a caller whose time is up.
+A server's timers have names; starting one again replaces it.
+
+Alarms live in slots, and the wheel is told the slot. A slot is free again only when its alarm has
+been taken out to be handled, or was cancelled; the wheel's own nodes are free earlier, as soon as
+they are due. So an alarm that is due finds in its slot itself, or by its id that it was cancelled.
 
 Does not know: what firing means (dispatch.pyx, `alarm_fired`).
 """
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from .leaves cimport token_make, wheel_cancel, wheel_start
 from .replies cimport Replies
-from .servers cimport Server
+from .servers cimport Alarm, Server
 
 cdef uint64_t NS_PER_MS = 1_000_000
 cdef unsigned OP_ALARM = 0x80           # a token's kind: not a connection's
@@ -20,32 +24,65 @@ cdef double SECONDS_MAX = 3.2e9         # a century is as good as for ever
 
 # Not final: the Dispatcher is the rest of it.
 cdef class Alarms(Replies):
-    """Alarms by id, timers by server and name."""
+    """Alarms by slot, timers by server and name."""
 
     def __cinit__(self):
-        self.alarms = {}
+        self.alarms = []
+        self.free_slot = -1
 
-    cdef uint64_t _alarm(self, double seconds, object record) except 0:
-        cdef uint64_t deadline_ms, id
+    cdef Alarm _alarm(self, double seconds, object owner, object name, object message):
+        cdef Alarm alarm = Alarm.__new__(Alarm)
+        cdef uint64_t deadline_ms
+        cdef Py_ssize_t slot = self.free_slot
         if not seconds >= 0:
             raise ValueError(f"a timer needs seconds >= 0, got {seconds}")
         seconds = min(seconds, SECONDS_MAX)
         # Rounded up: a timer is never early.
         deadline_ms = <uint64_t>((self.now_ns + seconds * 1e9 + (NS_PER_MS - 1)) / NS_PER_MS)
-        id = wheel_start(self.wheel, deadline_ms, token_make(OP_ALARM, 0, 0))
-        if id == 0:
+        alarm.owner = owner
+        alarm.name = name
+        alarm.message = message
+        if slot < 0:
+            slot = len(self.alarms)
+            self.alarms.append(alarm)
+        else:
+            self.free_slot = self.alarms[slot]
+            self.alarms[slot] = alarm
+        alarm.slot = <uint32_t>slot
+        alarm.id = wheel_start(self.wheel, deadline_ms, token_make(OP_ALARM, 0, alarm.slot))
+        if alarm.id == 0:
+            self._release(alarm)
             raise MemoryError
-        self.alarms[id] = record
-        return id
+        return alarm
 
-    def start_alarm(self, double seconds, function) -> int:
-        """Call `function()` on the loop after so many seconds; the id cancels it."""
-        return self._alarm(seconds, function)
+    cdef Alarm _due_alarm(self, uint32_t slot, uint64_t id):
+        """Take out the alarm that is due; None when it was cancelled meanwhile."""
+        found = self.alarms[slot]
+        if type(found) is not Alarm or (<Alarm>found).id != id:
+            return None
+        self._release(found)
+        return found
 
-    cpdef bint cancel_alarm(self, uint64_t alarm):
-        """Whether the alarm was armed; then it never comes."""
-        self.alarms.pop(alarm, None)
-        return wheel_cancel(self.wheel, alarm)
+    cdef int _release(self, Alarm alarm) except -1:
+        assert self.alarms[alarm.slot] is alarm
+        self.alarms[alarm.slot] = self.free_slot
+        self.free_slot = alarm.slot
+        alarm.id = 0
+        return 0
+
+    def start_alarm(self, double seconds, function) -> Alarm:
+        """Call `function()` on the loop after so many seconds; what it returns cancels it."""
+        return self._alarm(seconds, function, None, None)
+
+    cpdef bint cancel_alarm(self, Alarm alarm) except -1:
+        """Whether the alarm was armed; then it never comes. None is no alarm."""
+        cdef uint64_t id
+        if alarm is None or alarm.id == 0:
+            return False
+        id = alarm.id
+        self._release(alarm)
+        wheel_cancel(self.wheel, id) # 0: it is due in this very tick, and finds its slot empty
+        return True
 
     cdef uint64_t unix_ns(self):
         return <uint64_t>(<int64_t>self.now_ns + self.wall_offset_ns)
@@ -54,25 +91,21 @@ cdef class Alarms(Replies):
         if server.number:
             server.values.encode([name, message]) # so that it can be journaled when it fires
         self._cancel_timer(server, name)
-        if server.timers is None:
-            server.timers = {}
-        server.timers[name] = self._alarm(seconds, (server, name, message))
+        server.add_timer(self._alarm(seconds, server, name, message))
         if server.number:
             due_ns = self.unix_ns() + <int64_t>(min(seconds, SECONDS_MAX) * 1e9)
             server.due[name] = (due_ns, message)
         return 0
 
     cdef int _cancel_timer(self, Server server, object name) except -1:
-        id = None if server.timers is None else server.timers.pop(name, None)
-        if id is not None:
-            self.cancel_alarm(id)
+        self.cancel_alarm(server.pop_timer(name))
         if server.number:
             server.due.pop(name, None)
         return 0
 
     cdef int _cancel_idle(self, Server server) except -1:
-        if server.idle_timer:
+        if server.idle_timer is not None:
             self.cancel_alarm(server.idle_timer)
-            server.idle_timer = 0
+            server.idle_timer = None
             server.idle_s = 0
         return 0

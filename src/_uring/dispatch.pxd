@@ -1,12 +1,12 @@
 """Servers and the guarded step."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from .codec cimport Codec, frame_view
 from .handles cimport Caller, Connection
 from .leaves cimport conn
 from .mailboxes cimport Mailboxes
-from .servers cimport Answer, Port, Server
+from .servers cimport Alarm, Answer, Port, Server
 
 
 cdef class Dispatcher(Mailboxes):
@@ -42,5 +42,6 @@ cdef class Dispatcher(Mailboxes):
     cdef object _carry_out(self, Server server, tuple actions, list closes)
     cdef int _send(self, Connection connection, object data, dict encoded) except -1
     cdef int _close(self, Connection connection) except -1
-    cdef int alarm_fired(self, uint64_t id) except -1
-    cdef int _deliver_timer(self, Server server, tuple timer) except -1
+    cdef int alarm_fired(self, uint32_t slot, uint64_t id) except -1
+    cdef int _server_timer(self, Server server, Alarm alarm) except -1
+    cdef int _deliver_timer(self, Server server, Alarm alarm) except -1

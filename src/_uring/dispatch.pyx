@@ -17,7 +17,7 @@ Invariants
   (D3) A reply is made at most once (`Caller.is_done`).
   (D4) Inputs belong to an incarnation: when it ends, callers hear so at once, casts vanish.
   (D5) A timer that was cancelled or replaced is never delivered, even if it had expired already:
-       its id is compared at delivery.
+       it is compared with the one that runs at delivery.
   (D6) Nothing that an input caused is seen outside before its new state stands, and nothing of a
        callback that raised but the error.
 
@@ -38,7 +38,7 @@ from .mailboxes cimport Mailboxes
 from .requests cimport Request, Requests
 from .servers cimport (
     INPUT_CALL, INPUT_CAST, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, OVERFLOW_BLOCK, Address,
-    Answer, Port, Server,
+    Alarm, Answer, Port, Server,
 )
 
 
@@ -123,7 +123,7 @@ cdef class Dispatcher(Mailboxes):
             self._start_timer(server, name, seconds, message)
             server.due[name] = (due_ns, message)
         if idle_s > 0:
-            server.idle_timer = self._alarm(idle_s, (server, None, None))
+            server.idle_timer = self._alarm(idle_s, server, None, None)
             server.idle_s = idle_s
 
     def raise_clock(self, uint64_t unix_ns) -> None:
@@ -141,8 +141,8 @@ cdef class Dispatcher(Mailboxes):
         if server.address.server is server:
             server.address.server = None
         due = dict(server.due) if server.number else None # they go on in the next incarnation
-        for name in list(server.timers or ()):
-            self._cancel_timer(server, name)
+        for alarm in server.all_timers():
+            self._cancel_timer(server, (<Alarm>alarm).name)
         server.due = due
         self._cancel_idle(server)
         server.continues = None
@@ -220,7 +220,7 @@ cdef class Dispatcher(Mailboxes):
         self.current_conn = c
         self.current_caller = None
         server.inputs += 1
-        if server.idle_timer:
+        if server.idle_timer is not None:
             self._cancel_idle(server)
         try:
             result = server.step(server.instance, message, server.state)
@@ -330,7 +330,7 @@ cdef class Dispatcher(Mailboxes):
         self.current_conn = NULL
         self.barrier = server.barrier if server.is_held else 0
         server.inputs += 1
-        if server.idle_timer:
+        if server.idle_timer is not None:
             self._cancel_idle(server)
         try:
             if server.is_fast_call:
@@ -428,7 +428,7 @@ cdef class Dispatcher(Mailboxes):
     # ---- the turn ----------------------------------------------------------------------------
 
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1:
-        if server.idle_timer:
+        if server.idle_timer is not None:
             self._cancel_idle(server)
         if server.continues:
             self._run_continues(server)
@@ -659,7 +659,7 @@ cdef class Dispatcher(Mailboxes):
                 self._cancel_timer(server, action.name)
             elif kind is _actions.IdleTimeout:
                 self._cancel_idle(server)
-                server.idle_timer = self._alarm(action.seconds, (server, None, None))
+                server.idle_timer = self._alarm(action.seconds, server, None, None)
                 server.idle_s = action.seconds
             elif kind is _actions.Continue:
                 if server.continues is None:
@@ -709,41 +709,42 @@ cdef class Dispatcher(Mailboxes):
 
     # ---- timers ------------------------------------------------------------------------------
 
-    cdef int alarm_fired(self, uint64_t id) except -1:
-        cdef Server server
-        cdef Caller caller
-        record = self.alarms.pop(id, None)
-        if record is None:
+    cdef int alarm_fired(self, uint32_t slot, uint64_t id) except -1:
+        cdef Alarm alarm = self._due_alarm(slot, id)
+        if alarm is None:
             return 0
         self.barrier = 0
-        if not isinstance(record, tuple):
-            record()
-        elif isinstance(record[0], Caller):
-            caller = record[0]
-            caller.timer = 0
-            self._resolve(caller, None, Timeout(caller.server, record[1]))
+        if type(alarm.owner) is Server:
+            self._server_timer(<Server>alarm.owner, alarm)
+        elif type(alarm.owner) is Caller:
+            (<Caller>alarm.owner).timer = None
+            error = Timeout((<Caller>alarm.owner).server, alarm.name)
+            self._resolve(<Caller>alarm.owner, None, error)
         else:
-            server = record[0]
-            if server.idle_timer == id:
-                server.idle_timer = 0
-                if not server.mailbox: # a waiting input wins (OTP, gen_server timeouts)
-                    self.tell(server, TIMEOUT)
-            elif server.is_running:
-                server.mail().append((INPUT_TIMER, (record[1], id, record[2]), None))
-                self._make_ready(server)
+            alarm.owner()
         return 0
 
-    cdef int _deliver_timer(self, Server server, tuple timer) except -1:
-        if server.timers is None or server.timers.get(timer[0]) != timer[1]:
+    cdef int _server_timer(self, Server server, Alarm alarm) except -1:
+        if server.idle_timer is alarm:
+            server.idle_timer = None
+            if not server.mailbox: # a waiting input wins (OTP, gen_server timeouts)
+                self.tell(server, TIMEOUT)
+        elif server.is_running:
+            server.mail().append((INPUT_TIMER, alarm, None))
+            self._make_ready(server)
+        return 0
+
+    cdef int _deliver_timer(self, Server server, Alarm alarm) except -1:
+        if server.timer(alarm.name) is not alarm:
             return 0 # (D5)
-        del server.timers[timer[0]]
-        self.timer_name = timer[0]
+        server.pop_timer(alarm.name)
+        self.timer_name = alarm.name
         if not server.number:
-            return self._turn(server, INPUT_TIMER, timer[2], None)
-        due_ns, _ = server.due.pop(timer[0])
+            return self._turn(server, INPUT_TIMER, alarm.message, None)
+        due_ns, _ = server.due.pop(alarm.name)
         if self.marker is None:
-            return self._turn(server, INPUT_TIMER, timer[2], None)
+            return self._turn(server, INPUT_TIMER, alarm.message, None)
         self.marker[1], self.marker[2], self.marker[0] = server.number, due_ns, MARK_TIMER
-        self._turn(server, INPUT_TIMER, timer[2], None)
+        self._turn(server, INPUT_TIMER, alarm.message, None)
         self.marker[0] = 0
         return 0

@@ -37,6 +37,6 @@ cdef class Caller:
     cdef object waiter              # FROM_WAITER: has settle(value, error)
     cdef object sender              # FROM_SERVER: name of the asking server
     cdef object tag
-    cdef uint64_t timer
+    cdef object timer               # its Alarm, or None
     cdef object owner               # the Server incarnation
     cdef object request             # its Request, if that has a name and no outcome yet

@@ -530,7 +530,7 @@ cdef class Loop(Ports):
             self._stats.timers_fired += count
             for index in range(count):
                 if token_op(fired[index].data) != OP_NONE:
-                    self.dispatcher.alarm_fired(fired[index].id)
+                    self.dispatcher.alarm_fired(token_slot(fired[index].data), fired[index].id)
                     continue
                 c = conns_find(&self._conns, fired[index].data)
                 if c != NULL:

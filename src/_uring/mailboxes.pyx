@@ -191,7 +191,7 @@ cdef class Mailboxes(Names):
             return self._resolve(caller, None, NoProc(action.server))
         caller.owner = address.server
         if action.timeout is not None:
-            caller.timer = self._alarm(action.timeout, (caller, action.timeout))
+            caller.timer = self._alarm(action.timeout, caller, action.timeout, None)
         return self._post(address.server, INPUT_CALL, action.request, caller)
 
     cdef int _owe(self, Server server, Caller caller) except -1:
@@ -250,9 +250,9 @@ cdef class Mailboxes(Names):
 
     cdef int _close_caller(self, Caller caller) except -1:
         caller.is_done = True
-        if caller.timer:
+        if caller.timer is not None:
             self.cancel_alarm(caller.timer)
-            caller.timer = 0
+            caller.timer = None
         if caller.owner is not None:
             (<Server>caller.owner).owes_not(caller)
         return 0

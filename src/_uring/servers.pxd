@@ -49,6 +49,14 @@ cdef class Port:
     cdef readonly uint64_t connections
 
 
+cdef class Alarm:
+    cdef uint64_t id                   # of the wheel; 0 = it has fired, or was cancelled
+    cdef uint32_t slot                 # where the Alarms keep it while it is armed
+    cdef object owner                  # a Server, a Caller, or a function
+    cdef object name                   # a server's timer's; None = its idle timer; the limit
+    cdef object message
+
+
 cdef class Callbacks:
     cdef object step
     cdef object on_call
@@ -75,10 +83,10 @@ cdef class Server:
     cdef readonly int overflow
     cdef readonly Py_ssize_t capacity
     cdef object mailbox                # a deque while there is mail, else None
-    cdef list continues                # these three are None until first needed
+    cdef list continues                # these are None until first needed
     cdef set waiting
-    cdef dict timers
-    cdef uint64_t idle_timer
+    cdef object timers                 # the only Alarm, or a dict of them by name
+    cdef Alarm idle_timer
     cdef readonly double idle_s        # of the idle timer, 0 = not armed
     cdef readonly uint32_t number      # in the journal; 0 = not journaled
     cdef readonly Values values        # encodes its inputs
@@ -93,6 +101,10 @@ cdef class Server:
     cdef object mail(self)
     cdef Py_ssize_t mail_count(self)
     cdef int owes_not(self, object caller) except -1
+    cdef Alarm timer(self, object name)
+    cdef int add_timer(self, Alarm alarm) except -1
+    cdef Alarm pop_timer(self, object name)
+    cdef list all_timers(self)
 
 
 cdef class Answer:

@@ -32,6 +32,16 @@ cdef class Port:
 
 
 @cython.final
+@cython.auto_pickle(False)
+@cython.freelist(64)
+cdef class Alarm:
+    """What is to happen at a time: a server's timer, the end of a caller's wait, or a function.
+
+    It names one start: what is started again in its place is another one.
+    """
+
+
+@cython.final
 cdef class Callbacks:
     """The callbacks of one class, shared by all servers of it."""
 
@@ -48,7 +58,7 @@ cdef class Server:
     @property
     def timers_count(self) -> int:
         """Timers armed."""
-        return 0 if self.timers is None else len(self.timers)
+        return len(self.all_timers())
 
     @property
     def callers_count(self) -> int:
@@ -74,6 +84,42 @@ cdef class Server:
         if self.waiting is not None:
             self.waiting.discard(caller)
         return 0
+
+    cdef Alarm timer(self, object name):
+        """The timer of that name that runs, or whose expiry waits; or None."""
+        cdef object timers = self.timers
+        if timers is None:
+            return None
+        if type(timers) is dict:
+            return (<dict>timers).get(name)
+        return timers if (<Alarm>timers).name is name or (<Alarm>timers).name == name else None
+
+    cdef int add_timer(self, Alarm alarm) except -1:
+        """Keep a timer; none of its name is there."""
+        cdef object timers = self.timers
+        if timers is None:
+            self.timers = alarm # a dict is three times as large, and most servers have one timer
+        elif type(timers) is dict:
+            timers[alarm.name] = alarm
+        else:
+            self.timers = {(<Alarm>timers).name: timers, alarm.name: alarm}
+        return 0
+
+    cdef Alarm pop_timer(self, object name):
+        """Forget the timer of that name; returns it, or None."""
+        cdef Alarm found = self.timer(name)
+        if found is None:
+            return None
+        if type(self.timers) is dict and len(<dict>self.timers) > 1:
+            del (<dict>self.timers)[name]
+        else:
+            self.timers = None
+        return found
+
+    cdef list all_timers(self):
+        if self.timers is None:
+            return []
+        return list((<dict>self.timers).values()) if type(self.timers) is dict else [self.timers]
 
     def replace_state(self, state) -> None:
         """Put another state in place (introspection; not an input)."""
