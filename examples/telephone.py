@@ -1,26 +1,23 @@
-r"""A telephone exchange: every line is a state machine with timers of its own.
+"""A telephone exchange: every line is a state machine, a call is a fishbone.
 
 pybehave run examples.telephone:app     then, in two terminals: nc 127.0.0.1 7010
     line 1                              (this telephone is line 1; `line 2` in the other one)
     dial 2 | answer | say hello | hangup
 
-    idle --dial--> dialling --it rings there--> waiting --answered--> talking --hangup--> idle
-    idle --is rung-----------------------------> ringing --answer--> talking
+    idle --dial--> dialling --it rings there--> waiting --answered--> talking
+    idle --ring--> ringing --answer--> talking;   busy, gone, hangup and time lead back to idle
 """
-
-from __future__ import annotations
 
 import os
 from typing import Any
 
 from pybehave import Application, GenServer, GenStatem, Listener, Supervisor, Worker
-from pybehave.actions import Cast, Send
+from pybehave.actions import Cast, Closed, Send
 from pybehave.protocols import Lines
 from pybehave.statem import KeepState, KeepStateAndData, NextState, StateTimeout
 
 LINES = int(os.environ.get("TELEPHONE_LINES", "100"))
-PATIENCE_S = float(os.environ.get("TELEPHONE_PATIENCE_S", "30"))
-BUSY = ("dialling", "waiting", "ringing", "talking")
+LATE = StateTimeout(float(os.environ.get("TELEPHONE_PATIENCE_S", "30")), ("hangup",))
 
 
 class Line(GenStatem):
@@ -31,41 +28,37 @@ class Line(GenStatem):
         return "idle", (number, None, None)
 
     def handle_event(self, event_type: Any, content: Any, state: Any, data: Any) -> Any:
-        """In the order of a call."""
-        number, other, phone = data
+        """In the order of a call; what another line sends has that line's number behind it."""
+        me, other, phone = data
         match state, content:
             case _, ("attach", connection):
-                return KeepState((number, other, connection), Send(connection, f"line {number}"))
-            case "idle", ("dial", who) if who != number:
-                return NextState(
-                    "dialling", (number, who, phone), [tell(who, "ring", number), LATE]
-                )
+                return KeepState((me, other, connection), say(connection, f"line {me}"))
+            case "idle", ("dial", who) if who != me:
+                return NextState("dialling", (me, who, phone), [tell(who, "ring", me), LATE])
             case "idle", ("ring", who):
-                actions = [tell(who, "rings"), *say(phone, f"ringing {who}"), LATE]
-                return NextState("ringing", (number, who, phone), actions)
+                actions = [tell(who, "rings", me), *say(phone, f"ringing {who}"), LATE]
+                return NextState("ringing", (me, who, phone), actions)
             case _, ("ring", who):
-                return KeepStateAndData(tell(who, "busy"))
-            case "dialling", ("rings",):
-                return NextState("waiting", data, say(phone, f"calling {other}"))
-            case "dialling", ("busy",):
-                return NextState("idle", (number, None, phone), say(phone, "busy"))
+                return KeepStateAndData(tell(who, "busy", me))
+            case "dialling", ("rings", who) if who == other:
+                return NextState("waiting", data, [*say(phone, f"calling {other}"), LATE])
             case "ringing", ("answer",):
-                return NextState("talking", data, [tell(other, "answered"), *say(phone, "talk")])
-            case "waiting", ("answered",):
+                actions = [tell(other, "answered", me), *say(phone, "talk")]
+                return NextState("talking", data, actions)
+            case "waiting", ("answered", who) if who == other:
                 return NextState("talking", data, say(phone, "talk"))
             case "talking", ("say", words):
-                return KeepStateAndData(tell(other, "hear", words))
-            case "talking", ("hear", words):
+                return KeepStateAndData(tell(other, "hear", words, me))
+            case "talking", ("hear", words, who) if who == other:
                 return KeepStateAndData(say(phone, f"heard {words}"))
-            case _, ("hangup",) | "too late" if state in BUSY:
-                ended = [tell(other, "gone"), *say(phone, "over")]
-                return NextState("idle", (number, None, phone), ended)
-            case _, ("gone",):
-                return NextState("idle", (number, None, phone), say(phone, "over"))
-        return KeepStateAndData(say(phone, f"not while {state}"))
-
-
-LATE = StateTimeout(PATIENCE_S, "too late")
+            case _, ("hangup",) if other is not None:
+                actions = [tell(other, "gone", me), *say(phone, "over")]
+                return NextState("idle", (me, None, phone), actions)
+            case _, (("gone" | "busy") as how, who) if who == other:
+                return NextState("idle", (me, None, phone), say(phone, how))
+            case _, ("dial" | "answer" | "say" | "hangup", *_):
+                return KeepStateAndData(say(phone, f"not while {state}"))
+        return KeepStateAndData()  # of a call that is over
 
 
 def say(phone: Any, words: str) -> list[Send]:
@@ -81,29 +74,24 @@ def tell(line: int, *message: Any) -> Cast:
 class Exchange(GenServer[dict[Any, int], str, Any]):
     """Knows which telephone is which line, and passes on what is said on it."""
 
-    def init(self, args: object) -> dict[Any, int]:
-        """No telephone yet."""
-        return {}
-
     def step(self, command: str, state: dict[Any, int]) -> Any:
         """One line of text."""
         verb, _, rest = command.partition(" ")
         phone = self.context.connection
-        if verb == "line" and rest.isdigit() and int(rest) < LINES:
+        if phone in state:
+            words = {"dial": [int(rest)] if rest.isdecimal() else [], "say": [rest]}.get(verb, [])
+            return state, "ok", tell(state[phone], verb, *words)
+        if verb == "line" and rest.isdecimal() and int(rest) < LINES:
             state[phone] = int(rest)
             return state, "ok", tell(int(rest), "attach", phone)
-        if phone not in state:
-            return state, f"say first which line this is: line 0 to line {LINES - 1}"
-        words = {"dial": [int(rest)] if rest.isdigit() else [], "say": [rest]}.get(verb, [])
-        return state, "ok", tell(state[phone], verb, *words)
+        return state, f"say first which line this is: line 0 to line {LINES - 1}"
+
+    def handle_info(self, message: Any, state: dict[Any, int]) -> Any:
+        """A telephone that is gone has hung up."""
+        gone = isinstance(message, Closed) and message.connection in state
+        return state, None, tell(state.pop(message.connection), "hangup") if gone else None
 
 
-app = Application(
-    "telephone",
-    Supervisor(
-        "one_for_one",
-        [Worker("exchange", Exchange), *(Worker(f"line-{n}", Line, n) for n in range(LINES))],
-        intensity=10,
-    ),
-    listeners=[Listener("tcp://127.0.0.1:7010", Lines(encoding="utf-8"), to="exchange")],
-)
+workers = [Worker("exchange", Exchange, {}), *(Worker(f"line-{n}", Line, n) for n in range(LINES))]
+listener = Listener("tcp://127.0.0.1:7010", Lines(encoding="utf-8"), to="exchange", events=True)
+app = Application("telephone", Supervisor("one_for_one", workers), listeners=[listener])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import AbstractContextManager
 
 from tests.conftest import receive
 from tests.processes import Process, serving
@@ -62,20 +63,25 @@ def hear(client: socket.socket, *expected: str) -> None:
     assert sorted(line(client) for _ in expected) == sorted(expected)
 
 
-def test_two_telephones_talk_and_nobody_rings_for_ever(source: str) -> None:
-    with (
-        serving("examples.telephone:app", source, TELEPHONE_PATIENCE_S="0.2") as exchange,
-        dial(exchange) as one,
-        dial(exchange) as two,
-    ):
-        one.sendall(b"dial 2\n")
-        assert line(one).startswith("say first which line this is")
-        for number, phone in ((1, one), (2, two)):
-            phone.sendall(b"line %d\n" % number)
-            hear(phone, "ok", f"line {number}")
-        one.sendall(b"dial 2\n")
-        hear(one, "ok", "calling 2")
-        assert line(two) == "ringing 1"
+def exchange(source: str, **environment: str) -> AbstractContextManager[Process]:
+    return serving("examples.telephone:app", source, **environment)
+
+
+def telephones(process: Process, count: int) -> list[socket.socket]:
+    """So many telephones, each of the line of its place."""
+    phones = [dial(process) for _ in range(count)]
+    for number, phone in enumerate(phones):
+        phone.sendall(b"line %d\n" % number)
+        hear(phone, "ok", f"line {number}")
+    return phones
+
+
+def test_two_telephones_talk(source: str) -> None:
+    with exchange(source) as process:
+        one, two = phones = telephones(process, 2)
+        one.sendall(b"dial 1\n")
+        hear(one, "ok", "calling 1")
+        assert line(two) == "ringing 0"
         two.sendall(b"answer\n")
         hear(two, "ok", "talk")
         assert line(one) == "talk"
@@ -84,12 +90,40 @@ def test_two_telephones_talk_and_nobody_rings_for_ever(source: str) -> None:
         assert line(two) == "heard hello"
         two.sendall(b"hangup\n")
         hear(two, "ok", "over")
-        assert line(one) == "over"
+        assert line(one) == "gone"
         one.sendall(b"answer\n")
         hear(one, "ok", "not while idle")
-        one.sendall(b"dial 2\n")
-        hear(one, "ok", "calling 2", "over")  # too late
-        assert [line(two), line(two)] == ["ringing 1", "over"]
+        for phone in phones:
+            phone.close()
+
+
+def test_a_telephone_rings_no_longer_than_patience_lasts(source: str) -> None:
+    with exchange(source, TELEPHONE_PATIENCE_S="0.1") as process:
+        one, two = phones = telephones(process, 2)
+        one.sendall(b"dial 1\n")
+        assert {line(one) for _ in range(3)} - {"over", "gone"} == {"ok", "calling 1"}
+        assert line(two) == "ringing 0"
+        assert line(two) in ("over", "gone")  # as it is whose time is up first
+        for phone in phones:
+            phone.close()
+
+
+def test_a_third_telephone_disturbs_no_call(source: str) -> None:
+    with exchange(source) as process, dial(process) as stranger:
+        one, two, three = phones = telephones(process, 3)
+        stranger.sendall(b"dial 2\n")
+        assert line(stranger).startswith("say first which line this is")
+        one.sendall(b"dial 1\n")
+        hear(one, "ok", "calling 1")
+        assert line(two) == "ringing 0"
+        three.sendall(b"dial 1\n")
+        hear(three, "ok", "busy")
+        three.sendall(b"hangup\n")
+        hear(three, "ok", "not while idle")
+        one.close()  # it hangs up
+        assert line(two) == "gone"
+        for phone in phones:
+            phone.close()
 
 
 def test_the_log_tells_its_last_five_lines(source: str) -> None:
