@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,7 @@ from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 from tests.conftest import dial, receive
 from tests.power.machine import wait_for
+from tests.processes import Process, serving
 
 TCP = "tcp://127.0.0.1:7000"
 SMALL = Options(segment_bytes=256 * 1024)
@@ -71,6 +76,14 @@ class Door(GenStatem):
 def door(*, journal: bool = False, args: Any = None, **options: Any) -> Application:
     worker = Worker("door", Door, args, journal=journal, restart="transient")
     return Application("t", Supervisor("one_for_one", [worker], intensity=100), **options)
+
+
+served = door(
+    journal=True,
+    args=float(os.environ.get("DOOR_S", "10")),
+    listeners=[Listener("tcp://127.0.0.1:7000", Lines(), to="door")],
+)
+"""For `pybehave run`: what a test kills must be a process of its own."""
 
 
 def test_a_machine_goes_from_state_to_state_in_its_time(start: Callable[..., Any]) -> None:
@@ -124,6 +137,27 @@ def test_state_postponed_events_and_time_outs_come_back(
     assert node.get_state("door").data["pushes"] == 1
     wait_for(lambda: node.call("door", "where") == b"closed", "the time-out goes on")
     assert node.call("door", "push") == b"2"
+
+
+@pytest.mark.parametrize(("seconds", "state"), [("3600", b"open"), ("0.2", b"closed")])
+def test_a_machine_comes_back_after_kill_9(
+    source: str, tmp_path: Path, seconds: str, state: bytes
+) -> None:
+    def ask(process: Process, word: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", process.port), 20) as client:
+            client.sendall(word + b"\n")
+            return client.makefile("rb").readline().strip()
+
+    run = partial(serving, f"{__name__}:served", source, "--data", str(tmp_path), DOOR_S=seconds)
+    with run() as process:
+        assert ask(process, b"push") == b"1"
+        process.end(signal.SIGKILL)
+    with run() as process:
+        wait_for(lambda: ask(process, b"where") == state, "open, or closed when its time is up")
+        process.end(signal.SIGKILL)
+    with run() as process:
+        assert ask(process, b"where") == state
+        assert ask(process, b"push") == (b"2" if state == b"closed" else b"open")
 
 
 def test_an_action_that_fails_takes_no_time_out_with_it(
