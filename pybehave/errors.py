@@ -456,6 +456,9 @@ class JournalBusy(PybehaveError):
     """The frame that gathers has no room for this command, and the disk is still at work on the one
     before; nothing was written, no step was taken. Send it again.
 
+    Inputs wait while half a frame has gathered, so only one that is itself longer than the other
+    half meets this, and calls of the loop's own thread, which nothing can hold up.
+
     Attributes:
         limit: Bytes that a frame holds.
     """

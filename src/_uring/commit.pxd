@@ -214,6 +214,8 @@ cdef class Commit:
     cdef int pause(self, conn *c) except -1
     cdef bint is_busy_now(self)
     cdef bint wants_turn(self)
+    cdef bint must_wait(self)
+    cdef int _resume_paused(self) except -1
     cdef bint is_saturated(self)
     cdef int pump(self, uint64_t now_ns) except -1
     cdef int completed(self, uint32_t slot, int32_t result) except -1

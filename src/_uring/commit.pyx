@@ -301,14 +301,27 @@ cdef class Commit:
         return self.j.slots[self.j.filling].used > min(
             SATURATED_BYTES, self.j.config.frame_bytes_max // 2)
 
+    cdef bint must_wait(self):
+        """Whether the next input should wait until the disk has caught up. On a full disk none
+        does: it is refused, for that may last."""
+        return self.is_saturated() and not self.is_full and not self.j.error
+
     cdef int pause(self, conn *c) except -1:
         """Read no more from a connection until the disk has caught up."""
         conn_pause(self.conns, c, PAUSE_SERVER)
         self.paused.append(conn_token(c, 0))
         return 0
 
-    cdef int _release(self) except -1:
+    cdef int _resume_paused(self) except -1:
         cdef conn *c
+        paused, self.paused = self.paused, []
+        for token in paused:
+            c = conns_find(self.conns, token)
+            if c != NULL:
+                conn_resume(self.conns, c, PAUSE_SERVER)
+        return 0
+
+    cdef int _release(self) except -1:
         if self.conns != NULL:
             conns_released(self.conns, self.j.durable_batch)
         if self.on_durable is not None:
@@ -318,11 +331,7 @@ cdef class Commit:
             _, function, arguments = self.held.popleft()
             function(*arguments)
         if self.paused and not self.is_saturated():
-            paused, self.paused = self.paused, []
-            for token in paused:
-                c = conns_find(self.conns, token)
-                if c != NULL:
-                    conn_resume(self.conns, c, PAUSE_SERVER)
+            self._resume_paused()
         return 0
 
     cdef int _fail(self) except -1:
@@ -330,8 +339,10 @@ cdef class Commit:
         error, self.on_failed = self.on_failed, None
         if error is None:
             return 0
+        self.has_released = True
         if self.conns != NULL:
             conns_held_lost(self.conns)
+            self._resume_paused()
         reason = os.strerror(self.j.error)
         held, self.held = self.held, collections.deque()
         for _, function, arguments in held:
@@ -424,6 +435,9 @@ cdef class Commit:
     def no_room(self) -> None:
         """The next segment cannot be prepared: refuse when this one is used up (F-15)."""
         self.is_full = True
+        self.has_released = True # who waits for the disk is refused now
+        if self.conns != NULL:
+            self._resume_paused()
 
     def fail(self, int error) -> None:
         """Something other than a write has failed; nothing is acknowledged any more."""

@@ -14,6 +14,7 @@ cdef class Dispatcher(Mailboxes):
     cdef public object on_action       # (server, action) -> None: Connect, Run
     cdef uint64_t[::1] marker          # which timer's input is stepped, or None
     cdef list stalled                  # (server, item): infos that the full journal did not take
+    cdef list parked                   # servers whose mail waits until the disk has caught up
 
     cdef int message(self, conn *c, Port port, const frame_view *view) except -1
     cdef int opened(self, Server server, conn *c) except -1
@@ -24,8 +25,10 @@ cdef class Dispatcher(Mailboxes):
     cdef object _call_fast(self, Server server, object request)
     cdef Answer _box(self, Server server, Caller caller)
     cdef Caller _caller_to(self, object to)
+    cdef bint must_wait(self, Port port)
     cdef int run_ready(self) except -1
-    cdef int _serve(self, Server server, Py_ssize_t budget) except -1
+    cdef int caught_up(self) except -1
+    cdef int _serve(self, Server server, Py_ssize_t budget, bint may_wait) except -1
     cdef int _not_taken(self, Server server, tuple item) except -1
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1
     cdef int _once(self, Server server, int kind, object once, Caller caller) except -1

@@ -31,7 +31,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from .codec cimport Codec, frame_view, outq_bytes
 from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller, Connection
 from .leaves cimport (
-    CONN_HOLD, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_hold,
+    CONN_HOLD, CONN_OPEN, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_hold,
     conn_output, conn_takes_output, conns_find, token_make,
 )
 from .mailboxes cimport Mailboxes
@@ -77,6 +77,7 @@ cdef class Dispatcher(Mailboxes):
 
     def __cinit__(self):
         self.stalled = []
+        self.parked = []
         self.marker = None
 
     def set_marker(self, marker) -> None:
@@ -160,6 +161,11 @@ cdef class Dispatcher(Mailboxes):
 
     # ---- inputs from connections -------------------------------------------------------------
 
+    cdef bint must_wait(self, Port port):
+        """Whether the messages of this port should wait until the disk has caught up."""
+        cdef Server server = port.address.server if port.address is not None else port.connector
+        return server is not None and server.number and self.commit.must_wait()
+
     cdef int message(self, conn *c, Port port, const frame_view *view) except -1:
         """One framed message. The caller marks the connection's output afterwards."""
         cdef Codec codec = port.codec
@@ -181,8 +187,12 @@ cdef class Dispatcher(Mailboxes):
             return self.answer_error(c, port, NoProc(port.address.name))
         if server.is_fast_call and server.overflow == OVERFLOW_BLOCK and not server.continues \
                 and port.address is not None and type(message) is not Once:
-            return self._step_connection(server, c, port, message)
-        return self._post_connection(server, c, port, message)
+            self._step_connection(server, c, port, message)
+        else:
+            self._post_connection(server, c, port, message)
+        if server.number and c.state == CONN_OPEN and self.commit.is_saturated():
+            self.commit.pause(c)
+        return 0
 
     cdef int opened(self, Server server, conn *c) except -1:
         """Tell a server of a new connection, before anything that comes from it (decision 0005)."""
@@ -268,8 +278,6 @@ cdef class Dispatcher(Mailboxes):
         except PybehaveError as error:
             self.answer_error(c, port, error)
             return False
-        if self.commit.is_saturated():
-            self.commit.pause(c)
         return True
 
     cdef int _post_connection(self, Server server, conn *c, Port port, object message) except -1:
@@ -310,7 +318,7 @@ cdef class Dispatcher(Mailboxes):
                 and type(request) is not Once:
             return self._call_fast(server, request)
         while server.is_running and (server.mailbox or server.continues):
-            self._serve(server, server.mail_count() + 1)
+            self._serve(server, server.mail_count() + 1, False)
         server = address.server
         if server is None:
             raise NoProc(name)
@@ -383,23 +391,30 @@ cdef class Dispatcher(Mailboxes):
     cdef int run_ready(self) except -1:
         """One round over the servers that have mail."""
         cdef Server server
+        cdef bint may_wait
         cdef Py_ssize_t count = len(self.ready)
         while count > 0:
             count -= 1
             server = self.ready.popleft()
+            may_wait = server.number != 0 and self.commit is not None
+            if may_wait and self.commit.must_wait():
+                self.parked.append(server)
+                continue
             server.is_ready = False
-            self._serve(server, INPUTS_PER_TURN)
+            self._serve(server, INPUTS_PER_TURN, may_wait)
             if server.is_running and (server.mailbox or server.continues):
                 self._make_ready(server)
             else:
                 server.mailbox = None # an idle server owns nothing that it can do without
         return 0
 
-    cdef int _serve(self, Server server, Py_ssize_t budget) except -1:
+    cdef int _serve(self, Server server, Py_ssize_t budget, bint may_wait) except -1:
         cdef tuple item
         if server.is_running and server.continues:
             self._run_continues(server)
         while budget > 0 and server.is_running and server.mailbox:
+            if may_wait and self.commit.must_wait():
+                break
             budget -= 1
             item = server.mailbox.popleft()
             if item[0] == INPUT_TIMER:
@@ -531,6 +546,15 @@ cdef class Dispatcher(Mailboxes):
                 self._crashed(server, error, kind, message, None)
             return False
         return True
+
+    cdef int caught_up(self) except -1:
+        """Something was written, or nothing will be: go on with what waited for the disk."""
+        if self.parked:
+            self.ready.extend(self.parked)
+            self.parked = []
+        if self.stalled:
+            self.resume_stalled()
+        return 0
 
     def resume_stalled(self) -> None:
         """The journal may have room again: what the runtime had to tell meanwhile is told now."""

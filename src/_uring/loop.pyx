@@ -326,8 +326,8 @@ cdef class Loop(Ports):
         while self._conns.woken.count > 0:
             self._parse_woken()
         if self.dispatcher.commit is not None:
-            if self.dispatcher.stalled and self.dispatcher.commit.has_released:
-                self.dispatcher.resume_stalled()
+            if self.dispatcher.commit.has_released:
+                self.dispatcher.caught_up()
             self.dispatcher.commit.pump(self.dispatcher.unix_ns())
         conns_flush(&self._conns)
         if self._conns.ended.count > 0:
@@ -482,6 +482,9 @@ cdef class Loop(Ports):
         cdef size_t used = 0
         cdef int status
         self._need = 0
+        if dispatcher.commit is not None and dispatcher.must_wait(port):
+            dispatcher.commit.pause(c)
+            return 0
         while used < size and c.state == CONN_OPEN and c.paused == 0:
             if codec.frame.kind == FRAME_CUSTOM:
                 status = codec.split(data + used, size - used, &c.resume, &view)

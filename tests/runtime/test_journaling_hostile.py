@@ -78,7 +78,8 @@ def test_an_error_without_a_text_becomes_a_dead_letter(
     with pytest.raises(Crashed):
         node.call("odd", "untold")
     assert node.call("odd", "next") == 1
-    assert len([*(tmp_path / "data" / "dead-letters").iterdir()]) == 1
+    letters = tmp_path / "data" / "dead-letters"
+    wait_for(lambda: len([*letters.iterdir()]) == 1, "the dead letter is written")
 
 
 def test_a_process_limit_fails_the_snapshot_only(
@@ -222,4 +223,64 @@ def test_a_last_reply_waits_for_the_disk_whatever_terminate_does(seed: int) -> N
     assert asked(world, b"x") == b"kept\n"
     world = ending_world(seed, world.lose_power(random.Random(seed)))
     assert asked(world, b"?") == b"1\n"
+    world.stop()
+
+
+class Keeper(GenServer[int, bytes, bytes]):
+    def init(self, args: Any) -> int:
+        return 0
+
+    def step(self, line: bytes, state: int) -> tuple[int, bytes]:
+        return state + 1, b"%d" % (state + 1)
+
+
+class Asked(Keeper):
+    """The same on the general road, where every input has a caller."""
+
+    def handle_call(self, line: bytes, sender: Any, state: int) -> Any:
+        return self.step(line, state)
+
+
+class Relay(GenServer[dict[int, Any], Any, Any]):
+    """Passes each line on to a journaled server and its answer back: by way of mailboxes."""
+
+    def init(self, args: Any) -> dict[int, Any]:
+        return {}
+
+    def handle_call(self, request: Any, sender: Any, state: dict[int, Any]) -> Any:
+        number = len(state)
+        state[number] = sender
+        return state, actions.NO_REPLY, [actions.Call("keeper", request, tag=number)]
+
+    def handle_info(self, message: Any, state: dict[int, Any]) -> Any:
+        value = message.value
+        return state, None, [actions.Reply(state[message.tag], b"%s" % value)]
+
+
+@pytest.mark.parametrize("road", ["step", "handle_call", "mailbox"])
+@pytest.mark.parametrize("seed", range(3))
+def test_many_clients_wait_for_a_disk_that_is_behind_and_none_is_refused(
+    seed: int, road: str
+) -> None:
+    """Together they send far more than a frame holds, before anything of it can be written."""
+    keeper = Asked if road == "handle_call" else Keeper
+    app = Application(
+        "test",
+        Supervisor(
+            "one_for_one", [Worker("keeper", keeper, journal=True), Worker("relay", Relay)]
+        ),
+        listeners=[
+            Listener(
+                TCP, Lines(frame_bytes_max=16 << 10), to="relay" if road == "mailbox" else "keeper"
+            )
+        ],
+    )
+    options = Options(segment_bytes=64 << 10)
+    world = Simulator(seed, app, disk=SimDisk(seed), journal_options=options).start()
+    clients = [world.connect(TCP) for _ in range(40)]
+    for client in clients:
+        client.send((b"x" * 8000 + b"\n") * 3)
+    world.run_until(lambda: all(client.received.count(b"\n") == 3 for client in clients))
+    answers = [int(line) for client in clients for line in client.received.split()]
+    assert sorted(answers) == list(range(1, 121))
     world.stop()
