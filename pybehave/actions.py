@@ -110,6 +110,9 @@ class Call(Action, Struct, frozen=True):
         request: What its handle_call gets.
         tag: Handed back with the answer, to tell answers apart.
         timeout: Seconds until `CallFailed` brings `Timeout`; None waits for ever.
+        again: For a journaled server, what happens when it starts again before the answer came.
+            False: `CallFailed` brings `Interrupted`; the request is carried out at most once.
+            True: the request is sent again; it is carried out at least once.
 
     Raises:
         TypeError, ValueError: `server` is no name, or `timeout` no time.
@@ -119,6 +122,7 @@ class Call(Action, Struct, frozen=True):
     request: Any
     tag: Any = None
     timeout: float | None = CALL_TIMEOUT_S
+    again: bool = False
 
     def __post_init__(self) -> None:
         _check_server(self, self.server)
@@ -273,6 +277,91 @@ class Connect(Action, Struct, frozen=True):
     tag: Any = None
 
 
+# --- the ends of other servers -----------------------------------------------
+
+
+@final
+class Monitor(Action, Struct, frozen=True):
+    """Hear of a server's end: the info `Down(name, incarnation, reason, tag)`, exactly once.
+
+    If no server has the name, `Down` with reason `"noproc"` follows at once. Each monitor stands
+    for itself, and for the incarnation that runs now. Source: OTP, `erlang:monitor/2`.
+
+    Attributes:
+        server: The name of the server to watch.
+        tag: Handed back with `Down`.
+
+    Raises:
+        TypeError: `server` is no name.
+    """
+
+    server: str
+    tag: Any = None
+
+    def __post_init__(self) -> None:
+        _check_server(self, self.server)
+
+
+@final
+class Demonitor(Action, Struct, frozen=True):
+    """Take monitors back; no `Down` of theirs comes any more, not even one that waits already.
+
+    Source: OTP, `erlang:demonitor/2` with `flush`.
+
+    Attributes:
+        server: The name that was watched.
+        tag: The monitors' tag.
+
+    Raises:
+        TypeError: `server` is no name.
+    """
+
+    server: str
+    tag: Any = None
+
+    def __post_init__(self) -> None:
+        _check_server(self, self.server)
+
+
+@final
+class Link(Action, Struct, frozen=True):
+    """Tie this server's life to another's: when one ends by anything but `"normal"`, so does the
+    other, with the same reason, once the input that is being handled is over.
+
+    A server whose class says `trap_exit = True` goes on and gets the info `Exit(name, reason)`,
+    also for `"normal"`. To link to a name nobody has is as if it had just ended, by `"noproc"`.
+    Source: OTP, `erlang:link/1`; supervisors need no links.
+
+    Attributes:
+        server: The other's name.
+
+    Raises:
+        TypeError: `server` is no name.
+    """
+
+    server: str
+
+    def __post_init__(self) -> None:
+        _check_server(self, self.server)
+
+
+@final
+class Unlink(Action, Struct, frozen=True):
+    """Untie; no `Exit` of that server comes any more. Source: OTP, `erlang:unlink/1`.
+
+    Attributes:
+        server: The other's name.
+
+    Raises:
+        TypeError: `server` is no name.
+    """
+
+    server: str
+
+    def __post_init__(self) -> None:
+        _check_server(self, self.server)
+
+
 # --- the rest ----------------------------------------------------------------
 
 
@@ -287,21 +376,33 @@ class Run(Action):
         function: What to call.
         args: Its positional arguments.
         tag: Handed back with the result.
+        again: For a journaled server, what happens when it starts again before the result came.
+            False: `RunFailed` brings `Interrupted`; the function has run at most once. True: it
+            runs again; at least once. Then the journal must be able to name the function and to
+            keep its arguments.
 
     Raises:
-        TypeError: `function` cannot be called.
+        TypeError: `function` cannot be called; or, with `again`, not be imported by its name.
     """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     tag: Any
+    again: bool
 
-    def __init__(self, function: Callable[..., Any], *args: Any, tag: Any = None) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *args: Any, tag: Any = None, again: bool = False
+    ) -> None:
         if not callable(function):
             raise TypeError(f"Run: function is something to call, not {show(function)}")
+        if again and "<" in getattr(function, "__qualname__", "<"):
+            raise TypeError(
+                f"Run: with again=True the function is one of a module, not {show(function)}"
+            )
         object.__setattr__(self, "function", function)
         object.__setattr__(self, "args", args)
         object.__setattr__(self, "tag", tag)
+        object.__setattr__(self, "again", again)
 
 
 @final
@@ -417,6 +518,39 @@ class ConnectFailed:
 
     tag: Any
     error: Exception
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Down:
+    """A server that was monitored has ended; its `terminate` has run.
+
+    Attributes:
+        name: Its name.
+        incarnation: Which of that name; 0 = there was none, or it is not known any more.
+        reason: What it ended with: `"normal"`, `"shutdown"`, an exception, ...; `"noproc"`: nobody
+            had the name; `"restart"`: it ended while the watcher, a journaled server, was down.
+        tag: The monitor's tag.
+    """
+
+    name: str
+    incarnation: int
+    reason: Any
+    tag: Any = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """A server that was linked has ended, and this one traps exits. Source: OTP, `'EXIT'`.
+
+    Attributes:
+        name: Its name.
+        reason: What it ended with; see `Down`.
+    """
+
+    name: str
+    reason: Any
 
 
 @final

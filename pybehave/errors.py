@@ -146,6 +146,24 @@ class InitStopped(Stopped):
         self.args = (f"The init of {server!r} returned Stop({show_reason(reason)})",)
 
 
+class Interrupted(PybehaveError):
+    """A journaled server started again before it heard of what it had asked for.
+
+    Whether that was carried out is not known: it was once or never. Ask again, if twice does no
+    harm (`again=True` does so by itself), or use a name for the request (`Once`).
+
+    Attributes:
+        what: What was asked for.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"A restart came before the answer to {what}: it was carried out once or never; "
+            f"ask again, or look"
+        )
+        self.what = what
+
+
 class CallingSelf(PybehaveError):
     """A server called itself and would have waited for ever. Source: OTP, `calling_self`.
 

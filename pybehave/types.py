@@ -16,7 +16,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar, final
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from random import Random
+
+    from pybehave.actions import Down
 
 State = TypeVar("State")
 Input = TypeVar("Input")
@@ -186,6 +189,9 @@ class RunningNode(Protocol):
 
     def delete_child(self, supervisor: str, child_id: str) -> None:
         """Forget a stopped child."""
+
+    def monitor(self, server: Any) -> Future[Down]:
+        """Watch a server: the result is its `Down`."""
 
     def stop(self, *, drain: bool = True, timeout: float | None = None) -> int:
         """Stop, and return the exit status."""

@@ -3,6 +3,7 @@ from typing import Any, final
 
 from typing_extensions import Buffer
 
+from pybehave._uring.asked import Asked
 from pybehave._uring.handles import Connection
 from pybehave._uring.mailboxes import Mailboxes
 from pybehave._uring.requests import Requests
@@ -21,7 +22,9 @@ class Dispatcher(Mailboxes):
         due: dict[Any, tuple[int, Any]],
         idle_s: float,
         requests: Requests | None = None,
+        asked: Asked | None = None,
     ) -> None: ...
+    def repeat(self, server: Server, action: Any) -> None: ...
     def raise_clock(self, unix_ns: int) -> None: ...
     def set_marker(self, marker: Buffer | None) -> None: ...
     def resume_stalled(self) -> None: ...

@@ -71,10 +71,13 @@ class GenServer(Generic[State, Input, Output]):
             state before a failing input is simply the one that was passed in.
         types: With a journal: classes (msgspec Structs, dataclasses, enumerations) whose instances
             may be in inputs and in what `dump` returns.
+        trap_exit: What a linked server's end means (`Link`): False, this one ends, too; True, it
+            gets the info `Exit`.
         context: Name, time, randomness and caller of the current input; the runtime sets it.
     """
 
     pure: ClassVar[bool] = False
+    trap_exit: ClassVar[bool] = False
     types: ClassVar[tuple[type, ...]] = ()
     context: Context
 

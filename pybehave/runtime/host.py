@@ -18,10 +18,11 @@ from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of
 from pybehave.errors import AlreadyStarted, Stopped
 from pybehave.listener import Listener
-from pybehave.runtime import addresses
+from pybehave.runtime import addresses, asked
 from pybehave.runtime.cleanup import terminate
 from pybehave.runtime.crashes import Crashes, CrashReport
 from pybehave.runtime.events import Event, EventHub
+from pybehave.runtime.monitors import Monitors
 from pybehave.runtime.servers import make_server
 from pybehave.runtime.workers import Workers
 from pybehave.types import IGNORED, KILLED, is_clean
@@ -41,7 +42,10 @@ CALLBACKS = {
     3: "handle_info",
     4: "handle_continue",
     5: "handle_info",
+    6: "a link to another server",
 }
+ACTION, LINK = 0, 6
+"""Its own callback was over when it ended, so its state stands."""
 
 
 @final
@@ -58,6 +62,7 @@ class LoopHost:
         self.events = events
         self.crashes = Crashes()
         self.workers = Workers(self.defer, loop.dispatcher.inform)
+        self.monitors = Monitors(loop.dispatcher, self._end_linked, self.defer)
         self.tree: Tree | None = None
         self.journal: NodeJournal | None = None
         # Servers whose own terminate still yields after a crash, and who else waits for it.
@@ -126,13 +131,22 @@ class LoopHost:
         journal.started(worker, server, is_clean=is_clean)
         server.owner = worker
         if known is None or is_clean:
+            self.monitors.forget(worker.name)
             dispatcher.begin(server, initial.state, initial.actions)
         else:
-            dispatcher.revive(server, known.state, known.due, known.idle_s, known.requests)
+            dispatcher.revive(
+                server, known.state, known.due, known.idle_s, known.requests, known.asked
+            )
             dispatcher.begin(server, known.state, ())
             for connection in known.lost:
                 dispatcher.inform(server, Closed(connection, "restart"))
+            if known.asked is not None:
+                self._settle_later(server, known.asked.actions())
         return server
+
+    def _settle_later(self, server: Server, actions: list[Any]) -> None:
+        """Once the tree stands: what it asks again, it asks others of it."""
+        self.defer(lambda: asked.settle(server, actions, self.loop.dispatcher, self.monitors))
 
     def stop_worker(
         self, ref: Server, reason: object, timeout: float | None, done: Callable[[object], None]
@@ -144,14 +158,18 @@ class LoopHost:
         dispatcher = self.loop.dispatcher
         dispatcher.retire(ref, Stopped(ref.name, reason))
         self._remember(ref, is_crash=False)
-        terminate(
-            ref.instance, reason, ref.state, timeout, dispatcher, lambda how, _error: done(how)
-        )
+
+        def ended(how: object, _error: BaseException | None) -> None:
+            self.monitors.ended(ref, how)
+            done(how)
+
+        terminate(ref.instance, reason, ref.state, timeout, dispatcher, ended)
 
     def kill_worker(self, ref: Server) -> None:
         """End a server without its `terminate` (brutal_kill)."""
         self.loop.dispatcher.retire(ref, Stopped(ref.name, KILLED))
         self._remember(ref, is_crash=False)
+        self.monitors.ended(ref, KILLED)
 
     def _remember(self, server: Server, *, is_crash: bool) -> None:
         if self.journal is not None and server.number:
@@ -161,7 +179,7 @@ class LoopHost:
 
     def _ended(self, server: Server, reason: object, kind: int, message: Any) -> None:
         """A server crashed, or stopped by itself; its name is free already."""
-        self._remember(server, is_crash=kind != 0)
+        self._remember(server, is_crash=kind not in (ACTION, LINK))
         worker = server.owner
         if self.journal is not None and server.failed_lsn:
             self.journal.letters.add(server, worker, reason, kind, message)
@@ -177,12 +195,17 @@ class LoopHost:
             del self._ending[server]
             if error is not None and error is not reason:
                 self._report(server, error, kind, message)
+            self.monitors.ended(server, how)
             for tell in waiting:
                 tell(how)
             if self.tree is not None:
                 self.tree.worker_ended(server, how)
 
         terminate(server.instance, reason, server.state, limit, self.loop.dispatcher, done)
+
+    def _end_linked(self, server: Server, reason: object) -> None:
+        self.loop.dispatcher.retire(server, Stopped(server.name, reason))
+        self._ended(server, reason, LINK, None)
 
     def _report(self, server: Server, reason: object, kind: int, message: Any) -> None:
         self.crashes.add(
@@ -200,7 +223,9 @@ class LoopHost:
         )
 
     def _act(self, server: Server, action: object) -> None:
-        """Actions that need more than the core: threads and outbound connections."""
+        """Actions that need more than the core: threads, other servers' ends, connections."""
+        if self.monitors.act(server, action):
+            return
         if isinstance(action, Run):
             self.workers.run(server, action)
         elif isinstance(action, Connect):

@@ -391,6 +391,7 @@ class NodeJournal:
             is_crash,
             server.instance.dump,
             requests=server.requests,
+            asked=server.asked,
         )
 
     def stop_for(self, server: Server) -> None:

@@ -17,6 +17,7 @@ import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, final
 
@@ -29,6 +30,7 @@ from pybehave._uring.servers import (
     OVERFLOW_DROP_OLDEST,
     OVERFLOW_REJECT,
 )
+from pybehave.actions import Down
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.child_requests import ChildCount, ChildInfo
 from pybehave.behaviours.child_spec import Ref, Worker
@@ -270,6 +272,7 @@ class Node:
         if self.journal is not None:
             self.journal.close()
         self.host.workers.close()
+        self.host.monitors.close()
         self.loop.close()
         for bound in self._bound:
             if bound is not None and self.loop.source != "sim":
@@ -521,6 +524,15 @@ class Node:
         self.post(None, 0, work, waiter)
         waiter.wait(None)
         return waiter.take()
+
+    def monitor(self, server: str | Ref[Any, Any]) -> Future[Down]:
+        """Watch a server from outside; the result is its `Down`, once it has ended.
+
+        If no server has the name, that is a `Down` with reason "noproc". The future is cancelled
+        when the node's loop ends. Servers use the action `Monitor`.
+        """
+        name = _name_of(server)
+        return self.run_on_loop(lambda: self.host.monitors.monitor_outside(name))
 
     # --- looking -------------------------------------------------------------------------------
 

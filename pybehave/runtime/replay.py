@@ -20,9 +20,11 @@ from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of
 from pybehave.errors import JournalRefused
 from pybehave.journal.snapshot import Snapshot
+from pybehave.runtime import asked
 from pybehave.runtime.servers import make_server
 
 if TYPE_CHECKING:
+    from pybehave._uring.asked import Asked
     from pybehave._uring.requests import Requests
     from pybehave._uring.servers import Server
 
@@ -73,6 +75,7 @@ class Known:
         lost: Connections that it was told of, and that ended with the process before.
         requests: What is remembered of requests that their clients have named.
         server: The incarnation that the replay ended with; None when it ran in this node.
+        asked: What it had asked for and not heard of.
     """
 
     state: Any
@@ -85,6 +88,7 @@ class Known:
     lost: tuple[Any, ...] = ()
     requests: Requests | None = None
     server: Server | None = None
+    asked: Asked | None = None
 
 
 @final
@@ -140,21 +144,31 @@ class Replay:
                 continue
             server, _ = self._make(worker, number, facts["incarnation"])
             try:
-                data = self.journal.values_of(worker, server.instance).decode(entry.state)
-                server.replace_state(server.instance.load(data))
+                values = self.journal.values_of(worker, server.instance)
+                server.replace_state(server.instance.load(values.decode(entry.state)))
+                self._restore(server, facts, values)
+            except JournalRefused:
+                raise
             except Exception as error:
                 raise JournalRefused(
                     f"server {name!r}",
                     f"its state in the snapshot of lsn {found.lsn} cannot be "
                     f"loaded: {type(error).__name__}: {error}",
                 ) from error
-            due = {timer: (at[0], at[1]) for timer, at in facts["due"].items()}
-            self.replayer.restore(server, due, facts["idle"])
-            server.load_requests(facts.get("requests", []))
-            if facts["random"] is not None:
-                server.instance.context.random.setstate(facts["random"])
             self.servers[name] = server
             self.replayer.bind(number, server)
+
+    def _restore(self, server: Server, facts: dict[str, Any], values: Values) -> None:
+        """What a server has beside its state. Timers' messages may be of the types it declares;
+        snapshots that do not know `timers` hold only plain ones, as `due`.
+        """
+        timers = values.decode(facts["timers"]) if "timers" in facts else facts["due"]
+        due = {timer: (at[0], at[1]) for timer, at in timers.items()}
+        self.replayer.restore(server, due, facts["idle"])
+        server.load_requests(facts.get("requests", []))
+        server.take_asked(asked.load(facts.get("asked", b""), values, server.name))
+        if facts["random"] is not None:
+            server.instance.context.random.setstate(facts["random"])
 
     def _take_outbox(self, data: bytes) -> None:
         for lsn, index, name, kind, message in self._reader.decode(data):
@@ -181,6 +195,7 @@ class Replay:
                 dump=server.instance.dump,
                 requests=server.requests,
                 server=server,
+                asked=server.asked,
                 lost=tuple(
                     connection
                     for connection in self.replayer.open.get(name, {}).values()

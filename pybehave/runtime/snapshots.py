@@ -26,6 +26,7 @@ from pybehave._uring.values import Values
 from pybehave.errors import NotJournalable
 from pybehave.journal import snapshot
 from pybehave.journal.snapshot import Entry
+from pybehave.runtime import asked
 from pybehave.runtime.replay import Known
 
 if TYPE_CHECKING:
@@ -248,6 +249,7 @@ class Snapshots:
 
     def _running(self, server: Server) -> Entry:
         kind = type(server.instance)
+        values = self.journal.values_named(server.name)
         facts = {
             "name": server.name,
             "number": server.number,
@@ -255,16 +257,17 @@ class Snapshots:
             "module": kind.__module__,
             "class": kind.__qualname__,
             "idle": server.idle_s,
-            "due": {name: list(due) for name, due in (server.due or {}).items()},
+            "timers": _timers(server.due or {}, values),
+            "asked": asked.dump(server.asked, values),
             "random": server.random_state(),
             "requests": server.requests.dump() if server.requests is not None else [],
             "format": "values",
         }
-        values = self.journal.values_named(server.name)
         return Entry(values.encode(facts), values.encode(server.instance.dump(server.state)))
 
     def _stopped(self, name: str, number: int, known: Known) -> Entry:
         assert known.dump is not None
+        values = self.journal.values_named(name)
         facts = {
             "name": name,
             "number": number,
@@ -272,12 +275,12 @@ class Snapshots:
             "module": "",
             "class": "",
             "idle": known.idle_s,
-            "due": {timer: list(due) for timer, due in known.due.items()},
+            "timers": _timers(known.due, values),
+            "asked": asked.dump(known.asked, values),
             "random": None,
             "requests": known.requests.dump() if known.requests is not None else [],
             "format": "values",
         }
-        values = self.journal.values_named(name)
         return Entry(values.encode(facts), values.encode(known.dump(known.state)))
 
     def _complain(self, name: str, error: BaseException) -> None:
@@ -289,6 +292,11 @@ class Snapshots:
                 name,
                 error,
             )
+
+
+def _timers(due: dict[Any, tuple[int, Any]], values: Values) -> bytes:
+    """As bytes of their own: only the server's types can read the messages."""
+    return values.encode({name: list(at) for name, at in due.items()})
 
 
 def _result_of(pid: int, reading: int) -> bytes:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final, final
 
 from pybehave.actions import Run, RunDone, RunFailed
+from pybehave.errors import LoopClosed
 
 THREADS_MAX: Final = min(32, (os.cpu_count() or 1) + 4)
 """The standard library's own default: for functions that wait, not for those that compute."""
@@ -57,4 +59,5 @@ class Workers:
             return
         error = future.exception()
         message = RunDone(tag, future.result()) if error is None else RunFailed(tag, error)
-        self._post(lambda: self._inform(server, message))
+        with suppress(LoopClosed):  # there is nobody left to hear of it
+            self._post(lambda: self._inform(server, message))

@@ -28,6 +28,7 @@ cimport cython
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 
+from .asked cimport Asked
 from .codec cimport Codec, frame_view, outq_bytes
 from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller, Connection
 from .leaves cimport (
@@ -61,6 +62,8 @@ cdef object TIMEOUT = _actions.TIMEOUT
 cdef type Action = _actions.Action
 cdef type Once = _Once
 cdef object Stop = _actions.Stop
+cdef frozenset WATCHING = frozenset((
+    _actions.Monitor, _actions.Demonitor, _actions.Link, _actions.Unlink))
 
 _CALLBACKS = {
     INPUT_CALL: "handle_call",
@@ -112,13 +115,14 @@ cdef class Dispatcher(Mailboxes):
         return None if c == NULL else self.connection_of(c)
 
     def revive(self, Server server, state, dict due, double idle_s,
-               Requests requests=None) -> None:
+               Requests requests=None, Asked asked=None) -> None:
         """A journaled server goes on: its state, its timers by their Unix times, its idle time.
 
         Call before `begin`; a timer whose time has passed fires at once.
         """
         server.state = state
         server.take_requests(requests)
+        server.asked = asked
         for name, (due_ns, message) in due.items():
             seconds = max(0.0, (<double>due_ns - <double>self.unix_ns()) / 1e9)
             self._start_timer(server, name, seconds, message)
@@ -664,6 +668,8 @@ cdef class Dispatcher(Mailboxes):
         cdef dict encoded = {}
         for action in actions:
             kind = type(action)
+            if server.number:
+                server.note(action)
             if kind is _actions.Send:
                 if action.connection is None:
                     raise TypeError("Send needs a connection, not None")
@@ -696,11 +702,23 @@ cdef class Dispatcher(Mailboxes):
                 pass # there is no heap of its own to give back
             elif kind is Stop:
                 reason = action.reason if reason is NOT_STOPPED else reason
+            elif kind in WATCHING: # nobody outside sees it, so it need not be durable
+                self.on_action(server, action)
             elif self.barrier > self.conns.durable_batch:
                 self.commit.hold(self.barrier, self.on_action, (server, action))
             else:
                 self.on_action(server, action)
         return reason
+
+    def repeat(self, Server server, action) -> None:
+        """Carry out a Call or Run of the incarnation before once more."""
+        self.barrier = server.barrier if server.is_held else 0
+        if type(action) is _actions.Call:
+            self._call_action(server, action)
+        elif self.barrier > self.conns.durable_batch:
+            self.commit.hold(self.barrier, self.on_action, (server, action))
+        else:
+            self.on_action(server, action)
 
     cdef Caller _caller_to(self, object to):
         if type(to) is not Caller:

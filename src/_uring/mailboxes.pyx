@@ -111,6 +111,14 @@ cdef class Mailboxes(Names):
         """`tell` for Python: an info to that incarnation, if it still runs."""
         self.tell(server, message)
 
+    def withdraw(self, Server server, wants) -> None:
+        """Take infos back that wait in a mailbox: those for which `wants(message)` is true."""
+        if server.mailbox is not None:
+            kept = [item for item in server.mailbox
+                    if not (item[0] == INPUT_INFO and wants(item[1]))]
+            if len(kept) < len(server.mailbox):
+                server.mailbox = type(server.mailbox)(kept)
+
     cdef int tell(self, Server server, object message) except -1:
         """An info from the runtime itself: not subject to the mailbox's bound."""
         if server is not None and server.is_running:

@@ -189,7 +189,7 @@ cdef class Replayer:
         self.inputs += 1
         server.inputs += 1
         if kind == INPUT_INFO:
-            self._note_connection(server, message)
+            self._note_info(server, message)
         self._set_clock()
         if record.flags & RECORD_REQUEST:
             request = caller.request = self._request(server, record)
@@ -243,6 +243,10 @@ cdef class Replayer:
             self._request(server, record).fail(f"lsn {lsn}")
         if record.kind == INPUT_TIMER:
             self._timer_gone(server, record)
+        if record.kind == INPUT_INFO and server.asked is not None:
+            server.asked.heard(
+                server.values._take(&at, record.payload + record.payload_bytes, 0))
+            at = record.payload
         if record.flags & RECORD_FAILED:
             return 0
         self.diverging.setdefault(record.server, set()).add(lsn) # (Y4)
@@ -265,9 +269,11 @@ cdef class Replayer:
         key = (<char *>&record.client)[:8] + (<char *>&record.session)[:8]
         return server.requests_made().add(key, record.request, self.time_ns)
 
-    cdef int _note_connection(self, Server server, object message) except -1:
-        """Connections that a server was told of and that did not end: a new process has none."""
+    cdef int _note_info(self, Server server, object message) except -1:
+        """What it was told: of connections, which a new process has not, and what it asked for."""
         kind = type(message)
+        if server.asked is not None:
+            server.asked.heard(message)
         if kind is _actions.Opened or kind is _actions.Connected:
             self.open.setdefault(server.name, {})[id(message.connection)] = message.connection
         elif kind is _actions.Closed:
@@ -331,6 +337,8 @@ cdef class Replayer:
                 server.sent += 1
             elif kind is _actions.Reply and type(action.to) is Caller:
                 self._replied(server, <Caller>action.to, action.value)
+            else:
+                server.note(action)
         return 0
 
     cdef int _replied(self, Server server, Caller caller, object value) except -1:
@@ -352,6 +360,7 @@ cdef class Replayer:
         server.state = state
         server.due.clear()
         server.idle_s = 0
+        server.asked = None
         self.remember(server, actions, continues)
         while continues:
             again = self.dispatcher._callback(server, INPUT_CONTINUE, continues.pop(0), None)

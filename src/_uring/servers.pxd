@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from .asked cimport Asked
 from .codec cimport Codec
 from .leaves cimport conn_limits
 from .requests cimport Requests
@@ -97,6 +98,8 @@ cdef class Server:
     cdef uint64_t last_lsn             # of its latest input, 0 = none; and how many messages
     cdef uint32_t sent                 # that input has sent to other servers so far
     cdef readonly Requests requests    # of clients that name them; None until the first
+    cdef readonly Asked asked          # journaled: what it waits to hear of, or None
+    cdef int note(self, object action) except -1
     cdef Requests requests_made(self)
     cdef object mail(self)
     cdef Py_ssize_t mail_count(self)

@@ -6,13 +6,17 @@ What happens to them is in dispatch.pyx.
 
 cimport cython
 
+from .asked cimport Asked
 from .requests cimport Requests
 
 import collections
 
+from pybehave import actions as _actions
 from pybehave.errors import Timeout
 
 cdef object deque = collections.deque
+cdef frozenset ASKING = frozenset((
+    _actions.Call, _actions.Run, _actions.Connect, _actions.Monitor, _actions.Link))
 
 
 @cython.final
@@ -136,6 +140,19 @@ cdef class Server:
         self.due.update(before.due)
         self.idle_s = before.idle_s
         self.take_requests(before.requests)
+        self.asked = before.asked
+
+    cdef int note(self, object action) except -1:
+        """A journaled server's action is about to be carried out."""
+        if self.asked is None:
+            if type(action) not in ASKING:
+                return 0
+            self.asked = Asked.__new__(Asked)
+        return self.asked.note(action)
+
+    def take_asked(self, Asked asked) -> None:
+        """Go on with what the incarnation before had asked for."""
+        self.asked = asked
 
     cdef Requests requests_made(self):
         """Its table of named requests, made when the first one comes."""

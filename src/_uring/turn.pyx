@@ -17,7 +17,7 @@ from .commit cimport (
 )
 from .handles cimport Caller, Connection
 from .leaves cimport conn
-from .servers cimport INPUT_CONTINUE, INPUT_TIMER, Server
+from .servers cimport INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, Server
 
 import random
 
@@ -123,6 +123,8 @@ cdef class Turn(Alarms):
         self.commit.open_input(server.values, message, self.unix_ns(), self.client,
                                self.number, self.cause_lsn if self.caused is server else 0,
                                self.cause_index)
+        if kind == INPUT_INFO and server.asked is not None:
+            server.asked.heard(message)
         server.barrier = self.commit.j.batch
         self.barrier = server.barrier if server.is_held else 0
         return 0

@@ -44,6 +44,7 @@ SAMPLES = [
     errors.NotJournalable("a value of type builtins.object"),
     errors.RecordTooLarge(1 << 20),
     errors.JournalBusy(1 << 20),
+    errors.Interrupted("a call of server 'b'"),
     errors.JournalFull("data"),
     errors.DurabilityLost("Input/output error"),
     errors.JournalLocked("data", 4711),

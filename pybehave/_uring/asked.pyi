@@ -1,0 +1,6 @@
+from typing import Any, final
+
+@final
+class Asked:
+    def add(self, action: Any) -> None: ...
+    def actions(self) -> list[Any]: ...

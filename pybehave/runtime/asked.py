@@ -1,0 +1,164 @@
+"""What a journaled server had asked for when it ended: told of, or done again, by the next one.
+
+An action that asks (`Call`, `Run`, `Connect`, `Monitor`, `Link`) brings an info later. A server's
+state survives a crash and a power cut, what it waits for does not: no thread runs its function any
+more. The table of what is open (src/_uring/asked.pyx) follows from the journal, so a new
+incarnation knows it, and each entry is settled exactly once:
+
+| action                     | the next incarnation                                               |
+|----------------------------|--------------------------------------------------------------------|
+| `Call`, `Run`              | hears `CallFailed`, `RunFailed` with `Interrupted` (at most once)  |
+| the same with `again=True` | nothing; the action is carried out again (at least once)           |
+| `Connect`                  | hears `ConnectFailed` with `Interrupted`                           |
+| `Monitor`                  | still watches; or hears `Down`, if the other ended meanwhile       |
+| `Link`                     | is linked again: a link is part of a server, as its timers are     |
+
+Does not know: the journal's records, how actions are carried out.
+Source: "at most once" and "at least once" as in Birrell and Nelson, Implementing Remote Procedure
+Calls (1984).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pybehave._uring.asked import Asked
+from pybehave.actions import (
+    Call,
+    CallFailed,
+    Connect,
+    ConnectFailed,
+    Down,
+    Link,
+    Monitor,
+    Run,
+    RunFailed,
+)
+from pybehave.errors import Interrupted, JournalRefused
+from pybehave.runtime.monitors import RESTART
+
+if TYPE_CHECKING:
+    from pybehave._uring.dispatch import Dispatcher
+    from pybehave._uring.servers import Server
+    from pybehave._uring.values import Values
+    from pybehave.runtime.monitors import Monitors
+
+
+def settled(action: Any) -> Any:
+    """The info that a server is told of something it will not hear of in another way; or None when
+    the action is to be carried out once more.
+    """
+    if isinstance(action, Call):
+        error = Interrupted(f"a call of server {action.server!r}")
+        return None if action.again else CallFailed(action.tag, action.server, error)
+    if isinstance(action, Run):
+        return None if action.again else RunFailed(action.tag, Interrupted("a function"))
+    if isinstance(action, Connect):
+        return ConnectFailed(action.tag, Interrupted(f"a connect to {action.url}"))
+    return None
+
+
+def settle(server: Server, actions: list[Any], dispatcher: Dispatcher, monitors: Monitors) -> None:
+    """Settle what the incarnation before had asked for.
+
+    Args:
+        server: The one that goes on.
+        actions: What was open when it began. What it has asked since is on its way.
+        dispatcher: Whose server it is.
+        monitors: Of the same node.
+    """
+    if not server.is_running or server.asked is None:
+        return  # it ended meanwhile, and what is open is for the next one
+    still = {id(action) for action in server.asked.actions()}
+    for action in actions:
+        if id(action) not in still:
+            continue
+        info = settled(action)
+        if info is not None:
+            dispatcher.inform(server, info)
+        elif isinstance(action, Monitor):
+            if not monitors.is_watching(server, action.server, action.tag):
+                dispatcher.inform(server, Down(action.server, 0, RESTART, action.tag))
+        elif isinstance(action, Link):
+            monitors.link(server, action.server)
+        else:
+            dispatcher.repeat(server, action)
+
+
+def dump(asked: Asked | None, values: Values) -> bytes:
+    """As a snapshot keeps it. What will not be done again is kept without its arguments.
+
+    Raises:
+        NotJournalable: A tag, or an argument of what is to be done again, has no form.
+    """
+    return b"" if asked is None else values.encode([_fields(act) for act in asked.actions()])
+
+
+def load(data: bytes, values: Values, server: str) -> Asked | None:
+    """Read what `dump` wrote.
+
+    Raises:
+        JournalRefused: A function that is to run again cannot be imported.
+        ValueError: Malformed.
+    """
+    if not data:
+        return None
+    asked = Asked()
+    for kind, *fields in values.decode(data):
+        if kind == "run" and fields[1]:
+            fields[1] = _function(fields[1], server)
+        asked.add(_MAKE[kind](*fields))
+    return asked
+
+
+def _fields(action: Any) -> list[Any]:
+    if isinstance(action, Call):
+        if not action.again:
+            return ["call", action.tag, action.server, None, None, False]
+        return ["call", action.tag, action.server, action.request, action.timeout, True]
+    if isinstance(action, Run):
+        if not action.again:
+            return ["run", action.tag, "", []]
+        name = f"{action.function.__module__}:{action.function.__qualname__}"
+        return ["run", action.tag, name, list(action.args)]
+    if isinstance(action, Connect):
+        return ["connect", action.tag, action.url]
+    if isinstance(action, Monitor):
+        return ["monitor", action.tag, action.server]
+    assert isinstance(action, Link)
+    return ["link", action.server]
+
+
+def _function(name: str, server: str) -> Callable[..., Any]:
+    module, _, path = name.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise JournalRefused(
+            f"server {server!r}", f"it is to run {name} again, which cannot be imported: {error}"
+        ) from error
+    function: Callable[..., Any] = found
+    return function
+
+
+def _make_run(tag: Any, function: Any, args: list[Any]) -> Run:
+    return Run(function or _nothing, *args, tag=tag, again=bool(function))
+
+
+def _nothing() -> None:
+    """Stands for a function that will not run again."""
+
+
+_MAKE: dict[str, Callable[..., Any]] = {
+    "call": lambda tag, server, request, timeout, again: Call(
+        server, request, tag, timeout, again=again
+    ),
+    "run": _make_run,
+    "connect": lambda tag, url: Connect(url, None, tag),
+    "monitor": lambda tag, server: Monitor(server, tag),
+    "link": Link,
+}
