@@ -8,7 +8,7 @@ One single-threaded loop (io_uring, or epoll) takes every input, one at a time, 
 from pybehave import actions, errors, events, statem
 from pybehave._version import __version__
 from pybehave.actions import NO_REPLY, TIMEOUT
-from pybehave.behaviours.application import Application
+from pybehave.behaviours.application import Application, Callbacks
 from pybehave.behaviours.child_spec import Ref, Worker
 from pybehave.behaviours.gen_event import EventHandler, GenEvent
 from pybehave.behaviours.gen_server import GenServer
@@ -22,6 +22,7 @@ __all__ = [
     "NO_REPLY",
     "TIMEOUT",
     "Application",
+    "Callbacks",
     "EventHandler",
     "GenEvent",
     "GenServer",

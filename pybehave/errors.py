@@ -333,6 +333,22 @@ class SpecError(PybehaveError, ValueError):
         self.detail = detail
 
 
+class ConfigError(PybehaveError, ValueError):
+    """A value of an application's environment is not allowed; nothing was started or changed.
+
+    Attributes:
+        key: Application and key, as "kv.port".
+        detail: What is wrong with it.
+        origin: The file, or the option, that it comes from; "" when it was given in code.
+    """
+
+    def __init__(self, key: str, detail: str, origin: str = "") -> None:
+        super().__init__(f"{origin}: {key}: {detail}" if origin else f"{key}: {detail}")
+        self.key = key
+        self.detail = detail
+        self.origin = origin
+
+
 # --- supervision -------------------------------------------------------------
 
 
@@ -411,6 +427,20 @@ class AlreadyPresent(ChildError):
             f"Child {child!r} is in the list but does not run; use restart_child to start it, or "
             f"delete_child to forget it",
         )
+
+
+class NotStarted(PybehaveError):
+    """No such application runs on the node. Source: OTP, `not_started`.
+
+    Attributes:
+        application: Its name.
+    """
+
+    def __init__(self, application: str) -> None:
+        super().__init__(
+            f"Application {application!r} does not run here; applications() lists those that do"
+        )
+        self.application = application
 
 
 class NotFound(ChildError):

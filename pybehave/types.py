@@ -10,7 +10,7 @@ Source: OTP Design Principles, "exit reasons"; supervisor, "restart".
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar, final
@@ -189,6 +189,21 @@ class RunningNode(Protocol):
 
     def delete_child(self, supervisor: str, child_id: str) -> None:
         """Forget a stopped child."""
+
+    def start_application(self, app: Any, start_type: Any = "temporary") -> list[str]:
+        """Start another application, and what it depends on; return the names of those started."""
+
+    def stop_application(self, name: str, *, drain: bool = True) -> None:
+        """Stop an application; the others stay."""
+
+    def which_applications(self) -> list[tuple[str, str, Any]]:
+        """Return name, version and start type of those that run."""
+
+    def env(self, application: str) -> Any:
+        """Return an application's environment."""
+
+    def configure(self, config: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set keys of environments."""
 
     def monitor(self, server: Any) -> Future[Down]:
         """Watch a server: the result is its `Down`."""

@@ -126,6 +126,20 @@ class Supervisor:
             check_significant(path, auto_shutdown, child_id, child)
         _check_names(path, self)
 
+    def with_children(self, *more: ChildSpec) -> Supervisor:
+        """Return this supervisor with more children at the end.
+
+        Raises:
+            SpecError: An id or a name would be there twice.
+        """
+        fields = {name: getattr(self, name) for name in SUPERVISOR_RULES if name != "strategy"}
+        return Supervisor(self.strategy, (*self.children, *more), **fields)
+
+    def with_id(self, id: str) -> Supervisor:  # noqa: A002 -- OTP's word for it
+        """Return this supervisor under another id."""
+        fields = {name: getattr(self, name) for name in SUPERVISOR_RULES if name != "strategy"}
+        return Supervisor(self.strategy, self.children, **{**fields, "id": id})
+
     def dump(self) -> str:
         """Return the tree as text, one line per worker and supervisor."""
         return "\n".join(_dump_lines(self, self.id or ROOT_ID, "", ""))

@@ -16,6 +16,7 @@ COMMANDS = {
     "run": ("pybehave.cli.run", "Serve an application."),
     "replay": ("pybehave.cli.replay", "Step through a journal's history."),
     "tree": ("pybehave.cli.tree", "Print an application's supervision tree."),
+    "config": ("pybehave.cli.config", "What may be set, and where its value comes from."),
     "crash": ("pybehave.cli.crash", "How journaled servers failed, and tests that repeat it."),
     "dead-letters": ("pybehave.cli.dead_letters", "Inputs that failed: look, send again, forget."),
     "journal": ("pybehave.cli.journal", "Verify and dump a journal."),

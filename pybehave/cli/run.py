@@ -12,8 +12,11 @@ import click
 
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.supervisor import workers
+from pybehave.cli.configuration import config_options, planned, read_config
 from pybehave.cli.load import Mistake, load
+from pybehave.config import Config
 from pybehave.errors import (
+    ConfigError,
     JournalLocked,
     JournalRefused,
     ListenFailed,
@@ -83,6 +86,7 @@ class JsonFormatter(logging.Formatter):
     show_default=True,
     help="Seconds for the last replies after SIGTERM.",
 )
+@config_options
 def command(
     target: str,
     listen: tuple[str, ...],
@@ -94,30 +98,31 @@ def command(
     segment_bytes: int,
     volatile: bool,
     drain_timeout: float,
+    files: tuple[str, ...],
+    settings: tuple[str, ...],
 ) -> None:
     """Serve an application until SIGTERM (drains) or SIGINT (stops now).
 
     MODULE is found from the current directory, APP is an Application in it.
     """
     started = time.perf_counter()
-    if (backend or default_backend()) == "sim":
-        raise Mistake("the simulator has no network to serve; use auto, uring or epoll")
-    if not drain_timeout >= 0:
-        raise Mistake(f"--drain-timeout {drain_timeout} is not a time; use seconds >= 0")
+    check_options(backend, drain_timeout)
     configure_logging(log_level, log_format)
     room = raise_descriptors()
     application = load(target)
+    config = read_config(files, settings)
     try:
         node = Node(
             application,
             backend=backend,
             listen=listen,
             drain_timeout=drain_timeout,
-            data=journal_folder(application, data, no_journal, volatile),
+            data=None if no_journal else folder_of(application, config, data, volatile),
+            config=config,
             journal_options=journal_options(segment_bytes),
         )
         status = node.run(lambda node: say_ready(node, room, started))
-    except (SpecError, SourceUnavailable) as error:
+    except (SpecError, ConfigError, SourceUnavailable) as error:
         raise Mistake(str(error)) from error
     except (
         ListenFailed,
@@ -132,12 +137,19 @@ def command(
     sys.exit(status)
 
 
-def journal_folder(
-    application: Application, data: str, no_journal: bool, volatile: bool
-) -> Disk | None:
-    """The folder of the journal; None when nobody needs one."""
-    if no_journal or not any(worker.journal for worker in workers(application.tree)):
-        return None
+def check_options(backend: str | None, drain_timeout: float) -> None:
+    """What click cannot check."""
+    if (backend or default_backend()) == "sim":
+        raise Mistake("the simulator has no network to serve; use auto, uring or epoll")
+    if not drain_timeout >= 0:
+        raise Mistake(f"--drain-timeout {drain_timeout} is not a time; use seconds >= 0")
+
+
+def folder_of(application: Application, config: Config, data: str, volatile: bool) -> Disk | str:
+    """The folder of the journal; it is made only when a worker is journaled."""
+    apps = planned(application, config)
+    if not any(worker.journal for app in apps for worker in workers(app.tree)):
+        return data
     return FolderDisk(data, is_volatile_allowed=volatile)
 
 
@@ -160,7 +172,7 @@ def configure_logging(level: str, shape: str) -> None:
 def say_ready(node: Node, room: int, started: float) -> None:
     """What runs, where, and how to talk to it."""
     lines = [f"{node.app.name} {node.app.version} on {node.loop.source}: {node.loop.reason}"]
-    for listener, url in zip(node.app.listeners, node.urls, strict=True):
+    for listener, url in node.listening:
         lines.append(f"  {url}  {type(listener.protocol).__name__} -> {listener.to}")
         if isinstance(listener.protocol, Resp):
             lines.append(f"  talk to it:  {redis_cli(url)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pybehave.cli.configuration import config_options, planned, read_config
 from pybehave.cli.load import Mistake, load
 from pybehave.errors import SpecError
 
@@ -11,13 +12,20 @@ from pybehave.errors import SpecError
 @click.command()
 @click.argument("target", metavar="MODULE:APP")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, which Supervisor.from_json reads.")
-def command(target: str, as_json: bool) -> None:
-    """Print an application's supervision tree; nothing is started."""
-    application = load(target)
+@config_options
+def command(target: str, as_json: bool, files: tuple[str, ...], settings: tuple[str, ...]) -> None:
+    """Print an application's supervision tree; nothing is started.
+
+    If it depends on others, theirs come first, in the order of the start.
+    """
+    apps = planned(load(target), read_config(files, settings))
     if not as_json:
-        click.echo(application.tree.dump())
+        for app in apps:
+            if len(apps) > 1:
+                click.echo(f"application {app.name} {app.version}")
+            click.echo(app.tree.dump())
         return
     try:
-        click.echo(application.tree.to_json())
+        click.echo(apps[-1].tree.to_json())
     except SpecError as error:
         raise Mistake(str(error)) from error

@@ -14,7 +14,7 @@ from typing import Any, Final, final
 from pybehave._uring import blocks
 from pybehave._uring.loop import Loop
 from pybehave._uring.values import Values
-from pybehave.behaviours.application import Application
+from pybehave.behaviours.application import Application, ensure_all
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.supervisor import workers
 from pybehave.errors import JournalRefused
@@ -22,6 +22,7 @@ from pybehave.journal import reader, snapshot
 from pybehave.journal.disk import FolderDisk
 from pybehave.journal.reader import Stop
 from pybehave.journal.verify import segments
+from pybehave.runtime.optional import load_optional
 from pybehave.runtime.replay import Replay
 
 LSN_MAX: Final = 2**64 - 1
@@ -48,7 +49,8 @@ class History:
         self.loop = Loop("epoll")
         self.node = SimpleNamespace(loop=self.loop)
         self._values: dict[str, Values] = {}
-        specs = {worker.name: worker for worker in workers(app.tree) if worker.journal}
+        apps = ensure_all(app, load_optional)
+        specs = {w.name: w for each in apps for w in workers(each.tree) if w.journal}
         self.manifest = reader.read_manifest(path)
         self.loop.dispatcher.seed = int.from_bytes(self.manifest.journal_id[:8], "little")
         self._pieces = self._read(path)

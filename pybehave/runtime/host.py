@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 from pybehave.actions import Closed, Connect, ConnectFailed, Run
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of
-from pybehave.errors import AlreadyStarted, Stopped
+from pybehave.errors import AlreadyStarted, SpecError, Stopped
 from pybehave.listener import Listener
 from pybehave.runtime import addresses, asked
 from pybehave.runtime.cleanup import terminate
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from pybehave._uring.loop import Loop
     from pybehave._uring.servers import Server
     from pybehave.runtime.journaling import NodeJournal
-    from pybehave.runtime.tree import Tree
 
 logger = logging.getLogger("pybehave")
 
@@ -55,6 +54,10 @@ class LoopHost:
     Args:
         loop: Where the servers live.
         events: Who hears of starts and ends.
+
+    Attributes:
+        on_worker_ended: Called when a worker has ended by itself, its terminate included.
+        is_durable: A worker with `journal=True` must find a journal; False: it is kept in memory.
     """
 
     def __init__(self, loop: Loop, events: EventHub) -> None:
@@ -63,7 +66,8 @@ class LoopHost:
         self.crashes = Crashes()
         self.workers = Workers(self.defer, loop.dispatcher.inform)
         self.monitors = Monitors(loop.dispatcher, self._end_linked, self.defer)
-        self.tree: Tree | None = None
+        self.on_worker_ended: Callable[[Server, object], None] | None = None
+        self.is_durable = False
         self.journal: NodeJournal | None = None
         # Servers whose own terminate still yields after a crash, and who else waits for it.
         self._ending: dict[Server, list[Callable[[object], None]]] = {}
@@ -98,6 +102,12 @@ class LoopHost:
             raise AlreadyStarted(worker.name)
         if worker.journal and self.journal is not None:
             return self._start_journaled(worker, self.journal)
+        if worker.journal and self.is_durable:
+            raise SpecError(
+                f"Worker {worker.id!r}",
+                "journal=True, but no worker was journaled when the node started, so it keeps no "
+                "journal; start the node with this worker",
+            )
         instance: Any = worker.server()
         server = make_server(dispatcher, worker, instance)
         initial = initial_of(worker.name, instance, worker.args)
@@ -198,8 +208,8 @@ class LoopHost:
             self.monitors.ended(server, how)
             for tell in waiting:
                 tell(how)
-            if self.tree is not None:
-                self.tree.worker_ended(server, how)
+            if self.on_worker_ended is not None:
+                self.on_worker_ended(server, how)
 
         terminate(server.instance, reason, server.state, limit, self.loop.dispatcher, done)
 

@@ -30,7 +30,6 @@ from pybehave._uring.commit import Commit
 from pybehave._uring.replay import Diverged
 from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.supervisor import workers
 from pybehave.errors import JournalRefused, PybehaveError
 from pybehave.journal import recovery, snapshot
 from pybehave.journal.disk import Disk
@@ -191,7 +190,9 @@ class NodeJournal:
     # --- 14: replay ----------------------------------------------------------------------------
 
     def _replay(self, found: Recovery) -> None:
-        specs = {worker.name: worker for worker in workers(self.node.app.tree) if worker.journal}
+        specs = {
+            worker.name: worker for worker in self.node.applications.workers() if worker.journal
+        }
         self.quarantine.begin(found)
         while True:
             stepped = self._replay_of(specs)

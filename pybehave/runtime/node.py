@@ -16,8 +16,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, final
 
@@ -31,10 +32,11 @@ from pybehave._uring.servers import (
     OVERFLOW_REJECT,
 )
 from pybehave.actions import Down
-from pybehave.behaviours.application import Application
+from pybehave.behaviours.application import Application, StartType
 from pybehave.behaviours.child_requests import ChildCount, ChildInfo
 from pybehave.behaviours.child_spec import Ref, Worker
-from pybehave.behaviours.supervisor import ChildSpec, Supervisor, workers
+from pybehave.behaviours.supervisor import ChildSpec, Supervisor
+from pybehave.config import Config
 from pybehave.errors import (
     CalledInCallback,
     DurabilityLost,
@@ -48,7 +50,9 @@ from pybehave.errors import (
 )
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import Options
-from pybehave.runtime import addresses, listeners, signals, systemd
+from pybehave.listener import Listener
+from pybehave.runtime import addresses, signals, systemd
+from pybehave.runtime.applications import Applications
 from pybehave.runtime.events import EventHub
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.journaling import NodeJournal
@@ -86,6 +90,7 @@ class Node:
         backend: "auto", "uring", "full", "basic", "epoll" or "sim"; None takes the environment's
             PYBEHAVE_BACKEND, or "auto".
         listen: URLs that replace those of the application's listeners, in order.
+        config: Values for the environments: application -> key -> value; or what config.read gave.
         drain_timeout: Seconds for the last replies when the node stops.
         seed: Of `context.random` and of the simulator.
         data: The folder of the journal, when a worker has `journal=True`; or a Disk. None keeps
@@ -100,27 +105,28 @@ class Node:
         *,
         backend: str | None = None,
         listen: tuple[str, ...] = (),
+        config: Config | Mapping[str, Mapping[str, Any]] | None = None,
         drain_timeout: float = DRAIN_TIMEOUT_S,
         seed: int = 0,
         data: str | os.PathLike[str] | Disk | None = DATA,
         journal_options: Options | None = None,
         **loop_options: Any,
     ) -> None:
-        self.app = app
         self.events = EventHub()
         self.exit_status = 0
         self.loop = Loop(backend or default_backend(), seed=seed, **loop_options)
         self.host = LoopHost(self.loop, self.events)
-        self.tree = Tree(app.tree, self.host)
-        self.host.tree = self.tree
+        self.host.is_durable = data is not None
+        self.drain_timeout = drain_timeout
+        if not isinstance(config, Config):
+            config = Config.of(config or {})
+        self.applications = Applications(self, app, config, listen)
+        self.app = self.applications.primary
+        self.host.on_worker_ended = self.applications.worker_ended
         self.journal: NodeJournal | None = None
-        if data is not None and any(worker.journal for worker in workers(app.tree)):
+        if data is not None and any(worker.journal for worker in self.applications.workers()):
             disk = FolderDisk(data) if isinstance(data, str | os.PathLike) else data
             self.journal = NodeJournal(self, disk, journal_options or Options())
-        self.tree.on_root_ended = self._root_ended
-        self._listeners = listeners.override(app.listeners, listen)
-        self._bound: list[tuple[str, int, int] | None] = []
-        self._drain_timeout = drain_timeout
         self._is_draining = True
         self._is_stopping = False
         self._is_asked_to_stop = False
@@ -178,13 +184,11 @@ class Node:
             if self.journal is not None:
                 self.journal.open()
                 self.host.journal = self.journal
-            packed = [listeners.address_of(listener) for listener in self._listeners]
-            self.tree.start()
+            self.applications.check()
+            self.applications.boot()
             if self.journal is not None:
                 self.journal.deliver()
-            for listener, address in zip(self._listeners, packed, strict=True):
-                listeners.open_listener(self.loop, listener, address)
-                self._bound.append(listeners.socket_file(listener))
+            self.applications.open_listeners()
             if self.journal is not None:
                 self.journal.letters.send_again()
         except BaseException:
@@ -251,14 +255,13 @@ class Node:
         if not self._is_asked_to_stop:  # a signal may have come while the tree was starting
             self.loop.run()
 
-    def _root_ended(self, reason: object) -> None:
-        """The tree gave up: nothing is left to serve with; something outside may restart us."""
+    def application_ended(self, *, is_orderly: bool) -> None:
+        """An application that the node is not to live without has ended; something outside may
+        restart us.
+        """
         if self._is_stopping:
             return
-        if self.tree.ended_because == "auto_shutdown":
-            logger.info("application %r ended with its significant children", self.app.name)
-        else:
-            logger.critical("application %r ended with reason %r", self.app.name, reason)
+        if not is_orderly:
             self.exit_status = 1
         self.request_stop()
 
@@ -268,20 +271,17 @@ class Node:
         self._is_stopping = True
         systemd.notify("STOPPING=1")
         self._close_connections()
-        self._stop_tree()
+        self._stop_trees()
         if self.journal is not None:
             self.journal.close()
         self.host.workers.close()
         self.host.monitors.close()
         self.loop.close()
-        for bound in self._bound:
-            if bound is not None and self.loop.source != "sim":
-                listeners.remove_socket(bound)
 
     def _close_connections(self) -> None:
         self.loop.close_listeners()
         if self._is_draining:
-            deadline = self.loop.now() + self._drain_timeout
+            deadline = self.loop.now() + self.drain_timeout
             left = self.loop.finish_connections()
             while left and self._is_draining and self.loop.now() < deadline:
                 self.loop.run_once(deadline - self.loop.now())
@@ -291,10 +291,17 @@ class Node:
             self.loop.run_once(ABORT_TICK_S)
             ticks -= 1
 
-    def _stop_tree(self) -> None:
-        ended: list[object] = []
-        self.tree.stop("shutdown", ended.append)
-        while not ended:
+    def _stop_trees(self) -> None:
+        for running in self.applications.in_reverse():
+            self._wait(partial(self.applications.end_tree, running))
+        for tree in self.applications.half_started():
+            self._wait(partial(_stop_tree, tree))
+
+    def _wait(self, begin: Callable[[Callable[[], None]], object]) -> None:
+        """Begin something on this thread and let the loop run until it is over."""
+        over: list[bool] = []
+        begin(lambda: over.append(True))
+        while not over:
             self.loop.run_once(STOP_TICK_S)
 
     # --- talking to servers --------------------------------------------------------------------
@@ -448,6 +455,73 @@ class Node:
             raise LoopClosed(f"Node {self.app.name!r} has stopped; start the application again")
         self.loop.post(name, kind, message, waiter)
 
+    # --- applications --------------------------------------------------------------------------
+
+    @property
+    def tree(self) -> Tree:
+        """The tree of the application that the node was made for."""
+        return self.applications.tree
+
+    def start_application(self, app: Application, start_type: StartType = "temporary") -> list[str]:
+        """Start another application, and before it what it depends on and what does not run yet.
+
+        Source: OTP kernel, application:ensure_all_started/2.
+
+        Args:
+            app: Its server names must be others than those that run.
+            start_type: What its end means: "permanent", the node ends; "transient", it ends unless
+                the reason is normal; "temporary", it is reported.
+
+        Returns:
+            The names of those that were started, in order.
+
+        Raises:
+            AlreadyStarted: It runs already.
+            SpecError, ConfigError, StartFailed, ListenFailed: Nothing was started, or it was
+                stopped again.
+        """
+        return self.run_on_loop(lambda: self.applications.start(app, start_type))
+
+    def stop_application(self, name: str, *, drain: bool = True) -> None:
+        """Stop an application; others stay, also those that depend on it.
+
+        On the loop's own thread this returns before it has stopped.
+
+        Args:
+            name: The application's.
+            drain: Give its connections time for their last replies.
+
+        Raises:
+            NotStarted: It does not run.
+        """
+        over = threading.Event()
+        self.run_on_loop(lambda: self.applications.stop(name, over.set, drain=drain))
+        if self.loop.thread != threading.get_ident():
+            over.wait()
+
+    def which_applications(self) -> list[tuple[str, str, StartType]]:
+        """Name, version and start type of the applications that run, in the order of starts."""
+        return self.run_on_loop(self.applications.which)
+
+    def env(self, application: str) -> Any:
+        """Return an application's environment: an instance of the class that it declares.
+
+        Raises:
+            NotStarted: It does not run.
+        """
+        return self.run_on_loop(lambda: self.applications.env(application))
+
+    def configure(self, config: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set keys of environments while the applications run; `config_change` tells them.
+
+        Args:
+            config: Application -> key -> value.
+
+        Raises:
+            ConfigError, NotStarted: Nothing was changed.
+        """
+        self.run_on_loop(lambda: self.applications.configure(Config.of(config)))
+
     # --- the tree while it runs ----------------------------------------------------------------
 
     def start_child(self, supervisor: str, spec: ChildSpec) -> Any:
@@ -469,7 +543,7 @@ class Node:
                 f"Supervisor {supervisor!r}",
                 f"{show(spec)} is not a child specification; use Worker or Supervisor",
             )
-        return self._ask(lambda: self.tree.start_child(supervisor, spec))
+        return self._ask(lambda: self._tree(supervisor).start_child(supervisor, spec))
 
     def terminate_child(self, supervisor: str, child_id: str) -> None:
         """Stop a child; it stays in the list unless it is temporary.
@@ -477,7 +551,7 @@ class Node:
         Raises:
             NotFound: No such supervisor or child.
         """
-        self._ask(lambda: self.tree.terminate_child(supervisor, child_id))
+        self._ask(lambda: self._tree(supervisor).terminate_child(supervisor, child_id))
 
     def restart_child(self, supervisor: str, child_id: str) -> Any:
         """Start a stopped child in its old place.
@@ -485,7 +559,7 @@ class Node:
         Raises:
             NotFound, Running, Restarting, StartFailed: It stays as it is.
         """
-        return self._ask(lambda: self.tree.restart_child(supervisor, child_id))
+        return self._ask(lambda: self._tree(supervisor).restart_child(supervisor, child_id))
 
     def delete_child(self, supervisor: str, child_id: str) -> None:
         """Forget a stopped child.
@@ -493,15 +567,18 @@ class Node:
         Raises:
             NotFound, Running, Restarting: It stays as it is.
         """
-        self._ask(lambda: self.tree.delete_child(supervisor, child_id))
+        self._ask(lambda: self._tree(supervisor).delete_child(supervisor, child_id))
 
     def which_children(self, supervisor: str) -> list[ChildInfo]:
         """List a supervisor's children, newest first."""
-        return self.run_on_loop(lambda: self.tree.which_children(supervisor))
+        return self.run_on_loop(lambda: self._tree(supervisor).which_children(supervisor))
 
     def count_children(self, supervisor: str) -> ChildCount:
         """Count a supervisor's children by kind and whether they run."""
-        return self.run_on_loop(lambda: self.tree.count_children(supervisor))
+        return self.run_on_loop(lambda: self._tree(supervisor).count_children(supervisor))
+
+    def _tree(self, supervisor: str) -> Tree:
+        return self.applications.tree_with(supervisor)
 
     def _ask(self, request: Callable[[], Answer[Any]]) -> Any:
         if self.loop.thread == threading.get_ident():
@@ -539,7 +616,17 @@ class Node:
     @property
     def urls(self) -> tuple[str, ...]:
         """Where the node listens, with the ports the system chose."""
-        return tuple(addresses.bound_url(port.url, port.fd) for port in self.loop.ports)
+        return tuple(
+            addresses.bound_url(port.url, port.fd) for port in self.loop.ports if port.is_open
+        )
+
+    @property
+    def listening(self) -> list[tuple[Listener, str]]:
+        """The listeners of all applications, each with the URL it has got."""
+        return [
+            (listener, addresses.bound_url(port.url, port.fd))
+            for listener, port in self.applications.listening()
+        ]
 
     def names(self) -> list[str]:
         """Names of the servers that run."""
@@ -607,6 +694,10 @@ def _name_of(server: str | Ref[Any, Any]) -> str:
     if isinstance(server, Ref):
         return server.name
     raise TypeError(f"a server is named by a str or by worker.ref, not by {show(server)}")
+
+
+def _stop_tree(tree: Tree, done: Callable[[], None]) -> None:
+    tree.stop("shutdown", lambda _: done())
 
 
 if TYPE_CHECKING:

@@ -102,6 +102,7 @@ class Tree:
         on_root_ended: Called when the root has ended and nobody waits for that in `start` or
             `stop`: it gave up or its significant children ended ("shutdown"), or a failed start
             has been rolled back at last (the StartFailed).
+        root_id: The first part of every path, unless the outermost supervisor has an id.
 
     Attributes:
         ended_because: `"stop"`, `"give_up"`, `"auto_shutdown"`, `"start_failed"`; None before.
@@ -119,6 +120,7 @@ class Tree:
         "host",
         "on_root_ended",
         "root",
+        "root_id",
         "spec",
         "start_error",
         "supervisors",
@@ -130,8 +132,10 @@ class Tree:
         spec: Supervisor,
         host: Host,
         on_root_ended: Callable[[object], None] | None = None,
+        root_id: str = ROOT_ID,
     ) -> None:
         self.spec = spec
+        self.root_id = spec.id or root_id
         self.host = host
         self.on_root_ended = on_root_ended
         self.root: SupervisorNode | None = None
@@ -160,7 +164,7 @@ class Tree:
         """
         assert self.root is None, "the tree runs already"
         self.start_error = self.ended_because = None
-        self.root = SupervisorNode(self, self.spec, self.spec.id or ROOT_ID, _Root(self))
+        self.root = SupervisorNode(self, self.spec, self.root_id, _Root(self))
         self.root.begin_start()
         self._is_starting = True
         try:
@@ -328,7 +332,7 @@ class Tree:
     def dump(self) -> str:
         """Return the running tree as text: where each child stands, its ref, its restarts."""
         if self.root is None:
-            return f"{self.spec.id or ROOT_ID}  stopped"
+            return f"{self.root_id}  stopped"
         lead = f"{self.root.path}  {describe(self.spec)}"
         return "\n".join([lead, *_dump_lines(self.root, "")])
 

@@ -621,6 +621,20 @@ cdef class Loop(Ports):
                 conn_finish(&self._conns, c, END_SHUTDOWN)
         return self._conns.open_count
 
+    def end_connections(self, Port port, bint is_abort) -> int:
+        """Finish, or abort, the connections of one listener; how many are still there."""
+        cdef uint32_t slot
+        cdef conn *c
+        for slot in range(self._conns.chunk_count * 256):
+            c = conns_at(&self._conns, slot)
+            if c.state in (CONN_FREE, CONN_ENDED) or <Port>c.port is not port:
+                continue
+            if is_abort:
+                conn_abort(&self._conns, c, END_SHUTDOWN, 0)
+            elif c.state == CONN_OPEN:
+                conn_finish(&self._conns, c, END_SHUTDOWN)
+        return port.connections
+
     def abort_connections(self) -> int:
         """Close now, whatever is still to be sent; returns how many are still there."""
         cdef uint32_t slot

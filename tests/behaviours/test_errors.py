@@ -45,6 +45,8 @@ SAMPLES = [
     errors.RecordTooLarge(1 << 20),
     errors.JournalBusy(1 << 20),
     errors.Interrupted("a call of server 'b'"),
+    errors.NotStarted("kv"),
+    errors.ConfigError("kv.port", "Expected `int`, got `str`", "kv.toml"),
     errors.JournalFull("data"),
     errors.DurabilityLost("Input/output error"),
     errors.JournalLocked("data", 4711),

@@ -1,0 +1,368 @@
+"""The applications of a node: started in the order of their dependencies, stopped in reverse.
+
+Each has a tree of its own under the node's one host. The node's *primary* application, the one it
+was made for, has the paths "root/..."; the others' begin with their names.
+
+    start:  depended-on applications, whole; tree; start phases; listeners
+    stop:   listeners, connections; prep_stop; tree; stop
+
+Invariants
+  (P1) An application runs only while what it depends on was started before it; stopping one that
+       others depend on is allowed, as in OTP, and warned of.
+  (P2) A start that fails has stopped what it had started, in reverse; what ran before still runs.
+  (P3) Each application that has started gets prep_stop and stop once, also if its tree ended by
+       itself.
+
+Does not know: supervision, sockets, the journal.
+Source: OTP kernel, application_controller and application_master; otp.md section 5.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, final
+
+from pybehave.behaviours.application import (
+    START_TYPES,
+    Application,
+    StartType,
+    ensure_all,
+)
+from pybehave.behaviours.child_spec import Worker, refused
+from pybehave.behaviours.environment import differences
+from pybehave.behaviours.supervisor import ROOT_ID, workers
+from pybehave.config import Config, loader
+from pybehave.errors import AlreadyStarted, NotFound, NotStarted, StartFailed
+from pybehave.listener import Listener
+from pybehave.runtime import listeners
+from pybehave.runtime.optional import load_optional
+from pybehave.runtime.tree import Tree
+
+if TYPE_CHECKING:
+    from pybehave._uring.servers import Port
+    from pybehave.runtime.node import Node
+
+DRAIN_LOOK_S: Final = 0.01
+"""How often a stopping application looks whether its connections have gone."""
+
+logger = logging.getLogger("pybehave")
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Running:
+    """An application that has started.
+
+    Attributes:
+        app: As configured.
+        tree: Its supervision tree.
+        start_type: What its end means for the node.
+        ports: Its listeners and where they listen.
+        bound: The socket files that they have made.
+        is_stopping: Its stop is under way.
+    """
+
+    app: Application
+    tree: Tree
+    start_type: StartType
+    ports: list[tuple[Listener, Port]] = field(default_factory=list)
+    bound: list[tuple[str, int, int]] = field(default_factory=list)
+    is_stopping: bool = False
+
+
+@final
+class Applications:
+    """All applications of a node.
+
+    Args:
+        node: Whose.
+        primary: The application that the node was made for.
+        config: Values for the environments.
+        listen: URLs that replace those of the primary's listeners, in order.
+    """
+
+    def __init__(
+        self, node: Node, primary: Application, config: Config, listen: tuple[str, ...]
+    ) -> None:
+        self._node = node
+        self._config = config
+        self._load = loader(load_optional, config)
+        self._running: dict[str, Running] = {}
+        self._starting: list[Tree] = []
+        self.primary = config.configured(primary)
+        self.planned = ensure_all(self.primary, self._load)
+        self._listeners = listeners.override(self.primary.listeners, listen)
+        self.tree = self._tree_of(self.primary)
+        for name in config.tables.keys() - {each.name for each in self._all(self.planned)}:
+            logger.warning("there is a configuration for %r, but no such application", name)
+
+    # --- start ---------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Start the primary application and all that it depends on; listeners come later."""
+        for app in self.planned:
+            self._start(app, "permanent")
+
+    def open_listeners(self) -> None:
+        """Open the listeners of all applications that run, in the order of their starts."""
+        for running in self._running.values():
+            self._open(running, self._packed(running.app))
+
+    def check(self) -> None:
+        """Look up the hosts of all listeners, before anything starts.
+
+        Raises:
+            SpecError: A host is unknown.
+        """
+        for app in self.planned:
+            self._packed(app)
+
+    def start(self, app: Application, start_type: StartType = "temporary") -> list[str]:
+        """Start an application, and before it those that it depends on and that do not run.
+
+        Returns:
+            The names of those that it started, in order.
+
+        Raises:
+            AlreadyStarted: It runs already.
+            SpecError, ConfigError: It is described wrongly.
+            StartFailed, ListenFailed: What had been started was stopped again.
+        """
+        if start_type not in START_TYPES:
+            raise refused(f"Application {app.name!r}", "start_type", start_type, _TYPES)
+        app = self._config.configured(app)
+        if app.name in self._running:
+            raise AlreadyStarted(app.name)
+        wanted = ensure_all(app, self._load)
+        packed = {each.name: self._packed(each) for each in wanted}
+        started: list[str] = []
+        try:
+            for each in wanted:
+                if each.name not in self._running:
+                    started.append(each.name)
+                    self._open(self._start(each, start_type), packed[each.name])
+        except BaseException:
+            for name in reversed(started):
+                if name in self._running:
+                    self.stop(name, lambda: None, drain=False)
+            raise
+        return started
+
+    def _start(self, app: Application, start_type: StartType) -> Running:
+        tree = self.tree if app is self.primary else self._tree_of(app)
+        running = Running(app, tree, start_type)
+        tree.on_root_ended = lambda reason: self._ended(running, reason)
+        self._starting.append(tree)
+        tree.start()
+        self._starting.remove(tree)
+        self._running[app.name] = running
+        for phase in app.phases:
+            for part in self._with_included(app):
+                if part is app or phase in part.phases:
+                    self._phase(app, part, phase)
+        return running
+
+    def _phase(self, app: Application, part: Application, phase: str) -> None:
+        try:
+            part.callbacks.start_phase(self._node, phase)
+        except Exception as error:
+            raise StartFailed(f"{app.name} start phase {phase}", error) from error
+
+    def _tree_of(self, app: Application) -> Tree:
+        root_id = ROOT_ID if app is self.primary else app.name
+        return Tree(app.tree, self._node.host, None, root_id)
+
+    def _packed(self, app: Application) -> list[tuple[Listener, bytes]]:
+        own = self._listeners if app is self.primary else app.listeners
+        return [(listener, listeners.address_of(listener)) for listener in own]
+
+    def _open(self, running: Running, packed: list[tuple[Listener, bytes]]) -> None:
+        loop = self._node.loop
+        for listener, address in packed:
+            running.ports.append((listener, listeners.open_listener(loop, listener, address)))
+            bound = listeners.socket_file(listener)
+            if bound is not None and loop.source != "sim":
+                running.bound.append(bound)
+
+    # --- stop ----------------------------------------------------------------------------------
+
+    def stop(self, name: str, done: Callable[[], None], *, drain: bool = True) -> None:
+        """Stop one application; `done` is called when it has stopped, maybe ticks later.
+
+        Raises:
+            NotStarted: It does not run.
+        """
+        running = self._running.get(name)
+        if running is None or running.is_stopping:
+            raise NotStarted(name)
+        for other in self._running.values():
+            if any(each.name == name for each in other.app.depends):
+                logger.warning(
+                    "application %r is stopped, though %r depends on it", name, other.app.name
+                )
+        running.is_stopping = True
+        loop = self._node.loop
+        for _, port in running.ports:
+            loop.close_port(port)
+        until = loop.now() + (self._node.drain_timeout if drain else 0.0)
+        self._drain(running, until, done)
+
+    def _drain(self, running: Running, until: float, done: Callable[[], None]) -> None:
+        loop = self._node.loop
+        is_late = loop.now() >= until
+        left = sum(loop.end_connections(port, is_late) for _, port in running.ports)
+        if left and not is_late:
+            loop.dispatcher.start_alarm(DRAIN_LOOK_S, lambda: self._drain(running, until, done))
+            return
+        self.end_tree(running, done)
+
+    def end_tree(self, running: Running, done: Callable[[], None]) -> None:
+        """Stop an application's tree, with its callbacks around it (P3)."""
+        running.is_stopping = True
+        self._call_back(running, "prep_stop")
+
+        def ended(_reason: object) -> None:
+            self._forget(running)
+            done()
+
+        running.tree.stop("shutdown", ended)
+
+    def in_reverse(self) -> list[Running]:
+        """What runs, the latest first."""
+        return list(reversed(self._running.values()))
+
+    def half_started(self) -> list[Tree]:
+        """Trees whose start has failed; what had started of them may still be stopping."""
+        return [tree for tree in self._starting if not tree.is_ended]
+
+    def _forget(self, running: Running) -> None:
+        self._running.pop(running.app.name, None)
+        self._call_back(running, "stop")
+        for bound in running.bound:
+            listeners.remove_socket(bound)
+
+    def _call_back(self, running: Running, which: str) -> None:
+        """An application cannot prevent its end by a callback that raises."""
+        try:
+            getattr(running.app.callbacks, which)(self._node)
+        except Exception:
+            logger.exception("%s of application %r failed", which, running.app.name)
+
+    def _ended(self, running: Running, reason: object) -> None:
+        """A tree has ended by itself: it gave up, or its significant children ended."""
+        if running.is_stopping:
+            return
+        name, is_orderly = running.app.name, running.tree.ended_because == "auto_shutdown"
+        if is_orderly:
+            logger.info("application %r ended with its significant children", name)
+        else:
+            logger.critical("application %r ended with reason %r", name, reason)
+        loop = self._node.loop
+        for _, port in running.ports:
+            loop.close_port(port)
+            loop.end_connections(port, True)
+        running.is_stopping = True
+        self._call_back(running, "prep_stop")
+        self._forget(running)
+        if running.start_type == "permanent" or (
+            running.start_type == "transient" and reason != "normal"
+        ):
+            self._node.application_ended(is_orderly=is_orderly)
+
+    # --- looking -------------------------------------------------------------------------------
+
+    def which(self) -> list[tuple[str, str, StartType]]:
+        """Name, version and start type of those that run, in the order of their starts."""
+        return [(r.app.name, r.app.version, r.start_type) for r in self._running.values()]
+
+    def listening(self) -> list[tuple[Listener, Port]]:
+        """Every listener, and where it listens."""
+        return [each for running in self._running.values() for each in running.ports]
+
+    def env(self, name: str) -> Any:
+        """The environment of an application that runs, or that is part of one.
+
+        Raises:
+            NotStarted: There is none of that name.
+        """
+        return self._part(name).env
+
+    def worker_ended(self, server: object, reason: object) -> None:
+        """A worker has ended by itself; its own terminate has run."""
+        for tree in self._trees():
+            if server in tree.workers:
+                tree.worker_ended(server, reason)
+                return
+
+    def tree_with(self, supervisor: str) -> Tree:
+        """The tree in which a supervisor is.
+
+        Raises:
+            NotFound: None has it, or several have.
+        """
+        found = [tree for tree in self._trees() if _has(tree, supervisor)]
+        if len(found) != 1:
+            raise NotFound(supervisor)
+        return found[0]
+
+    def workers(self) -> list[Worker[Any, Any]]:
+        """All workers that a boot starts."""
+        return [worker for app in self.planned for worker in workers(app.tree)]
+
+    def _trees(self) -> list[Tree]:
+        return [*(running.tree for running in self._running.values()), *self._starting]
+
+    def _part(self, name: str) -> Application:
+        for app in self._all([running.app for running in self._running.values()]):
+            if app.name == name:
+                return app
+        raise NotStarted(name)
+
+    def _with_included(self, app: Application) -> list[Application]:
+        """The application, and those included in it, top-down."""
+        return [app, *(part for each in app.included for part in self._with_included(each))]
+
+    def _all(self, apps: list[Application]) -> list[Application]:
+        return [part for app in apps for part in self._with_included(app)]
+
+    # --- configuration -------------------------------------------------------------------------
+
+    def configure(self, config: Config) -> None:
+        """Give applications that run other values; their callbacks hear of it, their trees stay.
+
+        Raises:
+            NotStarted, ConfigError: Nothing was changed.
+        """
+        changed: list[tuple[Running, Application]] = []
+        for name in config.tables:
+            self._part(name)
+        for running in self._running.values():
+            app = config.configured(running.app)
+            if app != running.app:
+                changed.append((running, app))
+        for running, app in changed:
+            before = {part.name: part.env for part in self._with_included(running.app)}
+            running.app = app
+            for part in self._with_included(app):
+                what = differences(before.get(part.name), part.env)
+                if any(what):
+                    self._config_changed(part, *what)
+
+    def _config_changed(self, app: Application, *what: Any) -> None:
+        try:
+            app.callbacks.config_change(self._node, *what)
+        except Exception:
+            logger.exception("config_change of application %r failed", app.name)
+
+
+_TYPES: Final = "one of: " + ", ".join(repr(each) for each in START_TYPES)
+
+
+def _has(tree: Tree, supervisor: str) -> bool:
+    try:
+        tree.supervisor(supervisor)
+    except NotFound:
+        return False
+    return True
