@@ -10,6 +10,7 @@ Does not know: files, what becomes of the result (journaling.py).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
@@ -18,7 +19,7 @@ from pybehave._uring.replay import Replayer
 from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of
-from pybehave.errors import JournalRefused
+from pybehave.errors import JournalRefused, show_reason
 from pybehave.journal.snapshot import Snapshot
 from pybehave.runtime import asked
 from pybehave.runtime.servers import make_server
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 RECORD_SERVER: Final = 2
 RECORD_START: Final = 4
 """Numbers of `enum record_type` in src/_uring/segment.h."""
+
+logger = logging.getLogger("pybehave.journal")
 
 
 class Journal(Protocol):
@@ -142,7 +145,7 @@ class Replay:
             worker = self.specs.get(name)
             if worker is None:
                 continue
-            server, _ = self._make(worker, number, facts["incarnation"])
+            server, _ = self._make(worker, number, facts["incarnation"], found.lsn)
             try:
                 values = self.journal.values_of(worker, server.instance)
                 server.replace_state(server.instance.load(values.decode(entry.state)))
@@ -216,7 +219,7 @@ class Replay:
         if worker is None:
             return None
         before = self.servers.get(name)
-        server, initial = self._make(worker, number, fields["incarnation"])
+        server, initial = self._make(worker, number, fields["incarnation"], lsn)
         if before is None or fields["policy"] == "clean":
             self.replayer.initial(server, initial.state, initial.actions)
         else:
@@ -225,8 +228,13 @@ class Replay:
         return server
 
     def _make(
-        self, worker: Worker[Any, Any], number: int, incarnation: int
+        self, worker: Worker[Any, Any], number: int, incarnation: int, lsn: int
     ) -> tuple[Server, Initial]:
+        """A new instance whose init has returned, as when the journal was written.
+
+        Raises:
+            JournalRefused: It did not; names the server and the lsn.
+        """
         instance: Any = worker.server()
         values = self.journal.values_of(worker, instance)
         server = make_server(
@@ -237,11 +245,20 @@ class Replay:
             values=values,
             incarnation=incarnation,
         )
-        initial = initial_of(worker.name, instance, worker.args)
+        try:
+            initial = initial_of(worker.name, instance, worker.args)
+        except Exception as error:
+            logger.debug("init of %r failed in the replay", worker.name, exc_info=error)
+            raise JournalRefused(
+                f"server {worker.name!r}",
+                f"its init raised {show_reason(error)} when its inputs from lsn {lsn} on were to "
+                f"be stepped again; let init do what it did then, or start the code that wrote "
+                f"the journal",
+            ) from error
         if not isinstance(initial, Initial):
             raise JournalRefused(
                 f"server {worker.name!r}",
-                "its init says Ignore now, but the journal has inputs for it; let it start, or "
-                "move the journal away",
+                f"its init says Ignore now, but the journal has inputs for it from lsn {lsn} on; "
+                f"let it start, or move the journal away",
             )
         return server, initial
