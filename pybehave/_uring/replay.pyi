@@ -6,6 +6,7 @@ from typing_extensions import Buffer
 from pybehave._uring.dispatch import Dispatcher
 from pybehave._uring.handles import Connection
 from pybehave._uring.servers import Server
+from pybehave._uring.values import Values
 from pybehave.errors import NonDeterminism
 
 class Diverged(NonDeterminism): ...
@@ -40,6 +41,8 @@ class Replayer:
     def differences(self) -> list[NonDeterminism]: ...
     @property
     def outbox(self) -> dict[tuple[int, int], tuple[str, int, Any]]: ...
+    @property
+    def older(self) -> dict[int, tuple[Values, Callable[[Any, int], Any]]]: ...
     def bind(self, number: int, server: Server | None) -> None: ...
     def feed(
         self, segment: Buffer, journal_id: bytes, block_end: int, lsn_from: int, lsn_to: int

@@ -25,7 +25,7 @@ Source: OTP stdlib, gen_server, callback functions; `bad_return_value`.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias
 
 from pybehave.actions import Action, Ignore, Stop, _NoReply
@@ -73,12 +73,20 @@ class GenServer(Generic[State, Input, Output]):
             may be in inputs and in what `dump` returns.
         trap_exit: What a linked server's end means (`Link`): False, this one ends, too; True, it
             gets the info `Exit`.
+        version: With a journal: which shape of inputs and states this code wants; 1 is the first.
+            Raise it by one when an older journal cannot be used as it is, and define `upcast` and
+            `upcast_state` (docs/guide/schema.md).
+        aliases: With a journal: classes by the names that an older journal has for them. The key
+            is a `__qualname__` that no class in `types` has today; or (name, version), for what
+            the name meant up to that version.
         context: Name, time, randomness and caller of the current input; the runtime sets it.
     """
 
     pure: ClassVar[bool] = False
     trap_exit: ClassVar[bool] = False
     types: ClassVar[tuple[type, ...]] = ()
+    version: ClassVar[int] = 1
+    aliases: ClassVar[Mapping[str | tuple[str, int], type]] = {}
     context: Context
 
     def init(self, args: Any) -> Any:
@@ -199,6 +207,48 @@ class GenServer(Generic[State, Input, Output]):
             data: Equal to what `dump` returned.
         """
         return data  # type: ignore[no-any-return]
+
+    def upcast(self, version: int, message: Any) -> Any:
+        """Return an input that an older version was given as the next version wants it.
+
+        Every input that a callback gets comes here, those of the runtime (`Opened`, `RunDone`, ...)
+        included: return what needs no change as it is.
+
+        Args:
+            version: Which version was given it; what is returned is for `version + 1`.
+            message: The input: of a call, a cast, an info, or a timer's message.
+
+        Raises:
+            NotImplementedError: A class that raises its `version` must override this.
+        """
+        raise self._has_no("upcast(self, version, message)", version)
+
+    def upcast_state(self, version: int, dumped: Any) -> Any:
+        """Return what an older version's `dump` returned as the next version's would have.
+
+        Args:
+            version: Whose it is; what is returned is for `version + 1`, and of the last for `load`.
+            dumped: What `dump` returned.
+
+        Raises:
+            NotImplementedError: A class that raises its `version` must override this.
+        """
+        raise self._has_no("upcast_state(self, version, dumped)", version)
+
+    def _has_no(self, signature: str, version: int) -> NotImplementedError:
+        """The error of a class that says it is newer, and not what has changed."""
+        return NotImplementedError(
+            f"{type(self).__name__} is version {self.version} and has nothing that leads on from "
+            f"version {version}: define {signature}"
+        )
+
+    def _upcast(self, version: int, message: Any) -> Any:
+        """What the runtime calls for `upcast`."""
+        return self.upcast(version, message)
+
+    def _upcast_state(self, version: int, dumped: Any) -> Any:
+        """What the runtime calls for `upcast_state`."""
+        return self.upcast_state(version, dumped)
 
     def _initial(self, server: str, args: Any) -> Initial | _Ignored:
         """What the runtime calls for `init`; other behaviours on top of this one differ."""

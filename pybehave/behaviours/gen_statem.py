@@ -119,6 +119,20 @@ class GenStatem(GenServer[Machine, Any, Any]):
         """Return the data that `dump_data` was given."""
         return dumped
 
+    def upcast_state(  # type: ignore[override]
+        self, version: int, state: Any, data: Any
+    ) -> tuple[Any, Any]:
+        """Return state and data of an older version as the next version has them.
+
+        The contents of postponed events and of running time-outs are inputs: `upcast` gets them.
+
+        Args:
+            version: Whose they are; what is returned is for `version + 1`.
+            state: Where the machine is.
+            data: What `dump_data` returned.
+        """
+        raise self._has_no("upcast_state(self, version, state, data)", version)
+
     # --- what the engine asks ------------------------------------------------------------------
 
     def _current(self, modules: tuple[type, ...]) -> GenStatem:
@@ -180,6 +194,17 @@ class GenStatem(GenServer[Machine, Any, Any]):
 
     # --- what the server asks ------------------------------------------------------------------
 
+    def _upcast(self, version: int, message: Any) -> Any:
+        return message if _is_mine(message) else self.upcast(version, message)
+
+    def _upcast_state(self, version: int, dumped: Any) -> Any:
+        state, data = self.upcast_state(version, dumped["state"], dumped["data"])
+        postponed = [(kind, self.upcast(version, held)) for kind, held in dumped["postponed"]]
+        timeouts = {key: self.upcast(version, held) for key, held in dumped["timeouts"].items()}
+        return {
+            **dumped, "state": state, "data": data, "postponed": postponed, "timeouts": timeouts
+        }  # fmt: skip
+
     def _initial(self, server: str, args: Any) -> Initial | _Ignored:
         value = self.init(args)
         if isinstance(value, Ignore):
@@ -230,7 +255,7 @@ class GenStatem(GenServer[Machine, Any, Any]):
 
     def handle_info(self, message: Any, machine: Machine) -> Any:
         """An expiry, or an event of type `"info"`; not to be overridden."""
-        if type(message) is tuple and len(message) == 2 and message[0] == MINE:
+        if _is_mine(message):
             turn = Turn(self, machine)
             turn.expired(message[1])
             return _conclude(turn, None)
@@ -267,6 +292,11 @@ class GenStatem(GenServer[Machine, Any, Any]):
 
 _OWN: Final = frozenset(dir(GenStatem))
 """What is no state function, whatever a class calls its states."""
+
+
+def _is_mine(message: Any) -> bool:
+    """Whether an info is the expiry of a time-out."""
+    return type(message) is tuple and len(message) == 2 and message[0] == MINE
 
 
 def _note(error: Exception, state: Any, event_type: Any, content: Any) -> None:

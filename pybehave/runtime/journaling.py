@@ -30,6 +30,7 @@ from pybehave._uring.commit import Commit
 from pybehave._uring.replay import Diverged
 from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
+from pybehave.behaviours.schema import version_of
 from pybehave.behaviours.supervisor import workers
 from pybehave.errors import JournalRefused, PybehaveError
 from pybehave.journal import recovery, snapshot
@@ -46,6 +47,7 @@ from pybehave.runtime.replay import (
     Replay,
     Undelivered,
 )
+from pybehave.runtime.servers import make_values
 from pybehave.runtime.snapshots import Snapshots
 from pybehave.types import Rollback
 
@@ -104,6 +106,7 @@ class NodeJournal:
         self._named: set[str] = set()
         self._newest: tuple[int, bytes] | None = None
         self._undelivered: list[Undelivered] = []
+        self._is_old = False
         self._is_preparing = False
         self._refusals = 0
         self._jobs: set[Future[Any]] = set()
@@ -206,6 +209,7 @@ class NodeJournal:
         found.report.replayed = stepped.replayer.inputs
         self._known = stepped.known()
         self._undelivered = stepped.undelivered()
+        self._is_old = stepped.is_old
         self.quarantine.take_timers(self._known)
 
     def _replay_of(self, specs: dict[str, Worker[Any, Any]]) -> Replay:
@@ -298,6 +302,8 @@ class NodeJournal:
                 message = self._values[name].decode(message.data)  # noqa: PLW2901
             self._dispatcher.deliver(name, kind, message, lsn, index)
         self._undelivered = []
+        if self._is_old:  # then no older input is stepped by newer code again
+            self.snapshots.take()
 
     # --- servers -------------------------------------------------------------------------------
 
@@ -305,7 +311,7 @@ class NodeJournal:
         """What encodes a server's inputs; one for each name, so that handles stay the same."""
         found = self._values.get(worker.name)
         if found is None:
-            found = self._values[worker.name] = Values(getattr(instance, "types", ()))
+            found = self._values[worker.name] = make_values(worker.name, instance)
             found.find_live = self._dispatcher.live_connection
         return found
 
@@ -373,6 +379,7 @@ class NodeJournal:
             "incarnation": server.incarnation,
             "policy": "clean" if is_clean else "last_good",
             "reason": "start",
+            "version": version_of(server.instance),
         }
         self.commit.record(RECORD_START, number, encode(start), now_ns)
 
@@ -392,6 +399,7 @@ class NodeJournal:
             server.instance.dump,
             requests=server.requests,
             asked=server.asked,
+            version=version_of(server.instance),
         )
 
     def stop_for(self, server: Server) -> None:

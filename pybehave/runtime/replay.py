@@ -5,6 +5,9 @@ are stepped in the core (src/_uring/replay.pyx). A START makes a new instance an
 as the first time: what `init` sets on the instance is there again, and the state it returns counts
 only when the incarnation began anew.
 
+What an older version of a server's class has written is read as that version meant it, and made
+what today's wants (pybehave/behaviours/schema.py). START records and snapshots name the version.
+
 Does not know: files, what becomes of the result (journaling.py).
 """
 
@@ -19,10 +22,11 @@ from pybehave._uring.replay import Replayer
 from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of
+from pybehave.behaviours.schema import VERSION_FIRST, Schema
 from pybehave.errors import JournalRefused, show_reason
-from pybehave.journal.snapshot import Snapshot
+from pybehave.journal.snapshot import Entry, Snapshot
 from pybehave.runtime import asked
-from pybehave.runtime.servers import make_server
+from pybehave.runtime.servers import make_server, reader_of
 
 if TYPE_CHECKING:
     from pybehave._uring.asked import Asked
@@ -77,6 +81,7 @@ class Known:
         dump: Makes of the state what a snapshot keeps.
         lost: Connections that it was told of, and that ended with the process before.
         requests: What is remembered of requests that their clients have named.
+        version: Of the class that its state is of.
         server: The incarnation that the replay ended with; None when it ran in this node.
         asked: What it had asked for and not heard of.
     """
@@ -90,6 +95,7 @@ class Known:
     dump: Callable[[Any], Any] | None = None
     lost: tuple[Any, ...] = ()
     requests: Requests | None = None
+    version: int = VERSION_FIRST
     server: Server | None = None
     asked: Asked | None = None
 
@@ -104,6 +110,9 @@ class Replay:
         is_strict: Stop at the first outcome that differs; otherwise they are listed.
         skipped: The lsns of inputs that are not stepped.
         marker: Tells the next process what is stepped now (pybehave/journal/attempts.py).
+
+    Attributes:
+        is_old: Whether an older version of a server's class has written some of it.
     """
 
     def __init__(
@@ -125,7 +134,9 @@ class Replay:
             skipped=skipped,
             marker=marker,
         )
+        self.is_old = False
         self._names: dict[int, str] = {}
+        self._versions: dict[str, int] = {}
         self._reader = Values()
 
     def begin(self, found: Snapshot) -> None:
@@ -141,37 +152,60 @@ class Replay:
                 self._take_outbox(entry.state)
                 continue
             self._names[number] = name
+            self._versions[name] = facts.get("version", VERSION_FIRST)
             self.journal.set_number(name, number)
             worker = self.specs.get(name)
             if worker is None:
                 continue
             server, _ = self._make(worker, number, facts["incarnation"], found.lsn)
-            try:
-                values = self.journal.values_of(worker, server.instance)
-                server.replace_state(server.instance.load(values.decode(entry.state)))
-                self._restore(server, facts, values)
-            except JournalRefused:
-                raise
-            except Exception as error:
-                raise JournalRefused(
-                    f"server {name!r}",
-                    f"its state in the snapshot of lsn {found.lsn} cannot be "
-                    f"loaded: {type(error).__name__}: {error}",
-                ) from error
+            self._load(server, entry, self._versions[name], found.lsn)
             self.servers[name] = server
             self.replayer.bind(number, server)
 
-    def _restore(self, server: Server, facts: dict[str, Any], values: Values) -> None:
+    def _load(self, server: Server, entry: Entry, version: int, lsn: int) -> None:
+        """State of a snapshot, and what the server has beside it."""
+        schema = self._read_as(server, version, lsn)
+        values, upcast = reader_of(schema, server.values, version)
+        try:
+            data = schema.state(version, values.decode(entry.state), f"the snapshot of lsn {lsn}")
+            server.replace_state(server.instance.load(data))
+            self._restore(server, self._reader.decode(entry.facts), values, upcast, lsn)
+        except JournalRefused:
+            raise
+        except Exception as error:
+            raise JournalRefused(
+                f"server {server.name!r}",
+                f"its state in the snapshot of lsn {lsn} cannot be loaded: {show_reason(error)}",
+            ) from error
+
+    def _restore(
+        self,
+        server: Server,
+        facts: dict[str, Any],
+        values: Values,
+        upcast: Callable[[Any, int], Any],
+        lsn: int,
+    ) -> None:
         """What a server has beside its state. Timers' messages may be of the types it declares;
         snapshots that do not know `timers` hold only plain ones, as `due`.
         """
         timers = values.decode(facts["timers"]) if "timers" in facts else facts["due"]
-        due = {timer: (at[0], at[1]) for timer, at in timers.items()}
+        due = {timer: (at[0], upcast(at[1], lsn)) for timer, at in timers.items()}
         self.replayer.restore(server, due, facts["idle"])
         server.load_requests(facts.get("requests", []))
         server.take_asked(asked.load(facts.get("asked", b""), values, server.name))
         if facts["random"] is not None:
             server.instance.context.random.setstate(facts["random"])
+
+    def _read_as(self, server: Server, version: int, lsn: int) -> Schema:
+        """From here on that version of a server's class was given its inputs."""
+        schema = Schema(server.name, server.instance)
+        schema.check(version, lsn)
+        self.replayer.older.pop(server.number, None)
+        if version < schema.version:
+            self.is_old = True
+            self.replayer.older[server.number] = reader_of(schema, server.values, version)
+        return schema
 
     def _take_outbox(self, data: bytes) -> None:
         for lsn, index, name, kind, message in self._reader.decode(data):
@@ -180,12 +214,21 @@ class Replay:
     def undelivered(self) -> list[Undelivered]:
         """Messages that journaled servers had sent to others, and that had not arrived."""
         return [
-            (lsn, index, name, kind, message)
+            (lsn, index, name, kind, self._read(name, message, lsn))
             for (lsn, index), (name, kind, message) in sorted(
                 self.replayer.outbox.items(), key=lambda item: item[0]
             )
             if name in self.specs
         ]
+
+    def _read(self, name: str, message: Any, lsn: int) -> Any:
+        """A message of the snapshot's, of the version that its receiver had then."""
+        server = self.servers.get(name)
+        if server is None or not isinstance(message, Encoded):
+            return message
+        schema = Schema(name, server.instance)
+        values, upcast = reader_of(schema, server.values, self._versions.get(name, schema.version))
+        return upcast(values.decode(message.data), lsn)
 
     def known(self) -> dict[str, Known]:
         """What the servers have become."""
@@ -197,6 +240,7 @@ class Replay:
                 server.incarnation,
                 dump=server.instance.dump,
                 requests=server.requests,
+                version=Schema(name, server.instance).version,
                 server=server,
                 asked=server.asked,
                 lost=tuple(
@@ -220,6 +264,7 @@ class Replay:
             return None
         before = self.servers.get(name)
         server, initial = self._make(worker, number, fields["incarnation"], lsn)
+        self._read_as(server, fields.get("version", VERSION_FIRST), lsn)
         if before is None or fields["policy"] == "clean":
             self.replayer.initial(server, initial.state, initial.actions)
         else:

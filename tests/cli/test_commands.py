@@ -170,6 +170,7 @@ REFUSALS = {
     "init raises": ("raise ValueError('no licence')", "its init raised ValueError: no licence"),
     "init stops": ("return Stop('tired')", "its init raised InitStopped"),
     "init ignores": ("return Ignore()", "its init says Ignore now"),
+    "newer": ("return 0", "version 2 of its class has written the journal from lsn 3 on"),
 }
 
 KEPT = """
@@ -177,6 +178,7 @@ from pybehave import Application, GenServer, Supervisor, Worker
 from pybehave.actions import Ignore, Stop
 
 class Kept(GenServer):
+    version = VERSION
     def init(self, args):
         INIT
     def step(self, command, state):
@@ -187,10 +189,14 @@ app = Application("kept", Supervisor("one_for_one", [Worker("k", Kept, journal=T
 """
 
 
-def keep(data: Path, text: str = KEPT) -> None:
-    """A journal with one input that this code has written."""
+def code(init: str, step: str = "pass", *, version: int = 2) -> str:
+    return KEPT.replace("INIT", init).replace("STEP", step).replace("VERSION", str(version))
+
+
+def keep(data: Path) -> None:
+    """A journal with one input."""
     namespace: dict[str, Any] = {"__name__": "kept"}
-    exec(text.replace("INIT", "return 0").replace("STEP", "pass"), namespace)
+    exec(code("return 0"), namespace)
     with namespace["app"].start(data=data, backend="epoll") as node:
         node.call("k", 1)
 
@@ -202,7 +208,7 @@ def test_an_init_that_fails_in_the_replay_is_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     keep(tmp_path / "data")
-    (tmp_path / "kept.py").write_text(KEPT.replace("INIT", init).replace("STEP", "pass"))
+    (tmp_path / "kept.py").write_text(code(init, version=1 if "version" in says else 2))
     result = run(command, "kept:app", "--data", str(tmp_path / "data"))
     assert result.returncode == (1 if command == "run" else 2)
     sentence = result.stderr.splitlines()[-1]
@@ -215,7 +221,7 @@ def test_a_step_that_raises_in_the_replay_is_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     keep(tmp_path / "data")
-    text = KEPT.replace("INIT", "return 0").replace("STEP", "raise ValueError('not any more')")
+    text = code("return 0", "raise ValueError('not any more')")
     (tmp_path / "kept.py").write_text(text)
     result = run("run", "kept:app", "--data", str(tmp_path / "data"))
     assert result.returncode == 1
