@@ -29,6 +29,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias
 
 from pybehave.actions import Action, Ignore, Stop, _NoReply
+from pybehave.behaviours.recovery import Recovery, call_init
 from pybehave.errors import BadReturn, InitStopped
 from pybehave.types import IGNORED, Context, Input, Output, State, _Ignored
 
@@ -91,6 +92,11 @@ class GenServer(Generic[State, Input, Output]):
 
     def init(self, args: Any) -> Any:
         """Return the first state; by default that is `args` itself.
+
+        With a journal it is called at each start, and the state counts at the first. Defined as
+        `init(self, args, recovery=None)` it decides each time: `recovery` is a `Recovery`, or None
+        when there is nothing to go on from, and the state that it returns counts. See
+        docs/concepts/durable.md.
 
         Args:
             args: What the worker's specification holds.
@@ -250,9 +256,11 @@ class GenServer(Generic[State, Input, Output]):
         """What the runtime calls for `upcast_state`."""
         return self.upcast_state(version, dumped)
 
-    def _initial(self, server: str, args: Any) -> Initial | _Ignored:
+    def _initial(
+        self, server: str, args: Any, recovery: Recovery[Any] | None = None
+    ) -> Initial | _Ignored:
         """What the runtime calls for `init`; other behaviours on top of this one differ."""
-        return interpret_init(server, self.init(args))
+        return interpret_init(server, call_init(self, args, recovery))
 
     def _terminate(self, reason: Any, state: State) -> Cleanup | None:
         """What the runtime calls for `terminate`."""
@@ -325,21 +333,24 @@ def interpret_init(server: str, value: Any) -> Initial | _Ignored:
     return Initial(value, ())
 
 
-def initial_of(server: str, instance: Any, args: Any) -> Initial | _Ignored:
+def initial_of(
+    server: str, instance: Any, args: Any, recovery: Recovery[Any] | None = None
+) -> Initial | _Ignored:
     """Call a server's init; see interpret_init.
 
     Args:
         server: The server's name, for errors.
         instance: A GenServer, or whatever has an `init` like one.
         args: What init gets.
+        recovery: What there is to go on from, for an init that takes it.
 
     Raises:
         InitStopped: Init returned `Stop(reason)`.
         BaseException: Whatever init raised.
     """
     if isinstance(instance, GenServer):
-        return instance._initial(server, args)
-    return interpret_init(server, instance.init(args))
+        return instance._initial(server, args, recovery)
+    return interpret_init(server, call_init(instance, args, recovery))
 
 
 def overrides(server: object, callback: str) -> bool:

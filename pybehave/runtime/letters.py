@@ -13,10 +13,11 @@ import msgspec
 
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.schema import Schema, version_of
-from pybehave.errors import JournalRefused, show_reason
+from pybehave.errors import JournalRefused
 from pybehave.journal import dead_letters
 from pybehave.journal.dead_letters import Letter
 from pybehave.runtime.crashes import user_frames
+from pybehave.runtime.recoveries import error_text
 from pybehave.runtime.replay import Known
 from pybehave.runtime.servers import reader_of
 
@@ -59,7 +60,7 @@ class DeadLetters:
             server=server.name,
             kind=kind,
             message=_encoded(values, kept) or b"\xc0",
-            error=f"{type(error).__module__}.{show_reason(error)}",
+            error=error_text(error),
             traceback="".join(traceback.format_exception(type(error), error, user_frames(error))),
             crash_id=f"{server.name}-{server.incarnation}-{server.inputs}",
             at=self.journal.now_ns() / 1e9,
@@ -91,6 +92,13 @@ class DeadLetters:
             logger.info("the state of %r has no form in a dead letter: %s", worker.name, error)
             return
         self._write(msgspec.structs.replace(letter, state=state))
+
+    def error_of(self, lsn: int) -> str:
+        """What was raised on an input in an earlier life; "" when no letter says."""
+        try:
+            return dead_letters.get(self.journal.disk.path, lsn).error
+        except JournalRefused:
+            return ""
 
     def send_again(self) -> None:
         """Post what is to be sent again; at a start, when the servers run."""

@@ -3,7 +3,8 @@
 SERVER records say who a number is, START records that an incarnation begins; both come here. Inputs
 are stepped in the core (src/_uring/replay.pyx). A START makes a new instance and calls its `init`,
 as the first time: what `init` sets on the instance is there again, and the state it returns counts
-only when the incarnation began anew.
+only when the incarnation began anew. An init that decides (pybehave/behaviours/recovery.py) is told
+what it was told; what it chose then stands in the record.
 
 What an older version of a server's class has written is read as that version meant it, and made
 what today's wants (pybehave/behaviours/schema.py). START records and snapshots name the version.
@@ -22,10 +23,12 @@ from pybehave._uring.replay import Replayer
 from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of
+from pybehave.behaviours.recovery import Failure, Recovery, takes_recovery
 from pybehave.behaviours.schema import VERSION_FIRST, Schema
 from pybehave.errors import JournalRefused, show_reason
 from pybehave.journal.snapshot import Entry, Snapshot
 from pybehave.runtime import asked
+from pybehave.runtime.recoveries import offered_by, unpack
 from pybehave.runtime.servers import make_server, reader_of
 
 if TYPE_CHECKING:
@@ -78,6 +81,8 @@ class Known:
         incarnation: The latest.
         is_dirty: Its state may have been changed half way by the input it failed on.
         is_after_crash: It ended by an exception while this node ran.
+        is_rolled_back: The policy Rollback has been carried out since.
+        failure: What it failed on, and was not started again since.
         dump: Makes of the state what a snapshot keeps.
         lost: Connections that it was told of, and that ended with the process before.
         requests: What is remembered of requests that their clients have named.
@@ -95,6 +100,8 @@ class Known:
     dump: Callable[[Any], Any] | None = None
     lost: tuple[Any, ...] = ()
     requests: Requests | None = None
+    is_rolled_back: bool = False
+    failure: Failure | None = None
     version: int = VERSION_FIRST
     server: Server | None = None
     asked: Asked | None = None
@@ -137,6 +144,7 @@ class Replay:
         self.is_old = False
         self._names: dict[int, str] = {}
         self._versions: dict[str, int] = {}
+        self._failures: dict[str, Failure] = {}
         self._reader = Values()
 
     def begin(self, found: Snapshot) -> None:
@@ -196,6 +204,9 @@ class Replay:
         server.take_asked(asked.load(facts.get("asked", b""), values, server.name))
         if facts["random"] is not None:
             server.instance.context.random.setstate(facts["random"])
+        if facts.get("failure"):
+            at, message, text = values.decode(facts["failure"])
+            self._failures[server.name] = Failure(at, upcast(message, at), text)
 
     def _read_as(self, server: Server, version: int, lsn: int) -> Schema:
         """From here on that version of a server's class was given its inputs."""
@@ -241,6 +252,7 @@ class Replay:
                 dump=server.instance.dump,
                 requests=server.requests,
                 version=Schema(name, server.instance).version,
+                failure=self._failure(server),
                 server=server,
                 asked=server.asked,
                 lost=tuple(
@@ -262,36 +274,99 @@ class Replay:
         worker = self.specs.get(name)
         if worker is None:
             return None
-        before = self.servers.get(name)
-        server, initial = self._make(worker, number, fields["incarnation"], lsn)
-        self._read_as(server, fields.get("version", VERSION_FIRST), lsn)
-        if before is None or fields["policy"] == "clean":
-            self.replayer.initial(server, initial.state, initial.actions)
-        else:
+        self._begin_incarnation(worker, number, fields, lsn)
+        return self.servers[name]
+
+    def _begin_incarnation(
+        self, worker: Worker[Any, Any], number: int, fields: dict[str, Any], lsn: int
+    ) -> None:
+        before = self.servers.get(worker.name)
+        is_clean = before is None or fields["policy"] == "clean"
+        server = self._new(worker, number, fields["incarnation"])
+        schema = self._read_as(server, fields.get("version", VERSION_FIRST), lsn)
+        recovery = None
+        if before is not None and not is_clean:
+            failure = self._failure_in(fields, schema, server)
+            recovery = offered_by(fields, before.state, failure, frozenset(before.due or ()))
+        initial = self._init(worker, server, lsn, recovery)
+        self._failures.pop(worker.name, None)
+        self.replayer.failures.pop(number, None)
+        if before is not None and not is_clean:
             server.go_on(before)
-        self.servers[name] = server
-        return server
+            self._take_choice(server, schema, fields, lsn)
+        else:
+            self.replayer.initial(server, initial.state, initial.actions)
+        self.servers[worker.name] = server
+
+    def _take_choice(
+        self, server: Server, schema: Schema, fields: dict[str, Any], lsn: int
+    ) -> None:
+        """What an init that was asked has chosen, if that is not what it was offered."""
+        version = fields.get("version", VERSION_FIRST)
+        values, upcast = reader_of(schema, server.values, version)
+        if "state" in fields:
+            try:
+                dumped = values.decode(fields["state"])
+                dumped = schema.state(version, dumped, f"the state that init chose at lsn {lsn}")
+                server.replace_state(server.instance.load(dumped))
+            except JournalRefused:
+                raise
+            except Exception as error:
+                raise JournalRefused(
+                    f"server {server.name!r}",
+                    f"the state that its init chose at lsn {lsn} cannot be loaded: "
+                    f"{show_reason(error)}",
+                ) from error
+        if "actions" in fields:
+            packed = values.decode(fields["actions"])
+            for each in packed:
+                if each[0] == "StartTimer":
+                    each[-1] = upcast(each[-1], lsn)
+            self.replayer.act(server, tuple(unpack(each, server.name) for each in packed))
+
+    def _failure_in(self, fields: dict[str, Any], schema: Schema, server: Server) -> Failure | None:
+        """What a START record says of the failure before it."""
+        if "failure" not in fields:
+            return None
+        values, upcast = reader_of(schema, server.values, fields.get("version", VERSION_FIRST))
+        lsn, message, error = values.decode(fields["failure"])
+        return Failure(lsn, upcast(message, lsn), error)
+
+    def _failure(self, server: Server) -> Failure | None:
+        """What a server failed on at the end of its records, for an init that asks."""
+        if not takes_recovery(server.instance):
+            return None
+        found = self.replayer.failure_of(server)
+        return self._failures.get(server.name) if found is None else Failure(*found, "")
 
     def _make(
         self, worker: Worker[Any, Any], number: int, incarnation: int, lsn: int
     ) -> tuple[Server, Initial]:
-        """A new instance whose init has returned, as when the journal was written.
+        """A new instance whose init has returned, as when the journal was written."""
+        server = self._new(worker, number, incarnation)
+        return server, self._init(worker, server, lsn, None)
 
-        Raises:
-            JournalRefused: It did not; names the server and the lsn.
-        """
+    def _new(self, worker: Worker[Any, Any], number: int, incarnation: int) -> Server:
         instance: Any = worker.server()
-        values = self.journal.values_of(worker, instance)
-        server = make_server(
+        return make_server(
             self.journal.node.loop.dispatcher,
             worker,
             instance,
             number=number,
-            values=values,
+            values=self.journal.values_of(worker, instance),
             incarnation=incarnation,
         )
+
+    def _init(
+        self, worker: Worker[Any, Any], server: Server, lsn: int, recovery: Recovery[Any] | None
+    ) -> Initial:
+        """Call init, as when the journal was written.
+
+        Raises:
+            JournalRefused: It does not return a state; names the server and the lsn.
+        """
         try:
-            initial = initial_of(worker.name, instance, worker.args)
+            initial = initial_of(worker.name, server.instance, worker.args, recovery)
         except Exception as error:
             logger.debug("init of %r failed in the replay", worker.name, exc_info=error)
             raise JournalRefused(
@@ -306,4 +381,4 @@ class Replay:
                 f"its init says Ignore now, but the journal has inputs for it from lsn {lsn} on; "
                 f"let it start, or move the journal away",
             )
-        return server, initial
+        return initial

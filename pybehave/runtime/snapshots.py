@@ -28,6 +28,7 @@ from pybehave.errors import NotJournalable
 from pybehave.journal import snapshot
 from pybehave.journal.snapshot import Entry
 from pybehave.runtime import asked
+from pybehave.runtime.recoveries import list_of
 from pybehave.runtime.replay import Known
 
 if TYPE_CHECKING:
@@ -277,6 +278,7 @@ class Snapshots:
             "module": "",
             "class": "",
             "version": known.version,
+            "failure": b"" if known.failure is None else values.encode(list_of(known.failure)),
             "idle": known.idle_s,
             "timers": _timers(known.due, values),
             "asked": asked.dump(known.asked, values),

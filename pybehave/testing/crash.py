@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from pybehave.behaviours.recovery import call_init
 from pybehave.behaviours.schema import Schema
 from pybehave.journal.dead_letters import Letter
 from pybehave.runtime.servers import make_values, reader_of
@@ -47,7 +48,7 @@ def repeat(server: type[Any], letter: bytes) -> Any:
         monotonic=found.at,
         random=random,
     )
-    instance.init(values.decode(found.args) if found.args is not None else None)
+    call_init(instance, values.decode(found.args) if found.args is not None else None)
     what = f"the state before lsn {found.lsn}"
     state = instance.load(schema.state(found.version, values.decode(found.state), what))
     message = values.decode(found.message)

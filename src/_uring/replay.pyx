@@ -33,7 +33,7 @@ from .servers cimport INPUT_CALL, INPUT_CAST, INPUT_CONTINUE, INPUT_INFO, INPUT_
 from .turn cimport Context
 from .values cimport Values
 
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 import collections
 
@@ -82,6 +82,8 @@ cdef class Replayer:
     # server number -> (Values, function of (input, lsn)): an older version of its class was given
     # what follows, and this is how it is read. Its outcomes are not compared: the code was another.
     cdef readonly dict older
+    # server number -> (lsn, kind, flags, payload): the latest input its incarnation failed on
+    cdef readonly dict failures
 
     def __init__(self, dispatcher, on_record, *, bint is_strict=True, skipped=(), marker=None):
         self.dispatcher = dispatcher
@@ -95,6 +97,7 @@ cdef class Replayer:
         self.outbox = {}
         self.latest = {}
         self.older = {}
+        self.failures = {}
         self.open = {}
 
     def bind(self, uint32_t number, Server server) -> None:
@@ -250,6 +253,25 @@ cdef class Replayer:
             return [message[0], upcast(message[1], lsn)]
         return upcast(message, lsn)
 
+    def failure_of(self, Server server):
+        """The latest input that a server failed on in this incarnation: (lsn, message), or None.
+
+        Raises:
+            JournalRefused: It cannot be read in the server's types.
+        """
+        cdef segment_record record
+        cdef bytes payload
+        found = self.failures.get(server.number)
+        if found is None:
+            return None
+        memset(&record, 0, sizeof(record))
+        lsn, record.kind, record.flags, payload = found
+        record.server = server.number
+        record.payload = <const uint8_t *>payload
+        record.payload_bytes = len(payload)
+        message = self._message(server, &record, lsn, self._nobody(server))
+        return lsn, message[1] if record.kind == INPUT_TIMER else message
+
     def recent(self, uint32_t number) -> list:
         """The lsns of that server's latest inputs, oldest first."""
         return list(self.latest.get(number, ()))
@@ -264,6 +286,8 @@ cdef class Replayer:
         if record.kind == INPUT_INFO and server.asked is not None:
             server.asked.heard(self._first(server, record))
         if record.flags & RECORD_FAILED:
+            self.failures[record.server] = (
+                lsn, record.kind, record.flags, (<char *>record.payload)[:record.payload_bytes])
             return 0
         self.diverging.setdefault(record.server, set()).add(lsn) # (Y4)
         if self.on_skipped is not None:
@@ -377,11 +401,15 @@ cdef class Replayer:
 
     def initial(self, Server server, state, tuple actions) -> None:
         """`init` has returned, for a server that begins anew."""
-        cdef list continues = []
         server.state = state
         server.due.clear()
         server.idle_s = 0
         server.asked = None
+        self.act(server, actions)
+
+    def act(self, Server server, tuple actions) -> None:
+        """Of an init's actions those that are the server's own."""
+        cdef list continues = []
         self.remember(server, actions, continues)
         while continues:
             again = self.dispatcher._callback(server, INPUT_CONTINUE, continues.pop(0), None)
