@@ -485,6 +485,23 @@ class NotJournalable(PybehaveError, TypeError):
         self.detail = detail
 
 
+class StateNotKept(PybehaveError):
+    """An `init(args, recovery)` chose a state that cannot be journaled; the server did not start.
+
+    Attributes:
+        server: Whose init.
+        detail: Why not.
+    """
+
+    def __init__(self, server: str, detail: str) -> None:
+        super().__init__(
+            f"The state that the init of {server!r} chose cannot be journaled: {detail}; return "
+            f"recovery.state as it is, or give the server a dump that is small and plain"
+        )
+        self.server = server
+        self.detail = detail
+
+
 class RecordTooLarge(PybehaveError):
     """An input is larger than a frame of the journal; nothing was written, no step was taken.
 

@@ -47,7 +47,7 @@ class Rollback:
 
 
 Policy: TypeAlias = Literal["last_good", "clean", "stop"] | Rollback
-Recovery: TypeAlias = Policy | tuple[Policy, ...]
+RecoverySpec: TypeAlias = Policy | tuple[Policy, ...]
 """What a journaled server starts again with after a crash; several are tried in their order."""
 
 Acknowledge: TypeAlias = Literal["disk", "memory"]

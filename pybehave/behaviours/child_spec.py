@@ -27,7 +27,7 @@ from pybehave.types import (
     Input,
     Output,
     Overflow,
-    Recovery,
+    RecoverySpec,
     Restart,
     Rollback,
     ServerCaller,
@@ -207,7 +207,7 @@ class Worker(Generic[Input, Output]):
     mailbox: int
     overflow: Overflow
     journal: bool
-    recovery: Recovery
+    recovery: RecoverySpec
     acknowledge: str
 
     def __init__(
@@ -223,7 +223,7 @@ class Worker(Generic[Input, Output]):
         mailbox: int = MAILBOX_CAPACITY,
         overflow: Overflow = "block",
         journal: bool = False,
-        recovery: Recovery = "last_good",
+        recovery: RecoverySpec = "last_good",
         acknowledge: Acknowledge = "disk",
     ) -> None:
         fields = {

@@ -25,10 +25,11 @@ Source: OTP stdlib, gen_server, callback functions; `bad_return_value`.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias
 
 from pybehave.actions import Action, Ignore, Stop, _NoReply
+from pybehave.behaviours.recovery import Recovery, call_init
 from pybehave.errors import BadReturn, InitStopped
 from pybehave.types import IGNORED, Context, Input, Output, State, _Ignored
 
@@ -73,16 +74,29 @@ class GenServer(Generic[State, Input, Output]):
             may be in inputs and in what `dump` returns.
         trap_exit: What a linked server's end means (`Link`): False, this one ends, too; True, it
             gets the info `Exit`.
+        version: With a journal: which shape of inputs and states this code wants; 1 is the first.
+            Raise it by one when an older journal cannot be used as it is, and define `upcast` and
+            `upcast_state` (docs/guide/schema.md).
+        aliases: With a journal: classes by the names that an older journal has for them. The key
+            is a `__qualname__` that no class in `types` has today; or (name, version), for what
+            the name meant up to that version.
         context: Name, time, randomness and caller of the current input; the runtime sets it.
     """
 
     pure: ClassVar[bool] = False
     trap_exit: ClassVar[bool] = False
     types: ClassVar[tuple[type, ...]] = ()
+    version: ClassVar[int] = 1
+    aliases: ClassVar[Mapping[str | tuple[str, int], type]] = {}
     context: Context
 
     def init(self, args: Any) -> Any:
         """Return the first state; by default that is `args` itself.
+
+        With a journal it is called at each start, and the state counts at the first. Defined as
+        `init(self, args, recovery=None)` it decides each time: `recovery` is a `Recovery`, or None
+        when there is nothing to go on from, and the state that it returns counts. See
+        docs/concepts/durable.md.
 
         Args:
             args: What the worker's specification holds.
@@ -200,9 +214,53 @@ class GenServer(Generic[State, Input, Output]):
         """
         return data  # type: ignore[no-any-return]
 
-    def _initial(self, server: str, args: Any) -> Initial | _Ignored:
+    def upcast(self, version: int, message: Any) -> Any:
+        """Return an input that an older version was given as the next version wants it.
+
+        Every input that a callback gets comes here, those of the runtime (`Opened`, `RunDone`, ...)
+        included: return what needs no change as it is.
+
+        Args:
+            version: Which version was given it; what is returned is for `version + 1`.
+            message: The input: of a call, a cast, an info, or a timer's message.
+
+        Raises:
+            NotImplementedError: A class that raises its `version` must override this.
+        """
+        raise self._has_no("upcast(self, version, message)", version)
+
+    def upcast_state(self, version: int, dumped: Any) -> Any:
+        """Return what an older version's `dump` returned as the next version's would have.
+
+        Args:
+            version: Whose it is; what is returned is for `version + 1`, and of the last for `load`.
+            dumped: What `dump` returned.
+
+        Raises:
+            NotImplementedError: A class that raises its `version` must override this.
+        """
+        raise self._has_no("upcast_state(self, version, dumped)", version)
+
+    def _has_no(self, signature: str, version: int) -> NotImplementedError:
+        """The error of a class that says it is newer, and not what has changed."""
+        return NotImplementedError(
+            f"{type(self).__name__} is version {self.version} and has nothing that leads on from "
+            f"version {version}: define {signature}"
+        )
+
+    def _upcast(self, version: int, message: Any) -> Any:
+        """What the runtime calls for `upcast`."""
+        return self.upcast(version, message)
+
+    def _upcast_state(self, version: int, dumped: Any) -> Any:
+        """What the runtime calls for `upcast_state`."""
+        return self.upcast_state(version, dumped)
+
+    def _initial(
+        self, server: str, args: Any, recovery: Recovery[Any] | None = None
+    ) -> Initial | _Ignored:
         """What the runtime calls for `init`; other behaviours on top of this one differ."""
-        return interpret_init(server, self.init(args))
+        return interpret_init(server, call_init(self, args, recovery))
 
     def _terminate(self, reason: Any, state: State) -> Cleanup | None:
         """What the runtime calls for `terminate`."""
@@ -275,21 +333,24 @@ def interpret_init(server: str, value: Any) -> Initial | _Ignored:
     return Initial(value, ())
 
 
-def initial_of(server: str, instance: Any, args: Any) -> Initial | _Ignored:
+def initial_of(
+    server: str, instance: Any, args: Any, recovery: Recovery[Any] | None = None
+) -> Initial | _Ignored:
     """Call a server's init; see interpret_init.
 
     Args:
         server: The server's name, for errors.
         instance: A GenServer, or whatever has an `init` like one.
         args: What init gets.
+        recovery: What there is to go on from, for an init that takes it.
 
     Raises:
         InitStopped: Init returned `Stop(reason)`.
         BaseException: Whatever init raised.
     """
     if isinstance(instance, GenServer):
-        return instance._initial(server, args)
-    return interpret_init(server, instance.init(args))
+        return instance._initial(server, args, recovery)
+    return interpret_init(server, call_init(instance, args, recovery))
 
 
 def overrides(server: object, callback: str) -> bool:

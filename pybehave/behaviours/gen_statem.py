@@ -35,9 +35,10 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final, Literal
 
 from pybehave import actions as _actions
-from pybehave.actions import NO_REPLY, Ignore, Reply
+from pybehave.actions import NO_REPLY, CancelTimer, Ignore, Reply
 from pybehave.behaviours.class_names import class_named, name_of
 from pybehave.behaviours.gen_server import GenServer, Initial
+from pybehave.behaviours.recovery import Recovery, call_init
 from pybehave.behaviours.statem_engine import MINE, Machine, Turn, as_tuple
 from pybehave.errors import BadReturn, InitStopped, SpecError, show
 from pybehave.statem import NextState
@@ -66,6 +67,10 @@ class GenStatem(GenServer[Machine, Any, Any]):
 
     def init(self, args: Any) -> Any:
         """Return the first state and data.
+
+        `init(self, args, recovery=None)` decides at each start; see GenServer.init. The machine
+        goes on as it is, with its time-outs and postponed events, when `recovery.state` is
+        returned; with another state, or other data, it begins anew.
 
         Args:
             args: What the worker's specification holds.
@@ -118,6 +123,20 @@ class GenStatem(GenServer[Machine, Any, Any]):
     def load_data(self, dumped: Any) -> Any:
         """Return the data that `dump_data` was given."""
         return dumped
+
+    def upcast_state(  # type: ignore[override]
+        self, version: int, state: Any, data: Any
+    ) -> tuple[Any, Any]:
+        """Return state and data of an older version as the next version has them.
+
+        The contents of postponed events and of running time-outs are inputs: `upcast` gets them.
+
+        Args:
+            version: Whose they are; what is returned is for `version + 1`.
+            state: Where the machine is.
+            data: What `dump_data` returned.
+        """
+        raise self._has_no("upcast_state(self, version, state, data)", version)
 
     # --- what the engine asks ------------------------------------------------------------------
 
@@ -180,8 +199,24 @@ class GenStatem(GenServer[Machine, Any, Any]):
 
     # --- what the server asks ------------------------------------------------------------------
 
-    def _initial(self, server: str, args: Any) -> Initial | _Ignored:
-        value = self.init(args)
+    def _upcast(self, version: int, message: Any) -> Any:
+        return message if _is_mine(message) else self.upcast(version, message)
+
+    def _upcast_state(self, version: int, dumped: Any) -> Any:
+        state, data = self.upcast_state(version, dumped["state"], dumped["data"])
+        postponed = [(kind, self.upcast(version, held)) for kind, held in dumped["postponed"]]
+        timeouts = {key: self.upcast(version, held) for key, held in dumped["timeouts"].items()}
+        return {
+            **dumped, "state": state, "data": data, "postponed": postponed, "timeouts": timeouts
+        }  # fmt: skip
+
+    def _initial(
+        self, server: str, args: Any, recovery: Recovery[Any] | None = None
+    ) -> Initial | _Ignored:
+        before: Machine | None = None if recovery is None else recovery.state
+        if recovery is not None and before is not None:
+            recovery = recovery.of((before.state, before.data))
+        value = call_init(self, args, recovery)
         if isinstance(value, Ignore):
             return IGNORED
         if isinstance(value, _actions.Stop):
@@ -189,11 +224,14 @@ class GenStatem(GenServer[Machine, Any, Any]):
         if type(value) is not tuple or len(value) not in (2, 3):
             raise BadReturn(server, "init", value, INITS)
         self._check_state(value[0])
+        if before is not None and _is_same(before, value):
+            return Initial(before, ())
+        gone = () if before is None else [CancelTimer((MINE, key)) for key in before.timeouts]
         turn = Turn(self, Machine(value[0], value[1]))
         turn.begin(value[2] if len(value) == 3 else None)
         if turn.stop is not None:
             raise InitStopped(server, turn.stop.reason)
-        return Initial(turn.machine(), (*turn.timers, *turn.out))
+        return Initial(turn.machine(), (*gone, *turn.timers, *turn.out))
 
     def _terminate(self, reason: Any, machine: Machine) -> Any:
         return self._current(machine.modules).terminate(reason, machine.state, machine.data)
@@ -230,7 +268,7 @@ class GenStatem(GenServer[Machine, Any, Any]):
 
     def handle_info(self, message: Any, machine: Machine) -> Any:
         """An expiry, or an event of type `"info"`; not to be overridden."""
-        if type(message) is tuple and len(message) == 2 and message[0] == MINE:
+        if _is_mine(message):
             turn = Turn(self, machine)
             turn.expired(message[1])
             return _conclude(turn, None)
@@ -267,6 +305,18 @@ class GenStatem(GenServer[Machine, Any, Any]):
 
 _OWN: Final = frozenset(dir(GenStatem))
 """What is no state function, whatever a class calls its states."""
+
+
+def _is_same(machine: Machine, value: tuple[Any, ...]) -> bool:
+    """Whether an init has chosen the machine that it was told of."""
+    if len(value) != 2 or value[1] is not machine.data:
+        return False
+    return type(value[0]) is type(machine.state) and bool(value[0] == machine.state)
+
+
+def _is_mine(message: Any) -> bool:
+    """Whether an info is the expiry of a time-out."""
+    return type(message) is tuple and len(message) == 2 and message[0] == MINE
 
 
 def _note(error: Exception, state: Any, event_type: Any, content: Any) -> None:

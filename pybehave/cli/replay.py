@@ -11,7 +11,7 @@ import click
 
 from pybehave.cli.folder import check_folder, data_option
 from pybehave.cli.load import Mistake, load
-from pybehave.errors import JournalRefused, NonDeterminism
+from pybehave.errors import JournalRefused, NonDeterminism, SpecError
 from pybehave.runtime.history import LSN_MAX, History
 
 WIDTH = 96
@@ -47,7 +47,7 @@ def command(
         if diff or break_on:
             _step_by_step(history, first or history.lsn + 1, last, server, break_on, diff)
         history.advance(last)
-    except (JournalRefused, NonDeterminism) as error:
+    except (JournalRefused, NonDeterminism, SpecError) as error:
         raise Mistake(str(error)) from error
     differences = history.replay.replayer.differences
     if check:

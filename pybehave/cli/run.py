@@ -24,6 +24,7 @@ from pybehave.errors import (
     SourceUnavailable,
     SpecError,
     StartFailed,
+    show_reason,
 )
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import SEGMENT_BYTES, Options
@@ -132,9 +133,16 @@ def command(
         NonDeterminism,
         OSError,
     ) as error:
-        click.echo(f"pybehave: {error}", err=True)
+        click.echo(f"pybehave: {error}{_because(error)}", err=True)
         status = 1
     sys.exit(status)
+
+
+def _because(error: BaseException) -> str:
+    """What a step raised that had not raised when its input was journaled."""
+    if not isinstance(error, NonDeterminism) or error.__cause__ is None:
+        return ""
+    return f" (it raised {show_reason(error.__cause__)})"
 
 
 def check_options(backend: str | None, drain_timeout: float) -> None:

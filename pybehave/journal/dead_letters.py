@@ -45,6 +45,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
         qualname: Its name there.
         args: What init was given, encoded; None when it has no form.
         state: The state before, encoded after `dump`; None when it is not known.
+        version: Of the server's class, when it failed.
         random: The state of `context.random` before, encoded; None when it was not used.
     """
 
@@ -62,6 +63,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     args: bytes | None = None
     state: bytes | None = None
     random: bytes | None = None
+    version: int = 1
 
 
 def letter_name(lsn: int) -> str:

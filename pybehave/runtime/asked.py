@@ -93,7 +93,7 @@ def dump(asked: Asked | None, values: Values) -> bytes:
     Raises:
         NotJournalable: A tag, or an argument of what is to be done again, has no form.
     """
-    return b"" if asked is None else values.encode([_fields(act) for act in asked.actions()])
+    return b"" if asked is None else values.encode([fields_of(act) for act in asked.actions()])
 
 
 def load(data: bytes, values: Values, server: str) -> Asked | None:
@@ -106,14 +106,25 @@ def load(data: bytes, values: Values, server: str) -> Asked | None:
     if not data:
         return None
     asked = Asked()
-    for kind, *fields in values.decode(data):
-        if kind == "run" and fields[1]:
-            fields[1] = _function(fields[1], server)
-        asked.add(_MAKE[kind](*fields))
+    for fields in values.decode(data):
+        asked.add(action_of(fields, server))
     return asked
 
 
-def _fields(action: Any) -> list[Any]:
+def action_of(fields: list[Any], server: str) -> Any:
+    """Return the action of `fields_of`.
+
+    Raises:
+        JournalRefused: A function that is to run again cannot be imported.
+    """
+    kind, *rest = fields
+    if kind == "run" and rest[1]:
+        rest[1] = _function(rest[1], server)
+    return _MAKE[kind](*rest)
+
+
+def fields_of(action: Any) -> list[Any]:
+    """Return an action that asks as plain values."""
     if isinstance(action, Call):
         if not action.again:
             return ["call", action.tag, action.server, None, None, False]

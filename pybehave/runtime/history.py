@@ -24,6 +24,7 @@ from pybehave.journal.reader import Stop
 from pybehave.journal.verify import segments
 from pybehave.runtime.optional import load_optional
 from pybehave.runtime.replay import Replay
+from pybehave.runtime.servers import make_values
 
 LSN_MAX: Final = 2**64 - 1
 
@@ -115,5 +116,5 @@ class History:
         """What decodes a server's inputs."""
         found = self._values.get(worker.name)
         if found is None:
-            found = self._values[worker.name] = Values(getattr(instance, "types", ()))
+            found = self._values[worker.name] = make_values(worker.name, instance)
         return found

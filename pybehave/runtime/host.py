@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 from pybehave.actions import Closed, Connect, ConnectFailed, Run
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of
+from pybehave.behaviours.recovery import Failure, takes_recovery
 from pybehave.errors import AlreadyStarted, SpecError, Stopped
 from pybehave.listener import Listener
 from pybehave.runtime import addresses, asked
@@ -23,6 +24,7 @@ from pybehave.runtime.cleanup import terminate
 from pybehave.runtime.crashes import Crashes, CrashReport
 from pybehave.runtime.events import Event, EventHub
 from pybehave.runtime.monitors import Monitors
+from pybehave.runtime.recoveries import error_text
 from pybehave.runtime.servers import make_server
 from pybehave.runtime.workers import Workers
 from pybehave.types import IGNORED, KILLED, is_clean
@@ -119,11 +121,13 @@ class LoopHost:
 
     def _start_journaled(self, worker: Worker[Any, Any], journal: NodeJournal) -> object:
         """Go on from what the journal knows. Init is called all the same: it sets up the instance,
-        but the state it returns counts only when there is no other, or the policy says so.
+        but the state it returns counts only when there is no other, the policy says so, or it was
+        told what there is.
         """
         dispatcher = self.loop.dispatcher
-        known = journal.known(worker)
         instance: Any = worker.server()
+        is_asked = takes_recovery(instance)
+        known = journal.known(worker, is_asked=is_asked)
         server = make_server(
             dispatcher,
             worker,
@@ -132,26 +136,34 @@ class LoopHost:
             values=journal.values_of(worker, instance),
             incarnation=known.incarnation + 1 if known is not None else 0,
         )
-        initial = initial_of(worker.name, instance, worker.args)
+        offer = journal.offer(worker, server, known) if known is not None and is_asked else None
+        recovery = None if offer is None else offer.recovery
+        initial = initial_of(worker.name, instance, worker.args, recovery)
         if not isinstance(initial, Initial):
             return IGNORED
-        is_clean = known is None or (
-            known.is_after_crash and journal.policies.of(worker) == "clean"
-        )
-        journal.started(worker, server, is_clean=is_clean)
         server.owner = worker
+        is_clean = known is None or (
+            not is_asked and known.is_after_crash and journal.policies.of(worker) == "clean"
+        )
         if known is None or is_clean:
             self.monitors.forget(worker.name)
+            journal.started(worker, server, {"policy": "clean"})
             dispatcher.begin(server, initial.state, initial.actions)
+            return server
+        if offer is None:
+            journal.started(worker, server, {"policy": "last_good"})
+            initial = Initial(known.state, ())
         else:
-            dispatcher.revive(
-                server, known.state, known.due, known.idle_s, known.requests, known.asked
-            )
-            dispatcher.begin(server, known.state, ())
-            for connection in known.lost:
-                dispatcher.inform(server, Closed(connection, "restart"))
-            if known.asked is not None:
-                self._settle_later(server, known.asked.actions())
+            journal.started(worker, server, offer.fields(initial))
+        dispatcher.revive(
+            server, initial.state, known.due, known.idle_s, known.requests, known.asked
+        )
+        before = [] if known.asked is None else known.asked.actions()
+        dispatcher.begin(server, initial.state, initial.actions)
+        for connection in known.lost:
+            dispatcher.inform(server, Closed(connection, "restart"))
+        if before:
+            self._settle_later(server, before)
         return server
 
     def _settle_later(self, server: Server, actions: list[Any]) -> None:
@@ -181,15 +193,18 @@ class LoopHost:
         self._remember(ref, is_crash=False)
         self.monitors.ended(ref, KILLED)
 
-    def _remember(self, server: Server, *, is_crash: bool) -> None:
+    def _remember(self, server: Server, *, is_crash: bool, failure: Failure | None = None) -> None:
         if self.journal is not None and server.number:
-            self.journal.ended(server, is_crash=is_crash)
+            self.journal.ended(server, is_crash=is_crash, failure=failure)
 
     # --- what the loop tells -----------------------------------------------------------------
 
     def _ended(self, server: Server, reason: object, kind: int, message: Any) -> None:
         """A server crashed, or stopped by itself; its name is free already."""
-        self._remember(server, is_crash=kind not in (ACTION, LINK))
+        failure = None
+        if server.failed_lsn:
+            failure = Failure(server.failed_lsn, message, error_text(reason))
+        self._remember(server, is_crash=kind not in (ACTION, LINK), failure=failure)
         worker = server.owner
         if self.journal is not None and server.failed_lsn:
             self.journal.letters.add(server, worker, reason, kind, message)

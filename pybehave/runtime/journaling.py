@@ -23,6 +23,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave._uring import blocks
@@ -30,13 +31,22 @@ from pybehave._uring.commit import Commit
 from pybehave._uring.replay import Diverged
 from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
-from pybehave.errors import JournalRefused, PybehaveError
+from pybehave.behaviours.recovery import Failure
+from pybehave.behaviours.schema import version_of
+from pybehave.errors import (
+    JournalBusy,
+    JournalRefused,
+    PybehaveError,
+    RecordTooLarge,
+    StateNotKept,
+)
 from pybehave.journal import recovery, snapshot
 from pybehave.journal.disk import Disk
 from pybehave.journal.recovery import Options, Recovery, recover, segment_name
 from pybehave.runtime.letters import DeadLetters
 from pybehave.runtime.policies import Policies
 from pybehave.runtime.quarantine import Quarantine
+from pybehave.runtime.recoveries import Offer
 from pybehave.runtime.replay import (
     RECORD_SERVER,
     RECORD_START,
@@ -45,6 +55,7 @@ from pybehave.runtime.replay import (
     Replay,
     Undelivered,
 )
+from pybehave.runtime.servers import make_values
 from pybehave.runtime.snapshots import Snapshots
 from pybehave.types import Rollback
 
@@ -103,6 +114,7 @@ class NodeJournal:
         self._named: set[str] = set()
         self._newest: tuple[int, bytes] | None = None
         self._undelivered: list[Undelivered] = []
+        self._is_old = False
         self._is_preparing = False
         self._refusals = 0
         self._jobs: set[Future[Any]] = set()
@@ -207,6 +219,7 @@ class NodeJournal:
         found.report.replayed = stepped.replayer.inputs
         self._known = stepped.known()
         self._undelivered = stepped.undelivered()
+        self._is_old = stepped.is_old
         self.quarantine.take_timers(self._known)
 
     def _replay_of(self, specs: dict[str, Worker[Any, Any]]) -> Replay:
@@ -299,6 +312,8 @@ class NodeJournal:
                 message = self._values[name].decode(message.data)  # noqa: PLW2901
             self._dispatcher.deliver(name, kind, message, lsn, index)
         self._undelivered = []
+        if self._is_old:  # then no older input is stepped by newer code again
+            self.snapshots.take()
 
     # --- servers -------------------------------------------------------------------------------
 
@@ -306,7 +321,7 @@ class NodeJournal:
         """What encodes a server's inputs; one for each name, so that handles stay the same."""
         found = self._values.get(worker.name)
         if found is None:
-            found = self._values[worker.name] = Values(getattr(instance, "types", ()))
+            found = self._values[worker.name] = make_values(worker.name, instance)
             found.find_live = self._dispatcher.live_connection
         return found
 
@@ -318,13 +333,16 @@ class NodeJournal:
         """Take a number from the journal."""
         self._numbers[name] = number
 
-    def known(self, worker: Worker[Any, Any]) -> Known | None:
-        """What a server that is about to start goes on from; None = it begins anew."""
-        found = self._find_out(worker)
+    def known(self, worker: Worker[Any, Any], *, is_asked: bool) -> Known | None:
+        """What a server that is about to start goes on from; None = it begins anew.
+
+        `is_asked`: its init is told of it, whatever the policy.
+        """
+        found = self._find_out(worker, is_asked=is_asked)
         self.letters.complete(worker, found)
         return found
 
-    def _find_out(self, worker: Worker[Any, Any]) -> Known | None:
+    def _find_out(self, worker: Worker[Any, Any], *, is_asked: bool) -> Known | None:
         found = self._known.get(worker.name)
         if found is None and worker.name in self._numbers:
             return self._learn(worker)  # added while the node runs, as in an earlier run
@@ -332,13 +350,32 @@ class NodeJournal:
             return self._learn(worker) if found is not None and found.is_dirty else found
         policy = self.policies.of(worker)
         if isinstance(policy, Rollback):
-            self._roll_back(worker, policy.count)
-        elif policy == "clean" or not found.is_dirty:
+            if not found.is_rolled_back:  # else this is another try, for init has failed
+                self._roll_back(worker, policy.count)
+        elif not found.is_dirty or (policy == "clean" and not is_asked):
             return found
         rebuilt = self._learn(worker)
         if rebuilt is not None:
             rebuilt.is_after_crash = True
+            rebuilt.is_rolled_back = isinstance(policy, Rollback)
+            rebuilt.failure = _told_again(found.failure, rebuilt.failure)
         return rebuilt
+
+    def offer(self, worker: Worker[Any, Any], server: Server, known: Known) -> Offer:
+        """What the init of a server that is about to start is told.
+
+        Raises:
+            StateNotKept: Its state has no encoding.
+        """
+        failure = known.failure
+        if failure is not None and not failure.error:
+            known.failure = replace(failure, error=self.letters.error_of(failure.lsn))
+        offer = Offer(
+            server, known, self.policies.of(worker) if known.is_after_crash else "last_good"
+        )
+        if not getattr(server.instance, "pure", False):
+            known.is_dirty = True  # init may change it, and then raise
+        return offer
 
     def _roll_back(self, worker: Worker[Any, Any], count: int) -> None:
         """Let the latest inputs of a server be passed over from now on."""
@@ -354,8 +391,12 @@ class NodeJournal:
             self._known[worker.name] = rebuilt
         return rebuilt
 
-    def started(self, worker: Worker[Any, Any], server: Server, *, is_clean: bool) -> None:
-        """Record that an incarnation begins (N2)."""
+    def started(self, worker: Worker[Any, Any], server: Server, choice: dict[str, Any]) -> None:
+        """Record that an incarnation begins (N2), and with what.
+
+        Raises:
+            StateNotKept: The state that its init chose does not fit into a frame.
+        """
         now_ns = self._dispatcher.unix_now()
         number = server.number
         encode = self._values[worker.name].encode
@@ -372,12 +413,16 @@ class NodeJournal:
             self.commit.record(RECORD_SERVER, number, encode(who), now_ns)
         start = {
             "incarnation": server.incarnation,
-            "policy": "clean" if is_clean else "last_good",
+            **choice,
             "reason": "start",
+            "version": version_of(server.instance),
         }
-        self.commit.record(RECORD_START, number, encode(start), now_ns)
+        try:
+            self.commit.record(RECORD_START, number, encode(start), now_ns)
+        except (RecordTooLarge, JournalBusy) as error:
+            raise StateNotKept(worker.name, str(error)) from error
 
-    def ended(self, server: Server, *, is_crash: bool) -> None:
+    def ended(self, server: Server, *, is_crash: bool, failure: Failure | None) -> None:
         """Remember what a server had become; the next incarnation goes on from there."""
         if is_crash:
             self.policies.failed(server.name, self._dispatcher.unix_now())
@@ -393,6 +438,8 @@ class NodeJournal:
             server.instance.dump,
             requests=server.requests,
             asked=server.asked,
+            version=version_of(server.instance),
+            failure=failure,
         )
 
     def stop_for(self, server: Server) -> None:
@@ -595,3 +642,10 @@ class NodeJournal:
             for fd in self.commit.take_descriptors():
                 self.disk.close(fd)
         self.disk.unlock()
+
+
+def _told_again(before: Failure | None, rebuilt: Failure | None) -> Failure | None:
+    """The failure with the input as it was recorded: the step may have changed the object."""
+    if before is None or rebuilt is None or before.lsn != rebuilt.lsn:
+        return before
+    return replace(before, message=rebuilt.message)

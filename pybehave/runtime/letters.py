@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, final
 import msgspec
 
 from pybehave.behaviours.child_spec import Worker
-from pybehave.errors import show_reason
+from pybehave.behaviours.schema import Schema, version_of
+from pybehave.errors import JournalRefused
 from pybehave.journal import dead_letters
 from pybehave.journal.dead_letters import Letter
 from pybehave.runtime.crashes import user_frames
+from pybehave.runtime.recoveries import error_text
 from pybehave.runtime.replay import Known
+from pybehave.runtime.servers import reader_of
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Server
@@ -57,7 +60,7 @@ class DeadLetters:
             server=server.name,
             kind=kind,
             message=_encoded(values, kept) or b"\xc0",
-            error=f"{type(error).__module__}.{show_reason(error)}",
+            error=error_text(error),
             traceback="".join(traceback.format_exception(type(error), error, user_frames(error))),
             crash_id=f"{server.name}-{server.incarnation}-{server.inputs}",
             at=self.journal.now_ns() / 1e9,
@@ -65,6 +68,7 @@ class DeadLetters:
             module=cls.__module__,
             qualname=cls.__qualname__,
             args=_encoded(values, worker.args),
+            version=version_of(cls),
         )
         self.count += 1
         self._open[server.name] = letter
@@ -89,22 +93,39 @@ class DeadLetters:
             return
         self._write(msgspec.structs.replace(letter, state=state))
 
+    def error_of(self, lsn: int) -> str:
+        """What was raised on an input in an earlier life; "" when no letter says."""
+        try:
+            return dead_letters.get(self.journal.disk.path, lsn).error
+        except JournalRefused:
+            return ""
+
     def send_again(self) -> None:
         """Post what is to be sent again; at a start, when the servers run."""
         for letter in dead_letters.waiting(self.journal.disk.path):
             dispatcher = self.journal.node.loop.dispatcher
-            if dispatcher.whereis(letter.server) is None:
+            server = dispatcher.whereis(letter.server)
+            if server is None:
                 logger.warning(
                     "dead letter %d is not sent again: no server %r", letter.lsn, letter.server
                 )
                 continue
-            message = self.journal.values_named(letter.server).decode(letter.message)
-            kind = CASTS.get(letter.kind, INFO)
-            dispatcher.post(
-                letter.server, kind, message[1] if letter.kind == TIMER else message, None
-            )
+            try:
+                message = self._message(server, letter)
+            except (JournalRefused, ValueError) as error:
+                logger.error("dead letter %d is not sent again: %s", letter.lsn, error)
+                continue
+            dispatcher.post(letter.server, CASTS.get(letter.kind, INFO), message, None)
             logger.info("dead letter %d is sent to %r again", letter.lsn, letter.server)
             self.journal.node.host.defer(partial(self._sent, letter.lsn))
+
+    def _message(self, server: Server, letter: Letter) -> Any:
+        """The input, as today's code wants it."""
+        schema = Schema(server.name, server.instance)
+        schema.check(letter.version, letter.lsn)
+        values, upcast = reader_of(schema, server.values, letter.version)
+        message = values.decode(letter.message)
+        return upcast(message[1] if letter.kind == TIMER else message, letter.lsn)
 
     def _sent(self, lsn: int) -> None:
         """Forget the letter when the input it became is durable."""

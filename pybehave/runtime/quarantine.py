@@ -14,6 +14,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, final
 
+from pybehave.behaviours.schema import version_of
 from pybehave.errors import show_reason
 from pybehave.journal import dead_letters
 from pybehave.journal.attempts import (
@@ -176,4 +177,5 @@ class Quarantine:
             module=cls.__module__,
             qualname=cls.__qualname__,
             state=state,
+            version=version_of(cls),
         )

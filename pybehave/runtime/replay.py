@@ -3,13 +3,18 @@
 SERVER records say who a number is, START records that an incarnation begins; both come here. Inputs
 are stepped in the core (src/_uring/replay.pyx). A START makes a new instance and calls its `init`,
 as the first time: what `init` sets on the instance is there again, and the state it returns counts
-only when the incarnation began anew.
+only when the incarnation began anew. An init that decides (pybehave/behaviours/recovery.py) is told
+what it was told; what it chose then stands in the record.
+
+What an older version of a server's class has written is read as that version meant it, and made
+what today's wants (pybehave/behaviours/schema.py). START records and snapshots name the version.
 
 Does not know: files, what becomes of the result (journaling.py).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
@@ -18,10 +23,13 @@ from pybehave._uring.replay import Replayer
 from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of
-from pybehave.errors import JournalRefused
-from pybehave.journal.snapshot import Snapshot
+from pybehave.behaviours.recovery import Failure, Recovery, takes_recovery
+from pybehave.behaviours.schema import VERSION_FIRST, Schema
+from pybehave.errors import JournalRefused, show_reason
+from pybehave.journal.snapshot import Entry, Snapshot
 from pybehave.runtime import asked
-from pybehave.runtime.servers import make_server
+from pybehave.runtime.recoveries import offered_by, unpack
+from pybehave.runtime.servers import make_server, reader_of
 
 if TYPE_CHECKING:
     from pybehave._uring.asked import Asked
@@ -31,6 +39,8 @@ if TYPE_CHECKING:
 RECORD_SERVER: Final = 2
 RECORD_START: Final = 4
 """Numbers of `enum record_type` in src/_uring/segment.h."""
+
+logger = logging.getLogger("pybehave.journal")
 
 
 class Journal(Protocol):
@@ -71,9 +81,12 @@ class Known:
         incarnation: The latest.
         is_dirty: Its state may have been changed half way by the input it failed on.
         is_after_crash: It ended by an exception while this node ran.
+        is_rolled_back: The policy Rollback has been carried out since.
+        failure: What it failed on, and was not started again since.
         dump: Makes of the state what a snapshot keeps.
         lost: Connections that it was told of, and that ended with the process before.
         requests: What is remembered of requests that their clients have named.
+        version: Of the class that its state is of.
         server: The incarnation that the replay ended with; None when it ran in this node.
         asked: What it had asked for and not heard of.
     """
@@ -87,6 +100,9 @@ class Known:
     dump: Callable[[Any], Any] | None = None
     lost: tuple[Any, ...] = ()
     requests: Requests | None = None
+    is_rolled_back: bool = False
+    failure: Failure | None = None
+    version: int = VERSION_FIRST
     server: Server | None = None
     asked: Asked | None = None
 
@@ -101,6 +117,9 @@ class Replay:
         is_strict: Stop at the first outcome that differs; otherwise they are listed.
         skipped: The lsns of inputs that are not stepped.
         marker: Tells the next process what is stepped now (pybehave/journal/attempts.py).
+
+    Attributes:
+        is_old: Whether an older version of a server's class has written some of it.
     """
 
     def __init__(
@@ -122,7 +141,10 @@ class Replay:
             skipped=skipped,
             marker=marker,
         )
+        self.is_old = False
         self._names: dict[int, str] = {}
+        self._versions: dict[str, int] = {}
+        self._failures: dict[str, Failure] = {}
         self._reader = Values()
 
     def begin(self, found: Snapshot) -> None:
@@ -138,37 +160,63 @@ class Replay:
                 self._take_outbox(entry.state)
                 continue
             self._names[number] = name
+            self._versions[name] = facts.get("version", VERSION_FIRST)
             self.journal.set_number(name, number)
             worker = self.specs.get(name)
             if worker is None:
                 continue
-            server, _ = self._make(worker, number, facts["incarnation"])
-            try:
-                values = self.journal.values_of(worker, server.instance)
-                server.replace_state(server.instance.load(values.decode(entry.state)))
-                self._restore(server, facts, values)
-            except JournalRefused:
-                raise
-            except Exception as error:
-                raise JournalRefused(
-                    f"server {name!r}",
-                    f"its state in the snapshot of lsn {found.lsn} cannot be "
-                    f"loaded: {type(error).__name__}: {error}",
-                ) from error
+            server, _ = self._make(worker, number, facts["incarnation"], found.lsn)
+            self._load(server, entry, self._versions[name], found.lsn)
             self.servers[name] = server
             self.replayer.bind(number, server)
 
-    def _restore(self, server: Server, facts: dict[str, Any], values: Values) -> None:
+    def _load(self, server: Server, entry: Entry, version: int, lsn: int) -> None:
+        """State of a snapshot, and what the server has beside it."""
+        schema = self._read_as(server, version, lsn)
+        values, upcast = reader_of(schema, server.values, version)
+        try:
+            data = schema.state(version, values.decode(entry.state), f"the snapshot of lsn {lsn}")
+            server.replace_state(server.instance.load(data))
+            self._restore(server, self._reader.decode(entry.facts), values, upcast, lsn)
+        except JournalRefused:
+            raise
+        except Exception as error:
+            raise JournalRefused(
+                f"server {server.name!r}",
+                f"its state in the snapshot of lsn {lsn} cannot be loaded: {show_reason(error)}",
+            ) from error
+
+    def _restore(
+        self,
+        server: Server,
+        facts: dict[str, Any],
+        values: Values,
+        upcast: Callable[[Any, int], Any],
+        lsn: int,
+    ) -> None:
         """What a server has beside its state. Timers' messages may be of the types it declares;
         snapshots that do not know `timers` hold only plain ones, as `due`.
         """
         timers = values.decode(facts["timers"]) if "timers" in facts else facts["due"]
-        due = {timer: (at[0], at[1]) for timer, at in timers.items()}
+        due = {timer: (at[0], upcast(at[1], lsn)) for timer, at in timers.items()}
         self.replayer.restore(server, due, facts["idle"])
         server.load_requests(facts.get("requests", []))
         server.take_asked(asked.load(facts.get("asked", b""), values, server.name))
         if facts["random"] is not None:
             server.instance.context.random.setstate(facts["random"])
+        if facts.get("failure"):
+            at, message, text = values.decode(facts["failure"])
+            self._failures[server.name] = Failure(at, upcast(message, at), text)
+
+    def _read_as(self, server: Server, version: int, lsn: int) -> Schema:
+        """From here on that version of a server's class was given its inputs."""
+        schema = Schema(server.name, server.instance)
+        schema.check(version, lsn)
+        self.replayer.older.pop(server.number, None)
+        if version < schema.version:
+            self.is_old = True
+            self.replayer.older[server.number] = reader_of(schema, server.values, version)
+        return schema
 
     def _take_outbox(self, data: bytes) -> None:
         for lsn, index, name, kind, message in self._reader.decode(data):
@@ -177,12 +225,21 @@ class Replay:
     def undelivered(self) -> list[Undelivered]:
         """Messages that journaled servers had sent to others, and that had not arrived."""
         return [
-            (lsn, index, name, kind, message)
+            (lsn, index, name, kind, self._read(name, message, lsn))
             for (lsn, index), (name, kind, message) in sorted(
                 self.replayer.outbox.items(), key=lambda item: item[0]
             )
             if name in self.specs
         ]
+
+    def _read(self, name: str, message: Any, lsn: int) -> Any:
+        """A message of the snapshot's, of the version that its receiver had then."""
+        server = self.servers.get(name)
+        if server is None or not isinstance(message, Encoded):
+            return message
+        schema = Schema(name, server.instance)
+        values, upcast = reader_of(schema, server.values, self._versions.get(name, schema.version))
+        return upcast(values.decode(message.data), lsn)
 
     def known(self) -> dict[str, Known]:
         """What the servers have become."""
@@ -194,6 +251,8 @@ class Replay:
                 server.incarnation,
                 dump=server.instance.dump,
                 requests=server.requests,
+                version=Schema(name, server.instance).version,
+                failure=self._failure(server),
                 server=server,
                 asked=server.asked,
                 lost=tuple(
@@ -215,33 +274,111 @@ class Replay:
         worker = self.specs.get(name)
         if worker is None:
             return None
-        before = self.servers.get(name)
-        server, initial = self._make(worker, number, fields["incarnation"])
-        if before is None or fields["policy"] == "clean":
-            self.replayer.initial(server, initial.state, initial.actions)
-        else:
+        self._begin_incarnation(worker, number, fields, lsn)
+        return self.servers[name]
+
+    def _begin_incarnation(
+        self, worker: Worker[Any, Any], number: int, fields: dict[str, Any], lsn: int
+    ) -> None:
+        before = self.servers.get(worker.name)
+        is_clean = before is None or fields["policy"] == "clean"
+        server = self._new(worker, number, fields["incarnation"])
+        schema = self._read_as(server, fields.get("version", VERSION_FIRST), lsn)
+        recovery = None
+        if before is not None and not is_clean:
+            failure = self._failure_in(fields, schema, server)
+            recovery = offered_by(fields, before.state, failure, frozenset(before.due or ()))
+        initial = self._init(worker, server, lsn, recovery)
+        self._failures.pop(worker.name, None)
+        self.replayer.failures.pop(number, None)
+        if before is not None and not is_clean:
             server.go_on(before)
-        self.servers[name] = server
-        return server
+            self._take_choice(server, schema, fields, lsn)
+        else:
+            self.replayer.initial(server, initial.state, initial.actions)
+        self.servers[worker.name] = server
+
+    def _take_choice(
+        self, server: Server, schema: Schema, fields: dict[str, Any], lsn: int
+    ) -> None:
+        """What an init that was asked has chosen, if that is not what it was offered."""
+        version = fields.get("version", VERSION_FIRST)
+        values, upcast = reader_of(schema, server.values, version)
+        if "state" in fields:
+            try:
+                dumped = values.decode(fields["state"])
+                dumped = schema.state(version, dumped, f"the state that init chose at lsn {lsn}")
+                server.replace_state(server.instance.load(dumped))
+            except JournalRefused:
+                raise
+            except Exception as error:
+                raise JournalRefused(
+                    f"server {server.name!r}",
+                    f"the state that its init chose at lsn {lsn} cannot be loaded: "
+                    f"{show_reason(error)}",
+                ) from error
+        if "actions" in fields:
+            packed = values.decode(fields["actions"])
+            for each in packed:
+                if each[0] == "StartTimer":
+                    each[-1] = upcast(each[-1], lsn)
+            self.replayer.act(server, tuple(unpack(each, server.name) for each in packed))
+
+    def _failure_in(self, fields: dict[str, Any], schema: Schema, server: Server) -> Failure | None:
+        """What a START record says of the failure before it."""
+        if "failure" not in fields:
+            return None
+        values, upcast = reader_of(schema, server.values, fields.get("version", VERSION_FIRST))
+        lsn, message, error = values.decode(fields["failure"])
+        return Failure(lsn, upcast(message, lsn), error)
+
+    def _failure(self, server: Server) -> Failure | None:
+        """What a server failed on at the end of its records, for an init that asks."""
+        if not takes_recovery(server.instance):
+            return None
+        found = self.replayer.failure_of(server)
+        return self._failures.get(server.name) if found is None else Failure(*found, "")
 
     def _make(
-        self, worker: Worker[Any, Any], number: int, incarnation: int
+        self, worker: Worker[Any, Any], number: int, incarnation: int, lsn: int
     ) -> tuple[Server, Initial]:
+        """A new instance whose init has returned, as when the journal was written."""
+        server = self._new(worker, number, incarnation)
+        return server, self._init(worker, server, lsn, None)
+
+    def _new(self, worker: Worker[Any, Any], number: int, incarnation: int) -> Server:
         instance: Any = worker.server()
-        values = self.journal.values_of(worker, instance)
-        server = make_server(
+        return make_server(
             self.journal.node.loop.dispatcher,
             worker,
             instance,
             number=number,
-            values=values,
+            values=self.journal.values_of(worker, instance),
             incarnation=incarnation,
         )
-        initial = initial_of(worker.name, instance, worker.args)
+
+    def _init(
+        self, worker: Worker[Any, Any], server: Server, lsn: int, recovery: Recovery[Any] | None
+    ) -> Initial:
+        """Call init, as when the journal was written.
+
+        Raises:
+            JournalRefused: It does not return a state; names the server and the lsn.
+        """
+        try:
+            initial = initial_of(worker.name, server.instance, worker.args, recovery)
+        except Exception as error:
+            logger.debug("init of %r failed in the replay", worker.name, exc_info=error)
+            raise JournalRefused(
+                f"server {worker.name!r}",
+                f"its init raised {show_reason(error)} when its inputs from lsn {lsn} on were to "
+                f"be stepped again; let init do what it did then, or start the code that wrote "
+                f"the journal",
+            ) from error
         if not isinstance(initial, Initial):
             raise JournalRefused(
                 f"server {worker.name!r}",
-                "its init says Ignore now, but the journal has inputs for it; let it start, or "
-                "move the journal away",
+                f"its init says Ignore now, but the journal has inputs for it from lsn {lsn} on; "
+                f"let it start, or move the journal away",
             )
-        return server, initial
+        return initial

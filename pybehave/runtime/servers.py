@@ -1,16 +1,19 @@
-"""Make a server's incarnation out of its worker's specification."""
+"""Make a server's incarnation out of its worker's specification, and what reads its values."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import overrides
+from pybehave.behaviours.schema import Schema
+from pybehave.errors import SpecError
 
 if TYPE_CHECKING:
     from pybehave._uring.dispatch import Dispatcher
     from pybehave._uring.servers import Server
-    from pybehave._uring.values import Values
 
 OVERFLOWS: Final = {"block": 0, "reject": 1, "drop_oldest": 2}
 
@@ -43,4 +46,41 @@ def make_server(
         values=values,
         is_held=worker.acknowledge != "memory",
         incarnation=incarnation,
+    )
+
+
+def make_values(name: str, instance: Any) -> Values:
+    """Make what encodes a server's values: its class's `types`, which it also reads by `aliases`.
+
+    Raises:
+        SpecError: Two types have the same name, or a declaration of versions is not allowed.
+    """
+    schema = Schema(name, instance)
+    try:
+        values = Values(getattr(instance, "types", ()))
+    except ValueError as error:
+        raise SpecError(f"Server {name!r} of class {schema.kind}", str(error)) from error
+    names = schema.names(schema.version)
+    return values.reader(names) if names else values
+
+
+def reader_of(
+    schema: Schema, values: Values | None, version: int
+) -> tuple[Values, Callable[[Any, int], Any]]:
+    """What reads the inputs that a version of a server's class was given, as today's wants them.
+
+    Args:
+        schema: Of today's class.
+        values: Of today's class.
+        version: An older one, or today's.
+
+    Returns:
+        What decodes them, and what is to be called with an input and its lsn then.
+    """
+    assert values is not None  # it is journaled
+    if version == schema.version:
+        return values, lambda message, _: message
+    return (
+        values.reader(schema.names(version)),
+        lambda message, lsn: schema.message(version, message, f"the input of lsn {lsn}"),
     )

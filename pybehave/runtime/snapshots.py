@@ -23,10 +23,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave._uring.values import Values
+from pybehave.behaviours.schema import version_of
 from pybehave.errors import NotJournalable
 from pybehave.journal import snapshot
 from pybehave.journal.snapshot import Entry
 from pybehave.runtime import asked
+from pybehave.runtime.recoveries import list_of
 from pybehave.runtime.replay import Known
 
 if TYPE_CHECKING:
@@ -256,6 +258,7 @@ class Snapshots:
             "incarnation": server.incarnation,
             "module": kind.__module__,
             "class": kind.__qualname__,
+            "version": version_of(kind),
             "idle": server.idle_s,
             "timers": _timers(server.due or {}, values),
             "asked": asked.dump(server.asked, values),
@@ -274,6 +277,8 @@ class Snapshots:
             "incarnation": known.incarnation,
             "module": "",
             "class": "",
+            "version": known.version,
+            "failure": b"" if known.failure is None else values.encode(list_of(known.failure)),
             "idle": known.idle_s,
             "timers": _timers(known.due, values),
             "asked": asked.dump(known.asked, values),

@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
-from pybehave._uring.values import Values
+from pybehave.behaviours.recovery import call_init
+from pybehave.behaviours.schema import Schema
 from pybehave.journal.dead_letters import Letter
+from pybehave.runtime.servers import make_values, reader_of
 from pybehave.testing.run import FixedContext
 
 CALL, CAST, TIMER = 1, 2, 5
@@ -26,16 +28,19 @@ def repeat(server: type[Any], letter: bytes) -> Any:
 
     Raises:
         ValueError: The letter has no state.
+        JournalRefused: It is of another version of the class, which does not reach it.
         BaseException: Whatever the callback raises, as it did.
     """
     found = msgspec.msgpack.decode(letter, type=Letter)
     if found.state is None:
         raise ValueError(f"the letter of lsn {found.lsn} has no state: it could not be encoded")
-    values = Values(getattr(server, "types", ()))
     random = Random(0)
+    instance = server()
+    schema = Schema(found.server, instance)
+    schema.check(found.version, found.lsn)
+    values, upcast = reader_of(schema, make_values(found.server, instance), found.version)
     if found.random is not None:
         random.setstate(values.decode(found.random))
-    instance = server()
     instance.context = FixedContext(
         name=found.server,
         incarnation=found.incarnation,
@@ -43,11 +48,13 @@ def repeat(server: type[Any], letter: bytes) -> Any:
         monotonic=found.at,
         random=random,
     )
-    instance.init(values.decode(found.args) if found.args is not None else None)
-    state = instance.load(values.decode(found.state))
+    call_init(instance, values.decode(found.args) if found.args is not None else None)
+    what = f"the state before lsn {found.lsn}"
+    state = instance.load(schema.state(found.version, values.decode(found.state), what))
     message = values.decode(found.message)
+    message = upcast(message[1] if found.kind == TIMER else message, found.lsn)
     if found.kind == CALL:
         return instance.handle_call(message, None, state)
     if found.kind == CAST:
         return instance.handle_cast(message, state)
-    return instance.handle_info(message[1] if found.kind == TIMER else message, state)
+    return instance.handle_info(message, state)

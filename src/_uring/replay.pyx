@@ -31,8 +31,9 @@ from .handles cimport Caller
 from .requests cimport Request
 from .servers cimport INPUT_CALL, INPUT_CAST, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, Server
 from .turn cimport Context
+from .values cimport Values
 
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 import collections
 
@@ -78,6 +79,11 @@ cdef class Replayer:
     cdef public Py_ssize_t keep_recent # how many of each server's latest inputs `recent` tells
     cdef dict latest              # server number -> deque of lsns
     cdef public object on_skipped # (Server, kind, message, lsn): an input that is not stepped
+    # server number -> (Values, function of (input, lsn)): an older version of its class was given
+    # what follows, and this is how it is read. Its outcomes are not compared: the code was another.
+    cdef readonly dict older
+    # server number -> (lsn, kind, flags, payload): the latest input its incarnation failed on
+    cdef readonly dict failures
 
     def __init__(self, dispatcher, on_record, *, bint is_strict=True, skipped=(), marker=None):
         self.dispatcher = dispatcher
@@ -90,6 +96,8 @@ cdef class Replayer:
         self.differences = []
         self.outbox = {}
         self.latest = {}
+        self.older = {}
+        self.failures = {}
         self.open = {}
 
     def bind(self, uint32_t number, Server server) -> None:
@@ -166,8 +174,6 @@ cdef class Replayer:
         cdef Caller caller
         cdef Request request = None
         cdef int kind = record.kind
-        cdef const uint8_t *at = record.payload
-        cdef const uint8_t *end = record.payload + record.payload_bytes
         if record.flags & RECORD_CAUSE:
             self.outbox.pop((record.cause_lsn, record.cause_index), None)
         if server is None:
@@ -175,17 +181,8 @@ cdef class Replayer:
         server.last_lsn, server.sent = lsn, 0
         if record.flags & RECORD_FAILED or (self.skipped and lsn in self.skipped):
             return self._pass_over(server, record, lsn) # (Y1)
-        try:
-            message = server.values._take(&at, end, 0)
-            caller = self._nobody(server)
-            if record.flags & RECORD_FROM:
-                caller.connection = server.values._take(&at, end, 0)
-            if at != end:
-                raise ValueError("bytes are left over behind it")
-        except ValueError as error:
-            raise JournalRefused(
-                f"record {lsn}", f"an input of server {server.name!r} cannot be read: {error}"
-            ) from error
+        caller = self._nobody(server)
+        message = self._message(server, record, lsn, caller)
         self.inputs += 1
         server.inputs += 1
         if kind == INPUT_INFO:
@@ -227,9 +224,53 @@ cdef class Replayer:
             caller.request = None
             request.keep(output, server.values)
         if record.outcome and server.values.outcome(output) != record.outcome \
-                and record.server not in self.diverging:
+                and record.server not in self.diverging and record.server not in self.older:
             self._differs(server, lsn, record.outcome, server.values.outcome(output))
         return 0
+
+    cdef object _message(self, Server server, const segment_record *record, uint64_t lsn,
+                         Caller caller):
+        """The input, as today's code wants it; and in `caller` where it came from."""
+        cdef const uint8_t *at = record.payload
+        cdef const uint8_t *end = record.payload + record.payload_bytes
+        cdef Values values = server.values
+        upcast = None
+        if self.older and record.server in self.older:
+            values, upcast = self.older[record.server]
+        try:
+            message = values._take(&at, end, 0)
+            if record.flags & RECORD_FROM:
+                caller.connection = values._take(&at, end, 0)
+            if at != end:
+                raise ValueError("bytes are left over behind it")
+        except ValueError as error: # and msgspec's, of a declared type
+            raise JournalRefused(
+                f"record {lsn}", f"an input of server {server.name!r} cannot be read: {error}"
+            ) from error
+        if upcast is None:
+            return message
+        if record.kind == INPUT_TIMER:
+            return [message[0], upcast(message[1], lsn)]
+        return upcast(message, lsn)
+
+    def failure_of(self, Server server):
+        """The latest input that a server failed on in this incarnation: (lsn, message), or None.
+
+        Raises:
+            JournalRefused: It cannot be read in the server's types.
+        """
+        cdef segment_record record
+        cdef bytes payload
+        found = self.failures.get(server.number)
+        if found is None:
+            return None
+        memset(&record, 0, sizeof(record))
+        lsn, record.kind, record.flags, payload = found
+        record.server = server.number
+        record.payload = <const uint8_t *>payload
+        record.payload_bytes = len(payload)
+        message = self._message(server, &record, lsn, self._nobody(server))
+        return lsn, message[1] if record.kind == INPUT_TIMER else message
 
     def recent(self, uint32_t number) -> list:
         """The lsns of that server's latest inputs, oldest first."""
@@ -237,21 +278,20 @@ cdef class Replayer:
 
     cdef int _pass_over(self, Server server, const segment_record *record, uint64_t lsn) except -1:
         """An input that is not stepped: what is to be known of it all the same."""
-        cdef const uint8_t *at = record.payload
         self.failed += 1
         if record.flags & RECORD_REQUEST:
             self._request(server, record).fail(f"lsn {lsn}")
         if record.kind == INPUT_TIMER:
             self._timer_gone(server, record)
         if record.kind == INPUT_INFO and server.asked is not None:
-            server.asked.heard(
-                server.values._take(&at, record.payload + record.payload_bytes, 0))
-            at = record.payload
+            server.asked.heard(self._first(server, record))
         if record.flags & RECORD_FAILED:
+            self.failures[record.server] = (
+                lsn, record.kind, record.flags, (<char *>record.payload)[:record.payload_bytes])
             return 0
         self.diverging.setdefault(record.server, set()).add(lsn) # (Y4)
         if self.on_skipped is not None:
-            message = server.values._take(&at, record.payload + record.payload_bytes, 0)
+            message = self._message(server, record, lsn, self._nobody(server))
             self.on_skipped(server, record.kind, message, lsn)
         return 0
 
@@ -294,10 +334,15 @@ cdef class Replayer:
         return 0
 
     cdef int _timer_gone(self, Server server, const segment_record *record) except -1:
-        cdef const uint8_t *at = record.payload
-        name, _ = server.values._take(&at, record.payload + record.payload_bytes, 0)
+        name, _ = self._first(server, record)
         server.due.pop(name, None)
         return 0
+
+    cdef object _first(self, Server server, const segment_record *record):
+        """The input as it was recorded, whichever version of the server that was."""
+        cdef const uint8_t *at = record.payload
+        cdef Values values = self.older.get(record.server, (server.values,))[0]
+        return values._take(&at, record.payload + record.payload_bytes, 0)
 
     cdef Caller _nobody(self, Server server):
         cdef Caller caller = Caller.__new__(Caller)
@@ -356,11 +401,15 @@ cdef class Replayer:
 
     def initial(self, Server server, state, tuple actions) -> None:
         """`init` has returned, for a server that begins anew."""
-        cdef list continues = []
         server.state = state
         server.due.clear()
         server.idle_s = 0
         server.asked = None
+        self.act(server, actions)
+
+    def act(self, Server server, tuple actions) -> None:
+        """Of an init's actions those that are the server's own."""
+        cdef list continues = []
         self.remember(server, actions, continues)
         while continues:
             again = self.dispatcher._callback(server, INPUT_CONTINUE, continues.pop(0), None)

@@ -97,10 +97,15 @@ cdef class Request:
 
         Raises:
             Crashed: The step had raised.
-            RequestKnown: The reply was lost.
+            RequestKnown: The reply was lost, or cannot be read any more.
         """
         if self.form == FORM_ENCODED:
-            return values.decode(self.value)
+            try:
+                return values.decode(self.value)
+            except ValueError as error: # of a type that has another shape by now
+                raise RequestKnown(
+                    server, self.number, "its reply is of an older version of the server"
+                ) from error
         if self.form == FORM_VALUE:
             return self.value if values is not None or type(self.value) in SCALARS \
                 else copy.deepcopy(self.value)

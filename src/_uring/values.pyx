@@ -142,6 +142,21 @@ cdef class Values:
         """
         return self.take(<const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
+    def reader(self, dict names) -> Values:
+        """One that reads what was written when names of types had other meanings, or other names.
+
+        Connections that both read are the same handles.
+
+        Args:
+            names: name -> class; other names mean what they mean here.
+        """
+        cdef Values other = Values(self.names)
+        other.types.update(self.types)
+        other.types.update(names)
+        other.handles = self.handles
+        other.find_live = self.find_live
+        return other
+
     def outcome_of(self, output) -> int:
         """What a record keeps of a step's output."""
         return self.outcome(output)
@@ -372,7 +387,7 @@ cdef class Values:
 
     def _sorted(self, value):
         """A set's members in the order of their encodings (V2)."""
-        cdef Values other = Values(self.types.values())
+        cdef Values other = Values(self.names)
         return tuple(sorted(value, key=other.encode))
 
     cdef uint32_t outcome(self, object output) except? 0:

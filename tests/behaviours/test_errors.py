@@ -42,6 +42,7 @@ SAMPLES = [
     errors.Running("root/kv"),
     errors.Restarting("root/kv"),
     errors.NotJournalable("a value of type builtins.object"),
+    errors.StateNotKept("kv", "a value of type builtins.object"),
     errors.RecordTooLarge(1 << 20),
     errors.JournalBusy(1 << 20),
     errors.Interrupted("a call of server 'b'"),

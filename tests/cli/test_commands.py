@@ -164,3 +164,66 @@ def test_a_root_that_gives_up_ends_the_process_with_status_1(tmp_path: Path) -> 
     assert result.returncode == 1
     assert "gives up" in result.stderr
     assert result.stderr.count("ValueError: again") >= 2
+
+
+REFUSALS = {
+    "init raises": ("raise ValueError('no licence')", "its init raised ValueError: no licence"),
+    "init stops": ("return Stop('tired')", "its init raised InitStopped"),
+    "init ignores": ("return Ignore()", "its init says Ignore now"),
+    "newer": ("return 0", "version 2 of its class has written the journal from lsn 3 on"),
+}
+
+KEPT = """
+from pybehave import Application, GenServer, Supervisor, Worker
+from pybehave.actions import Ignore, Stop
+
+class Kept(GenServer):
+    version = VERSION
+    def init(self, args):
+        INIT
+    def step(self, command, state):
+        STEP
+        return state, None
+
+app = Application("kept", Supervisor("one_for_one", [Worker("k", Kept, journal=True)]))
+"""
+
+
+def code(init: str, step: str = "pass", *, version: int = 2) -> str:
+    return KEPT.replace("INIT", init).replace("STEP", step).replace("VERSION", str(version))
+
+
+def keep(data: Path) -> None:
+    """A journal with one input."""
+    namespace: dict[str, Any] = {"__name__": "kept"}
+    exec(code("return 0"), namespace)
+    with namespace["app"].start(data=data, backend="epoll") as node:
+        node.call("k", 1)
+
+
+@pytest.mark.parametrize("command", ["run", "replay"])
+@pytest.mark.parametrize("init, says", REFUSALS.values(), ids=list(REFUSALS))
+def test_an_init_that_fails_in_the_replay_is_one_sentence(
+    init: str, says: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    keep(tmp_path / "data")
+    (tmp_path / "kept.py").write_text(code(init, version=1 if "version" in says else 2))
+    result = run(command, "kept:app", "--data", str(tmp_path / "data"))
+    assert result.returncode == (1 if command == "run" else 2)
+    sentence = result.stderr.splitlines()[-1]
+    assert "server 'k': " in sentence and says in sentence and "lsn 3" in sentence
+    assert "Traceback" not in result.stderr
+
+
+def test_a_step_that_raises_in_the_replay_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    keep(tmp_path / "data")
+    text = code("return 0", "raise ValueError('not any more')")
+    (tmp_path / "kept.py").write_text(text)
+    result = run("run", "kept:app", "--data", str(tmp_path / "data"))
+    assert result.returncode == 1
+    assert "(it raised ValueError: not any more)" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 from collections.abc import Callable
@@ -10,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pybehave import Once
+from pybehave import Application, Once, Supervisor, Worker
 from pybehave.errors import Crashed
 from pybehave.journal import dead_letters
-from tests.journal.golden.make import OPTIONS, application
+from tests.journal.golden.make import OPTIONS, Golden, application
 from tests.power.machine import wait_for
 from tests.processes import run
 
@@ -56,3 +57,34 @@ def test_the_second_reader_says_the_same_of_every_record(golden: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout == (golden / "dump.txt").read_text()
     assert run("journal", "verify", str(golden / "journal")).returncode == 0
+
+
+class Newer(Golden):
+    """Version 2 of the golden server: what it hears has a number."""
+
+    version = 2
+
+    def step(self, command: Any, state: dict[str, Any]) -> Any:
+        state["heard"].append(command)
+        return state, command
+
+    def upcast(self, version: int, message: Any) -> Any:
+        return version + 1, message
+
+    def upcast_state(self, version: int, dumped: Any) -> Any:
+        return {"heard": [(version + 1, each) for each in dumped["heard"]]}
+
+
+def test_newer_code_upcasts_what_the_first_versions_left(
+    start: Callable[..., Any], golden: Path
+) -> None:
+    """Their journals name no version of a server's class: that is version 1."""
+    workers = [Worker(name, Newer, journal=True) for name in ("one", "two")]
+    app = Application("golden", Supervisor("one_for_one", workers))
+    expected = json.loads((golden / "expected.json").read_text())
+    for _ in range(2):
+        node = start(app, data=golden / "journal", journal_options=OPTIONS)
+        for name, state in expected.items():
+            heard = ast.literal_eval(state)["heard"]
+            assert node.get_state(name)["heard"] == [(2, each) for each in heard]
+        node.stop()

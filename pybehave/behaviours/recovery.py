@@ -1,0 +1,94 @@
+"""What a server's `init` is told of the time before, when it takes a second parameter.
+
+Theory. Whoever starts a journaled server again has a candidate for its state: the last good one.
+Mostly that is right; sometimes only the server can say whether it is. So an `init(args, recovery)`
+is asked each time there is something to go on from, and what it returns counts. The choice is
+journaled, so a replay repeats the choice and does not ask whether it would be made again.
+
+What is in a `Recovery` comes from the journal alone, so that `init` finds the same in a replay.
+
+Does not know: how a state is found, how a choice is kept (runtime/recoveries.py).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Generic, final
+
+from pybehave.types import Policy, State
+
+KINDS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The input on which a server failed.
+
+    Attributes:
+        lsn: Its number in the journal; its dead letter has the same.
+        message: The input, as the callback got it.
+        error: Class and text of what was raised, as "builtins.ValueError: no"; "" when the
+            process ended before anybody could say.
+    """
+
+    lsn: int
+    message: Any
+    error: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Recovery(Generic[State]):
+    """What there is to go on from.
+
+    Attributes:
+        state: The last good one: before the input it failed on, and before those that the policy
+            `Rollback` has taken back. It may be changed in place and returned. Of a GenStatem
+            this is (state, data).
+        policy: What holds for this start: the worker's `recovery`, or the one of its ladder whose
+            turn it is. Without a failure it is "last_good".
+        failure: The input it failed on; None when it has only been stopped and started.
+        timers: The names of its timers that run; they go on, unless cancelled.
+    """
+
+    state: State
+    policy: Policy
+    failure: Failure | None = None
+    timers: frozenset[Any] = frozenset()
+
+    def of(self, state: Any) -> Recovery[Any]:
+        """Return the same with its state in another form."""
+        return replace(self, state=state)
+
+
+def takes_recovery(instance: object) -> bool:
+    """Say whether a server's init has a second parameter.
+
+    Args:
+        instance: The server.
+    """
+    init = getattr(type(instance), "init", None)
+    return init is not None and _takes_second(init)
+
+
+@lru_cache(maxsize=1024)  # an application has fewer classes; a start asks several times
+def _takes_second(init: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(init).parameters.values()
+    return sum(parameter.kind in KINDS for parameter in parameters) > 2  # self, args
+
+
+def call_init(instance: Any, args: Any, recovery: Recovery[Any] | None = None) -> Any:
+    """Call a server's init with what it takes.
+
+    Args:
+        instance: The server.
+        args: What the worker's specification holds.
+        recovery: What there is to go on from; None = nothing.
+    """
+    if takes_recovery(instance):
+        return instance.init(args, recovery)
+    return instance.init(args)
