@@ -31,8 +31,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from .codec cimport Codec, frame_view, outq_bytes
 from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller, Connection
 from .leaves cimport (
-    CONN_HOLD, CONN_OPEN, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_hold,
-    conn_output, conn_takes_output, conns_find, token_make,
+    CONN_HOLD, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_hold, conn_output,
+    conn_takes_input, conn_takes_output, conns_find, token_make,
 )
 from .mailboxes cimport Mailboxes
 from .requests cimport Request, Requests
@@ -190,7 +190,7 @@ cdef class Dispatcher(Mailboxes):
             self._step_connection(server, c, port, message)
         else:
             self._post_connection(server, c, port, message)
-        if server.number and c.state == CONN_OPEN and self.commit.is_saturated():
+        if server.number and conn_takes_input(c) and self.commit.is_saturated():
             self.commit.pause(c)
         return 0
 

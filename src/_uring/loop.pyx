@@ -485,7 +485,7 @@ cdef class Loop(Ports):
         if dispatcher.commit is not None and dispatcher.must_wait(port):
             dispatcher.commit.pause(c)
             return 0
-        while used < size and c.state == CONN_OPEN and c.paused == 0:
+        while used < size and conn_takes_input(c) and c.paused == 0:
             if codec.frame.kind == FRAME_CUSTOM:
                 status = codec.split(data + used, size - used, &c.resume, &view)
             else:
@@ -515,7 +515,7 @@ cdef class Loop(Ports):
         while woken.count > 0:
             woken.count -= 1
             c = conns_at(&self._conns, woken.slots[woken.count])
-            if c.state == CONN_OPEN:
+            if conn_takes_input(c):
                 conn_enter(c)
                 try:
                     self._parse_carry(c)
@@ -618,7 +618,7 @@ cdef class Loop(Ports):
         for slot in range(self._conns.chunk_count * 256):
             c = conns_at(&self._conns, slot)
             if c.state in (CONN_OPEN, CONN_CONNECTING):
-                conn_finish(&self._conns, c, END_SHUTDOWN)
+                conn_finish_received(&self._conns, c, END_SHUTDOWN)
         return self._conns.open_count
 
     def abort_connections(self) -> int:

@@ -266,9 +266,7 @@ def test_many_clients_wait_for_a_disk_that_is_behind_and_none_is_refused(
     keeper = Asked if road == "handle_call" else Keeper
     app = Application(
         "test",
-        Supervisor(
-            "one_for_one", [Worker("keeper", keeper, journal=True), Worker("relay", Relay)]
-        ),
+        Supervisor("one_for_one", [Worker("keeper", keeper, journal=True), Worker("relay", Relay)]),
         listeners=[
             Listener(
                 TCP, Lines(frame_bytes_max=16 << 10), to="relay" if road == "mailbox" else "keeper"
