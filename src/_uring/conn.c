@@ -158,9 +158,9 @@ conn *conns_add(conns *all, int fd, int state, const conn_limits *limits, void *
     c->state = (uint8_t)state;
     c->limits = limits;
     c->port = port;
-    c->active_ms = all->now_ms;
+    c->active_ms = c->opened_ms = all->now_ms;
     all->open_count++;
-    all->stats.opened++;
+    c->id = ++all->stats.opened;
     if (state == CONN_CONNECTING) {
         c->in_flight = 1;
     } else {

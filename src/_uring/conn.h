@@ -116,6 +116,7 @@ typedef struct conn {
     uint64_t timer, timer_ms;
     uint64_t active_ms, frame_since_ms, linger_until_ms;
     uint64_t commands;
+    uint64_t id, opened_ms; /* the how-manieth connection of this loop, from 1; since when */
 } conn;
 
 typedef struct slot_list {

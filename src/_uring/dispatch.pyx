@@ -203,6 +203,7 @@ cdef class Dispatcher(Mailboxes):
 
     cdef int _native(self, conn *c, Codec codec, const frame_view *view) except -1:
         cdef int answered
+        self.facts.id = c.id
         if not (c.flags & CONN_HOLD):
             answered = codec.native(view, &self.facts, self.pool, &c.out, &c.protocol)
             if answered == 2:

@@ -189,8 +189,11 @@ cdef extern from "conn.h" nogil:
         void *port
         void *hold
         uint64_t held
+        uint64_t active_ms
         uint64_t frame_since_ms
         uint64_t commands
+        uint64_t id
+        uint64_t opened_ms
 
     ctypedef struct slot_list:
         uint32_t *slots

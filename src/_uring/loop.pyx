@@ -372,6 +372,7 @@ cdef class Loop(Ports):
         self.dispatcher.now_ns = now_ns
         self._conns.now_ms = now_ns // NS_PER_MS
         self.dispatcher.facts.connections = self._conns.open_count
+        self.dispatcher.facts.accepted = self._conns.stats.opened
         self.dispatcher.facts.commands = self._stats.commands
         self.dispatcher.facts.uptime_s = (now_ns - self._started_ns) // 1_000_000_000
         return 0
