@@ -9,7 +9,7 @@ from pybehave.protocols.lines import Lines
 from pybehave.protocols.protocol import Protocol
 from pybehave.protocols.raw import Raw
 from pybehave.protocols.resp import Resp, RespClient
-from pybehave.protocols.resp_values import NIL, OK, Error, Status
+from pybehave.protocols.resp_values import NIL, OK, Error, Push, Status
 
 __all__ = [
     "NIL",
@@ -20,6 +20,7 @@ __all__ = [
     "LengthPrefixed",
     "Lines",
     "Protocol",
+    "Push",
     "Raw",
     "Resp",
     "RespClient",

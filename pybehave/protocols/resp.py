@@ -12,7 +12,7 @@ What outputs become (RESP3 where it differs, which a client asks for with HELLO 
     bytes, str          $n, bulk string       float           bulk string  ,1.5
     int                 :n (beyond 64 bits:   dict            *2n          %n
                         bulk string, RESP3 (n)  set, frozenset  *n           ~n
-    list, tuple         *n
+    list, tuple         *n                    Push            *n           >n
 
 Source: "Redis serialization protocol specification"; Redis 7 for what it leaves open.
 """
@@ -28,7 +28,14 @@ from pybehave.errors import DecodeError
 from pybehave.once import Once
 from pybehave.protocols.framing import Framing, require, require_size
 from pybehave.protocols.resp_commands import NativeCommands
-from pybehave.protocols.resp_values import OK, Error, Status, decode_reply, decode_values
+from pybehave.protocols.resp_values import (
+    OK,
+    Error,
+    Push,
+    Status,
+    decode_reply,
+    decode_values,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +43,8 @@ class Resp(Framing):
     """A server that speaks RESP2 and RESP3.
 
     The step gets a list of bytes, `[b"SET", key, value]`, from arrays of bulk strings and from
-    inline requests (`SET key value` typed in telnet) alike. PING, ECHO, HELLO, COMMAND, CLIENT,
-    CONFIG GET, INFO, SELECT, QUIT and RESET are answered without the step.
+    inline requests (`SET key value` typed in telnet) alike. PING, ECHO, HELLO, AUTH, COMMAND,
+    CLIENT, CONFIG GET, INFO, SELECT, QUIT and RESET are answered without the step.
 
     Attributes:
         uppercase: Command names arrive in upper case however the client wrote them.
@@ -74,6 +81,7 @@ class Resp(Framing):
             "ok": OK,
             "status_type": Status,
             "error_type": Error,
+            "push_type": Push,
             "values": decode_values if self.nested else refuse_values,
             "native": NativeCommands() if self.native else None,
             "once": partial(named_request, self.uppercase) if self.once else None,
@@ -86,7 +94,7 @@ class RespClient(Framing):
 
     Output is a request: a list or tuple of bytes, str, int or float. What arrives are replies of
     any type: bytes, Status, Error (as a value, not raised), int, float, bool, NIL for null, list,
-    dict, set. Failures on our side are not reported to the server.
+    dict, set, Push. Failures on our side are not reported to the server.
     """
 
     _: KW_ONLY
@@ -102,6 +110,7 @@ class RespClient(Framing):
             "uppercase": False,
             "status_type": Status,
             "error_type": Error,
+            "push_type": Push,
             "values": decode_reply,
         }
 

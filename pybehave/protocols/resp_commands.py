@@ -4,8 +4,9 @@ Client libraries send some of these before the first real command, and tools ask
 should not have to know them. PING without an argument is answered in C, the rest here.
 
 Theory. One object serves all connections of a listener. What a connection has agreed on is its
-protocol version, which the caller keeps and hands in; its name (CLIENT SETNAME) is kept here by the
-connection's id, for as many connections as NAMES_MAX.
+protocol version, which the caller keeps and hands in; what it is called, resp_clients.py keeps.
+There is no password to be had: AUTH is answered as Redis answers it while none is set, where the
+default user may say anything and nobody else is known.
 
 Invariants
   (N1) An answer is (output, version, is_closing); None means that the command is the server's own.
@@ -17,17 +18,16 @@ Source: Redis 7, the reply texts of the commands named.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from pybehave.protocols.resp_values import OK, Error, Status
+from pybehave.protocols.resp_clients import About, ClientCommands
+from pybehave.protocols.resp_values import OK, Error, Status, arity, shown
 
 REDIS_VERSION = "7.0.0"
 """What we claim to be: clients choose features by it, and none of a later version is here."""
-
-NAMES_MAX = 10_000
-"""Connection names kept; the oldest go first, so that connections that come and go cost nothing."""
 
 CONFIG = {
     "appendonly": "no",
@@ -39,12 +39,6 @@ CONFIG = {
 }
 """What tools ask for: redis-benchmark reads save and appendonly, others look for a limit."""
 
-CLIENT_HELP = (
-    "CLIENT <subcommand>. Subcommands are:",
-    "GETNAME | ID | INFO | SETNAME <name> | SETINFO <lib-name|lib-ver> <value>",
-    "NO-EVICT <on|off> | NO-TOUCH <on|off> | REPLY ON | HELP",
-)
-
 Answer = tuple[Any, int, bool]
 InfoSource = Callable[[str | None], "str | dict[str, object]"]
 
@@ -52,22 +46,22 @@ InfoSource = Callable[[str | None], "str | dict[str, object]"]
 class NativeCommands:
     """Answers requests that need no server."""
 
-    __slots__ = ("_names",)
+    __slots__ = ("_clients",)
 
     def __init__(self) -> None:
-        self._names: dict[int, bytes] = {}
+        self._clients = ClientCommands()
 
     def __call__(
         self,
         request: list[bytes],
-        about: dict[str, int],
+        about: About,
         version: int,
         info_source: InfoSource | None,
     ) -> Answer | None:
         """Answer a request, or return None when it is the server's (N1).
 
         Args:
-            about: id of the connection, commands and connections and uptime_s of the node.
+            about: Facts about the connection and the node.
             version: 2 or 3, the protocol version of the connection.
         """
         name, args = request[0], request[1:]
@@ -77,10 +71,12 @@ class NativeCommands:
             case b"QUIT":
                 return OK, version, True
             case b"RESET":
-                self._names.pop(about["id"], None)
+                self._clients.forget(about)
                 return Status("RESET"), 2, False
+            case b"AUTH":
+                return _auth(args), version, False
             case b"CLIENT":
-                return self._client(args, about), version, False
+                return self._clients(args, about), version, False
             case b"INFO":
                 return info(args, about, info_source), version, False
             case b"CONFIG" if args and args[0].upper() != b"GET":
@@ -89,7 +85,7 @@ class NativeCommands:
                 return _simple(name, args), version, False
         return None
 
-    def _hello(self, args: list[bytes], about: dict[str, int], version: int) -> Answer:
+    def _hello(self, args: list[bytes], about: About, version: int) -> Answer:
         if args:
             try:
                 wanted = int(args[0])
@@ -113,58 +109,23 @@ class NativeCommands:
         }
         return reply, version, False
 
-    def _hello_options(self, options: list[bytes], about: dict[str, int]) -> Error | None:
+    def _hello_options(self, options: list[bytes], about: About) -> Error | None:
         while options:
             option = options[0].upper()
             if option == b"SETNAME" and len(options) >= 2:
-                refused = self._set_name(options[1], about)
-                if refused is not OK:
-                    return Error(refused)
+                answer = self._clients.set_name(options[1], about)
                 options = options[2:]
             elif option == b"AUTH" and len(options) >= 3:
-                return Error("WRONGPASS this server has no passwords; connect without one")
+                answer = _auth(options[1:3])
+                options = options[3:]
             else:
-                return Error("ERR Syntax error in HELLO option '" + _shown(options[0]) + "'")
+                return Error("ERR Syntax error in HELLO option '" + shown(options[0]) + "'")
+            if isinstance(answer, Error):
+                return answer
         return None
 
-    def _set_name(self, name: bytes, about: dict[str, int]) -> Status | Error:
-        if any(not 0x21 <= byte <= 0x7E for byte in name):
-            return Error("ERR Client names cannot contain spaces, newlines or special characters.")
-        self._names.pop(about["id"], None)
-        if name:
-            self._names[about["id"]] = name
-        if len(self._names) > NAMES_MAX:
-            del self._names[next(iter(self._names))]
-        return OK
 
-    def _client(self, args: list[bytes], about: dict[str, int]) -> Any:
-        if not args:
-            return _arity(b"CLIENT")
-        match args[0].upper(), len(args) - 1:
-            case b"ID", 0:
-                return about["id"]
-            case b"GETNAME", 0:
-                return self._names.get(about["id"])
-            case b"SETNAME", 1:
-                return self._set_name(args[1], about)
-            case b"INFO", 0:
-                name = self._names.get(about["id"], b"").decode()
-                return f"id={about['id']} name={name} db=0 sub=0 psub=0\n"
-            case b"SETINFO", 2:
-                return OK
-            case ((b"NO-EVICT" | b"NO-TOUCH"), 1):
-                return OK
-            case b"REPLY", 1 if args[1].upper() == b"ON":
-                return OK
-            case b"HELP", 0:
-                return [Status(line) for line in CLIENT_HELP]
-        return Error(
-            f"ERR unknown subcommand or wrong number of arguments for '{_shown(args[0])}'. "
-            "Try CLIENT HELP."
-        )
-
-
-def info(args: list[bytes], about: dict[str, int], source: InfoSource | None) -> Any:
+def info(args: list[bytes], about: About, source: InfoSource | None) -> Any:
     """Answer INFO: the program's own text when it has set one, else a few honest lines."""
     section = args[0].decode("utf-8", "replace").lower() if args else None
     if source is None:
@@ -179,7 +140,7 @@ def info(args: list[bytes], about: dict[str, int], source: InfoSource | None) ->
     return text
 
 
-def info_default(section: str | None, about: dict[str, int]) -> str:
+def info_default(section: str | None, about: About) -> str:
     """Return INFO's text, or the one section of it that was asked for."""
     sections: dict[str, dict[str, object]] = {
         "Server": {
@@ -188,8 +149,12 @@ def info_default(section: str | None, about: dict[str, int]) -> str:
             "server_name": "pybehave",
             "uptime_in_seconds": about["uptime_s"],
         },
-        "Clients": {"connected_clients": about["connections"]},
-        "Stats": {"total_commands_processed": about["commands"]},
+        "Clients": {"connected_clients": about["connections"], "blocked_clients": 0},
+        "Memory": {"used_memory": _resident_bytes()},
+        "Stats": {
+            "total_connections_received": about["accepted"],
+            "total_commands_processed": about["commands"],
+        },
         "Replication": {"role": "master", "connected_slaves": 0},
     }
     wanted = (None, "all", "everything", "default")
@@ -199,6 +164,15 @@ def info_default(section: str | None, about: dict[str, int]) -> str:
         if section in wanted or section == title.lower()
     ]
     return "\r\n".join(parts)
+
+
+def _resident_bytes() -> int:
+    """What the process holds of memory now; 0 where nobody tells."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * mmap.PAGESIZE
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def _simple(name: bytes, args: list[bytes]) -> Any:
@@ -211,7 +185,7 @@ def _simple(name: bytes, args: list[bytes]) -> Any:
         case b"SELECT", [index]:
             return _select(index)
         case b"CONFIG", [_, _, *_]:
-            patterns = [_shown(pattern).lower() for pattern in args[1:]]
+            patterns = [shown(pattern).lower() for pattern in args[1:]]
             return {
                 field: value
                 for field, value in CONFIG.items()
@@ -221,7 +195,24 @@ def _simple(name: bytes, args: list[bytes]) -> Any:
             return []
         case b"COMMAND", [subcommand, *names]:
             return _command(subcommand.upper(), names)
-    return _arity(name)
+    return arity(name)
+
+
+def _auth(args: list[bytes]) -> Status | Error:
+    """The default user needs no password, so any is right; but who sends only a password means one
+    that should have been set.
+    """
+    match args:
+        case [_]:
+            return Error(
+                "ERR AUTH <password> called without any password configured for the default user. "
+                "Are you sure your configuration is correct?"
+            )
+        case [b"default", _]:
+            return OK
+        case [_, _]:
+            return Error("WRONGPASS invalid username-password pair or user is disabled.")
+    return arity(b"AUTH")
 
 
 def _command(subcommand: bytes, names: list[bytes]) -> Any:
@@ -235,7 +226,7 @@ def _command(subcommand: bytes, names: list[bytes]) -> Any:
             return []
         case b"INFO":
             return [None] * len(names)
-    return Error(f"ERR unknown subcommand '{_shown(subcommand)}'.")
+    return Error(f"ERR unknown subcommand '{shown(subcommand)}'.")
 
 
 def _select(index: bytes) -> Status | Error:
@@ -244,12 +235,3 @@ def _select(index: bytes) -> Status | Error:
     if index.isdigit():
         return Error("ERR DB index is out of range")
     return Error("ERR value is not an integer or out of range")
-
-
-def _arity(name: bytes) -> Error:
-    return Error(f"ERR wrong number of arguments for '{name.decode().lower()}' command")
-
-
-def _shown(argument: bytes) -> str:
-    """An argument within an error: bounded, and with nothing that a terminal would obey."""
-    return argument[:64].decode("ascii", "backslashreplace")

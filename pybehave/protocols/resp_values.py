@@ -1,4 +1,4 @@
-"""RESP values of every type out of bytes, and the two kinds of text that are no strings.
+"""RESP values of every type out of bytes, and those types that Python has no word for.
 
 Requests are nearly always bulk strings, which codec.pyx decodes in C. What is left comes here: the
 other types within requests, and replies when we are the client. The framing has checked where each
@@ -44,6 +44,20 @@ class Error(str):
 
     def __repr__(self) -> str:
         return f"Error({super().__repr__()})"
+
+
+class Push(tuple[Any, ...]):
+    """What a client is told without having asked: `>n` in RESP3, an array in RESP2.
+
+    Send it with the action `Send(connection, Push([b"message", channel, text]))`. By custom its
+    first item is a word that says of which kind it is. Never the answer of a step: a client that
+    reads RESP3 would wait for its answer on.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"Push({list(self)!r})"
 
 
 OK = Status("OK")
@@ -127,8 +141,10 @@ def _aggregate(kind: bytes, body: bytes, position: int, count: int, depth: int) 
     for _ in range(2 * count if kind == b"%" else count):
         item, position = _value(body, position, depth + 1)
         items.append(item)
-    if kind in b"*>":
+    if kind == b"*":
         return items, position
+    if kind == b">":
+        return Push(items), position
     try:
         return (set(items) if kind == b"~" else _pairs(items)), position
     except TypeError:
@@ -155,3 +171,13 @@ def _scalar(kind: bytes, line: bytes) -> Any:
         except ValueError as error:  # more digits than sys.set_int_max_str_digits allows
             raise DecodeError(str(error)) from error
     raise DecodeError(f"{(kind + line)[:40]!r} is not a RESP value")
+
+
+def arity(name: bytes) -> Error:
+    """Return the answer to a command with too few or too many arguments."""
+    return Error(f"ERR wrong number of arguments for '{name.decode().lower()}' command")
+
+
+def shown(argument: bytes) -> str:
+    """Return an argument for an error: bounded, and with nothing that a terminal would obey."""
+    return argument[:64].decode("ascii", "backslashreplace")

@@ -71,6 +71,9 @@ DATA: Final = "data"
 DRAIN_TIMEOUT_S: Final = 10.0
 """How long connections may take to get their last replies when the node stops."""
 
+DRAIN_TICKS_MAX: Final = 64
+"""Ticks that read what clients had sent before a drain; busy ones would never be done sending."""
+
 ABORT_TICKS_MAX: Final = 200
 ABORT_TICK_S: Final = 0.005
 """Aborted connections come home within a tick or two; after 1 s something is wrong."""
@@ -279,6 +282,9 @@ class Node:
         self.loop.close()
 
     def _close_connections(self) -> None:
+        ticks = DRAIN_TICKS_MAX if self._is_draining else 0
+        while ticks and self.loop.run_once(0.0):
+            ticks -= 1
         self.loop.close_listeners()
         if self._is_draining:
             deadline = self.loop.now() + self.drain_timeout

@@ -105,7 +105,9 @@ cdef struct conn_facts:
     uint64_t id           # CLIENT ID; unique for the life of the node
     uint64_t commands     # INFO: messages handled by the node
     uint64_t connections  # INFO: connections open now
+    uint64_t accepted     # INFO: connections there have been
     uint64_t uptime_s     # INFO
+    void *owner           # borrowed; its clients(codec, ids, count_max) is CLIENT LIST; or NULL
 
 
 @cython.final
@@ -119,7 +121,7 @@ cdef class Codec:
     cdef bint uppercase             # command names
     cdef object ok                  # the object that means +OK
     cdef object status_type
-    cdef object error_type
+    cdef object error_type, push_type
     cdef object hook_values         # takes RESP values apart that are not bulk strings
     cdef object hook_once           # makes a Once of a request that begins with ONCE, or None
     cdef object hook_native         # answers commands of the protocol itself

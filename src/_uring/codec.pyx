@@ -27,6 +27,8 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from functools import partial
+
 from pybehave.errors import (
     Crashed, DecodeError, EncodeError, FrameTooLong, NoProc, Overloaded, PybehaveError, Stopped,
     Timeout,
@@ -286,7 +288,10 @@ cdef int put_aggregate(Codec codec, object items, outq_pool *pool, outq *q, uint
             put_value(codec, key, pool, q, flags, depth + 1)
             put_value(codec, item, pool, q, flags, depth + 1)
         return 0
-    put_header(c'~' if is_resp3 and isinstance(items, (set, frozenset)) else c'*', count, pool, q)
+    if is_resp3 and isinstance(items, (set, frozenset)):
+        put_header(c'~', count, pool, q)
+    else:
+        put_header(c'>' if is_resp3 and type(items) is codec.push_type else c'*', count, pool, q)
     for item in items:
         put_value(codec, item, pool, q, flags, depth + 1)
     return 0
@@ -554,7 +559,10 @@ cdef int native_slow(Codec codec, const frame_view *view, const conn_facts *fact
     """Ask the protocol's Python function; None means that the command is the server's."""
     cdef list request
     cdef dict about = {"id": facts.id, "commands": facts.commands,
-                       "connections": facts.connections, "uptime_s": facts.uptime_s}
+                       "connections": facts.connections, "accepted": facts.accepted,
+                       "uptime_s": facts.uptime_s}
+    if facts.owner != NULL:
+        about["clients"] = partial((<object>facts.owner).clients, codec)
     if view.type == FRAME_BULKS:
         request = decode_bulks(view, True)
     else:
@@ -576,8 +584,8 @@ cdef class Codec:
 
     def __cinit__(self, *, str framing, object frame_bytes_max, object size=1, int width=4,
                   bint little=False, bytes end=b"\n", object encoding=None, bint uppercase=True,
-                  object ok=None, type status_type=str, type error_type=str, object values=None,
-                  object native=None, object hooks=None, object once=None):
+                  object ok=None, type status_type=str, type error_type=str, type push_type=tuple,
+                  object values=None, object native=None, object hooks=None, object once=None):
         if not 1 <= frame_bytes_max <= FRAME_BYTES_LIMIT or not 1 <= size <= FRAME_BYTES_LIMIT:
             raise ValueError(f"sizes of messages are 1 to {FRAME_BYTES_LIMIT} bytes")
         if not 1 <= width <= FRAME_WIDTH_MAX or not 1 <= len(end) <= FRAME_END_BYTES_MAX:
@@ -593,6 +601,7 @@ cdef class Codec:
         self.encoding = encoding or "utf-8"
         self.uppercase = uppercase
         self.ok, self.status_type, self.error_type = ok, status_type, error_type
+        self.push_type = push_type
         self.hook_values, self.hook_native, self.hooks = values, native, hooks
         self.hook_once = once
         self.kind = self.form if hooks is None else CODEC_PYTHON
@@ -742,7 +751,8 @@ cdef class Codec:
         return out
 
     cdef int feed_message(self, const frame_view *view, list out) except -1:
-        cdef conn_facts facts = conn_facts(id=1, commands=0, connections=1, uptime_s=0)
+        cdef conn_facts facts = conn_facts(id=1, commands=0, connections=1, accepted=1,
+                                           uptime_s=0, owner=NULL)
         if self.has_native and self.native(view, &facts, self.own_pool, &self.own_queue,
                                            &self.own_flags) != 0:
             return 0

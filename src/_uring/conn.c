@@ -99,6 +99,11 @@ conn *conns_find(const conns *all, uint64_t token) {
     return c;
 }
 
+/* No more is read, and something is still to be answered or sent. */
+static int is_leaving(const conn *c) {
+    return c->state == CONN_FINISHING || c->state == CONN_DRAINING;
+}
+
 static uint64_t next_deadline(const conn *c) {
     uint64_t deadline = WHEEL_NONE;
     if (c->state == CONN_OPEN) {
@@ -109,13 +114,13 @@ static uint64_t next_deadline(const conn *c) {
             uint64_t frame = c->frame_since_ms + c->limits->frame_timeout_ms;
             deadline = frame < deadline ? frame : deadline;
         }
-    } else if (c->state == CONN_DRAINING && (c->flags & CONN_HOLD)) {
+    } else if (is_leaving(c) && (c->flags & CONN_HOLD)) {
         /* We owe replies: the peer's time begins when they are made. But one that has ended may
          * not be there at all any more, and a FIN does not tell. */
         if ((c->flags & CONN_PEER_ENDED) && c->limits->half_closed_ms) {
             deadline = c->linger_until_ms - c->limits->linger_ms + c->limits->half_closed_ms;
         }
-    } else if (c->state == CONN_DRAINING || c->state == CONN_LINGERING) {
+    } else if (is_leaving(c) || c->state == CONN_LINGERING) {
         deadline = c->linger_until_ms;
     }
     return deadline;
@@ -153,9 +158,9 @@ conn *conns_add(conns *all, int fd, int state, const conn_limits *limits, void *
     c->state = (uint8_t)state;
     c->limits = limits;
     c->port = port;
-    c->active_ms = all->now_ms;
+    c->active_ms = c->opened_ms = all->now_ms;
     all->open_count++;
-    all->stats.opened++;
+    c->id = ++all->stats.opened;
     if (state == CONN_CONNECTING) {
         c->in_flight = 1;
     } else {
@@ -241,7 +246,7 @@ void conn_finish(conns *all, conn *c, int reason) {
         conn_abort(all, c, reason, 0);
         return;
     }
-    if (c->state != CONN_OPEN) {
+    if (!conn_takes_input(c)) {
         return;
     }
     c->reason = (uint8_t)reason;
@@ -250,6 +255,20 @@ void conn_finish(conns *all, conn *c, int reason) {
     c->linger_until_ms = all->now_ms + c->limits->linger_ms;
     arm_timer(all, c);
     settle(all, c);
+}
+
+void conn_finish_received(conns *all, conn *c, int reason) {
+    if (c->state != CONN_OPEN || c->carry_bytes == 0) {
+        conn_finish(all, c, reason);
+        return;
+    }
+    c->reason = (uint8_t)reason;
+    c->state = CONN_FINISHING;
+    c->linger_until_ms = all->now_ms + c->limits->linger_ms;
+    arm_timer(all, c);
+    if (c->paused == 0) {
+        (void)list_push(&all->woken, c->slot);
+    }
 }
 
 void conn_abort(conns *all, conn *c, int reason, int error) {
@@ -268,7 +287,7 @@ void conn_abort(conns *all, conn *c, int reason, int error) {
 
 void conn_released_hold(conns *all, conn *c) {
     c->flags &= (uint8_t)~CONN_HOLD;
-    if (c->state == CONN_DRAINING) {
+    if (is_leaving(c)) {
         c->linger_until_ms = all->now_ms + c->limits->linger_ms;
         arm_timer(all, c);
     }
@@ -280,8 +299,8 @@ void conn_enter(conn *c) { c->in_flight++; }
 void conn_leave(conns *all, conn *c) {
     assert(c->in_flight > 0);
     c->in_flight--;
-    if (c->state == CONN_OPEN && (c->flags & CONN_PEER_ENDED) && c->paused == 0) {
-        conn_finish(all, c, END_PEER); /* what came before the end has been taken now */
+    if (c->state == CONN_FINISHING && (c->paused == 0 || c->carry_bytes == 0)) {
+        conn_finish(all, c, c->reason); /* what came before the end has been taken now */
     }
     if (c->state == CONN_CLOSING) {
         settle(all, c);
@@ -325,8 +344,8 @@ void conn_resume(conns *all, conn *c, int why) {
         return;
     }
     c->paused &= (uint8_t)~why;
-    if (c->paused == 0 && c->state == CONN_OPEN) {
-        if (c->carry_bytes > 0 || (c->flags & CONN_PEER_ENDED)) {
+    if (c->paused == 0 && conn_takes_input(c)) {
+        if (c->carry_bytes > 0) {
             (void)list_push(&all->woken, c->slot);
         }
         conn_arm(all, c);
@@ -376,17 +395,12 @@ int conn_recv_completed(conns *all, conn *c, const completion *done) {
         return INPUT_NONE;
     }
     c->flags |= CONN_PEER_ENDED;
-    if (c->state == CONN_OPEN && (c->paused != 0 || c->carry_bytes > 0)) {
-        /* Whole requests may wait in carry: they are taken first, then conn_leave ends it. */
-        if (c->paused == 0) {
-            (void)list_push(&all->woken, c->slot);
-        }
-        return INPUT_NONE;
+    if (c->state == CONN_OPEN) {
+        conn_finish_received(all, c, END_PEER);
+    } else {
+        settle(all, c);
     }
-    int was_open = c->state == CONN_OPEN;
-    conn_finish(all, c, END_PEER);
-    settle(all, c);
-    return was_open ? INPUT_ENDED : INPUT_NONE;
+    return INPUT_NONE;
 }
 
 void conns_feed_starved(conns *all) {
@@ -507,7 +521,7 @@ void conns_flush(conns *all) {
         conn *c = conns_at(all, all->dirty.slots[index]);
         c->flags &= (uint8_t)~CONN_DIRTY;
         /* (C2): with a send in flight the rest goes with its completion. */
-        if ((c->state == CONN_OPEN || c->state == CONN_DRAINING) && !(c->flags & CONN_SEND)) {
+        if (conn_takes_output(c) && !(c->flags & CONN_SEND)) {
             send_filled(all, c);
         }
     }
@@ -531,7 +545,7 @@ void conn_send_completed(conns *all, conn *c, int result) {
     }
     size_t sent = result > 0 ? (size_t)result : 0;
     all->stats.sent_bytes += sent;
-    if (sent > 0 && c->state == CONN_DRAINING) {
+    if (sent > 0 && is_leaving(c)) {
         c->linger_until_ms = all->now_ms + c->limits->linger_ms; /* it reads: it has time */
     }
     if (outq_sent(all->pool, &c->out, sent, &data, &length)) {
@@ -621,6 +635,9 @@ int conn_timer_fired(conns *all, conn *c) {
         c->active_ms = all->now_ms;
         c->frame_since_ms = c->frame_since_ms ? all->now_ms : 0;
     }
+    if (c->state == CONN_FINISHING && !(c->paused & PAUSE_OUTPUT)) {
+        c->linger_until_ms = all->now_ms + c->limits->linger_ms + 1; /* nor here: the disk is */
+    }
     if (next_deadline(c) > all->now_ms) {
         arm_timer(all, c);
         return 0;
@@ -630,7 +647,7 @@ int conn_timer_fired(conns *all, conn *c) {
                        c->frame_since_ms + c->limits->frame_timeout_ms <= all->now_ms;
         conn_finish(all, c, is_frame ? END_FRAME_TIMEOUT : END_IDLE);
     } else {
-        conn_abort(all, c, c->state == CONN_DRAINING ? END_LINGER : (int)c->reason, 0);
+        conn_abort(all, c, is_leaving(c) ? END_LINGER : (int)c->reason, 0);
     }
     return 1;
 }

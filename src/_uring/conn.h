@@ -9,6 +9,10 @@
  *   CONNECTING  failed           CLOSING
  *   OPEN        finish           DRAINING    no more input is taken; linger timer
  *   OPEN        peer ended       DRAINING    (half-close: what was asked is still answered)
+ *   OPEN        peer ended, or   FINISHING   with input in carry: whole requests may wait there,
+ *               finish_received              behind a pause, and are answered; nothing more is read
+ *   FINISHING   carry taken      DRAINING
+ *   FINISHING   finish           DRAINING    what is left in carry is dropped
  *   DRAINING    output gone      LINGERING   FIN; input is read and dropped, so that no RST
  *                                            overtakes the last reply
  *   DRAINING    output gone      CLOSING     when the peer had ended already
@@ -42,6 +46,7 @@ enum conn_state {
     CONN_FREE,
     CONN_CONNECTING,
     CONN_OPEN,
+    CONN_FINISHING,
     CONN_DRAINING,
     CONN_LINGERING,
     CONN_CLOSING,
@@ -111,6 +116,7 @@ typedef struct conn {
     uint64_t timer, timer_ms;
     uint64_t active_ms, frame_since_ms, linger_until_ms;
     uint64_t commands;
+    uint64_t id, opened_ms; /* the how-manieth connection of this loop, from 1; since when */
 } conn;
 
 typedef struct slot_list {
@@ -144,7 +150,7 @@ typedef struct conns {
 } conns;
 
 /* What a receive completion means to the loop. */
-enum conn_input { INPUT_NONE, INPUT_DATA, INPUT_ENDED };
+enum conn_input { INPUT_NONE, INPUT_DATA };
 
 int conns_open(conns *, source *, outq_pool *, wheel *);
 void conns_close(conns *); /* frees everything, in flight or not: the source is closed already */
@@ -168,6 +174,7 @@ void conn_hold(conns *, conn *, uint64_t batch);
 void conns_released(conns *, uint64_t durable_batch);      /* batches up to this are durable */
 void conns_held_lost(conns *);                             /* they never will be: reset */
 void conn_finish(conns *, conn *, int reason);             /* flush, then close */
+void conn_finish_received(conns *, conn *, int reason);    /* the same, after what has come */
 void conn_abort(conns *, conn *, int reason, int error);   /* close now, drop output */
 void conn_released_hold(conns *, conn *);                  /* CONN_HOLD is over */
 int conn_timer_fired(conns *, conn *);                     /* 1 = it ended the connection */
@@ -179,9 +186,11 @@ void conns_feed_starved(conns *); /* arm again those that found no buffer */
 static inline uint64_t conn_token(const conn *c, unsigned op) {
     return token_make(op, c->generation, c->slot);
 }
-static inline int conn_takes_input(const conn *c) { return c->state == CONN_OPEN; }
+static inline int conn_takes_input(const conn *c) {
+    return c->state == CONN_OPEN || c->state == CONN_FINISHING;
+}
 static inline int conn_takes_output(const conn *c) {
-    return c->state == CONN_OPEN || c->state == CONN_DRAINING;
+    return conn_takes_input(c) || c->state == CONN_DRAINING;
 }
 
 #endif

@@ -32,8 +32,8 @@ from .asked cimport Asked
 from .codec cimport Codec, frame_view, outq_bytes
 from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller, Connection
 from .leaves cimport (
-    CONN_HOLD, CONN_OPEN, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_hold,
-    conn_output, conn_takes_output, conns_find, token_make,
+    CONN_HOLD, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_hold, conn_output,
+    conn_takes_input, conn_takes_output, conns_find, token_make,
 )
 from .mailboxes cimport Mailboxes
 from .requests cimport Request, Requests
@@ -194,7 +194,7 @@ cdef class Dispatcher(Mailboxes):
             self._step_connection(server, c, port, message)
         else:
             self._post_connection(server, c, port, message)
-        if server.number and c.state == CONN_OPEN and self.commit.is_saturated():
+        if server.number and conn_takes_input(c) and self.commit.is_saturated():
             self.commit.pause(c)
         return 0
 
@@ -207,6 +207,7 @@ cdef class Dispatcher(Mailboxes):
 
     cdef int _native(self, conn *c, Codec codec, const frame_view *view) except -1:
         cdef int answered
+        self.facts.id = c.id
         if not (c.flags & CONN_HOLD):
             answered = codec.native(view, &self.facts, self.pool, &c.out, &c.protocol)
             if answered == 2:

@@ -150,15 +150,15 @@ cdef extern from "stats.h" nogil:
 
 cdef extern from "conn.h" nogil:
     enum:
-        CONN_FREE, CONN_CONNECTING, CONN_OPEN, CONN_DRAINING, CONN_LINGERING, CONN_CLOSING
-        CONN_ENDED
+        CONN_FREE, CONN_CONNECTING, CONN_OPEN, CONN_FINISHING, CONN_DRAINING, CONN_LINGERING
+        CONN_CLOSING, CONN_ENDED
         END_NONE, END_PEER, END_RESET, END_ASKED, END_PROTOCOL, END_IDLE, END_FRAME_TIMEOUT
         END_SLOW_CONSUMER, END_LINGER, END_SHUTDOWN, END_CONNECT, END_MEMORY, END_LIMIT
         END_DISK
         END_REASONS
         PAUSE_OUTPUT, PAUSE_SERVER, PAUSE_REPLIES
         CONN_HOLD, CONN_EVENTS, CONN_PEER_ENDED
-        INPUT_NONE, INPUT_DATA, INPUT_ENDED
+        INPUT_NONE, INPUT_DATA
 
     ctypedef struct conn_limits:
         uint64_t frame_timeout_ms
@@ -189,8 +189,11 @@ cdef extern from "conn.h" nogil:
         void *port
         void *hold
         uint64_t held
+        uint64_t active_ms
         uint64_t frame_since_ms
         uint64_t commands
+        uint64_t id
+        uint64_t opened_ms
 
     ctypedef struct slot_list:
         uint32_t *slots
@@ -241,6 +244,7 @@ cdef extern from "conn.h" nogil:
     void conns_released(conns *, uint64_t)
     void conns_held_lost(conns *)
     void conn_finish(conns *, conn *, int)
+    void conn_finish_received(conns *, conn *, int)
     void conn_abort(conns *, conn *, int, int)
     void conn_released_hold(conns *, conn *)
     int conn_timer_fired(conns *, conn *)

@@ -372,6 +372,7 @@ cdef class Loop(Ports):
         self.dispatcher.now_ns = now_ns
         self._conns.now_ms = now_ns // NS_PER_MS
         self.dispatcher.facts.connections = self._conns.open_count
+        self.dispatcher.facts.accepted = self._conns.stats.opened
         self.dispatcher.facts.commands = self._stats.commands
         self.dispatcher.facts.uptime_s = (now_ns - self._started_ns) // 1_000_000_000
         return 0
@@ -485,7 +486,7 @@ cdef class Loop(Ports):
         if dispatcher.commit is not None and dispatcher.must_wait(port):
             dispatcher.commit.pause(c)
             return 0
-        while used < size and c.state == CONN_OPEN and c.paused == 0:
+        while used < size and conn_takes_input(c) and c.paused == 0:
             if codec.frame.kind == FRAME_CUSTOM:
                 status = codec.split(data + used, size - used, &c.resume, &view)
             else:
@@ -515,7 +516,7 @@ cdef class Loop(Ports):
         while woken.count > 0:
             woken.count -= 1
             c = conns_at(&self._conns, woken.slots[woken.count])
-            if c.state == CONN_OPEN:
+            if conn_takes_input(c):
                 conn_enter(c)
                 try:
                     self._parse_carry(c)
@@ -618,7 +619,7 @@ cdef class Loop(Ports):
         for slot in range(self._conns.chunk_count * 256):
             c = conns_at(&self._conns, slot)
             if c.state in (CONN_OPEN, CONN_CONNECTING):
-                conn_finish(&self._conns, c, END_SHUTDOWN)
+                conn_finish_received(&self._conns, c, END_SHUTDOWN)
         return self._conns.open_count
 
     def end_connections(self, Port port, bint is_abort) -> int:

@@ -23,11 +23,11 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from .codec cimport Codec, outq, outq_begin, outq_commit, outq_reserve, outq_sent
+from .codec cimport Codec, outq, outq_begin, outq_bytes, outq_commit, outq_reserve, outq_sent
 from .handles cimport FROM_CONNECTION, Caller, Connection, Ticket
 from .leaves cimport (
     CONN_HOLD, END_PROTOCOL, PAUSE_REPLIES, conn, conn_finish, conn_hold, conn_output,
-    conn_released_hold, conn_resume, conn_takes_output, conns_find,
+    conn_released_hold, conn_resume, conn_takes_output, conns_at, conns_find,
 )
 from .servers cimport Port
 
@@ -46,6 +46,7 @@ cdef class Replies:
 
     def __cinit__(self):
         memset(&self.scratch, 0, sizeof(outq))
+        self.facts.owner = <void *>self
 
     # ---- handles -----------------------------------------------------------------------------
 
@@ -66,6 +67,29 @@ cdef class Replies:
         Py_INCREF(handle) # the reference in the slot; connection_ended gives it back
         c.hold = <void *>handle
         return handle
+
+    def clients(self, Codec codec, ids, Py_ssize_t count_max) -> list:
+        """Facts about the connections that use a codec; those with `ids`, or all (None)."""
+        cdef uint32_t slot
+        cdef conn *c
+        cdef char[128] name
+        cdef int size
+        cdef uint64_t now_ms = self.conns.now_ms
+        cdef list found = []
+        for slot in range(self.conns.chunk_count * 256):
+            c = conns_at(self.conns, slot)
+            if not conn_takes_output(c) or (<Port>c.port).codec is not codec \
+                    or (ids is not None and c.id not in ids):
+                continue
+            if len(found) == count_max:
+                break
+            size = sockets_peer(c.fd, name, sizeof(name))
+            found.append({
+                "id": c.id, "fd": c.fd, "version": c.protocol or 2,
+                "addr": name[:size].decode("ascii", "replace") if size > 0 else "",
+                "age_s": (now_ms - c.opened_ms) // 1000, "idle_s": (now_ms - c.active_ms) // 1000,
+                "input_bytes": c.carry_bytes, "output_bytes": outq_bytes(&c.out)})
+        return found
 
     cdef int connection_ended(self, conn *c) except -1:
         """The slot goes: the handle stays and says so; replies still owed have nowhere to go."""

@@ -91,8 +91,8 @@ static inline resp_name *resp_name_slot(resp_name *table, const resp_name *name)
 static inline int resp_may_be_native(const uint8_t *name, size_t size) {
     uint8_t first = name[0] & 0xdf;
     switch (size) {
-    case 4: /* PING ECHO INFO QUIT */
-        return first == 'P' || first == 'E' || first == 'I' || first == 'Q';
+    case 4: /* PING ECHO INFO QUIT AUTH */
+        return first == 'P' || first == 'E' || first == 'I' || first == 'Q' || first == 'A';
     case 5: /* HELLO RESET */
         return first == 'H' || first == 'R';
     case 6: /* CLIENT CONFIG SELECT */

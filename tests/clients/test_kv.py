@@ -49,6 +49,56 @@ def test_redis_cli_sets_and_gets(kv: Process) -> None:
     assert cli(kv, "-3", "get", "nothing") == "\n"
 
 
+def test_redis_cli_with_a_password_that_nobody_set(kv: Process) -> None:
+    assert cli(kv, "--user", "default", "--pass", "x", "ping") == "PONG\n"
+    assert cli(kv, "-a", "x", "ping") == "PONG\n"  # warns on stderr, and goes on
+
+
+def test_redis_cli_finds_what_its_statistics_show(kv: Process) -> None:
+    fields = dict(line.split(":") for line in cli(kv, "info").splitlines() if ":" in line)
+    assert int(fields["used_memory"]) > 1 << 20
+    assert fields["total_connections_received"] == "1"
+    assert (fields["connected_clients"], fields["blocked_clients"]) == ("1", "0")
+
+
+def test_redis_cli_loads_in_bulk(kv: Process) -> None:
+    """--pipe ends with an ECHO that it waits for."""
+    command = [program("redis-cli"), "-p", str(kv.port), "--pipe"]
+    requests = "".join(f"SET key{number} {number}\r\n" for number in range(20_000))
+    result = subprocess.run(
+        command, input=requests, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert result.stdout.splitlines()[-1] == "errors: 0, replies: 20000"
+    assert cli(kv, "dbsize") == "20000\n"
+
+
+def test_redis_cli_changes_to_resp3_and_back(kv: Process) -> None:
+    command = [program("redis-cli"), "-p", str(kv.port)]
+    result = subprocess.run(
+        command, input="HELLO 3\nRESET\nECHO hi\n", capture_output=True, text=True, check=True,
+        timeout=20,
+    )  # fmt: skip
+    assert "proto 3" in result.stdout
+    assert result.stdout.endswith("RESET\nhi\n")
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_connections_are_told_apart(kv: Process, protocol: int) -> None:
+    options: dict[str, Any] = {"port": kv.port, "protocol": protocol, "single_connection_client": 1}
+    with (
+        redis.Redis(client_name="one", **options) as one,
+        redis.Redis(username="default", password="any", **options) as two,
+    ):
+        assert one.client_id() != two.client_id()
+        assert two.client_getname() in (None, "")
+        assert one.client_info()["name"] == "one"
+        listed = {client["id"]: client for client in two.client_list()}
+        assert listed[str(one.client_id())]["name"] == "one"
+        assert listed[str(two.client_id())]["resp"] == str(protocol)
+        assert two.client_list(client_id=[str(two.client_id())]) == [listed[str(two.client_id())]]
+        assert two.client_list(_type="pubsub") == []
+
+
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_redis_py_works_in_both_protocols(kv: Process, protocol: int) -> None:
     with redis.Redis(port=kv.port, protocol=protocol, decode_responses=True) as client:

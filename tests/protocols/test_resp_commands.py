@@ -4,9 +4,10 @@ import pytest
 
 from pybehave.errors import DecodeError
 from pybehave.protocols import Resp, RespClient
-from pybehave.protocols.resp_commands import NAMES_MAX, NativeCommands
+from pybehave.protocols.resp_clients import LISTED_MAX, NAMES_MAX
+from pybehave.protocols.resp_commands import NativeCommands
 
-ABOUT = {"id": 7, "commands": 3, "connections": 2, "uptime_s": 60}
+ABOUT = {"id": 7, "commands": 3, "connections": 2, "accepted": 9, "uptime_s": 60}
 
 
 @pytest.fixture
@@ -37,7 +38,10 @@ def ask(request_bytes):
         ([b"CLIENT", b"SETNAME", b"worker-1"], "OK"),
         ([b"CLIENT", b"SETINFO", b"LIB-NAME", b"redis-py"], "OK"),
         ([b"CLIENT", b"NO-EVICT", b"on"], "OK"),
+        ([b"CLIENT", b"NO-TOUCH", b"OFF"], "OK"),
         ([b"CLIENT", b"REPLY", b"on"], "OK"),
+        ([b"CLIENT", b"LIST", b"TYPE", b"pubsub"], b""),
+        ([b"AUTH", b"default", b"anything"], "OK"),
         ([b"CONFIG", b"GET", b"save"], [b"save", b""]),
         ([b"CONFIG", b"GET", b"append*"], [b"appendonly", b"no"]),
         ([b"CONFIG", b"GET", b"unheard-of"], []),
@@ -66,6 +70,20 @@ def test_answer(ask, request_, answer):
         [b"CLIENT", b"SETNAME"],
         [b"CLIENT", b"SETNAME", b"two words"],
         [b"CLIENT", b"REPLY", b"OFF"],
+        [b"CLIENT", b"REPLY", b"SKIP"],
+        [b"CLIENT", b"REPLY", b"maybe"],
+        [b"CLIENT", b"NO-EVICT"],
+        [b"CLIENT", b"NO-EVICT", b"maybe"],
+        [b"CLIENT", b"LIST", b"TYPE"],
+        [b"CLIENT", b"LIST", b"TYPE", b"unheard-of"],
+        [b"CLIENT", b"LIST", b"ID"],
+        [b"CLIENT", b"LIST", b"ID", b"-1"],
+        [b"CLIENT", b"LIST", b"ID", b"9" * 5000],
+        [b"CLIENT", b"LIST", b"unheard-of"],
+        [b"AUTH"],
+        [b"AUTH", b"password"],
+        [b"AUTH", b"user", b"password"],
+        [b"AUTH", b"default", b"password", b"more"],
         [b"CLIENT", b"MAINT_NOTIFICATIONS", b"ON"],
         [b"CLIENT", b"\xff\r\n"],
         [b"COMMAND", b"GETKEYS"],
@@ -81,7 +99,7 @@ def test_N2_what_is_not_supported_is_an_error(ask, request_):
 
 @pytest.mark.parametrize(
     "request_",
-    [[b"GET", b"a"], [b"CONFIG", b"SET", b"a", b"b"], [b"AUTH", b"x"], [b"CLIENTS"], [b"HELL0"],
+    [[b"GET", b"a"], [b"CONFIG", b"SET", b"a", b"b"], [b"AUTO", b"x"], [b"CLIENTS"], [b"HELL0"],
      [b"RESEX"], [b"INFX"], [b"CONFIT", b"GET"], [b"COMMANE"], [b"", b"x"]],
 )  # fmt: skip
 def test_N1_other_commands_are_the_servers(ask, request_):
@@ -126,6 +144,30 @@ def test_quit_closes_and_nothing_else_does():
     assert commands([b"PING"], ABOUT, 3, None) == ("PONG", 3, False)
 
 
+def test_hello_takes_the_default_user_with_any_password(ask):
+    codec = Resp().codec()
+    asked = (b"HELLO", b"3", b"AUTH", b"default", b"x", b"SETNAME", b"me")
+    assert ask(*asked, codec=codec)[b"proto"] == 3
+    assert ask(b"CLIENT", b"GETNAME", codec=codec) == b"me"
+
+
+def test_a_list_of_clients_is_bounded_and_filtered():
+    asked = []
+
+    def clients(ids, count_max):
+        asked.append((ids, count_max))
+        facts = {"addr": "", "fd": 5, "age_s": 1, "idle_s": 0, "version": 3}
+        return [facts | {"id": 7, "input_bytes": 0, "output_bytes": 2}]
+
+    about = ABOUT | {"clients": clients}
+    commands = NativeCommands()
+    commands([b"CLIENT", b"SETNAME", b"me"], about, 2, None)
+    for words in ([b"LIST"], [b"LIST", b"TYPE", b"NORMAL", b"ID", b"7", b"9"], [b"INFO"]):
+        text, _, _ = commands([b"CLIENT", *words], about, 2, None)
+        assert text.startswith("id=7 addr=? fd=5 name=me age=1 idle=0 flags=N db=0 ")
+    assert asked == [(None, LISTED_MAX), ({7, 9}, LISTED_MAX), ({7}, LISTED_MAX)]
+
+
 def test_names_are_kept_for_a_bounded_number_of_connections():
     commands = NativeCommands()
     for number in range(NAMES_MAX + 1):
@@ -152,7 +194,7 @@ def test_info_says_what_is_known():
 
 def test_info_of_one_section():
     text, _, _ = NativeCommands()([b"INFO", b"CLIENTS"], ABOUT, 2, None)
-    assert text == "# Clients\r\nconnected_clients:2\r\n"
+    assert text == "# Clients\r\nconnected_clients:2\r\nblocked_clients:0\r\n"
     assert NativeCommands()([b"INFO", b"unheard-of"], ABOUT, 2, None)[0] == ""
 
 

@@ -21,7 +21,7 @@ from pybehave.errors import (
     Stopped,
     Timeout,
 )
-from pybehave.protocols import NIL, OK, Error, Resp, RespClient, Status
+from pybehave.protocols import NIL, OK, Error, Push, Resp, RespClient, Status
 
 CASES = [
     (OK, b"+OK\r\n", None),
@@ -50,6 +50,7 @@ CASES = [
     ({"a": 1}, b"*2\r\n$1\r\na\r\n:1\r\n", b"%1\r\n$1\r\na\r\n:1\r\n"),
     ({1}, b"*1\r\n:1\r\n", b"~1\r\n:1\r\n"),
     (frozenset(), b"*0\r\n", b"~0\r\n"),
+    (Push([b"message", 1]), b"*2\r\n$7\r\nmessage\r\n:1\r\n", b">2\r\n$7\r\nmessage\r\n:1\r\n"),
 ]  # fmt: skip
 
 SCALARS = st.one_of(
@@ -136,6 +137,14 @@ def test_a_cycle_is_an_encode_error():
 def test_an_integer_with_too_many_digits_is_an_encode_error():
     with pytest.raises(EncodeError):
         Resp().codec().encode_bytes(10**5000)
+
+
+def test_a_push_is_not_taken_for_a_reply():
+    (pushed, reply) = RespClient().codec().feed(b">2\r\n+message\r\n:1\r\n*1\r\n:1\r\n")
+    assert pushed == Push(["message", 1])
+    assert type(pushed) is Push
+    assert type(reply) is list
+    assert repr(pushed) == "Push([Status('message'), 1])"
 
 
 def test_statuses_are_strings_to_python():
