@@ -19,6 +19,7 @@ from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of
 from pybehave.errors import JournalRefused
+from pybehave.jobs import JOBS_FROM
 from pybehave.journal.snapshot import Snapshot
 from pybehave.runtime.servers import make_server
 
@@ -158,7 +159,12 @@ class Replay:
 
     def _take_outbox(self, data: bytes) -> None:
         for lsn, index, name, kind, message in self._reader.decode(data):
-            self.replayer.outbox[lsn, index] = (name, kind, Encoded(message))
+            server = self.servers.get(name)
+            if index >= JOBS_FROM and server is not None:  # a Cancel may concern it
+                values = self.journal.values_of(self.specs[name], server.instance)
+                self.replayer.outbox[lsn, index] = (name, kind, values.decode(message))
+            else:
+                self.replayer.outbox[lsn, index] = (name, kind, Encoded(message))
 
     def undelivered(self) -> list[Undelivered]:
         """Messages that journaled servers had sent to others, and that had not arrived."""
