@@ -13,6 +13,7 @@ from pybehave.behaviours.child_spec import Ref, Worker
 from pybehave.behaviours.gen_event import EventHandler, GenEvent
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.gen_statem import GenStatem
+from pybehave.behaviours.pool import Pool
 from pybehave.behaviours.recovery import Recovery
 from pybehave.behaviours.supervisor import Supervisor
 from pybehave.listener import Listener
@@ -30,6 +31,7 @@ __all__ = [
     "GenStatem",
     "Listener",
     "Once",
+    "Pool",
     "Recovery",
     "Ref",
     "Rollback",

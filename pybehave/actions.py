@@ -15,6 +15,7 @@ gen_statem actions for the timers with a name.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, final
@@ -110,9 +111,9 @@ class Call(Action, Struct, frozen=True):
         request: What its handle_call gets.
         tag: Handed back with the answer, to tell answers apart.
         timeout: Seconds until `CallFailed` brings `Timeout`; None waits for ever.
-        again: For a journaled server, what happens when it starts again before the answer came.
-            False: `CallFailed` brings `Interrupted`; the request is carried out at most once.
-            True: the request is sent again; it is carried out at least once.
+        idempotent: Carrying the request out twice does no harm. A journaled server that starts
+            again before the answer came sends it once more: it is carried out at least once.
+            Otherwise `CallFailed` brings `Interrupted`: it was carried out at most once.
 
     Raises:
         TypeError, ValueError: `server` is no name, or `timeout` no time.
@@ -122,7 +123,7 @@ class Call(Action, Struct, frozen=True):
     request: Any
     tag: Any = None
     timeout: float | None = CALL_TIMEOUT_S
-    again: bool = False
+    idempotent: bool = False
 
     def __post_init__(self) -> None:
         _check_server(self, self.server)
@@ -368,41 +369,91 @@ class Unlink(Action, Struct, frozen=True):
 @final
 @dataclass(frozen=True, slots=True, init=False)
 class Run(Action):
-    """Run a blocking function on a worker thread.
+    """Run a blocking function on a worker: a thread, or a process of its own.
 
-    The info `RunDone(tag, value)` or `RunFailed(tag, error)` follows.
+    The info `RunDone(tag, value)` or `RunFailed(tag, error)` follows, once. For a journaled server
+    that holds through crashes and power cuts: a job whose answer had not been recorded when the
+    node ended is told as `RunFailed(tag, JobLost)`, or run again if it is idempotent.
 
     Attributes:
-        function: What to call.
+        function: What to call. It must not touch the state of a server.
         args: Its positional arguments.
-        tag: Handed back with the result.
-        again: For a journaled server, what happens when it starts again before the result came.
-            False: `RunFailed` brings `Interrupted`; the function has run at most once. True: it
-            runs again; at least once. Then the journal must be able to name the function and to
-            keep its arguments.
+        tag: Handed back with the result, and what `Cancel` names.
+        pool: The name of a `Pool` of the tree; None is the node's own threads.
+        timeout: Seconds until `RunFailed` brings `JobTimedOut`, waiting included; None is none.
+        idempotent: Running it twice does no harm: the next start may run it again.
 
     Raises:
-        TypeError: `function` cannot be called; or, with `again`, not be imported by its name.
+        TypeError, ValueError: `function` cannot be called, `pool` is no name, `timeout` no time; or
+            the job is idempotent and its function could not be found again by the next start.
     """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     tag: Any
-    again: bool
+    pool: str | None
+    timeout: float | None
+    idempotent: bool
 
     def __init__(
-        self, function: Callable[..., Any], *args: Any, tag: Any = None, again: bool = False
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        tag: Any = None,
+        pool: str | None = None,
+        timeout: float | None = None,
+        idempotent: bool = False,
     ) -> None:
         if not callable(function):
             raise TypeError(f"Run: function is something to call, not {show(function)}")
-        if again and "<" in getattr(function, "__qualname__", "<"):
-            raise TypeError(
-                f"Run: with again=True the function is one of a module, not {show(function)}"
-            )
-        object.__setattr__(self, "function", function)
-        object.__setattr__(self, "args", args)
-        object.__setattr__(self, "tag", tag)
-        object.__setattr__(self, "again", again)
+        if pool is not None and not isinstance(pool, str):
+            raise TypeError(f"Run: pool is the name of a Pool, not {show(pool)}")
+        if timeout is not None:
+            _check_seconds(self, "timeout", timeout)
+        if idempotent:
+            function_name(function)
+        for field, value in (
+            ("function", function),
+            ("args", args),
+            ("tag", tag),
+            ("pool", pool),
+            ("timeout", timeout),
+            ("idempotent", bool(idempotent)),
+        ):
+            object.__setattr__(self, field, value)
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """Return the name by which another process finds a function: "module:qualified name".
+
+    Raises:
+        ValueError: There is none: a lambda, a function in a function, a method, in `__main__`.
+    """
+    module = getattr(function, "__module__", None)
+    name = getattr(function, "__qualname__", "")
+    found: Any = sys.modules.get(module) if isinstance(module, str) else None
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is not function or module == "__main__":
+        raise ValueError(
+            f"Run: another process cannot find {show(function)} by its name; use a function at the "
+            f"top of a module that can be imported"
+        )
+    return f"{module}:{name}"
+
+
+@final
+class Cancel(Action, Struct, frozen=True):
+    """Give up this server's jobs (`Run`) of a tag; `RunFailed(tag, JobCancelled)` follows for each.
+
+    One that waits is never run; a process is killed; a thread cannot be interrupted and goes on
+    unheard. A result that came first is what the server gets, and an unknown tag is ignored.
+
+    Attributes:
+        tag: The tag given to Run.
+    """
+
+    tag: Any
 
 
 @final
@@ -481,15 +532,36 @@ class RunDone:
 @final
 @dataclass(frozen=True, slots=True)
 class RunFailed:
-    """A `Run` whose function raised.
+    """A `Run` that came to nothing.
 
     Attributes:
         tag: The action's tag.
-        error: What it raised.
+        error: What the function raised; or `JobCancelled`, `JobTimedOut`, `JobLost`, `WorkerDied`,
+            `PoolOverloaded`, `NoProc` (there is no such pool), `Stopped` (the pool has ended).
     """
 
     tag: Any
     error: BaseException
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RunAgain:
+    """What a journal keeps of an idempotent `Run` until its answer is recorded; no server gets it.
+
+    Attributes:
+        function: Its name, as `function_name` says it.
+        args: Its positional arguments.
+        tag: The action's tag.
+        pool: The action's pool.
+        timeout: The action's time limit.
+    """
+
+    function: str
+    args: tuple[Any, ...]
+    tag: Any
+    pool: str | None
+    timeout: float | None
 
 
 @final

@@ -12,7 +12,7 @@ from pybehave._uring.servers import Server
 @final
 class Dispatcher(Mailboxes):
     on_ended: Callable[[Server, object, int, Any], None]
-    on_action: Callable[[Server, object], None]
+    on_action: Callable[[Server, object, int, int], None]
     def begin(self, server: Server, state: Any, actions: tuple[Any, ...]) -> None: ...
     def live_connection(self, slot: int, generation: int) -> Connection | None: ...
     def revive(

@@ -1,17 +1,19 @@
 """What a journaled server had asked for when it ended: told of, or done again, by the next one.
 
-An action that asks (`Call`, `Run`, `Connect`, `Monitor`, `Link`) brings an info later. A server's
-state survives a crash and a power cut, what it waits for does not: no thread runs its function any
-more. The table of what is open (src/_uring/asked.pyx) follows from the journal, so a new
-incarnation knows it, and each entry is settled exactly once:
+An action that asks (`Call`, `Connect`, `Monitor`, `Link`) brings an info later. A server's state
+survives a crash and a power cut, what it waits for does not: no caller waits any more. The table of
+what is open (src/_uring/asked.pyx) follows from the journal, so a new incarnation knows it, and
+each entry is settled exactly once:
 
-| action                     | the next incarnation                                               |
-|----------------------------|--------------------------------------------------------------------|
-| `Call`, `Run`              | hears `CallFailed`, `RunFailed` with `Interrupted` (at most once)  |
-| the same with `again=True` | nothing; the action is carried out again (at least once)           |
-| `Connect`                  | hears `ConnectFailed` with `Interrupted`                           |
-| `Monitor`                  | still watches; or hears `Down`, if the other ended meanwhile       |
-| `Link`                     | is linked again: a link is part of a server, as its timers are     |
+| action             | the next incarnation                                                     |
+|--------------------|--------------------------------------------------------------------------|
+| `Call`             | hears `CallFailed` with `Interrupted` (at most once)                     |
+| idempotent `Call`  | nothing; the request is sent again (at least once)                       |
+| `Connect`          | hears `ConnectFailed` with `Interrupted`                                 |
+| `Monitor`          | still watches; or hears `Down`, if the other ended meanwhile             |
+| `Link`             | is linked again: a link is part of a server, as its timers are           |
+
+`Run` is kept in another way: its answer is told apart by the input that asked (pybehave/jobs.py).
 
 Does not know: the journal's records, how actions are carried out.
 Source: "at most once" and "at least once" as in Birrell and Nelson, Implementing Remote Procedure
@@ -21,7 +23,6 @@ Calls (1984).
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pybehave._uring.asked import Asked
@@ -33,10 +34,8 @@ from pybehave.actions import (
     Down,
     Link,
     Monitor,
-    Run,
-    RunFailed,
 )
-from pybehave.errors import Interrupted, JournalRefused
+from pybehave.errors import Interrupted
 from pybehave.runtime.monitors import RESTART
 
 if TYPE_CHECKING:
@@ -52,9 +51,7 @@ def settled(action: Any) -> Any:
     """
     if isinstance(action, Call):
         error = Interrupted(f"a call of server {action.server!r}")
-        return None if action.again else CallFailed(action.tag, action.server, error)
-    if isinstance(action, Run):
-        return None if action.again else RunFailed(action.tag, Interrupted("a function"))
+        return None if action.idempotent else CallFailed(action.tag, action.server, error)
     if isinstance(action, Connect):
         return ConnectFailed(action.tag, Interrupted(f"a connect to {action.url}"))
     return None
@@ -96,44 +93,32 @@ def dump(asked: Asked | None, values: Values) -> bytes:
     return b"" if asked is None else values.encode([fields_of(act) for act in asked.actions()])
 
 
-def load(data: bytes, values: Values, server: str) -> Asked | None:
+def load(data: bytes, values: Values) -> Asked | None:
     """Read what `dump` wrote.
 
     Raises:
-        JournalRefused: A function that is to run again cannot be imported.
         ValueError: Malformed.
     """
     if not data:
         return None
     asked = Asked()
     for fields in values.decode(data):
-        asked.add(action_of(fields, server))
+        asked.add(action_of(fields))
     return asked
 
 
-def action_of(fields: list[Any], server: str) -> Any:
-    """Return the action of `fields_of`.
-
-    Raises:
-        JournalRefused: A function that is to run again cannot be imported.
-    """
+def action_of(fields: list[Any]) -> Any:
+    """Return the action of `fields_of`."""
     kind, *rest = fields
-    if kind == "run" and rest[1]:
-        rest[1] = _function(rest[1], server)
     return _MAKE[kind](*rest)
 
 
 def fields_of(action: Any) -> list[Any]:
     """Return an action that asks as plain values."""
     if isinstance(action, Call):
-        if not action.again:
+        if not action.idempotent:
             return ["call", action.tag, action.server, None, None, False]
         return ["call", action.tag, action.server, action.request, action.timeout, True]
-    if isinstance(action, Run):
-        if not action.again:
-            return ["run", action.tag, "", []]
-        name = f"{action.function.__module__}:{action.function.__qualname__}"
-        return ["run", action.tag, name, list(action.args)]
     if isinstance(action, Connect):
         return ["connect", action.tag, action.url]
     if isinstance(action, Monitor):
@@ -142,33 +127,10 @@ def fields_of(action: Any) -> list[Any]:
     return ["link", action.server]
 
 
-def _function(name: str, server: str) -> Callable[..., Any]:
-    module, _, path = name.partition(":")
-    try:
-        found: Any = import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise JournalRefused(
-            f"server {server!r}", f"it is to run {name} again, which cannot be imported: {error}"
-        ) from error
-    function: Callable[..., Any] = found
-    return function
-
-
-def _make_run(tag: Any, function: Any, args: list[Any]) -> Run:
-    return Run(function or _nothing, *args, tag=tag, again=bool(function))
-
-
-def _nothing() -> None:
-    """Stands for a function that will not run again."""
-
-
 _MAKE: dict[str, Callable[..., Any]] = {
-    "call": lambda tag, server, request, timeout, again: Call(
-        server, request, tag, timeout, again=again
+    "call": lambda tag, server, request, timeout, idempotent: Call(
+        server, request, tag, timeout, idempotent=idempotent
     ),
-    "run": _make_run,
     "connect": lambda tag, url: Connect(url, None, tag),
     "monitor": lambda tag, server: Monitor(server, tag),
     "link": Link,

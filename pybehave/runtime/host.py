@@ -13,17 +13,19 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, final
 
-from pybehave.actions import Closed, Connect, ConnectFailed, Run
+from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Run
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of
+from pybehave.behaviours.hosted import HostedServer
 from pybehave.behaviours.recovery import Failure, takes_recovery
-from pybehave.errors import AlreadyStarted, SpecError, Stopped
+from pybehave.errors import AlreadyStarted, NoProc, SpecError, Stopped
 from pybehave.listener import Listener
 from pybehave.runtime import addresses, asked
 from pybehave.runtime.cleanup import terminate
 from pybehave.runtime.crashes import Crashes, CrashReport
 from pybehave.runtime.events import Event, EventHub
 from pybehave.runtime.monitors import Monitors
+from pybehave.runtime.pools import Pools
 from pybehave.runtime.recoveries import error_text
 from pybehave.runtime.servers import make_server
 from pybehave.runtime.workers import Workers
@@ -66,7 +68,8 @@ class LoopHost:
         self.loop = loop
         self.events = events
         self.crashes = Crashes()
-        self.workers = Workers(self.defer, loop.dispatcher.inform)
+        self.workers = Workers()
+        self.pools = Pools(loop, self.defer)
         self.monitors = Monitors(loop.dispatcher, self._end_linked, self.defer)
         self.on_worker_ended: Callable[[Server, object], None] | None = None
         self.is_durable = False
@@ -117,7 +120,17 @@ class LoopHost:
             return IGNORED
         server.owner = worker
         dispatcher.begin(server, initial.state, initial.actions)
+        if isinstance(instance, HostedServer):
+            self._open(instance, server)
         return server
+
+    def _open(self, instance: HostedServer, server: Server) -> None:
+        """Make what a server stands for."""
+        try:
+            instance.beside = instance.open(self, server)
+        except BaseException:
+            self.loop.dispatcher.retire(server, NoProc(server.name))
+            raise
 
     def _start_journaled(self, worker: Worker[Any, Any], journal: NodeJournal) -> object:
         """Go on from what the journal knows. Init is called all the same: it sets up the instance,
@@ -189,6 +202,8 @@ class LoopHost:
 
     def kill_worker(self, ref: Server) -> None:
         """End a server without its `terminate` (brutal_kill)."""
+        if isinstance(ref.instance, HostedServer) and ref.instance.beside is not None:
+            ref.instance.beside.kill(KILLED)
         self.loop.dispatcher.retire(ref, Stopped(ref.name, KILLED))
         self._remember(ref, is_crash=False)
         self.monitors.ended(ref, KILLED)
@@ -247,12 +262,14 @@ class LoopHost:
             )
         )
 
-    def _act(self, server: Server, action: object) -> None:
-        """Actions that need more than the core: threads, other servers' ends, connections."""
+    def _act(self, server: Server, action: object, lsn: int, index: int) -> None:
+        """Actions that need more than the core: workers, other servers' ends, connections."""
         if self.monitors.act(server, action):
             return
         if isinstance(action, Run):
-            self.workers.run(server, action)
+            self.pools.run(server, action, (lsn, index) if lsn else None)
+        elif isinstance(action, Cancel):
+            self.pools.cancel(server, action.tag)
         elif isinstance(action, Connect):
             self._connect(server, action)
         else:

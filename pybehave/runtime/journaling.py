@@ -30,6 +30,7 @@ from pybehave._uring import blocks
 from pybehave._uring.commit import Commit
 from pybehave._uring.replay import Diverged
 from pybehave._uring.values import Values
+from pybehave.actions import RunAgain
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.recovery import Failure
 from pybehave.behaviours.schema import version_of
@@ -40,6 +41,7 @@ from pybehave.errors import (
     RecordTooLarge,
     StateNotKept,
 )
+from pybehave.jobs import JOBS_FROM
 from pybehave.journal import recovery, snapshot
 from pybehave.journal.disk import Disk
 from pybehave.journal.recovery import Options, Piece, Recovery, recover, segment_name
@@ -305,14 +307,22 @@ class NodeJournal:
         replayer.feed(content, header.id, walked.block, lsn + 1, self.commit.durable_lsn)
 
     def deliver(self) -> None:
-        """Post what servers had sent to others, and what had not arrived; the tree runs."""
+        """Post what servers had sent to others, and what had not arrived; the tree runs. Jobs whose
+        answers had not are told as lost, or run again.
+        """
         for lsn, index, name, kind, message in self._undelivered:
             if name not in self._values:
                 logger.warning("a message of lsn %d to %r: there is no such server", lsn, name)
                 continue
             if isinstance(message, Encoded):
                 message = self._values[name].decode(message.data)  # noqa: PLW2901
-            self._dispatcher.deliver(name, kind, message, lsn, index)
+            if isinstance(message, RunAgain):
+                self._dispatcher.owe_again(name, message, lsn, index)
+                self.node.host.pools.run_again(name, (lsn, index), message)
+            elif index >= JOBS_FROM:
+                self._dispatcher.answer_job(name, message, lsn, index)
+            else:
+                self._dispatcher.deliver(name, kind, message, lsn, index)
         self._undelivered = []
         if self._is_old:  # then no older input is stepped by newer code again
             self.snapshots.take()

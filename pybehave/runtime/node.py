@@ -275,6 +275,7 @@ class Node:
         systemd.notify("STOPPING=1")
         self._close_connections()
         self._stop_trees()
+        self.host.pools.close()
         if self.journal is not None:
             self.journal.close()
         self.host.workers.close()
@@ -677,7 +678,12 @@ class Node:
                 "timers": server.timers_count,
                 "callers": server.callers_count,
             }
-        found = {**self.loop.stats(), "servers": servers, "crashes": self.host.crashes.count}
+        found = {
+            **self.loop.stats(),
+            "servers": servers,
+            "crashes": self.host.crashes.count,
+            "pools": self.host.pools.stats(),
+        }
         if self.journal is not None:
             found["journal"] = self.journal.stats()
         return found

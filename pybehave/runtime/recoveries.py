@@ -34,7 +34,7 @@ KEPT: Final = (
     actions.Demonitor,
     actions.Unlink,
 )
-ASKING: Final = (actions.Call, actions.Run, actions.Connect, actions.Monitor, actions.Link)
+ASKING: Final = (actions.Call, actions.Connect, actions.Monitor, actions.Link)
 """Actions of an init that are the server's own, and so part of what it goes on with."""
 
 ASKED: Final = "asked"
@@ -131,15 +131,11 @@ def pack(action: Any) -> list[Any]:
     return [type(action).__name__, *msgspec.structs.astuple(action)]
 
 
-def unpack(packed: list[Any], server: str) -> Any:
-    """Return the action of `pack`.
-
-    Raises:
-        JournalRefused: A function that is to run again cannot be imported.
-    """
+def unpack(packed: list[Any]) -> Any:
+    """Return the action of `pack`."""
     name, *fields = packed
     if name == ASKED:
-        return asked.action_of(fields, server)
+        return asked.action_of(fields)
     return getattr(actions, name)(*fields)
 
 

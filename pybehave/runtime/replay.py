@@ -26,6 +26,7 @@ from pybehave.behaviours.gen_server import Initial, initial_of
 from pybehave.behaviours.recovery import Failure, Recovery, takes_recovery
 from pybehave.behaviours.schema import VERSION_FIRST, Schema
 from pybehave.errors import JournalRefused, show_reason
+from pybehave.jobs import JOBS_FROM
 from pybehave.journal.snapshot import Entry, Snapshot
 from pybehave.runtime import asked
 from pybehave.runtime.recoveries import offered_by, unpack
@@ -201,7 +202,7 @@ class Replay:
         due = {timer: (at[0], upcast(at[1], lsn)) for timer, at in timers.items()}
         self.replayer.restore(server, due, facts["idle"])
         server.load_requests(facts.get("requests", []))
-        server.take_asked(asked.load(facts.get("asked", b""), values, server.name))
+        server.take_asked(asked.load(facts.get("asked", b""), values))
         if facts["random"] is not None:
             server.instance.context.random.setstate(facts["random"])
         if facts.get("failure"):
@@ -220,7 +221,12 @@ class Replay:
 
     def _take_outbox(self, data: bytes) -> None:
         for lsn, index, name, kind, message in self._reader.decode(data):
-            self.replayer.outbox[lsn, index] = (name, kind, Encoded(message))
+            server = self.servers.get(name)
+            if index >= JOBS_FROM and server is not None:  # a Cancel may concern it
+                values = self.journal.values_of(self.specs[name], server.instance)
+                self.replayer.outbox[lsn, index] = (name, kind, values.decode(message))
+            else:
+                self.replayer.outbox[lsn, index] = (name, kind, Encoded(message))
 
     def undelivered(self) -> list[Undelivered]:
         """Messages that journaled servers had sent to others, and that had not arrived."""
@@ -322,7 +328,7 @@ class Replay:
             for each in packed:
                 if each[0] == "StartTimer":
                     each[-1] = upcast(each[-1], lsn)
-            self.replayer.act(server, tuple(unpack(each, server.name) for each in packed))
+            self.replayer.act(server, tuple(unpack(each) for each in packed))
 
     def _failure_in(self, fields: dict[str, Any], schema: Schema, server: Server) -> Failure | None:
         """What a START record says of the failure before it."""

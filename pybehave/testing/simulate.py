@@ -19,7 +19,10 @@ Invariants
   (S1) Functions given to `after` run in order of their time, then of their age.
   (S2) `stop` ends in calm weather: what is late by then is not a fault of the application.
 
-Does not know: what the application is; threads (`Run` actions use real ones and real time).
+Jobs of worker pools (`Run`) are called on this thread when their time is over, which is virtual: no
+time unless `work` says how long. It may say `DIES` for a job that kills its worker.
+
+Does not know: what the application is; threads.
 """
 
 from __future__ import annotations
@@ -34,8 +37,11 @@ from typing import Any, Final, Literal, Self, TypeAlias, final
 from pybehave._uring.sim import Network, Peer
 from pybehave.behaviours.application import Application
 from pybehave.journal.recovery import Options
+from pybehave.runtime.hands import DIES, Fate
 from pybehave.runtime.node import Node
 from pybehave.testing.disk import SimDisk
+
+__all__ = ["DIES", "Client", "Fate", "Simulator"]
 
 Address: TypeAlias = str | tuple[str, int] | bytes
 """`"tcp://HOST:PORT"`, `"unix://PATH"`, `(host, port)`, or a packed `sockaddr`."""
@@ -158,6 +164,7 @@ class Simulator:
         disk: Where its journaled workers are kept; None keeps everything in memory.
         journal_options: How the journal is kept.
         shake: Draw the weather from the seed; otherwise it is calm.
+        work: Given a `Run`, returns how many virtual seconds it takes, or `DIES`.
         loop_options: As for the Loop: `buffers`, `buffer_bytes`, `submissions`, `completions`.
 
     Attributes:
@@ -173,6 +180,7 @@ class Simulator:
         disk: SimDisk | None = None,
         journal_options: Options | None = None,
         shake: bool = False,
+        work: Fate | None = None,
         **loop_options: int,
     ) -> None:
         options: dict[str, Any] = {"buffers": BUFFERS, "buffer_bytes": BUFFER_BYTES, **loop_options}
@@ -181,6 +189,8 @@ class Simulator:
         self.node = Node(
             app, backend="sim", seed=seed, data=disk, journal_options=journal_options, **options
         )
+        if work is not None:
+            self.node.host.pools.fate = work
         self.network = Network(self.node.loop)
         if disk is not None:
             self.network.set_disk(disk)

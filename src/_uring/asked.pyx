@@ -1,10 +1,12 @@
 # cython: language_level=3, binding=True
-"""What a journaled server has asked for and not heard of yet: calls, functions, connects, monitors.
+"""What a journaled server has asked for and not heard of yet: calls, connects, monitors, links.
 
 Its state survives the process, what it waits for does not: the table says of what the next
 incarnation is to be told, or what is to be done again. It follows from the inputs alone, so that a
 replay finds the same one: an action that asks adds an entry, the info that answers takes the oldest
 entry with the same tag away.
+
+Functions (`Run`) are not here: their answers are told apart by the input that asked (jobs.py).
 
 Does not know: what is done about it (pybehave/runtime/asked.py).
 """
@@ -16,7 +18,6 @@ from pybehave import actions as _actions
 # Action or info -> what it is about.
 cdef dict _FAMILIES = {
     _actions.Call: "call", _actions.CallReply: "call", _actions.CallFailed: "call",
-    _actions.Run: "run", _actions.RunDone: "run", _actions.RunFailed: "run",
     _actions.Connect: "connect", _actions.Connected: "connect", _actions.ConnectFailed: "connect",
     _actions.Monitor: "monitor", _actions.Demonitor: "monitor", _actions.Down: "monitor",
     _actions.Link: "link", _actions.Unlink: "link", _actions.Exit: "link",

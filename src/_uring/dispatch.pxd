@@ -11,9 +11,10 @@ from .servers cimport Alarm, Answer, Port, Server
 
 cdef class Dispatcher(Mailboxes):
     cdef public object on_ended        # (server, reason, kind, message) -> None
-    cdef public object on_action       # (server, action) -> None: Connect, Run
+    cdef public object on_action       # (server, action, lsn, index) -> None: Connect, Run, Cancel
     cdef uint64_t[::1] marker          # which timer's input is stepped, or None
     cdef list stalled                  # (server, item): infos that the full journal did not take
+    cdef object refusal                # why the journal did not take the latest message
     cdef list parked                   # servers whose mail waits until the disk has caught up
 
     cdef int message(self, conn *c, Port port, const frame_view *view) except -1
@@ -43,6 +44,7 @@ cdef class Dispatcher(Mailboxes):
     cdef int _crashed(self, Server server, object error, int kind, object message,
               Caller caller) except -1
     cdef object _carry_out(self, Server server, tuple actions, list closes)
+    cdef int _hand_on(self, Server server, object action) except -1
     cdef int _send(self, Connection connection, object data, dict encoded) except -1
     cdef int _close(self, Connection connection) except -1
     cdef int alarm_fired(self, uint32_t slot, uint64_t id) except -1

@@ -44,6 +44,7 @@ from .servers cimport (
 
 
 from pybehave import actions as _actions
+from pybehave import jobs as _jobs
 from pybehave.errors import (
     BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, JournalBusy,
     JournalFull, LoopForked, NoProc, PybehaveError, Stopped, Timeout, show,
@@ -436,11 +437,15 @@ cdef class Dispatcher(Mailboxes):
 
     cdef int _not_taken(self, Server server, tuple item) except -1:
         """A message of a journaled server was not recorded: the journal had no room, or its
-        receiver had just stopped. What has no form in the journal is lost."""
+        receiver had just stopped. What has no form in the journal is lost; a job's result that has
+        none has failed."""
         if not server.is_running:
             return self._keep(server.address, item)
         if self.commit.is_full or self.commit.is_behind:
             self.stalled.append((server, item))
+        elif type(item[1]) is _actions.RunDone:
+            failed = _actions.RunFailed(item[1].tag, self.refusal)
+            self.answer_job(server.name, failed, item[3][0], item[3][1])
         else:
             self._lose(item)
         return 0
@@ -543,6 +548,7 @@ cdef class Dispatcher(Mailboxes):
                 self._resolve(caller, None, error)
             elif self.caused is server:
                 self.commit.is_behind = isinstance(error, JournalBusy)
+                self.refusal = error
             elif kind == INPUT_CAST:
                 self.stats.casts_lost += 1
             elif isinstance(error, JournalFull | JournalBusy):
@@ -704,22 +710,28 @@ cdef class Dispatcher(Mailboxes):
             elif kind is Stop:
                 reason = action.reason if reason is NOT_STOPPED else reason
             elif kind in WATCHING: # nobody outside sees it, so it need not be durable
-                self.on_action(server, action)
-            elif self.barrier > self.conns.durable_batch:
-                self.commit.hold(self.barrier, self.on_action, (server, action))
+                self.on_action(server, action, 0, 0)
             else:
-                self.on_action(server, action)
+                self._hand_on(server, action)
         return reason
 
     def repeat(self, Server server, action) -> None:
-        """Carry out a Call or Run of the incarnation before once more."""
+        """Carry out a Call of the incarnation before once more."""
         self.barrier = server.barrier if server.is_held else 0
-        if type(action) is _actions.Call:
-            self._call_action(server, action)
-        elif self.barrier > self.conns.durable_batch:
-            self.commit.hold(self.barrier, self.on_action, (server, action))
+        self._call_action(server, action)
+
+    cdef int _hand_on(self, Server server, object action) except -1:
+        """What needs more than the core; of a journaled server, when the input is durable."""
+        cdef tuple origin = (0, 0)
+        if type(action) is _actions.Run and server.last_lsn:
+            origin = self.owe_job(server, action)
+        elif type(action) is _actions.Cancel and server.number:
+            _jobs.cancel(self.outbox, server.name, action.tag)
+        if self.barrier > self.conns.durable_batch:
+            self.commit.hold(self.barrier, self.on_action, (server, action, *origin))
         else:
-            self.on_action(server, action)
+            self.on_action(server, action, *origin)
+        return 0
 
     cdef Caller _caller_to(self, object to):
         if type(to) is not Caller:

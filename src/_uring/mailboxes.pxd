@@ -22,6 +22,7 @@ cdef class Mailboxes(Names):
     cdef int _reply(self, Caller caller, object value) except -1
     cdef int _call_action(self, Server server, object action) except -1
     cdef int _send_on(self, Server server, str name, int kind, object message) except -1
+    cdef tuple owe_job(self, Server server, object action)
     cdef int _lose(self, tuple item) except -1
     cdef int _keep(self, Address address, tuple item) except -1
     cdef Request _name_request(self, Server server)

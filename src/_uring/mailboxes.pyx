@@ -22,6 +22,7 @@ from .servers cimport (
 import collections
 
 from pybehave import actions as _actions
+from pybehave import jobs as _jobs
 from pybehave.actions import NO_REPLY as _NO_REPLY
 from pybehave.errors import (
     CallingSelf, EncodeError, NoProc, Overloaded, PybehaveError, Stopped,
@@ -36,6 +37,7 @@ cdef Py_ssize_t HARD_LIMIT_FACTOR = 64
 
 
 cdef object NO_REPLY = _NO_REPLY
+cdef uint32_t JOBS_FROM = _jobs.JOBS_FROM
 
 
 # Not final: the Dispatcher is the rest of it.
@@ -88,6 +90,33 @@ cdef class Mailboxes(Names):
             self._lose(item)
             return
         server.barrier = max(server.barrier, self.barrier)
+        server.mail().append(item)
+        self._make_ready(server)
+
+    cdef tuple owe_job(self, Server server, object action):
+        """A job of a journaled server: until its answer is recorded, a promise stands for it. That
+        says also, at once, when the journal cannot hold what it takes.
+        """
+        promise = _jobs.promise(action)
+        server.values.encode(promise)
+        origin = (server.last_lsn, JOBS_FROM + server.jobs)
+        server.jobs += 1
+        self.outbox[origin] = (server.name, INPUT_INFO, promise)
+        return origin
+
+    def owe_again(self, str name, message, uint64_t lsn, uint32_t index) -> None:
+        """A promise of an earlier start that still stands."""
+        self.outbox[(lsn, index)] = (name, INPUT_INFO, message)
+
+    def answer_job(self, str name, message, uint64_t lsn, uint32_t index) -> None:
+        """What came of a journaled server's job; its current incarnation gets it, or the next."""
+        cdef Address address = self.address(name)
+        cdef Server server = address.server
+        item = (INPUT_INFO, message, None, (lsn, index))
+        self.outbox[(lsn, index)] = (name, INPUT_INFO, message)
+        if server is None:
+            self._keep(address, item)
+            return
         server.mail().append(item)
         self._make_ready(server)
 

@@ -38,9 +38,11 @@ from libc.string cimport memcpy, memset
 import collections
 
 from pybehave import actions as _actions
+from pybehave import jobs as _jobs
 from pybehave.errors import JournalRefused, NonDeterminism
 
 cdef object NO_REPLY = _actions.NO_REPLY
+cdef uint32_t JOBS_FROM = _jobs.JOBS_FROM
 
 
 # Not final: Python makes its instances.
@@ -178,7 +180,7 @@ cdef class Replayer:
             self.outbox.pop((record.cause_lsn, record.cause_index), None)
         if server is None:
             return 0
-        server.last_lsn, server.sent = lsn, 0
+        server.last_lsn, server.sent, server.jobs = lsn, 0, 0
         if record.flags & RECORD_FAILED or (self.skipped and lsn in self.skipped):
             return self._pass_over(server, record, lsn) # (Y1)
         caller = self._nobody(server)
@@ -380,6 +382,12 @@ cdef class Replayer:
                     action.server, INPUT_CAST if kind is _actions.Cast else INPUT_INFO,
                     action.message)
                 server.sent += 1
+            elif kind is _actions.Run and server.last_lsn:
+                self.outbox[(server.last_lsn, JOBS_FROM + server.jobs)] = (
+                    server.name, INPUT_INFO, _jobs.promise(action))
+                server.jobs += 1
+            elif kind is _actions.Cancel:
+                _jobs.cancel(self.outbox, server.name, action.tag)
             elif kind is _actions.Reply and type(action.to) is Caller:
                 self._replied(server, <Caller>action.to, action.value)
             else:

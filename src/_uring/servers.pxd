@@ -97,6 +97,7 @@ cdef class Server:
     cdef readonly dict due             # journaled: timer name -> (Unix time ns, message)
     cdef uint64_t last_lsn             # of its latest input, 0 = none; and how many messages
     cdef uint32_t sent                 # that input has sent to other servers so far
+    cdef uint32_t jobs                 # and how many jobs it has asked for
     cdef readonly Requests requests    # of clients that name them; None until the first
     cdef readonly Asked asked          # journaled: what it waits to hear of, or None
     cdef int note(self, object action) except -1

@@ -16,7 +16,7 @@ from pybehave.errors import Timeout
 
 cdef object deque = collections.deque
 cdef frozenset ASKING = frozenset((
-    _actions.Call, _actions.Run, _actions.Connect, _actions.Monitor, _actions.Link))
+    _actions.Call, _actions.Connect, _actions.Monitor, _actions.Link))
 
 
 @cython.final

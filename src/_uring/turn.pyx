@@ -134,7 +134,7 @@ cdef class Turn(Alarms):
             flags |= self._record_connection(server)
             if self.client is not None or self.caused is not None:
                 flags |= self._name() | self._cause(server)
-            server.sent = 0
+            server.sent = server.jobs = 0
             server.last_lsn = self.commit.close_input(
                 kind, flags, server.number, server.values.outcome(output))
         return 0

@@ -69,8 +69,8 @@ _MESSAGES = {
     kind.__name__: kind
     for kind in (
         _actions.CallReply, _actions.CallFailed, _actions.RunDone, _actions.RunFailed,
-        _actions.Connected, _actions.ConnectFailed, _actions.Opened, _actions.Closed,
-        _actions.Received, _actions.Down, _actions.Exit,
+        _actions.RunAgain, _actions.Connected, _actions.ConnectFailed, _actions.Opened,
+        _actions.Closed, _actions.Received, _actions.Down, _actions.Exit,
     )
 }
 _FIELDS = {

@@ -33,6 +33,7 @@ ACTIONS = [
     actions.Close("connection"),
     actions.Connect("tcp://h:1", "protocol"),
     actions.Run(len, "abc", tag="length"),
+    actions.Cancel("length"),
     actions.Monitor("kv", 1),
     actions.Demonitor("kv", 1),
     actions.Link("kv"),

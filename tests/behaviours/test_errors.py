@@ -29,6 +29,11 @@ SAMPLES = [
     errors.CalledInCallback("kv", "other"),
     errors.RequestKnown("kv", 7, "its reply was lost"),
     errors.Overloaded("kv", 1024),
+    errors.PoolOverloaded("crunch", 1024),
+    errors.JobCancelled("crunch"),
+    errors.JobTimedOut("crunch", 1.5),
+    errors.JobLost("crunch"),
+    errors.WorkerDied("crunch", "signal SIGSEGV"),
     errors.DecodeError("not a number"),
     errors.FrameTooLong(65536),
     errors.EncodeError(object(), "no such type"),
@@ -71,7 +76,8 @@ def test_every_exception_has_a_sample() -> None:
         for kind in vars(errors).values()
         if isinstance(kind, type) and issubclass(kind, PybehaveError)
     }
-    assert classes - {type(sample) for sample in SAMPLES} == {PybehaveError, errors.ChildError}
+    bases = {PybehaveError, errors.ChildError, errors.JobError}
+    assert classes - {type(sample) for sample in SAMPLES} == bases
 
 
 @pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)

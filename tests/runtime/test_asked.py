@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import pytest
-
 from pybehave import Application, GenServer, Listener, Supervisor, Worker, actions
-from pybehave.actions import CallFailed, ConnectFailed, RunDone, RunFailed
-from pybehave.errors import Interrupted
+from pybehave.actions import CallFailed, ConnectFailed
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
 from pybehave.testing.disk import SimDisk
@@ -62,7 +57,7 @@ class Asker(GenServer[dict[str, list[Any]], Any, Any]):
         return (
             state,
             b"asked",
-            [actions.Call("slow", request, tag, timeout=None, again=verb == "again")],
+            [actions.Call("slow", request, tag, timeout=None, idempotent=verb == "again")],
         )
 
     def handle_info(self, message: Any, state: dict[str, list[Any]]) -> Any:
@@ -137,86 +132,22 @@ def test_each_question_has_one_answer_through_crashes_and_power_cuts() -> None:
         assert heard[kind] > 20, heard
 
 
-GO_ON = threading.Event()
-
-
-def blocking(argument: Any) -> Any:
-    GO_ON.wait(30)
-    return argument
-
-
-class Point(msgspec.Struct):
-    n: int
-
-
-class Running(GenServer[list[Any], Any, Any]):
-    types = (Point,)
-
+class Connecting(GenServer[list[Any], Any, Any]):
     def init(self, args: Any) -> list[Any]:
         return []
 
     def step(self, command: Any, state: list[Any]) -> Any:
-        if command == "?":
-            return state, [*state]
-        if command == "boom":
-            raise ValueError("a deliberate bug")
-        if command == "connect":
-            state.append("asked")
-            return state, None, [actions.Connect("tcp://10.0.0.9:9", Lines(), tag="c")]
-        return (
-            state,
-            None,
-            [actions.Run(blocking, Point(command[1]), tag=command, again=command[0] == "again")],
-        )
+        state.append("asked")
+        return state, None, [actions.Connect("tcp://10.0.0.9:9", Lines(), tag="c")]
 
     def handle_info(self, message: Any, state: list[Any]) -> Any:
         state.append(message)
         return state, None
 
-    def dump(self, state: list[Any]) -> Any:
-        return len(state)
-
-    def load(self, dumped: Any) -> list[Any]:
-        return [None] * dumped
-
-
-def running() -> Application:
-    worker = Worker("r", Running, journal=True)
-    return Application("t", Supervisor("one_for_one", [worker], intensity=100))
-
-
-@pytest.mark.parametrize("has_snapshot", [False, True])
-@pytest.mark.parametrize("ends", ["node", "server"])
-def test_functions_that_ran_when_the_end_came(
-    start: Callable[..., Any], tmp_path: Path, ends: str, has_snapshot: bool
-) -> None:
-    GO_ON.clear()
-    node = start(running(), data=tmp_path / "data")
-    node.call("r", ("once", 1))
-    node.call("r", ("again", 2))
-    if has_snapshot:
-        taken = node.journal.snapshots.taken
-        assert node.run_on_loop(node.journal.snapshots.take)
-        wait_for(lambda: node.journal.snapshots.taken > taken, "a snapshot")
-    if ends == "node":
-        node.stop(drain=False)
-        node = start(running(), data=tmp_path / "data")
-    else:
-        node.cast("r", "boom")
-        wait_for(lambda: node.whereis("r") == 2, "it is restarted")
-    wait_for(lambda: len(node.call("r", "?")) >= 1, "one is settled at once")
-    GO_ON.set()
-    wait_for(lambda: len(node.call("r", "?")) >= 2, "the other is done again")
-    once, again = node.call("r", "?")
-    assert isinstance(once, RunFailed)
-    assert once.tag == ("once", 1)
-    assert isinstance(once.error, Interrupted)
-    assert again == RunDone(("again", 2), Point(2))
-
 
 def test_a_connect_that_was_under_way_has_failed() -> None:
     """In the simulator, for there a connect takes as long as it must."""
-    app = Application("t", Supervisor("one_for_one", [Worker("r", Running, journal=True)]))
+    app = Application("t", Supervisor("one_for_one", [Worker("r", Connecting, journal=True)]))
     disk = SimDisk(1)
     world = Simulator(1, app, disk=disk, journal_options=Options(segment_bytes=64 << 10)).start()
     world.node.cast("r", "connect")
@@ -231,11 +162,6 @@ def test_a_connect_that_was_under_way_has_failed() -> None:
     assert failed.tag == "c"
     assert "tcp://10.0.0.9:9" in str(failed.error)
     world.stop()
-
-
-def test_a_function_that_cannot_be_found_again_is_refused() -> None:
-    with pytest.raises(TypeError, match="again=True the function is one of a module"):
-        actions.Run(lambda: 1, again=True)
 
 
 def test_a_journaled_watcher_goes_on_watching(start: Callable[..., Any], tmp_path: Path) -> None:
