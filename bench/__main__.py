@@ -13,6 +13,7 @@ NAMES = {
     "resp": "RESP SET and GET by redis-benchmark: us and Redis, in memory",
     "durable": "RESP SET that survives a power cut: us and Redis with appendfsync always",
     "journal": "the journal in process: batches, SQLite, replay, a large snapshot",
+    "recover": "after a crash with ten million commands: time to serving; verify beside the disk",
     "calls": "in-process calls: the loop's thread, other threads, asyncio, Erlang",
     "statem": "state machines: transitions, beside Erlang; 100,000 idle ones with a timer",
     "events": "one event to ten handlers: us, Erlang, asyncio queues",

@@ -16,7 +16,8 @@ from pybehave.cli.load import Mistake
 from pybehave.errors import JournalRefused
 from pybehave.journal import reader
 from pybehave.journal.repair import repair as make_copy
-from pybehave.journal.verify import Report, segments, verify
+from pybehave.journal.segments import held, records
+from pybehave.journal.verify import Report, verify
 
 
 @click.group()
@@ -138,13 +139,8 @@ def describe(record: reader.Record, name: str) -> dict[str, Any]:
 
 
 def _records(directory: str) -> Iterator[reader.Record]:
-    found = segments(directory, reader.read_manifest(directory))
-    for index, segment in enumerate(found):
-        follower = found[index + 1].header if index + 1 < len(found) else None
-        for frame in segment.frames(follower.before_seq if follower is not None else None):
-            if isinstance(frame, reader.Stop):
-                return
-            yield from segment.records(frame)
+    with held(directory) as (_, found):
+        yield from records(found)
 
 
 def _by_server(directory: str) -> dict[str, int]:

@@ -25,10 +25,14 @@ from pathlib import Path
 from typing import Final, Protocol, final
 
 from pybehave.errors import JournalLocked, JournalRefused
+from pybehave.journal.ahead import make_room
 
 BLOCK: Final = 4096
 CHUNK_BYTES: Final = 1 << 20
-"""Zeros are written and files are read in pieces of this size."""
+"""Zeros are written in pieces of this size."""
+
+READ_BYTES: Final = 8 << 20
+"""Files are read in pieces of this size."""
 
 WRITE_DSYNC: Final = 0
 WRITE_FDATASYNC: Final = 1
@@ -94,8 +98,14 @@ class Disk(Protocol):
     def size(self, name: str) -> int:
         """Return a file's bytes."""
 
-    def read(self, name: str, offset: int, count: int) -> memoryview:
-        """Return what the disk, not the cache, holds; less than `count` only at the file's end."""
+    def read(
+        self, name: str, offset: int, count: int, room: memoryview | None = None
+    ) -> memoryview:
+        """Return what the disk, not the cache, holds; less than `count` only at the file's end.
+
+        Args:
+            room: Memory on a page's boundary that may be used for it, if that is large enough.
+        """
 
     def write(self, name: str, offset: int, data: bytes | memoryview) -> None:
         """Write whole blocks durably into an existing file."""
@@ -256,17 +266,19 @@ class FolderDisk(Disk):
             raise JournalRefused(self._at(name), "it is not a regular file; put it elsewhere")
         return found.st_size
 
-    def read(self, name: str, offset: int, count: int) -> memoryview:
+    def read(
+        self, name: str, offset: int, count: int, room: memoryview | None = None
+    ) -> memoryview:
         assert offset % BLOCK == 0
         fd = self._open(name, os.O_RDONLY, is_direct=self.medium().is_direct)
         try:
             if not self.medium().is_direct:
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            room = mmap.mmap(-1, max(round_up(count), BLOCK))
-            view = memoryview(room)
+            needed = max(round_up(count), BLOCK)
+            view = room if room is not None and len(room) >= needed else make_room(needed)
             done = 0
             while done < count:
-                piece = view[done : min(done + CHUNK_BYTES, len(view))]
+                piece = view[done : min(done + READ_BYTES, needed)]
                 got = os.preadv(fd, [piece], offset + done)
                 if got == 0:
                     break

@@ -1,14 +1,16 @@
 """The second reader: a journal read by its page alone (docs/journal-format.md), in plain Python.
 
-It shares no code with the writer and with recovery, so what both misunderstand alike is found by
-tests that compare them. It serves the tools. It never writes, takes no lock, and works beside a
-node that is writing: what is being written then looks like a torn end.
+It shares no code with the writer and with recovery but the thread that reads ahead (ahead.py), so
+what both misunderstand alike is found by tests that compare them. It serves the tools. It never
+writes, takes no lock, and works beside a node that is writing: what is being written then looks
+like a torn end.
 
 Does not know: servers' code, policies, how to mend anything.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -19,11 +21,14 @@ from typing import Final, final
 import xxhash
 
 from pybehave.errors import JournalRefused
+from pybehave.journal.ahead import make_room
 
 BLOCK: Final = 4096
 MANIFEST: Final = "MANIFEST"
 SLOTS: Final = (0, BLOCK, 32768, 32768 + BLOCK)
 FORMAT: Final = 1
+CHUNK_BYTES: Final = 8 << 20
+"""Bytes asked of the disk at once."""
 
 MANIFEST_FIELDS: Final = struct.Struct("<8sII16sQQQQQIIQQIIIIQ16sQ16sQI")
 HEADER_FIELDS: Final = struct.Struct("<8sII16sQQQQQQ16sIIQIIQ")
@@ -120,7 +125,12 @@ class Frame:
 @final
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record (section 5); `payload` is behind the extensions."""
+    """One record (section 5).
+
+    Attributes:
+        extensions: What the flags say that stands before the payload, as it is.
+        payload: What is behind it.
+    """
 
     lsn: int
     type: int
@@ -129,6 +139,7 @@ class Record:
     server: int
     outcome: int
     time_ns: int
+    extensions: bytes
     payload: bytes
 
 
@@ -182,7 +193,7 @@ def read_manifest(path: str) -> Manifest:
         JournalRefused: There is none, or a newer version wrote it.
     """
     file = os.path.join(path, MANIFEST)
-    content = _content(file)
+    content = _content(file, file)
     found = []
     for at in SLOTS:
         block = _block(content, at, b"pbhvman\n")
@@ -210,7 +221,7 @@ def read_manifest(path: str) -> Manifest:
 
 @final
 class Segment:
-    """One segment file.
+    """One segment file. Only its header is read at first.
 
     Args:
         path: The journal's folder.
@@ -225,8 +236,10 @@ class Segment:
 
     def __init__(self, path: str, number: int, journal_id: bytes) -> None:
         self.file = os.path.join(path, f"seg-{number:016x}.pbj")
-        self.content = _content(self.file)
-        blocks = [_block(self.content, at, b"pbhvseg\n") for at in (0, BLOCK)]
+        self._place = self.file
+        self._content: memoryview | None = None
+        head = _content(self.file, self.file, 2 * BLOCK)
+        blocks = [_block(head, at, b"pbhvseg\n") for at in (0, BLOCK)]
         sound = [block for block in blocks if block is not None]
         self.has_header = bool(sound)
         if not sound:
@@ -248,6 +261,28 @@ class Segment:
         )
         if self.header.journal_id != journal_id or self.header.number != number:
             raise JournalRefused(self.file, "it belongs to another journal or another place")
+
+    @property
+    def content(self) -> memoryview:
+        """All of it, read when it is asked for first.
+
+        Raises:
+            JournalRefused: It cannot be read.
+        """
+        return self._content if self._content is not None else self.load()
+
+    def load(self, room: memoryview | None = None) -> memoryview:
+        """Read all of it, again if need be, into memory that is given if that is large enough."""
+        self._content = _content(self.file, self._place, room=room)
+        return self._content
+
+    def release(self) -> None:
+        """Let the content go; what asks for it again reads it again."""
+        self._content = None
+
+    def read_from(self, fd: int) -> None:
+        """From now on read what is open there: the file, whether it has a name still or not."""
+        self._place = f"/proc/self/fd/{fd}"
 
     def frame_at(self, block: int) -> Frame | None:
         """Return the frame whose header is sound at that block, or None."""
@@ -339,11 +374,12 @@ class Segment:
             skipped = (12 if flags & CAUSE else 0) + (24 if flags & REQUEST else 0)
             if size > len(body) - at or skipped > size:
                 raise JournalRefused(self.file, f"record {lsn} does not fit its frame")
+            extensions = bytes(body[at : at + skipped])
             payload = bytes(body[at + skipped : at + size])
             at += size
             if kind_of == TIME and len(payload) == 8:
                 time_ns = int.from_bytes(payload, "little")
-            yield Record(lsn, kind_of, kind, flags, server, outcome, time_ns, payload)
+            yield Record(lsn, kind_of, kind, flags, server, outcome, time_ns, extensions, payload)
         if at != len(body):
             raise JournalRefused(self.file, f"frame {frame.seq} has bytes behind its last record")
 
@@ -357,26 +393,47 @@ def segment_numbers(path: str) -> list[int]:
     )
 
 
-def _content(file: str) -> memoryview:
-    """A file as the disk holds it: its pages are dropped from the cache first."""
+def _content(
+    file: str, place: str, count: int | None = None, *, room: memoryview | None = None
+) -> memoryview:
+    """A file, or its beginning, as the disk holds it: around the cache, or with it emptied first.
+
+    Args:
+        file: What it is called where something is said of it.
+        place: Where to open it.
+        count: How many bytes at most; None = all.
+        room: Memory on a page's boundary to be used for it; too little is not used.
+    """
     try:
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            return _read(place, os.O_DIRECT, count, room)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # this file system has no O_DIRECT
+                raise
+        return _read(place, 0, count, room)
     except FileNotFoundError:
         raise JournalRefused(file, "it is missing") from None
     except OSError as error:
-        raise JournalRefused(file, f"it cannot be opened: {error.strerror}") from error
-    try:
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        with os.fdopen(fd, "rb", buffering=0, closefd=False) as stream:
-            data = bytearray(os.fstat(fd).st_size)
-            view, done = memoryview(data), 0
-            while done < len(data):
-                got = stream.readinto(view[done:])
-                if not got:
-                    break
-                done += got
-    except OSError as error:
         raise JournalRefused(file, f"it cannot be read: {error.strerror}") from error
+
+
+def _read(place: str, direct: int, count: int | None, room: memoryview | None) -> memoryview:
+    is_held = place.startswith("/proc/self/fd/")  # a link there, and it leads where it should
+    fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC | direct | (0 if is_held else os.O_NOFOLLOW))
+    try:
+        if not direct:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        size = os.fstat(fd).st_size
+        size = size if count is None else min(count, size)
+        needed = -(-size // BLOCK) * BLOCK
+        if room is None or len(room) < needed:
+            room = make_room(needed)
+        done = 0
+        while done < size:
+            got = os.preadv(fd, [room[done : min(done + CHUNK_BYTES, needed)]], done)
+            done += got
+            if got == 0 or (got % BLOCK and direct):
+                break  # it ends here
+        return room[: min(done, size)].toreadonly()
     finally:
         os.close(fd)
-    return memoryview(data).toreadonly()

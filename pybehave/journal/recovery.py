@@ -36,6 +36,7 @@ from pybehave._uring import blocks
 from pybehave._uring.blocks import Header, Manifest
 from pybehave.errors import JournalRefused
 from pybehave.journal import snapshot
+from pybehave.journal.ahead import ReadAhead
 from pybehave.journal.disk import BLOCK, Disk
 from pybehave.journal.snapshot import Snapshot, snapshot_lsn
 
@@ -467,10 +468,11 @@ def _walk(
         report.outcome = "new"
         return pieces, end
     end.seq, end.lsn, end.chain = headers[0][1].first_seq, headers[0][1].first_lsn, b""
-    for index, (number, header) in enumerate(headers):
+    contents = segments_ahead(disk, [number for number, _ in headers], manifest, report)
+    for index, (number, content) in enumerate(contents):
+        header = headers[index][1]
         follower = headers[index + 1][1] if index + 1 < len(headers) else None
         _check_join(disk, end, number, header, is_first=index == 0)
-        content = read_segment(disk, number, manifest.segment_bytes, report)
         last_seq = follower.before_seq if follower is not None else 2**64 - 1
         walked = blocks.walk(content, header, last_seq)
         report.segments += 1
@@ -493,6 +495,8 @@ def _walk(
             _judge(disk, manifest, number, header, walked, content, report)
             end.tail = content[walked.block * BLOCK :] if end.how == ENDED_RECOVERED else None
         is_kept = len(headers) - index <= 2  # the newest stay in memory for the replay
+        if is_kept:
+            contents.keep()
         skips = blocks.find_skips(content, manifest.id, walked.block)
         pieces.append(
             Piece(number, header, walked.block, walked.lsn, content if is_kept else None, skips)
@@ -597,12 +601,31 @@ def _refuse_claims(disk: Disk, manifest: Any, end: _End) -> None:
         )
 
 
+def segments_ahead(
+    disk: Disk, numbers: list[int], manifest: Any, report: Report | None = None
+) -> ReadAhead[int]:
+    """Return segments with their contents, each read while the one before is worked on."""
+    count = manifest.segment_bytes
+
+    def read(number: int, room: memoryview | None) -> memoryview:
+        return read_blocks(disk, segment_name(number), count, report, room)
+
+    is_threaded = not getattr(disk, "is_simulated", False)
+    return ReadAhead(numbers, read, count, is_threaded=is_threaded)
+
+
 def read_segment(disk: Disk, number: int, count: int, report: Report | None = None) -> memoryview:
     """Return a whole segment, as `read_blocks`."""
     return read_blocks(disk, segment_name(number), count, report)
 
 
-def read_blocks(disk: Disk, name: str, count: int, report: Report | None = None) -> memoryview:
+def read_blocks(
+    disk: Disk,
+    name: str,
+    count: int,
+    report: Report | None = None,
+    room: memoryview | None = None,
+) -> memoryview:
     """Return the beginning of a file; a block that cannot be read reads as ones (F-44): never a
     frame, and never the zeros of an end that nobody wrote to.
 
@@ -610,7 +633,7 @@ def read_blocks(disk: Disk, name: str, count: int, report: Report | None = None)
         OSError: Not one block can be read: that is a dead disk, not a damaged file.
     """
     try:
-        return disk.read(name, 0, count)
+        return disk.read(name, 0, count, room)
     except OSError as error:
         if error.errno != errno.EIO:
             raise

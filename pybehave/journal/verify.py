@@ -19,8 +19,8 @@ from pybehave.journal.reader import (
     Segment,
     Stop,
     read_manifest,
-    segment_numbers,
 )
+from pybehave.journal.segments import TRIES, held, loaded
 
 
 @final
@@ -55,44 +55,45 @@ class Report:
 def verify(path: str, *, is_deep: bool = False) -> Report:
     """Check everything that counts.
 
+    Beside a node that writes, a read may come between two of its commits: the newer one is seen,
+    the older one is not. That looks like damage, and is gone when one looks again; so damage is
+    what is found twice.
+
     Args:
         is_deep: Take each record apart too.
 
     Raises:
-        JournalRefused: It is not a journal, or a newer version wrote it.
+        JournalRefused: It is not a journal, or a newer version wrote it, or it changes faster than
+            it can be read.
     """
+    report = _verify(path, is_deep=is_deep)
+    for _ in range(TRIES):
+        if not report.problems:
+            return report
+        again = _verify(path, is_deep=is_deep)
+        if set(again.problems) & set(report.problems):
+            return again
+        report = again
+    if report.problems:
+        raise JournalRefused(path, "it changes faster than it can be read; verify a copy")
+    return report
+
+
+def _verify(path: str, *, is_deep: bool) -> Report:
+    """Look once."""
     began = time.perf_counter()
     report = Report(path)
-    manifest = read_manifest(path)
-    report.journal_id = manifest.journal_id.hex()
-    report.epoch, report.durable_seq = manifest.epoch, manifest.durable_seq
-    _check_snapshots(path, manifest, report)
+    read_manifest(path)  # what is not a journal at all is no damaged one
     try:
-        _check_segments(path, manifest, report, is_deep=is_deep)
+        with held(path) as (manifest, found):
+            report.journal_id = manifest.journal_id.hex()
+            report.epoch, report.durable_seq = manifest.epoch, manifest.durable_seq
+            _check_snapshots(path, manifest, report)
+            _check_segments(manifest, found, report, is_deep=is_deep)
     except JournalRefused as error:
         report.problems.append(str(error))
     report.seconds = time.perf_counter() - began
     return report
-
-
-def segments(path: str, manifest: Manifest) -> list[Segment]:
-    """Return the segments in use, in order.
-
-    Raises:
-        JournalRefused: One that is needed is missing or damaged.
-    """
-    found = []
-    numbers = segment_numbers(path)
-    number = manifest.oldest
-    while number in numbers or (number <= manifest.current and manifest.epoch > 0):
-        segment = Segment(path, number, manifest.journal_id)
-        if not segment.has_header:
-            if number <= manifest.current:
-                raise JournalRefused(segment.file, "no copy of its header is sound")
-            break  # prepared, or its header was being written
-        found.append(segment)
-        number += 1
-    return found
 
 
 def _check_snapshots(path: str, manifest: Manifest, report: Report) -> None:
@@ -110,10 +111,11 @@ def _check_snapshots(path: str, manifest: Manifest, report: Report) -> None:
         report.snapshots.append(lsn)
 
 
-def _check_segments(path: str, manifest: Manifest, report: Report, *, is_deep: bool) -> None:
-    found = segments(path, manifest)
+def _check_segments(
+    manifest: Manifest, found: list[Segment], report: Report, *, is_deep: bool
+) -> None:
     last: Frame | None = None
-    for index, segment in enumerate(found):
+    for index, segment in enumerate(loaded(found)):
         follower = found[index + 1].header if index + 1 < len(found) else None
         header = segment.header
         if index == 0:

@@ -21,7 +21,7 @@ from pybehave.errors import JournalRefused
 from pybehave.journal import reader, snapshot
 from pybehave.journal.disk import FolderDisk
 from pybehave.journal.reader import Stop
-from pybehave.journal.verify import segments
+from pybehave.journal.segments import find_segments
 from pybehave.runtime.optional import load_optional
 from pybehave.runtime.replay import Replay
 from pybehave.runtime.servers import make_values
@@ -66,7 +66,7 @@ class History:
 
     def _read(self, path: str) -> list[tuple[reader.Segment, int, int]]:
         """Segments, the first lsn behind each, and the first block behind it."""
-        found = segments(path, self.manifest)
+        found = find_segments(path, self.manifest)
         pieces = []
         for index, segment in enumerate(found):
             follower = found[index + 1].header if index + 1 < len(found) else None

@@ -21,7 +21,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, final
@@ -42,7 +42,7 @@ from pybehave.errors import (
 )
 from pybehave.journal import recovery, snapshot
 from pybehave.journal.disk import Disk
-from pybehave.journal.recovery import Options, Recovery, recover, segment_name
+from pybehave.journal.recovery import Options, Piece, Recovery, recover, segment_name
 from pybehave.runtime.letters import DeadLetters
 from pybehave.runtime.policies import Policies
 from pybehave.runtime.quarantine import Quarantine
@@ -231,14 +231,16 @@ class NodeJournal:
         if found.snapshot is not None:
             lsn = found.snapshot.lsn
             stepped.begin(found.snapshot)
-        for piece in found.pieces:
-            if piece.lsn_end <= lsn + 1:
-                continue
-            content = piece.content
-            if content is None:
-                count = piece.block_end * blocks.BLOCK
-                content = recovery.read_segment(self.disk, piece.number, count)
+        for piece, content in self._contents(found, lsn):
             stepped.replayer.feed(content, found.manifest.id, piece.block_end, lsn + 1, LSN_MAX)
+
+    def _contents(self, found: Recovery, lsn: int) -> Iterator[tuple[Piece, memoryview]]:
+        """The segments that hold records behind an lsn; those not in memory are read ahead."""
+        needed = [piece for piece in found.pieces if piece.lsn_end > lsn + 1]
+        away = [piece.number for piece in needed if piece.content is None]
+        contents = iter(recovery.segments_ahead(self.disk, away, found.manifest))
+        for piece in needed:
+            yield piece, next(contents)[1] if piece.content is None else piece.content
 
     def rebuild(self, worker: Worker[Any, Any]) -> Known | None:
         """Build one server's state again from all that is recorded, durable or not.

@@ -399,7 +399,9 @@ class SimDisk(Disk):
     def size(self, name: str) -> int:
         return len(self._content[self._at(name)])
 
-    def read(self, name: str, offset: int, count: int) -> memoryview:
+    def read(
+        self, name: str, offset: int, count: int, room: memoryview | None = None
+    ) -> memoryview:
         assert offset % BLOCK == 0
         self._run("read")
         file = self._at(name)

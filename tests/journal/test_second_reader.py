@@ -16,8 +16,9 @@ from pybehave._uring.values import Values
 from pybehave.errors import JournalRefused
 from pybehave.journal import recovery
 from pybehave.journal.disk import FolderDisk
-from pybehave.journal.reader import FAILED, INPUT, Stop, read_manifest
-from pybehave.journal.verify import segments, verify
+from pybehave.journal.reader import FAILED, INPUT
+from pybehave.journal.segments import held, records
+from pybehave.journal.verify import verify
 from tests.processes import run
 
 OPTIONS = recovery.Options(segment_bytes=128 * 1024)
@@ -55,14 +56,8 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_reads_what_was_written(journal: Path) -> None:
     report = verify(str(journal), is_deep=True)
     assert (report.problems, report.ended) == ([], "clean")
-    inputs = [
-        record
-        for segment in segments(str(journal), read_manifest(str(journal)))
-        for frame in segment.frames()
-        if not isinstance(frame, Stop)
-        for record in segment.records(frame)
-        if record.type == INPUT
-    ]
+    with held(str(journal)) as (_, found):
+        inputs = [record for record in records(found) if record.type == INPUT]
     expected = [*(bytes(number * 100) for number in range(60)), b"break"] * 2
     assert [Values().decode(record.payload) for record in inputs] == expected
     assert [bool(record.flags & FAILED) for record in inputs] == ([False] * 60 + [True]) * 2

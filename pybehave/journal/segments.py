@@ -1,0 +1,120 @@
+"""The segments of a journal in order, and their records, also while a node goes on writing.
+
+A node that takes a snapshot removes the segments that only older ones needed. So the files are
+opened before the first is read, and what is open stays readable when its name is gone. Then a
+segment may be read a long time after its neighbours, but never another journal's, nor half of it.
+
+Does not know: what is damage (verify.py), what records mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from pybehave.errors import JournalRefused
+from pybehave.journal.ahead import ReadAhead
+from pybehave.journal.reader import (
+    Manifest,
+    Record,
+    Segment,
+    Stop,
+    read_manifest,
+    segment_numbers,
+)
+
+HELD_MAX: Final = 512
+"""Segments held open: half of what a process may usually open, and 32 GiB of journal. Of a longer
+one the newest are, for a node removes the oldest first, long before."""
+
+TRIES: Final = 10
+"""How often a journal is begun anew that changed while its files were opened."""
+
+
+def find_segments(path: str, manifest: Manifest) -> list[Segment]:
+    """Return the segments in use, in order, with their headers read.
+
+    Raises:
+        JournalRefused: One that is needed is missing or damaged.
+    """
+    found = []
+    numbers = segment_numbers(path)
+    number = manifest.oldest
+    while number in numbers or (number <= manifest.current and manifest.epoch > 0):
+        segment = Segment(path, number, manifest.journal_id)
+        if not segment.has_header:
+            if number <= manifest.current:
+                raise JournalRefused(segment.file, "no copy of its header is sound")
+            break  # prepared, or its header was being written
+        found.append(segment)
+        number += 1
+    return found
+
+
+@contextlib.contextmanager
+def held(path: str) -> Iterator[tuple[Manifest, list[Segment]]]:
+    """Open the segments in use; until the block ends nobody can take them away.
+
+    Raises:
+        JournalRefused: One that is needed is missing or damaged.
+    """
+    with contextlib.ExitStack() as opened:
+        yield _open_all(path, opened)
+
+
+def _open_all(path: str, opened: contextlib.ExitStack) -> tuple[Manifest, list[Segment]]:
+    manifest = read_manifest(path)
+    for _ in range(TRIES):
+        try:
+            found = find_segments(path, manifest)
+            _hold(found[-HELD_MAX:], opened)
+        except JournalRefused:
+            opened.close()
+            before, manifest = manifest, read_manifest(path)
+            if manifest.oldest == before.oldest:
+                raise  # nobody took it away
+        else:
+            return manifest, found
+    raise JournalRefused(path, "it changes faster than it can be read; use a copy")
+
+
+def _hold(segments: Iterable[Segment], opened: contextlib.ExitStack) -> None:
+    for segment in segments:
+        try:
+            fd = os.open(segment.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            raise JournalRefused(segment.file, f"it cannot be opened: {error.strerror}") from error
+        opened.callback(os.close, fd)
+        segment.read_from(fd)
+
+
+def loaded(segments: list[Segment]) -> Iterator[Segment]:
+    """Yield segments with their contents, read ahead; a content is gone when the next one comes."""
+    size = max((segment.header.size for segment in segments), default=0)
+    for segment, _ in ReadAhead(segments, Segment.load, size):
+        try:
+            yield segment
+        finally:
+            segment.release()
+
+
+def with_followers(segments: list[Segment]) -> Iterator[tuple[Segment, int | None]]:
+    """Yield loaded segments, and which seq the next one's header says is the last that counts."""
+    for index, segment in enumerate(loaded(segments)):
+        is_last = index + 1 == len(segments)
+        yield segment, None if is_last else segments[index + 1].header.before_seq
+
+
+def records(segments: list[Segment]) -> Iterator[Record]:
+    """Yield the records that count, in order, to the first damage.
+
+    Raises:
+        JournalRefused: A segment cannot be read, or its records do not fill their frames.
+    """
+    for segment, last_seq in with_followers(segments):
+        for frame in segment.frames(last_seq):
+            if isinstance(frame, Stop):
+                return
+            yield from segment.records(frame)
