@@ -19,7 +19,7 @@ COMMANDS = {
     "config": ("pybehave.cli.config", "What may be set, and where its value comes from."),
     "crash": ("pybehave.cli.crash", "How journaled servers failed, and tests that repeat it."),
     "dead-letters": ("pybehave.cli.dead_letters", "Inputs that failed: look, send again, forget."),
-    "journal": ("pybehave.cli.journal", "Verify and dump a journal."),
+    "journal": ("pybehave.cli.journal", "Verify, export, import, compact a journal."),
     "doctor": ("pybehave.cli.doctor", "Say what this machine allows, and what to do about it."),
 }
 

@@ -1,20 +1,27 @@
-"""`pybehave journal`: look at a journal, and save what can be saved; it is never changed."""
+"""`pybehave journal`: look at a journal, copy it in other forms; it is never changed itself."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
-from pybehave._uring.values import Values
 from pybehave.cli.folder import shown
 from pybehave.cli.load import Mistake
-from pybehave.errors import JournalRefused
+from pybehave.errors import JournalLocked, JournalRefused
 from pybehave.journal import reader
+from pybehave.journal.compact import compact as make_compact
+from pybehave.journal.export import LSN_MAX, Names, snapshots_of
+from pybehave.journal.export import export as exported
+from pybehave.journal.import_lines import import_lines
 from pybehave.journal.repair import repair as make_copy
 from pybehave.journal.segments import held, records
 from pybehave.journal.verify import Report, verify
@@ -22,7 +29,9 @@ from pybehave.journal.verify import Report, verify
 
 @click.group()
 def command() -> None:
-    """Look at a journal. Works beside a node that is writing it.
+    """Look at a journal, or copy it; it is never changed itself.
+
+    verify, stat, dump and export work beside a node that is writing it.
 
     Exit statuses: 0 sound, 1 damaged, 2 not a journal that can be read.
     """
@@ -68,25 +77,102 @@ def stat(directory: str) -> None:
     sys.exit(1 if report.problems else 0)
 
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def selecting(command: Command) -> Command:
+    """Add `--from`, `--to` and `--server`."""
+    for option in (
+        click.option("--server", metavar="NAME", help="Only records of this server."),
+        click.option("--to", "last", type=int, default=LSN_MAX, metavar="LSN", help="End with it."),
+        click.option("--from", "first", type=int, default=0, metavar="LSN", help="Begin with it."),
+    ):
+        command = option(command)
+    return command
+
+
+@contextlib.contextmanager
+def mistakes() -> Iterator[None]:
+    """What is wrong with a journal or a disk, in one sentence; a closed pipe is no error."""
+    try:
+        yield
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (JournalRefused, JournalLocked, OSError) as error:
+        raise Mistake(str(error)) from error
+
+
 @command.command()
 @click.argument("directory")
-@click.option("--from", "first", type=int, default=0, metavar="LSN", help="Begin with this one.")
-@click.option("--to", "last", type=int, default=2**64 - 1, metavar="LSN", help="End with it.")
-@click.option("--server", metavar="NAME", help="Only records of this server.")
+@selecting
 def dump(directory: str, first: int, last: int, server: str | None) -> None:
-    """The records of the journal in DIRECTORY, one JSON object a line, to the first damage."""
-    names: dict[int, str] = {}
-    try:
-        for record in _records(directory):
-            if record.type == reader.SERVER:
-                names[record.server] = Values().decode(record.payload)["name"]
-            name = names.get(record.server, f"#{record.server}" if record.server else "")
+    """The records of the journal in DIRECTORY, one JSON object a line, to the first damage.
+
+    For reading: values are shown as Python writes them. See `export` for programs.
+    """
+    with mistakes(), held(directory) as (manifest, found):
+        names = Names(snapshots_of(directory, manifest))
+        for record in records(found):
+            name = names.of(record)
             if first <= record.lsn <= last and server in (None, name):
                 click.echo(json.dumps(describe(record, name)))
-    except JournalRefused as error:
-        raise Mistake(str(error)) from error
-    except BrokenPipeError:  # the reader of our output has seen enough
-        sys.exit(0)
+
+
+@command.command()
+@click.argument("directory")
+@selecting
+@click.option("--output", type=click.File("wb"), default="-", metavar="FILE", help="Not stdout.")
+def export(directory: str, first: int, last: int, server: str | None, output: BinaryIO) -> None:
+    """Every record of the journal in DIRECTORY as a line of JSON, and nothing is lost.
+
+    `import` makes a journal of it again, unless --server has left records out.
+    """
+    report = checked(directory)
+    if report.problems:
+        raise Mistake(
+            f"it is damaged: {report.problems[0]}; export a copy that `pybehave journal repair` "
+            "has made"
+        )
+    with mistakes(), held(directory) as held_open:
+        for line in exported(directory, *held_open, first=first, last=last, server=server):
+            output.write(line.encode())
+        output.flush()
+
+
+@command.command(name="import")
+@click.argument("directory")
+@click.argument("file", type=click.File("rb"), default="-")
+def import_command(directory: str, file: BinaryIO) -> None:
+    """Make a journal in DIRECTORY, which must be new, of the FILE that `export` wrote.
+
+    Numbers of records, times, snapshots and the journal's id are kept.
+    """
+    with mistakes():
+        made = import_lines(file, directory, source=file.name, now_ns=time.time_ns())
+    click.echo(
+        f"{directory} holds lsn {made.first_lsn} to {made.last_lsn} in {made.segments} segments"
+        + "".join(f", a snapshot of lsn {lsn}" for lsn in made.snapshots)
+        + f"; start with --data {directory}"
+    )
+
+
+@command.command()
+@click.argument("directory")
+@click.option("--copy-to", "target", required=True, metavar="DIR", help="A folder for the copy.")
+def compact(directory: str, target: str) -> None:
+    """Copy what the journal in DIRECTORY needs to go on: its newest snapshot, and what is behind.
+
+    Nobody may be serving it. The original is not touched; remove it when the copy serves.
+    """
+    with mistakes():
+        made = make_compact(directory, target, now_ns=time.time_ns())
+    since = f"the snapshot of lsn {made.snapshot_lsn}" if made.snapshot_lsn else "the beginning"
+    click.echo(
+        f"{target} holds {made.records} records from {since} to lsn {made.last_lsn}: "
+        f"{made.bytes_before / 1e6:.1f} MB became {made.bytes_after / 1e6:.1f} MB; start with "
+        f"--data {target}"
+    )
 
 
 @command.command()
@@ -103,10 +189,8 @@ def repair(directory: str, target: str, is_accepted: bool) -> None:
             "what is behind the damage would be lost; see `pybehave journal verify`, and say "
             "--i-accept-loss if there is no copy to restore"
         )
-    try:
+    with mistakes():
         saved = make_copy(directory, target)
-    except (JournalRefused, OSError) as error:
-        raise Mistake(str(error)) from error
     if saved.is_manifest_rebuilt:
         click.echo("the manifest was made anew from the segments")
     if saved.lost:
@@ -138,17 +222,11 @@ def describe(record: reader.Record, name: str) -> dict[str, Any]:
     return found
 
 
-def _records(directory: str) -> Iterator[reader.Record]:
-    with held(directory) as (_, found):
-        yield from records(found)
-
-
 def _by_server(directory: str) -> dict[str, int]:
-    counts: dict[int, int] = {}
-    names: dict[int, str] = {}
-    for record in _records(directory):
-        if record.type == reader.SERVER:
-            names[record.server] = Values().decode(record.payload)["name"]
-        if record.type == reader.INPUT:
-            counts[record.server] = counts.get(record.server, 0) + 1
-    return {names.get(number, f"#{number}"): count for number, count in counts.items()}
+    counts: Counter[str] = Counter()
+    with mistakes(), held(directory) as (manifest, found):
+        names = Names(snapshots_of(directory, manifest))
+        for record in records(found):
+            name = names.of(record)
+            counts[name] += record.type == reader.INPUT
+    return {name: count for name, count in counts.items() if name}

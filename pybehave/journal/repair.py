@@ -12,14 +12,13 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import final
 
 from pybehave._uring import blocks
 from pybehave.errors import JournalRefused
 from pybehave.journal import reader, recovery, snapshot
 from pybehave.journal.reader import BLOCK, Manifest, Segment, Stop
-
-MANIFEST_BYTES: Final = 65536
+from pybehave.journal.rewrite import manifest_file, refuse_existing
 
 
 @final
@@ -54,8 +53,7 @@ def repair(source: str, target: str) -> Saved:
         OSError: The target cannot be written.
     """
     folder = Path(target)
-    if folder.exists() and any(folder.iterdir()):
-        raise JournalRefused(target, "the folder is not empty; name one that is not there yet")
+    refuse_existing(target)
     manifest, is_rebuilt = _manifest(source)
     folder.mkdir(parents=True, exist_ok=True)
     last_seq = last_lsn = count = 0
@@ -156,7 +154,7 @@ def _write_manifest(
 ) -> None:
     """One that claims what the copy holds, and nothing more."""
     padded = (*snapshots, *recovery.NO_SNAPSHOTS)[:2]
-    slot = blocks.pack_manifest(
+    content = manifest_file(
         blocks.Manifest(
             manifest.journal_id,
             manifest.counter + 1,
@@ -173,7 +171,4 @@ def _write_manifest(
             0,
         )
     )
-    content = bytearray(MANIFEST_BYTES)
-    begin = recovery.SLOT_B if (manifest.counter + 1) & 1 else 0
-    content[begin : begin + len(slot)] = slot
     Path(folder, recovery.MANIFEST).write_bytes(content)

@@ -1,0 +1,127 @@
+"""Copy what a journal needs to go on, and nothing else, while nobody serves it.
+
+What is needed is the newest sound snapshot and the records behind it; without a snapshot, all
+records. They are written anew and dense: a lone command takes a block of 4096 bytes in a node's
+journal, and some hundred here. Dead letters and the counts of attempts go with them. The original
+is not changed, but for its lock, which is held so that nobody writes on while it is copied; when
+the copy serves, its owner may remove it.
+
+One snapshot is kept where a node keeps two: until the next one is taken, the original is the one to
+fall back to.
+
+Does not know: what records mean.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+from pybehave.errors import JournalRefused
+from pybehave.journal.attempts import ATTEMPTS, MARKER
+from pybehave.journal.dead_letters import FOLDER as LETTERS
+from pybehave.journal.disk import FolderDisk, sync_folder
+from pybehave.journal.export import snapshots_of
+from pybehave.journal.import_lines import encode_again
+from pybehave.journal.reader import read_manifest
+from pybehave.journal.rewrite import Rewriter, refuse_existing
+from pybehave.journal.segments import held, records
+from pybehave.journal.verify import verify
+
+JOURNAL: Final = ("seg-*.pbj", "snap-*.pbs")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """What became of a journal.
+
+    Attributes:
+        records: How many were copied.
+        last_lsn: The last one's.
+        snapshot_lsn: They go on from this snapshot; 0 = from the beginning.
+        bytes_before: What segments and snapshots took on the disk.
+        bytes_after: What they take now.
+    """
+
+    records: int
+    last_lsn: int
+    snapshot_lsn: int
+    bytes_before: int
+    bytes_after: int
+
+
+def compact(source: str, target: str, *, now_ns: int) -> Compacted:
+    """Copy a journal into a new folder.
+
+    Args:
+        source: Its folder; nobody may be serving it.
+        target: A folder that does not exist yet, or is empty.
+        now_ns: Unix time, for information in headers.
+
+    Raises:
+        JournalLocked: Somebody serves it.
+        JournalRefused: It is damaged, or the target is not empty.
+        OSError: The target cannot be written.
+    """
+    read_manifest(source)  # before a folder is made for what was mistyped
+    refuse_existing(target)
+    disk = FolderDisk(source, is_volatile_allowed=True)
+    disk.lock()
+    try:
+        problems = verify(source, is_deep=True).problems
+        if problems:
+            raise JournalRefused(
+                source,
+                f"it is damaged, and a compact copy would hide that: {problems[0]}; save what can "
+                "be saved with `pybehave journal repair`",
+            )
+        found = _copy(source, target, now_ns)
+        _copy_beside(source, target)
+    finally:
+        disk.unlock()
+    return found
+
+
+def _copy(source: str, target: str, now_ns: int) -> Compacted:
+    with held(source) as (manifest, segments):
+        newest = snapshots_of(source, manifest)[:1]
+        begin = segments[0].header.first_lsn if segments else 1
+        first_lsn = newest[0].lsn + 1 if newest else begin
+        where = (target, manifest.journal_id, manifest.segment_bytes, first_lsn)
+        with Rewriter(*where, now_ns) as writer:
+            for record in records(segments):
+                if record.lsn >= first_lsn:
+                    writer.add(record)
+            writer.finish([(each.lsn, encode_again(each)) for each in newest])
+    return Compacted(
+        writer.next_lsn - first_lsn, writer.next_lsn - 1, first_lsn - 1, used(source), used(target)
+    )
+
+
+def _copy_beside(source: str, target: str) -> None:
+    """What stands beside the journal, and must stand there durably."""
+    for name in (ATTEMPTS, MARKER):
+        if Path(source, name).exists():
+            _copy_file(Path(source, name), Path(target, name))
+    if Path(source, LETTERS).is_dir():
+        Path(target, LETTERS).mkdir()
+        for file in sorted(Path(source, LETTERS).iterdir()):
+            _copy_file(file, Path(target, LETTERS, file.name))
+        sync_folder(os.path.join(target, LETTERS))
+    sync_folder(target)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def used(folder: str) -> int:
+    """Return the bytes that a journal takes on the disk; holes take none."""
+    files = [file for pattern in JOURNAL for file in Path(folder).glob(pattern)]
+    return sum(file.stat().st_blocks * 512 for file in files)
