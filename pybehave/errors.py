@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import reprlib
+from collections.abc import Mapping
 
 VALUE_CHARS_MAX = 200
 """A value shown in a message is cut here: one log line, not a dump of the state."""
@@ -678,12 +679,16 @@ class JournalRefused(PybehaveError):
     Attributes:
         path: The file or folder.
         detail: What is wrong with it, and what to do.
+        facts: Of damage that was found, for programs: block, byte, seq, lsn, problem, evidence.
     """
 
-    def __init__(self, path: str, detail: str) -> None:
+    def __init__(
+        self, path: str, detail: str, facts: Mapping[str, int | str | list[str]] | None = None
+    ) -> None:
         super().__init__(f"{path}: {detail}")
         self.path = path
         self.detail = detail
+        self.facts = dict(facts or {})
 
 
 class NonDeterminism(PybehaveError):

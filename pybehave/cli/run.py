@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -14,6 +16,7 @@ from pybehave.behaviours.application import Application
 from pybehave.behaviours.supervisor import workers
 from pybehave.cli.configuration import config_options, planned, read_config
 from pybehave.cli.load import Mistake, load
+from pybehave.cli.recovery_report import check_report, reporting
 from pybehave.config import Config
 from pybehave.errors import (
     ConfigError,
@@ -81,6 +84,12 @@ class JsonFormatter(logging.Formatter):
 )
 @click.option("--volatile", is_flag=True, help="Take a DIR in memory (tmpfs): lost with the power.")
 @click.option(
+    "--recovery-report",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write what recovery found there as JSON, also when it refuses.",
+)
+@click.option(
     "--drain-timeout",
     type=click.FloatRange(min=0),
     default=DRAIN_TIMEOUT_S,
@@ -98,6 +107,7 @@ def command(
     no_journal: bool,
     segment_bytes: int,
     volatile: bool,
+    recovery_report: str | None,
     drain_timeout: float,
     files: tuple[str, ...],
     settings: tuple[str, ...],
@@ -108,11 +118,12 @@ def command(
     """
     started = time.perf_counter()
     check_options(backend, drain_timeout)
+    check_report(recovery_report)
     configure_logging(log_level, log_format)
     room = raise_descriptors()
     application = load(target)
     config = read_config(files, settings)
-    try:
+    with failures():
         node = Node(
             application,
             backend=backend,
@@ -122,7 +133,16 @@ def command(
             config=config,
             journal_options=journal_options(segment_bytes),
         )
-        status = node.run(lambda node: say_ready(node, room, started))
+        with reporting(node, recovery_report) as report:
+            status = node.run(lambda node: say_ready(node, room, started, report))
+    sys.exit(status)
+
+
+@contextlib.contextmanager
+def failures() -> Iterator[None]:
+    """What keeps a node from serving, in one sentence and an exit status."""
+    try:
+        yield
     except (SpecError, ConfigError, SourceUnavailable) as error:
         raise Mistake(str(error)) from error
     except (
@@ -134,8 +154,7 @@ def command(
         OSError,
     ) as error:
         click.echo(f"pybehave: {error}{_because(error)}", err=True)
-        status = 1
-    sys.exit(status)
+        sys.exit(1)
 
 
 def _because(error: BaseException) -> str:
@@ -177,8 +196,9 @@ def configure_logging(level: str, shape: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
-def say_ready(node: Node, room: int, started: float) -> None:
-    """What runs, where, and how to talk to it."""
+def say_ready(node: Node, room: int, started: float, report: Callable[[], None]) -> None:
+    """What runs, where, and how to talk to it; the recovery's report is written before."""
+    report()
     lines = [f"{node.app.name} {node.app.version} on {node.loop.source}: {node.loop.reason}"]
     for listener, url in node.listening:
         lines.append(f"  {url}  {type(listener.protocol).__name__} -> {listener.to}")

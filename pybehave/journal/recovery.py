@@ -38,6 +38,7 @@ from pybehave.errors import JournalRefused
 from pybehave.journal import snapshot
 from pybehave.journal.ahead import ReadAhead
 from pybehave.journal.disk import BLOCK, Disk
+from pybehave.journal.progress import Progress
 from pybehave.journal.snapshot import Snapshot, snapshot_lsn
 
 MANIFEST: Final = "MANIFEST"
@@ -121,6 +122,11 @@ class Report:
         torn_bytes: What was found behind the end and put into quarantine.
         may_be_affected: The most frames whose acknowledgement cannot be told from a torn end
             (F-04).
+        replayed: Inputs that were stepped again.
+        passed_over: Inputs that were not: they had failed, or are skipped.
+        seconds_reading: Of steps 1 to 13.
+        seconds_replaying: Of step 14.
+        rebuilds: How often it was begun anew because of an input that has to be skipped too.
     """
 
     directory: str = ""
@@ -138,6 +144,10 @@ class Report:
     epoch: int = 0
     snapshot_lsn: int = 0
     replayed: int = 0
+    passed_over: int = 0
+    rebuilds: int = 0
+    seconds_reading: float = 0.0
+    seconds_replaying: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -190,12 +200,14 @@ def recover(
     *,
     now_ns: int,
     make_id: Callable[[], bytes] = lambda: os.urandom(16),
+    progress: Progress | None = None,
 ) -> Recovery:
     """Take steps 1 to 13. The disk is locked already.
 
     Args:
         now_ns: Unix time, for information in headers.
         make_id: Gives the id of a new journal.
+        progress: Is told how much has been read.
 
     Raises:
         JournalRefused: It is damaged, or not a journal; nothing was changed.
@@ -213,14 +225,13 @@ def recover(
         manifest = read_manifest(disk, report)  # 3, 4
     headers = _headers(disk, names, manifest, report)  # 5
     found = _snapshot(disk, manifest, headers, report)  # 6
+    if progress is not None:
+        size = int(manifest.segment_bytes)
+        progress.begin("reading", "bytes", len(headers) * size, lambda: report.segments * size)
     pieces, end = _walk(disk, manifest, headers, report)  # 7 to 10
     _check_snapshot(disk, found, end)
     if report.torn_bytes and options.strict:
-        raise JournalRefused(
-            disk.path,
-            f"the end is torn at seq {end.seq}, as after a crash, and strict recovery does not "
-            f"accept that; start without strict to cut it off",
-        )
+        _refuse_torn(disk, end)
     _keep_tail(disk, end, report)  # 11
     report.last_seq, report.last_lsn = end.seq - 1, end.lsn - 1
     number = headers[-1][0] + 1 if headers else manifest.oldest
@@ -571,6 +582,23 @@ def _refuse(disk: Disk, number: int, walked: Any, evidence: list[str]) -> None:
         f"{blocks.PROBLEMS[walked.problem]}, although this had been durable (evidence "
         f"{', '.join(evidence)}); nothing was changed; restore a copy, or see what can be saved "
         f"with `pybehave journal verify {disk.path}`",
+        {
+            "segment": number,
+            "block": walked.block,
+            "byte": walked.block * BLOCK,
+            "seq": walked.seq,
+            "lsn": walked.lsn,
+            "problem": blocks.PROBLEMS[walked.problem],
+            "evidence": evidence,
+        },
+    )
+
+
+def _refuse_torn(disk: Disk, end: _End) -> None:
+    raise JournalRefused(
+        disk.path,
+        f"the end is torn at seq {end.seq}, as after a crash, and strict recovery does not "
+        f"accept that; start without strict to cut it off",
     )
 
 

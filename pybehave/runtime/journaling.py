@@ -18,6 +18,7 @@ Does not know: strategies, sockets, how a frame is written.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -44,6 +45,7 @@ from pybehave.errors import (
 from pybehave.jobs import JOBS_FROM
 from pybehave.journal import recovery, snapshot
 from pybehave.journal.disk import Disk
+from pybehave.journal.progress import Progress
 from pybehave.journal.recovery import Options, Piece, Recovery, recover, segment_name
 from pybehave.runtime.letters import DeadLetters
 from pybehave.runtime.policies import Policies
@@ -59,6 +61,7 @@ from pybehave.runtime.replay import (
 )
 from pybehave.runtime.servers import make_values
 from pybehave.runtime.snapshots import Snapshots
+from pybehave.runtime.watching import Watch, watched
 from pybehave.types import Rollback
 
 if TYPE_CHECKING:
@@ -95,6 +98,11 @@ class NodeJournal:
         node: Whose it is.
         disk: Where it lies.
         options: How it is kept.
+
+    Attributes:
+        recovery: What was found when it was opened; None before.
+        progress: Where opening it stands.
+        watch: How that is shown; may be changed until it is opened.
     """
 
     def __init__(self, node: Node, disk: Disk, options: Options) -> None:
@@ -104,6 +112,8 @@ class NodeJournal:
         self.commit = Commit()
         self.recovery: Recovery | None = None
         self.seconds = 0.0
+        self.progress = Progress(time.monotonic)
+        self.watch = Watch()
         self.segment_starts: list[tuple[int, int]] = []
         self.snapshots = Snapshots(self)
         self.letters = DeadLetters(self)
@@ -132,18 +142,32 @@ class NodeJournal:
             JournalRefused, JournalLocked, NonDeterminism: Nothing was changed.
         """
         began = time.perf_counter()
-        now_ns = self._dispatcher.unix_now()
         self._lock()
         try:
-            found = self.recovery = recover(self.disk, self.options, now_ns=now_ns)
-            self._dispatcher.seed = int.from_bytes(found.manifest.id[:8], "little")
-            self._replay(found)
+            with self._watched():
+                found = self._recover()
+                self._replay(found)
             self._begin(found)
         except BaseException:
             self.disk.unlock()
             raise
         self.seconds = time.perf_counter() - began
         self._say(found)
+
+    def _watched(self) -> contextlib.AbstractContextManager[None]:
+        if getattr(self.disk, "is_simulated", False):  # there is nobody, and no second thread
+            return contextlib.nullcontext()
+        return watched(self.progress, self.watch)
+
+    def _recover(self) -> Recovery:
+        """Steps 1 to 13."""
+        began = time.perf_counter()
+        now_ns = self._dispatcher.unix_now()
+        found = recover(self.disk, self.options, now_ns=now_ns, progress=self.progress)
+        found.report.seconds_reading = time.perf_counter() - began
+        self.recovery = found
+        self._dispatcher.seed = int.from_bytes(found.manifest.id[:8], "little")
+        return found
 
     def _lock(self) -> None:
         self.disk.lock()
@@ -192,37 +216,54 @@ class NodeJournal:
                 report.may_be_affected,
             )
         logger.info(
-            "journal in %s (%s): %d records in %d segments, %s, recovered in %.3f s",
+            "journal in %s (%s): %d records in %d segments, %s, snapshot of lsn %d, %d inputs "
+            "stepped again in %.3f s, %d passed over; recovered in %.3f s",
             report.directory,
             report.medium,
             report.last_lsn,
             report.segments,
             report.outcome,
+            report.snapshot_lsn,
+            report.replayed,
+            report.seconds_replaying,
+            report.passed_over,
             self.seconds,
         )
 
     # --- 14: replay ----------------------------------------------------------------------------
 
     def _replay(self, found: Recovery) -> None:
+        began = time.perf_counter()
         specs = {
             worker.name: worker for worker in self.node.applications.workers() if worker.journal
         }
         self.quarantine.begin(found)
         while True:
             stepped = self._replay_of(specs)
+            self._note_progress(found, stepped.replayer)
             stepped.replayer.on_skipped = self.quarantine.passed_over
             try:
                 with self.quarantine.replaying():
                     self._step_all(found, stepped)
             except Diverged as error:
                 self.quarantine.skip_too(self._numbers[error.server], error)
+                found.report.rebuilds += 1
             else:
                 break
-        found.report.replayed = stepped.replayer.inputs
+            finally:
+                found.report.replayed = stepped.replayer.inputs
+                found.report.passed_over = stepped.replayer.failed
+                found.report.seconds_replaying = time.perf_counter() - began
+        self.progress.end()
         self._known = stepped.known()
         self._undelivered = stepped.undelivered()
         self._is_old = stepped.is_old
         self.quarantine.take_timers(self._known)
+
+    def _note_progress(self, found: Recovery, replayer: Replayer) -> None:
+        before = found.report.snapshot_lsn
+        total = found.last_lsn - before
+        self.progress.begin("replaying", "records", total, lambda: replayer.lsn - before)
 
     def _replay_of(self, specs: dict[str, Worker[Any, Any]]) -> Replay:
         quarantine = self.quarantine
@@ -620,6 +661,7 @@ class NodeJournal:
             **self.commit.stats(),
             "medium": self.disk.medium().sentence,
             "snapshots": self.snapshots.stats(),
+            "recovery": self.recovery.report.as_json() if self.recovery is not None else {},
         }
 
     def _last_snapshot(self) -> None:

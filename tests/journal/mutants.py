@@ -12,6 +12,7 @@ a real file system.
     python -m tests.journal.mutants NAME       exits with 1 and the suite that noticed, else 0
 """
 
+import contextlib
 import importlib.util
 import logging
 import subprocess
@@ -27,6 +28,9 @@ SOURCE = ROOT / "src/_uring"
 BUILD = ROOT / "build/venv"
 
 
+J, B, S, U = "journal.c", "blocks.pyx", "segment.c", "source_uring.c"
+
+
 class Mutant(NamedTuple):
     """A safeguard, the suites of which one must fail without it, and how it is taken away."""
 
@@ -37,6 +41,12 @@ class Mutant(NamedTuple):
     new: str = ""
     module: str = "commit"
     patch: Callable[[], None] | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def needs_ring(self) -> bool:
+        """Whether it is code of io_uring's alone."""
+        return self.file == U
 
 
 # --- safeguards in Python ---------------------------------------------------------------------
@@ -137,7 +147,7 @@ def manifest_before_header() -> None:
 
 # --- the table --------------------------------------------------------------------------------
 
-J, B, S = "journal.c", "blocks.pyx", "segment.c"
+URING = ("-DPYBEHAVE_HAVE_URING=1", "-luring")
 
 MUTANTS = {
     "names": Mutant("folder sync after a spare's rename", ("T-1",), patch=no_sync_of_names),
@@ -247,6 +257,15 @@ MUTANTS = {
         "    if frame.seq != seq:\n        return 3\n",
         "blocks",
     ),
+    "canceled": Mutant(
+        "a sync that a short write has canceled is no failure",
+        ("linked",),
+        U,
+        "if (*first != 0 && (entry->res == 0 || entry->res == -ECANCELED)) {",
+        "if (*first != 0 && entry->res == 0) {",
+        "loop",
+        flags=URING,
+    ),
     "barrier": Mutant(
         "replies wait for the disk",
         ("node",),
@@ -285,7 +304,8 @@ def build(mutant: Mutant, folder: Path) -> Path:
     found = folder / f"{mutant.module}.so"
     flags = ["-O1", "-shared", "-fPIC", "-w", "-DNDEBUG", f"-I{SOURCE}"]
     flags.append("-I" + sysconfig.get_paths()["include"])
-    run(["cc", *flags, str(changed), *objects, str(BUILD / "libcore_c.a"), "-o", str(found)])
+    parts = [str(changed), *objects, str(BUILD / "libcore_c.a"), *mutant.flags]
+    run(["cc", *flags, *parts, "-o", str(found)])
     return found
 
 
@@ -313,7 +333,14 @@ def become(mutant: Mutant) -> None:
 
 def suites() -> dict[str, Callable[[], object]]:
     """Small portions of the suites, by name."""
-    from tests.journal import test_damage, test_failing_disk, test_faults, test_small_journals
+    from pybehave.errors import SourceUnavailable
+    from tests.journal import (
+        test_damage,
+        test_failing_disk,
+        test_faults,
+        test_linked_writes,
+        test_small_journals,
+    )
     from tests.journal.engine import play
     from tests.simulation.test_durable import play as play_node
 
@@ -328,7 +355,15 @@ def suites() -> dict[str, Callable[[], object]]:
 
         return try_all
 
+    def linked() -> None:
+        for source in ("full", "basic"):
+            with tempfile.TemporaryDirectory() as folder, contextlib.suppress(SourceUnavailable):
+                test_linked_writes.test_F17_a_short_write_is_no_failure_of_its_sync(
+                    Path(folder), source
+                )
+
     return {
+        "linked": linked,
         "T-1": lambda: [play(seed) for seed in range(120)],
         "T-2": lambda: [
             test_small_journals.test_every_subset_of_sectors_recovers(script, depth)
