@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any, final
 
 from pybehave.behaviours.child_spec import refused
-from pybehave.behaviours.supervisor import Supervisor, workers
+from pybehave.behaviours.supervisor import Supervisor, named_workers
 from pybehave.errors import SpecError, show
 from pybehave.listener import Listener
 from pybehave.types import RunningNode
@@ -82,7 +82,7 @@ def _check_listeners(
     path: str, tree: Supervisor, listeners: Iterable[Listener]
 ) -> tuple[Listener, ...]:
     checked = tuple(listeners)
-    names = {worker.name for worker in workers(tree)}
+    names = {worker.name for worker in named_workers(tree)}
     for listener in checked:
         if not isinstance(listener, Listener):
             raise refused(path, "listeners", listener, "a list of Listener")
