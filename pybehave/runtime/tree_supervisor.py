@@ -36,7 +36,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast, final
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, final
 
 from pybehave.behaviours import child_requests, restart
 from pybehave.behaviours.child_spec import Worker
@@ -87,8 +87,6 @@ class Entry(Protocol):
 
 
 Event: TypeAlias = tuple[Callable[["SupervisorNode", Any, Any], None], Any, Any]
-
-_ENDS: Final = frozenset({Verdict.GIVE_UP, Verdict.AUTO_SHUTDOWN})
 
 
 @final
@@ -185,7 +183,9 @@ class SupervisorNode:
         """Take a plan up; `go_on` takes its steps."""
         self.plan = plan
         self.answer = answer
-        self.phase = Phase.ENDING if plan.verdict in _ENDS else Phase.WORKING
+        verdict = plan.verdict
+        is_end = verdict is Verdict.GIVE_UP or verdict is Verdict.AUTO_SHUTDOWN
+        self.phase = Phase.ENDING if is_end else Phase.WORKING
 
     def handle_end(self, child: TreeChild, _: object) -> None:
         """Decide what follows from a child's end."""

@@ -58,6 +58,22 @@ def test_children_answer_to_their_names_and_begin_again_with_their_arguments(sta
     assert [info.id for info in node.which_children("sessions")] == ["seven"]
 
 
+def test_names_that_never_come_again_are_forgotten_and_incarnations_rise(start: Start) -> None:
+    node = start(family(Session))
+    node.start_child("sessions", [], name="first")
+    with pytest.raises(Crashed):
+        node.call("first", "crash")
+    node.terminate_child("sessions", "first")
+
+    def come_and_go() -> int:
+        for _ in range(5000):
+            node.terminate_child("sessions", node.start_child("sessions", []).name)
+        return len(node.loop.dispatcher.addresses)
+
+    assert node.run_on_loop(come_and_go) <= 1024
+    assert node.start_child("sessions", [], name="first").incarnation == 3
+
+
 def test_a_thousand_slow_children_stop_within_the_time_of_one() -> None:
     with Simulator(1, family(Slow)) as world:
         for _ in range(1000):
