@@ -17,6 +17,7 @@ NAMES = {
     "calls": "in-process calls: the loop's thread, other threads, asyncio, Erlang",
     "statem": "state machines: transitions, beside Erlang; 100,000 idle ones with a timer",
     "events": "one event to ten handlers: us, Erlang, asyncio queues",
+    "children": "a hundred thousand servers: seconds to start and stop them, memory of each",
     "idle": "memory of an idle connection, all of them answering: us, asyncio, uvloop",
     "restart": "restart of one server, and of a subtree of a thousand",
     "isolation": "1 of 1000 servers crashing 100 times a second: latency of the others",

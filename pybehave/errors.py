@@ -547,6 +547,19 @@ class Running(ChildError):
         super().__init__(child, f"Child {child!r} runs; use terminate_child first")
 
 
+class SimpleOneForOne(ChildError):
+    """A request that means nothing to a supervisor of this strategy. Source: OTP, error
+    `simple_one_for_one`.
+    """
+
+    def __init__(self, child: str) -> None:
+        super().__init__(
+            child,
+            f"Child {child!r} belongs to a simple_one_for_one, which forgets what is stopped; "
+            f"use start_child for another, and terminate_child with a name or reference",
+        )
+
+
 class Restarting(ChildError):
     """The child's start failed and is being tried again. Source: OTP, `restarting`."""
 

@@ -26,7 +26,7 @@ Input = TypeVar("Input")
 Output = TypeVar("Output")
 T = TypeVar("T")
 
-Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
+Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one"]
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
 Overflow: TypeAlias = Literal["block", "reject", "drop_oldest"]
@@ -178,10 +178,10 @@ class RunningNode(Protocol):
     def run_on_loop(self, function: Callable[[], T], *, timeout: float | None = None) -> T:
         """Call a function on the loop's thread and return what it returns."""
 
-    def start_child(self, supervisor: str, spec: Any) -> Any:
+    def start_child(self, supervisor: str, spec: Any, *, name: str | None = None) -> Any:
         """Add a child to a supervisor and start it."""
 
-    def terminate_child(self, supervisor: str, child_id: str) -> None:
+    def terminate_child(self, supervisor: str, child: Any) -> None:
         """Stop a child."""
 
     def restart_child(self, supervisor: str, child_id: str) -> Any:

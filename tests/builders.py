@@ -48,7 +48,10 @@ def supervisor(strategy: str, *children: ChildSpec | str, **fields: Any) -> Supe
 class Running:
     """A worker that the fake host has started: what the real node calls a server."""
 
-    def __init__(self, worker: Worker[Any, Any], instance: Any, state: Any, incarnation: int):
+    def __init__(
+        self, worker: Worker[Any, Any], name: str, instance: Any, state: Any, incarnation: int
+    ):
+        self.name = name
         self.worker = worker
         self.instance = instance
         self.state = state
@@ -88,8 +91,7 @@ class FakeHost:
     def emit(self, event: Event) -> None:
         self.events.append(event)
 
-    def start_worker(self, worker: Worker[Any, Any], path: str) -> object:
-        name = worker.name
+    def start_worker(self, worker: Worker[Any, Any], name: str, args: Any) -> object:
         if name in self.names:
             raise AlreadyStarted(name, self.names[name])
         self._hook(f"init {name}")
@@ -100,13 +102,13 @@ class FakeHost:
             raise result
         instance: Any = worker.server()
         instance.context = FixedContext(name, self.incarnations + 1)
-        initial = interpret_init(name, instance.init(worker.args) if result is None else result)
+        initial = interpret_init(name, instance.init(args) if result is None else result)
         if not isinstance(initial, Initial):
             self.trace.append(f"ignore {name}")
             return IGNORED
         self.trace.append(f"init {name}")
         self.incarnations += 1
-        running = Running(worker, instance, initial.state, self.incarnations)
+        running = Running(worker, name, instance, initial.state, self.incarnations)
         self.names[name] = running
         return running
 
@@ -117,7 +119,7 @@ class FakeHost:
         timeout: float | None,
         done: Callable[[object], None],
     ) -> None:
-        name = ref.worker.name
+        name = ref.name
         if self.ending.get(name) is ref:  # its own terminate is under way: done is called then
             del self.ending[name]
             self.stopping[name] = timeout, done
@@ -130,10 +132,14 @@ class FakeHost:
             done(self._terminate(ref, reason))
 
     def kill_worker(self, ref: Any) -> None:
-        self.trace.append(f"kill {ref.worker.name}")
-        self.names.pop(ref.worker.name, None)
-        self.stopping.pop(ref.worker.name, None)
-        self.ending.pop(ref.worker.name, None)
+        self.trace.append(f"kill {ref.name}")
+        self.names.pop(ref.name, None)
+        self.stopping.pop(ref.name, None)
+        self.ending.pop(ref.name, None)
+
+    def ended_name(self, ref: Any) -> str | None:
+        is_ended = isinstance(ref, Running) and self.names.get(ref.name) is not ref
+        return ref.name if is_ended else None
 
     # --- what the world does -----------------------------------------------------
 
@@ -216,7 +222,7 @@ class FakeHost:
         return {name: running.incarnation for name, running in sorted(self.names.items())}
 
     def _terminate(self, running: Running, reason: object) -> object:
-        name = running.worker.name
+        name = running.name
         self.trace.append(f"term {name}")
         self._hook(f"term {name}")
         result = self.terminate_results.get(name)
@@ -227,7 +233,7 @@ class FakeHost:
 
     def _ended(self, running: Running, reason: object) -> None:
         assert self.tree is not None
-        del self.ending[running.worker.name]
+        del self.ending[running.name]
         self.tree.worker_ended(running, reason)
 
     def _hook(self, moment: str) -> None:

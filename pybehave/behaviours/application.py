@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias, final
 
 from pybehave.behaviours import environment
 from pybehave.behaviours.child_spec import refused
-from pybehave.behaviours.supervisor import ChildSpec, Supervisor, workers
+from pybehave.behaviours.supervisor import ChildSpec, Supervisor, named_workers
 from pybehave.errors import SpecError, show
 from pybehave.listener import Listener
 from pybehave.types import RunningNode
@@ -239,7 +239,7 @@ def _collect(
 def _check_shared_names(apps: Iterable[Application]) -> None:
     owners: dict[str, str] = {}
     for app in apps:
-        for worker in workers(app.tree):
+        for worker in named_workers(app.tree):
             other = owners.setdefault(worker.name, app.name)
             if other != app.name:
                 raise SpecError(
@@ -287,7 +287,7 @@ def _check_listeners(
     path: str, tree: Supervisor, listeners: Iterable[Listener]
 ) -> tuple[Listener, ...]:
     checked = tuple(listeners)
-    names = {worker.name for worker in workers(tree)}
+    names = {worker.name for worker in named_workers(tree)}
     for listener in checked:
         if not isinstance(listener, Listener):
             raise refused(path, "listeners", listener, "a list of Listener")

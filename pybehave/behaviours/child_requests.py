@@ -10,6 +10,10 @@ Source: OTP stdlib, supervisor, `handle_call/3`, for the static strategies:
 | delete_child    | Running         | forgets it      | Restarting      | NotFound  |
 | get_childspec   | the spec        | the spec        | the spec        | NotFound  |
 
+A simple_one_for_one differs: start_child takes the arguments that are added to the template's,
+terminate_child takes a name or a reference and forgets the child, restart_child and delete_child
+are refused (`SimpleOneForOne`). OTP's children there have no id; ours have a name, and that is it.
+
 None of them is charged. A start that fails stores nothing (start_child) or leaves the child
 stopped (restart_child). A temporary child that is terminated leaves the list.
 
@@ -20,7 +24,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from pybehave.behaviours.child_spec import refused
+from pybehave.behaviours.child_spec import ID_RULE, Worker, refused
 from pybehave.behaviours.restart import (
     Child,
     Plan,
@@ -29,8 +33,17 @@ from pybehave.behaviours.restart import (
     Verdict,
     cancel_retry,
 )
-from pybehave.behaviours.supervisor import ChildSpec, Supervisor, check_significant
-from pybehave.errors import AlreadyPresent, AlreadyStarted, NotFound, Restarting, Running
+from pybehave.behaviours.supervisor import Supervisor, check_significant
+from pybehave.errors import (
+    AlreadyPresent,
+    AlreadyStarted,
+    NotFound,
+    Restarting,
+    Running,
+    SimpleOneForOne,
+    SpecError,
+    show,
+)
 
 ChildType: TypeAlias = Literal["worker", "supervisor"]
 
@@ -39,7 +52,7 @@ class ChildInfo(NamedTuple):
     """One row of which_children.
 
     Attributes:
-        id: The child's id.
+        id: The child's id; of a simple_one_for_one the child's name.
         status: `"running"`, `"stopped"` or `"restarting"`.
         ref: What the runtime knows it by while it runs; else None.
         type: `"worker"` or `"supervisor"`.
@@ -78,8 +91,14 @@ def which_children(state: SupervisorState) -> list[ChildInfo]:
 
 
 def count_children(state: SupervisorState) -> ChildCount:
-    """Count the children; the last two count by type, whether they run or not."""
+    """Count the children; the last two count by type, whether they run or not.
+
+    A simple_one_for_one has one specification, however many children were made from it.
+    """
     children = state.children.values()
+    if state.is_simple:
+        retried = sum(child.status is Status.RESTARTING for child in children)
+        return ChildCount(1, len(children) - retried, 0, len(children))
     supervisors = sum(isinstance(child.spec, Supervisor) for child in children)
     active = sum(child.status is Status.RUNNING for child in children)
     return ChildCount(len(children), active, supervisors, len(children) - supervisors)
@@ -117,6 +136,8 @@ def plan_terminate_child(state: SupervisorState, path: str, child_id: str) -> Pl
     if child.status is Status.RUNNING:
         return Plan(Verdict.REQUEST, child, stops=[child])
     cancel_retry(child)
+    if state.is_simple:
+        del state.children[child_id]  # (R8)
     return Plan(Verdict.REQUEST, child)
 
 
@@ -127,6 +148,7 @@ def plan_restart_child(state: SupervisorState, path: str, child_id: str) -> Plan
         NotFound: There is no such child.
         Running: It runs.
         Restarting: Its supervisor is trying already.
+        SimpleOneForOne: Its supervisor starts others in its place.
     """
     child = _stopped_child(state, path, child_id)
     return Plan(Verdict.REQUEST, child, starts=[child])
@@ -139,11 +161,12 @@ def delete_child(state: SupervisorState, path: str, child_id: str) -> None:
         NotFound: There is no such child.
         Running: It runs.
         Restarting: Its supervisor is trying to start it.
+        SimpleOneForOne: Its supervisor keeps no child that is stopped.
     """
     del state.children[_stopped_child(state, path, child_id).id]
 
 
-def check_id(path: str, spec: ChildSpec) -> str:
+def check_id(path: str, spec: object) -> str:
     """Return the id of a child that is about to be added.
 
     Args:
@@ -151,13 +174,73 @@ def check_id(path: str, spec: ChildSpec) -> str:
         spec: What the child is specified as.
 
     Raises:
-        SpecError: A supervisor without an id has no place in the list to take one from.
+        SpecError: It is no specification, or a supervisor without an id, which has no place in
+            the list to take one from.
     """
+    if not isinstance(spec, Worker | Supervisor):
+        raise SpecError(
+            f"Supervisor {path!r}",
+            f"{show(spec)} is not a child specification; use Worker or Supervisor",
+        )
     if spec.id is None:
         raise refused(
             f"Supervisor {path!r}", "id", None, "an id for a supervisor that is added later"
         )
     return spec.id
+
+
+def refuse_name(path: str, name: object) -> None:
+    """Refuse a name that was given beside a specification, which has one.
+
+    Raises:
+        SpecError: There is one.
+    """
+    if name is not None:
+        raise refused(f"Supervisor {path!r}", "name", name, "the specification's own name")
+
+
+def extend_args(path: str, args: object, extra: object) -> object:
+    """Return what the init of a child made from a template gets.
+
+    Args:
+        path: The supervisor's path, for the error.
+        args: The template's: None, or a list or tuple.
+        extra: A list or tuple that is added to them; when empty, the template's stay as they are.
+
+    Raises:
+        SpecError: One of the two is no list.
+
+    Source: OTP supervisor, start_child/2, `apply(M, F, A ++ List)`.
+    """
+    if not isinstance(extra, list | tuple):
+        raise refused(f"Supervisor {path!r}", "start_child", extra, "a list of further args")
+    if not extra:
+        return args
+    if args is not None and not isinstance(args, list | tuple):
+        raise refused(f"Supervisor {path!r} template", "args", args, "a list or tuple, or None")
+    return (*(args or ()), *extra)
+
+
+def make_name(state: SupervisorState, path: str, template: Worker[Any, Any], name: Any) -> str:
+    """Return the name of a child that is about to be made from a template.
+
+    Args:
+        state: The supervisor.
+        path: Its path, for the error.
+        template: What the child is made from.
+        name: What was asked for; None takes the template's and a number.
+
+    Raises:
+        SpecError: It is no name, or is missing where the state outlives the child.
+    """
+    if name is None:
+        if template.journal:
+            raise refused(f"Supervisor {path!r}", "name", None, "a name for a journaled child")
+        state.made += 1
+        return f"{template.name}-{state.made}"
+    if not ID_RULE.accepts(name):
+        raise refused(f"Supervisor {path!r}", "name", name, ID_RULE.allowed)
+    return str(name)
 
 
 def find_child(state: SupervisorState, path: str, child_id: str) -> Child:
@@ -173,6 +256,8 @@ def find_child(state: SupervisorState, path: str, child_id: str) -> Child:
 
 
 def _stopped_child(state: SupervisorState, path: str, child_id: str) -> Child:
+    if state.is_simple:
+        raise SimpleOneForOne(f"{path}/{child_id}")
     child = find_child(state, path, child_id)
     if child.status is Status.RUNNING:
         raise Running(f"{path}/{child_id}")

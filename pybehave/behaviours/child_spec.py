@@ -244,6 +244,14 @@ class Worker(Generic[Input, Output]):
         for field, value in fields.items():
             object.__setattr__(self, field, value)
 
+    def made(self, name: str, args: Any) -> Worker[Input, Output]:
+        """Return a child made from this template: the same under a name and args of its own."""
+        copy: Worker[Input, Output] = object.__new__(Worker)
+        own = {"id": name, "name": name, "args": args}
+        for field in Worker.__slots__:
+            object.__setattr__(copy, field, own[field] if field in own else getattr(self, field))
+        return copy
+
     @property
     def ref(self) -> Ref[Input, Output]:
         """The typed name by which this worker is called."""

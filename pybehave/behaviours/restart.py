@@ -32,8 +32,12 @@ Invariants
        would exceed the intensity is not made.
   (R7) A retry that was overtaken (cancelled, or the child was started otherwise) is ignored.
 
+  (R8) A child of a simple_one_for_one that is neither running nor about to be is not in the list:
+       it has no specification of its own to keep.
+
 Does not know: clocks (now is an argument), servers, the loop.
-Source: OTP stdlib, supervisor: `do_restart/3`, `restart/3`, `add_restart/1`, `do_auto_shutdown/2`.
+Source: OTP stdlib, supervisor: `do_restart/3`, `restart/3`, `add_restart/1`, `do_auto_shutdown/2`,
+and for (R8) `del_child_and_maybe_shutdown/3`.
 Differs from OTP 25 in one thing: the window uses exact times, not whole seconds.
 """
 
@@ -126,19 +130,23 @@ class SupervisorState:
         children: In start order, by id.
         attempts: When the last attempts were charged, at most `intensity` of them. Whether one
             more is too many depends on no others: see `is_exhausted`.
+        made: How many children a simple_one_for_one has made; numbers those without a name.
     """
 
-    __slots__ = ("attempts", "children", "spec")
+    __slots__ = ("attempts", "children", "is_simple", "made", "spec")
 
     def __init__(self, spec: Supervisor) -> None:
         self.spec = spec
         self.children: dict[str, Child] = {}
         self.attempts: deque[float] = deque(maxlen=spec.intensity)
+        self.is_simple = spec.is_simple
+        self.made = 0
 
     @classmethod
     def of(cls, spec: Supervisor, status: Status = Status.RUNNING) -> SupervisorState:
         """Return the state of a supervisor whose children all have the same status."""
         state = cls(spec)
+        assert not state.is_simple, "a template is no child"
         for child_id, child_spec in zip(spec.child_ids, spec.children, strict=True):
             child = state.children[child_id] = Child(child_id, child_spec)
             child.status = status
@@ -234,7 +242,8 @@ def plan_restart(state: SupervisorState, failed: str, now: float, reason: object
         return _plan_attempt(state, child, now)
     if child.significant and _ends_supervisor(state, child):
         return Plan(Verdict.AUTO_SHUTDOWN, child, _running(state, child))
-    return Plan(Verdict.FORGET if child.restart == "temporary" else Verdict.KEEP, child)
+    is_kept = child.restart != "temporary" and not state.is_simple  # (R8)
+    return Plan(Verdict.KEEP if is_kept else Verdict.FORGET, child)
 
 
 def plan_retry(state: SupervisorState, failed: str, now: float) -> Plan:
@@ -321,6 +330,7 @@ _RANGES: Final[dict[str, Callable[[SupervisorState, Child], _Range]]] = {
     "one_for_one": _only_the_failed,
     "one_for_all": _everyone,
     "rest_for_one": _from_the_failed_on,
+    "simple_one_for_one": _only_the_failed,
 }
 
 
@@ -336,7 +346,10 @@ def begin(state: SupervisorState, plan: Plan) -> None:
     """
     if plan.charged_at is not None:
         state.attempts.append(plan.charged_at)
-    if plan.child is not None:
+    if plan.verdict is Verdict.RESTART and plan.child is not None:
+        cancel_retry(plan.child)
+        plan.child.ref = None
+    elif plan.child is not None:
         stopped(state, plan.child)
     for child in plan.starts:
         if child.status is Status.RESTARTING:
@@ -344,10 +357,10 @@ def begin(state: SupervisorState, plan: Plan) -> None:
 
 
 def stopped(state: SupervisorState, child: Child) -> None:
-    """Take note that a child has ended; a temporary one leaves the list."""
+    """Take note that a child has ended; a temporary one leaves the list, and so does (R8)."""
     cancel_retry(child)
     child.ref = None
-    if child.restart == "temporary":
+    if child.restart == "temporary" or state.is_simple:
         del state.children[child.id]
 
 
@@ -361,10 +374,10 @@ def started(state: SupervisorState, child: Child) -> None:
 def ignored(state: SupervisorState, child: Child) -> None:
     """Take note that a child's init returned `Ignore()`: no failure, but it does not run.
 
-    It stays in the list, or joins it, as stopped; a temporary one leaves it.
+    It stays in the list, or joins it, as stopped; a temporary one leaves it, and so does (R8).
     """
     child.status = Status.STOPPED
-    if child.restart == "temporary":
+    if child.restart == "temporary" or state.is_simple:
         state.children.pop(child.id, None)
     else:
         state.children.setdefault(child.id, child)

@@ -9,6 +9,7 @@ Invariants
   (S3) Every child has an id: its own, or for a nested supervisor without one its place,
        "supervisor-2" for the second child.
   (S4) Levels nest at most `DEPTH_MAX` deep, so a depth-first walk cannot exhaust the stack.
+  (S5) A "simple_one_for_one" has exactly one child, a worker: the template of those it will have.
 
 Does not know: the running tree (runtime/tree.py) and what a failure does (restart.py).
 Source: OTP stdlib, supervisor, `sup_flags()`, `check_childspecs/2`.
@@ -50,8 +51,10 @@ DEPTH_MAX: Final = 64
 ROOT_ID: Final = "root"
 """The first part of every path when the outermost supervisor has no id."""
 
+SIMPLE: Final = "simple_one_for_one"
+
 SUPERVISOR_RULES: Final[Mapping[str, Rule]] = {
-    "strategy": one_of("one_for_one", "one_for_all", "rest_for_one"),
+    "strategy": one_of("one_for_one", "one_for_all", "rest_for_one", SIMPLE),
     "id": Rule(lambda value: value is None or ID_RULE.accepts(value), ID_RULE.allowed),
     "intensity": Rule(is_count, "an integer >= 0"),
     "period": Rule(lambda value: is_number(value) and value > 0, "seconds > 0"),
@@ -69,8 +72,9 @@ class Supervisor:
 
     Attributes:
         strategy: Who is restarted with a failed child: "one_for_one" only it, "one_for_all" all,
-            "rest_for_one" it and those after it.
-        children: In start order.
+            "rest_for_one" it and those after it; "simple_one_for_one" only it, too, and all are
+            of one kind and come later, by start_child.
+        children: In start order; for "simple_one_for_one" the template alone.
         id: Unique among its siblings; needed for a child added later.
         intensity: So many restarts ...
         period: ... in so many seconds are borne; with one more the supervisor gives up.
@@ -125,6 +129,13 @@ class Supervisor:
         for child_id, child in zip(self.child_ids, self.children, strict=True):
             check_significant(path, auto_shutdown, child_id, child)
         _check_names(path, self)
+        if self.is_simple:
+            _check_template(path, self.children)
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether its children are made from a template (OTP, `simple_one_for_one`)."""
+        return self.strategy == SIMPLE
 
     def with_children(self, *more: ChildSpec) -> Supervisor:
         """Return this supervisor with more children at the end.
@@ -221,8 +232,17 @@ def walk(tree: ChildSpec, child_id: str | None = None) -> Iterator[tuple[str, Ch
 
 
 def workers(tree: ChildSpec) -> Iterator[Worker[Any, Any]]:
-    """Yield the workers of a tree in start order."""
+    """Yield the workers of a tree in start order, templates included."""
     return (node for _, node in walk(tree) if isinstance(node, Worker))
+
+
+def named_workers(tree: ChildSpec) -> Iterator[Worker[Any, Any]]:
+    """Yield the workers whose names will answer once the tree has started: no templates."""
+    if isinstance(tree, Worker):
+        yield tree
+    elif not tree.is_simple:
+        for child in tree.children:
+            yield from named_workers(child)
 
 
 def find(tree: Supervisor, name: str) -> Worker[Any, Any] | None:
@@ -275,6 +295,16 @@ def _check_names(path: str, tree: Supervisor) -> None:
                 f"give every worker a name of its own",
             )
         seen.add(worker.name)
+
+
+def _check_template(path: str, children: tuple[ChildSpec, ...]) -> None:
+    """(S5) Source: OTP supervisor, `bad_start_spec`."""
+    if len(children) != 1 or not isinstance(children[0], Worker):
+        raise SpecError(
+            path,
+            f"{SIMPLE} has {len(children)} children in its list; use exactly one Worker, the "
+            f"template that start_child makes children from",
+        )
 
 
 # --- text and JSON -----------------------------------------------------------

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, final
 
+from pybehave._uring.servers import Server
 from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Run
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of
@@ -33,7 +34,6 @@ from pybehave.types import IGNORED, KILLED, is_clean
 
 if TYPE_CHECKING:
     from pybehave._uring.loop import Loop
-    from pybehave._uring.servers import Server
     from pybehave.runtime.journaling import NodeJournal
 
 logger = logging.getLogger("pybehave")
@@ -94,8 +94,13 @@ class LoopHost:
         """Let everybody hear of an event."""
         self.events.emit(event)
 
-    def start_worker(self, worker: Worker[Any, Any], path: str) -> object:
+    def start_worker(self, worker: Worker[Any, Any], name: str, args: Any) -> object:
         """Make a server and call its init; returns the incarnation, or `IGNORED`.
+
+        Args:
+            worker: Its specification, which is a template's if name and args differ from its own.
+            name: What it answers to.
+            args: What init gets.
 
         Raises:
             AlreadyStarted: Another server has the name.
@@ -103,10 +108,10 @@ class LoopHost:
             BaseException: Whatever init raised.
         """
         dispatcher = self.loop.dispatcher
-        if dispatcher.whereis(worker.name) is not None:
-            raise AlreadyStarted(worker.name)
+        if dispatcher.whereis(name) is not None:
+            raise AlreadyStarted(name)
         if worker.journal and self.journal is not None:
-            return self._start_journaled(worker, self.journal)
+            return self._start_journaled(worker, self.journal, args)
         if worker.journal and self.is_durable:
             raise SpecError(
                 f"Worker {worker.id!r}",
@@ -114,8 +119,8 @@ class LoopHost:
                 "journal; start the node with this worker",
             )
         instance: Any = worker.server()
-        server = make_server(dispatcher, worker, instance)
-        initial = initial_of(worker.name, instance, worker.args)
+        server = make_server(dispatcher, worker, instance, name=name)
+        initial = initial_of(name, instance, args)
         if not isinstance(initial, Initial):
             return IGNORED
         server.owner = worker
@@ -132,7 +137,7 @@ class LoopHost:
             self.loop.dispatcher.retire(server, NoProc(server.name))
             raise
 
-    def _start_journaled(self, worker: Worker[Any, Any], journal: NodeJournal) -> object:
+    def _start_journaled(self, worker: Worker[Any, Any], journal: NodeJournal, args: Any) -> object:
         """Go on from what the journal knows. Init is called all the same: it sets up the instance,
         but the state it returns counts only when there is no other, the policy says so, or it was
         told what there is.
@@ -151,7 +156,7 @@ class LoopHost:
         )
         offer = journal.offer(worker, server, known) if known is not None and is_asked else None
         recovery = None if offer is None else offer.recovery
-        initial = initial_of(worker.name, instance, worker.args, recovery)
+        initial = initial_of(worker.name, instance, args, recovery)
         if not isinstance(initial, Initial):
             return IGNORED
         server.owner = worker
@@ -199,6 +204,10 @@ class LoopHost:
             done(how)
 
         terminate(ref.instance, reason, ref.state, timeout, dispatcher, ended)
+
+    def ended_name(self, ref: Any) -> str | None:
+        """The name of a server that has ended, or None."""
+        return ref.name if isinstance(ref, Server) and not ref.is_running else None
 
     def kill_worker(self, ref: Server) -> None:
         """End a server without its `terminate` (brutal_kill)."""

@@ -34,8 +34,8 @@ from pybehave._uring.servers import (
 from pybehave.actions import Down
 from pybehave.behaviours.application import Application, StartType
 from pybehave.behaviours.child_requests import ChildCount, ChildInfo
-from pybehave.behaviours.child_spec import Ref, Worker
-from pybehave.behaviours.supervisor import ChildSpec, Supervisor
+from pybehave.behaviours.child_spec import Ref
+from pybehave.behaviours.supervisor import ChildSpec
 from pybehave.config import Config
 from pybehave.errors import (
     CalledInCallback,
@@ -44,7 +44,6 @@ from pybehave.errors import (
     LoopForked,
     NoProc,
     Overloaded,
-    SpecError,
     Timeout,
     show,
 )
@@ -531,7 +530,9 @@ class Node:
 
     # --- the tree while it runs ----------------------------------------------------------------
 
-    def start_child(self, supervisor: str, spec: ChildSpec) -> Any:
+    def start_child(
+        self, supervisor: str, spec: ChildSpec | Sequence[Any], *, name: str | None = None
+    ) -> Any:
         """Add a child to a running supervisor and start it (OTP, supervisor:start_child/2).
 
         From a hook (an init, a step, a terminate) the request is carried out at once if the
@@ -540,25 +541,30 @@ class Node:
 
         Args:
             supervisor: Its path ("root/supervisor-2"), or its id where only one has it.
-            spec: A Worker, or a Supervisor with an id.
+            spec: A Worker, or a Supervisor with an id; for a simple_one_for_one the list of
+                arguments that are added to the template's.
+            name: What a child made from a template answers to; by default the template's name
+                and a number.
+
+        Returns:
+            The new child's ref, or None when its init ignored.
 
         Raises:
             AlreadyStarted, AlreadyPresent, SpecError, StartFailed, NotFound: Nothing was stored.
         """
-        if not isinstance(spec, Worker | Supervisor):
-            raise SpecError(
-                f"Supervisor {supervisor!r}",
-                f"{show(spec)} is not a child specification; use Worker or Supervisor",
-            )
-        return self._ask(lambda: self._tree(supervisor).start_child(supervisor, spec))
+        return self._ask(lambda: self._tree(supervisor).start_child(supervisor, spec, name))
 
-    def terminate_child(self, supervisor: str, child_id: str) -> None:
-        """Stop a child; it stays in the list unless it is temporary.
+    def terminate_child(self, supervisor: str, child: Any) -> None:
+        """Stop a child; it stays in the list unless it is temporary or made from a template.
+
+        Args:
+            supervisor: As for start_child.
+            child: Its id, or the ref that start_child returned.
 
         Raises:
             NotFound: No such supervisor or child.
         """
-        self._ask(lambda: self._tree(supervisor).terminate_child(supervisor, child_id))
+        self._ask(lambda: self._tree(supervisor).terminate_child(supervisor, child))
 
     def restart_child(self, supervisor: str, child_id: str) -> Any:
         """Start a stopped child in its old place.

@@ -23,6 +23,7 @@ def make_server(
     worker: Worker[Any, Any],
     instance: Any,
     *,
+    name: str | None = None,
     number: int = 0,
     values: Values | None = None,
     incarnation: int = 0,
@@ -31,12 +32,13 @@ def make_server(
 
     Args:
         instance: What the worker's `server` made.
+        name: When it is not the worker's, which is a template.
         number: In the journal; 0 = it is not journaled.
         values: What encodes its inputs for the journal.
         incarnation: Which one it is, when the journal knows; 0 = the next.
     """
     return dispatcher.create(
-        worker.name,
+        worker.name if name is None else name,
         instance,
         capacity=worker.mailbox,
         overflow=OVERFLOWS[worker.overflow],

@@ -38,8 +38,9 @@ from pybehave.behaviours.supervisor import ROOT_ID, ChildSpec, Supervisor, descr
 from pybehave.errors import NotFound, StartFailed
 from pybehave.runtime import tree_requests
 from pybehave.runtime.events import Event
+from pybehave.runtime.tree_child import TreeChild
 from pybehave.runtime.tree_requests import Answer
-from pybehave.runtime.tree_supervisor import Phase, SupervisorNode, TreeChild
+from pybehave.runtime.tree_supervisor import Phase, SupervisorNode
 from pybehave.types import IGNORED, SHUTDOWN
 
 __all__ = ["IGNORED", "Answer", "Host", "Tree"]
@@ -55,8 +56,8 @@ class Host(Protocol):
     def now(self) -> float:
         """Return monotonic seconds."""
 
-    def start_worker(self, worker: Worker[Any, Any], path: str) -> object:
-        """Make a server and run its init.
+    def start_worker(self, worker: Worker[Any, Any], name: str, args: Any) -> object:
+        """Make a server and run its init; name and args are its own if it comes from a template.
 
         `Tree.worker_ended` for this worker must come later than this call's return.
 
@@ -81,6 +82,9 @@ class Host(Protocol):
         that is already ending (its own terminate yields), call `done` when that is over; terminate
         does not run twice.
         """
+
+    def ended_name(self, ref: Any) -> str | None:
+        """Return the name of a worker that has ended; None for one that runs, and for no worker."""
 
     def kill_worker(self, ref: Any) -> None:
         """End the worker at once, without terminate; a pending `done` is not called any more."""
@@ -206,33 +210,40 @@ class Tree:
 
     # --- single children -----------------------------------------------------
 
-    def start_child(self, supervisor: str, spec: ChildSpec) -> Answer[Any]:
+    def start_child(self, supervisor: str, spec: Any, name: str | None = None) -> Answer[Any]:
         """Add a child at the end of a supervisor's list and start it.
 
         Args:
             supervisor: The supervisor's path, or its id where only one has it.
-            spec: A Worker, or a Supervisor that has an id.
+            spec: A Worker, or a Supervisor that has an id; for a simple_one_for_one a list or
+                tuple of arguments that are added to the template's.
+            name: Of a child made from a template; None takes the template's and a number.
 
         Returns:
             The new child's ref, or None when its init ignored; or AlreadyStarted, AlreadyPresent,
             SpecError, StartFailed (then nothing is stored), NotFound, Stopped.
         """
-        return self._ask(supervisor, tree_requests.start_child, spec)
+        return self._ask(supervisor, tree_requests.start_child, (spec, name))
 
-    def terminate_child(self, supervisor: str, child_id: str) -> Answer[Any]:
+    def terminate_child(self, supervisor: str, child: Any) -> Answer[Any]:
         """Stop a child, or the attempts to start it; it stays in the list unless temporary.
+
+        Args:
+            supervisor: As for start_child.
+            child: Its id, or its ref. One made from a template leaves the list; a ref that has
+                ended is no error there.
 
         Returns:
             None; or NotFound, Stopped.
         """
-        return self._ask(supervisor, tree_requests.terminate_child, child_id)
+        return self._ask(supervisor, tree_requests.terminate_child, child)
 
     def restart_child(self, supervisor: str, child_id: str) -> Answer[Any]:
         """Start a stopped child in its old place. It is not charged.
 
         Returns:
             Its new ref, or None when its init ignored; or NotFound, Running, Restarting,
-            StartFailed (then it stays stopped), Stopped.
+            StartFailed (then it stays stopped), SimpleOneForOne, Stopped.
         """
         return self._ask(supervisor, tree_requests.restart_child, child_id)
 
@@ -240,7 +251,7 @@ class Tree:
         """Forget a stopped child.
 
         Returns:
-            None; or NotFound, Running, Restarting, Stopped.
+            None; or NotFound, Running, Restarting, SimpleOneForOne, Stopped.
         """
         return self._ask(supervisor, tree_requests.delete_child, child_id)
 

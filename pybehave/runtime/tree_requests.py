@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 
 from pybehave.behaviours import child_requests
-from pybehave.behaviours.supervisor import ChildSpec
-from pybehave.errors import PybehaveError
+from pybehave.behaviours.restart import Status
+from pybehave.errors import NotFound, PybehaveError, show
 
 if TYPE_CHECKING:
     from pybehave.runtime.tree_supervisor import SupervisorNode
@@ -81,10 +81,20 @@ class Answer(Generic[T]):
 Request: TypeAlias = Callable[["SupervisorNode", Any, Answer[Any]], None]
 
 
-def start_child(node: SupervisorNode, spec: ChildSpec, answer: Answer[Any]) -> None:
-    """Plan the start of a child that is not in the list yet."""
+def start_child(node: SupervisorNode, what: tuple[Any, str | None], answer: Answer[Any]) -> None:
+    """Plan the start of a child that is not in the list yet.
+
+    Args:
+        what: The child's specification, or the arguments that are added to the template's; and
+            the name of a child that is made from a template.
+    """
+    spec, name = what
     try:
-        child = node.make_child(child_requests.check_id(node.path, spec), spec)
+        if node.state.is_simple:
+            child = node.make_from_template(name, spec)
+        else:
+            child = node.make_child(child_requests.check_id(node.path, spec), spec)
+            child_requests.refuse_name(node.path, name)
         plan = child_requests.plan_start_child(node.state, node.path, child)
     except PybehaveError as error:
         answer.fail(error)
@@ -92,14 +102,40 @@ def start_child(node: SupervisorNode, spec: ChildSpec, answer: Answer[Any]) -> N
         node.carry_out(plan, answer)
 
 
-def terminate_child(node: SupervisorNode, child_id: str, answer: Answer[Any]) -> None:
-    """Plan the stop of a child."""
+def terminate_child(node: SupervisorNode, child: Any, answer: Answer[Any]) -> None:
+    """Plan the stop of a child, named by its id or, under a simple_one_for_one, by its ref."""
     try:
+        child_id = child if isinstance(child, str) else _find_ref(node, child)
+        if child_id is None:
+            answer.give(None)
+            return
         plan = child_requests.plan_terminate_child(node.state, node.path, child_id)
     except PybehaveError as error:
         answer.fail(error)
     else:
         node.carry_out(plan, answer)
+
+
+def _find_ref(node: SupervisorNode, ref: Any) -> str | None:
+    """The id of the child that a reference is of; None for one that has ended.
+
+    One that has ended and whose child is being restarted stands for the attempts.
+
+    Raises:
+        NotFound: The reference runs and is no child of this supervisor, or no reference.
+
+    Source: OTP supervisor, `find_child(Pid, State)`.
+    """
+    host = node.tree.host
+    child = node.tree.workers.get(ref)
+    if child is not None and child.owner is node:
+        return child.id
+    name = None if child is not None or not node.state.is_simple else host.ended_name(ref)
+    if name is None:
+        raise NotFound(f"{node.path}/{show(ref)}")
+    retried = node.state.children.get(name)
+    is_retried = retried is not None and retried.status is Status.RESTARTING
+    return name if is_retried else None
 
 
 def restart_child(node: SupervisorNode, child_id: str, answer: Answer[Any]) -> None:

@@ -14,7 +14,8 @@ leaves the child in flight, `go_on` returns, and the step's completion calls it 
 | ENDED    | nothing, for ever            |                                                       |
 
 Invariants
-  (M1) In flight is at most one child, and then `go_on` does nothing.
+  (M1) In flight is at most one child, or the crowd of a simple_one_for_one that stops as one, and
+       then `go_on` does nothing.
   (M2) An end that its supervisor has not handled yet (`has_ended`) is handled once: by its event,
        or before that by a plan that was going to stop the child anyway. The second is no failure
        of its own.
@@ -34,11 +35,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast, final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, final
 
-from pybehave.behaviours import restart
+from pybehave.behaviours import child_requests, restart
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.restart import Child, Plan, Status, SupervisorState, Verdict
+from pybehave.behaviours.restart import Plan, Status, SupervisorState, Verdict
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor
 from pybehave.errors import AlreadyStarted, StartFailed, Stopped
 from pybehave.runtime.events import (
@@ -50,6 +52,7 @@ from pybehave.runtime.events import (
     ShutdownError,
     StartError,
 )
+from pybehave.runtime.tree_child import Crowd, MadeChild, TreeChild
 from pybehave.runtime.tree_requests import Answer
 from pybehave.types import IGNORED, KILLED, SHUTDOWN
 
@@ -85,67 +88,6 @@ class Entry(Protocol):
 
 Event: TypeAlias = tuple[Callable[["SupervisorNode", Any, Any], None], Any, Any]
 
-_ENDS: Final = frozenset({Verdict.GIVE_UP, Verdict.AUTO_SHUTDOWN})
-
-
-@final
-class TreeChild(Child):
-    """A child of a running tree: a worker's reference, or the machine of a nested supervisor.
-
-    Attributes:
-        owner: The machine that supervises it.
-        path: Ids from the root, joined by "/".
-        node: The nested supervisor's machine while it runs; None for a worker.
-        has_ended: It has ended by itself, and its supervisor has not handled that yet (M2).
-        reason: What it ended with, or why its start failed, until that is handled.
-    """
-
-    __slots__ = ("has_ended", "node", "owner", "path", "reason")
-
-    def __init__(self, owner: SupervisorNode, child_id: str, spec: ChildSpec) -> None:
-        super().__init__(child_id, spec)
-        self.owner = owner
-        self.path = f"{owner.path}/{child_id}"
-        self.node: SupervisorNode | None = None
-        self.has_ended = False
-        self.reason: object = None
-
-    def ended(self, reason: object, because: str = "") -> None:
-        """Let the supervisor know of an end that nobody asked for."""
-        self.has_ended = True
-        self.reason = reason
-        self.owner.post((SupervisorNode.handle_end, self, None))
-
-    def retry(self, attempt: int) -> None:
-        """Let the supervisor know that a retry is due."""
-        self.owner.post((SupervisorNode.handle_retry, self, attempt))
-
-    def start_failed(self, error: StartFailed) -> None:
-        """If this is part of the root's start, that has failed too; rolling back may take time."""
-        if self.owner.phase is Phase.STARTING:
-            self.owner.entry.start_failed(StartFailed(self.path, error))
-
-    def start_done(self, error: BaseException | None) -> None:
-        """A step of the supervisor's plan is over: this child has started, or not."""
-        owner = self.owner
-        owner.in_flight = None
-        if error is None:
-            owner.note_started(self, self.path)
-        else:
-            owner.note_start_failed(self, error)
-        if owner.is_waiting:
-            owner.tree.run(owner)
-
-    def stop_done(self, outcome: object) -> None:
-        """A step of the supervisor's plan is over: this child has stopped."""
-        owner = self.owner
-        if owner.in_flight is not self:
-            return  # the supervisor was killed meanwhile
-        owner.in_flight = None
-        owner.note_stopped(self, outcome)
-        if owner.is_waiting:
-            owner.tree.run(owner)
-
 
 @final
 class SupervisorNode:
@@ -155,7 +97,7 @@ class SupervisorNode:
         state: What decisions depend on.
         path: Ids from the root, joined by "/".
         phase: Where it stands.
-        in_flight: The child whose start or stop is under way.
+        in_flight: The child whose start or stop is under way, or a crowd of them.
         is_waiting: `go_on` returned because of that, so its completion must call it again.
     """
 
@@ -184,7 +126,7 @@ class SupervisorNode:
         self.plan: Plan | None = None
         self.answer: Answer[Any] | None = None
         self.error: BaseException | None = None
-        self.in_flight: TreeChild | None = None
+        self.in_flight: TreeChild | Crowd | None = None
         self.is_waiting = False
         self.is_asked_to_stop = False
         self.deadline: float | None = None
@@ -195,13 +137,19 @@ class SupervisorNode:
         """The children in start order; `make_child` is the only source of entries."""
         return cast("list[TreeChild]", list(self.state.children.values()))
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether its first start is under way."""
+        return self.phase is Phase.STARTING
+
     # --- what comes in -------------------------------------------------------
 
     def begin_start(self) -> None:
         """Plan the start of all children; `go_on` carries it out."""
         spec = self.state.spec
-        for child_id, child_spec in zip(spec.child_ids, spec.children, strict=True):
-            self.state.children[child_id] = self.make_child(child_id, child_spec)
+        if not spec.is_simple:  # else they come one by one, made from the template
+            for child_id, child_spec in zip(spec.child_ids, spec.children, strict=True):
+                self.state.children[child_id] = self.make_child(child_id, child_spec)
         self.plan = restart.plan_start(self.state)
 
     def ask_to_stop(self, deadline: float | None) -> None:
@@ -235,7 +183,9 @@ class SupervisorNode:
         """Take a plan up; `go_on` takes its steps."""
         self.plan = plan
         self.answer = answer
-        self.phase = Phase.ENDING if plan.verdict in _ENDS else Phase.WORKING
+        verdict = plan.verdict
+        is_end = verdict is Verdict.GIVE_UP or verdict is Verdict.AUTO_SHUTDOWN
+        self.phase = Phase.ENDING if is_end else Phase.WORKING
 
     def handle_end(self, child: TreeChild, _: object) -> None:
         """Decide what follows from a child's end."""
@@ -300,6 +250,9 @@ class SupervisorNode:
 
     def _take_step(self, plan: Plan) -> None:
         child: Any = plan.next_stop()
+        if child is not None and self.state.is_simple and plan.verdict is not Verdict.REQUEST:
+            self._stop_crowd(plan, child)
+            return
         if child is not None:
             self._stop(child)
             return
@@ -365,11 +318,25 @@ class SupervisorNode:
         """Return a child of this supervisor that is not in its list yet."""
         return TreeChild(self, child_id, spec)
 
+    def make_from_template(self, name: str | None, extra: object) -> TreeChild:
+        """Return a child of a simple_one_for_one that is not in its list yet.
+
+        Raises:
+            SpecError: The name or the extra arguments are not what they may be.
+        """
+        template = self.state.spec.children[0]
+        assert isinstance(template, Worker)
+        args = child_requests.extend_args(self.path, template.args, extra)
+        own = child_requests.make_name(self.state, self.path, template, name)
+        if template.journal:
+            template = template.made(own, args)  # the journal looks for it by its name
+        return MadeChild(self, own, template, args)
+
     def _start(self, child: TreeChild) -> None:
         spec = child.spec
         if isinstance(spec, Worker):
             try:
-                ref = self.tree.host.start_worker(spec, child.path)
+                ref = self.tree.host.start_worker(spec, child.name, child.args)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 -- whatever init raises is its failure
@@ -403,25 +370,46 @@ class SupervisorNode:
             if child.node is not None:
                 self._stop_supervisor(child, child.node)
             else:
-                self._stop_worker(child)
+                self._stop_worker(child, child.stop_done)
         except BaseException:
             self.in_flight = None  # KeyboardInterrupt in a terminate: it counts as stopped
             restart.stopped(self.state, child)
             raise
 
-    def _stop_worker(self, child: TreeChild) -> None:
+    def _stop_crowd(self, plan: Plan, first: TreeChild) -> None:
+        """Tell all to stop, the newest first, and wait once for all of them."""
+        crowd = self.in_flight = Crowd(self)
+        child: Any = first
+        while child is not None and self.in_flight is crowd:
+            crowd.add(child)
+            if child.has_ended:
+                child.has_ended = False  # (M2)
+                crowd.stopped(child, child.reason)
+            else:
+                try:
+                    self._stop_worker(child, partial(crowd.stopped, child))
+                except BaseException:
+                    self.in_flight = None  # KeyboardInterrupt in a terminate
+                    restart.stopped(self.state, child)
+                    raise
+            child = plan.next_stop()
+        crowd.is_told = True
+        if crowd.is_gone and self.in_flight is crowd:
+            self.in_flight = None
+
+    def _stop_worker(self, child: TreeChild, done: Callable[[object], None]) -> None:
         ref, host = child.ref, self.tree.host
         del self.tree.workers[ref]
         limit = child.spec.shutdown
         left = self._time_left()
         if limit == "brutal_kill" or (left is not None and left <= 0):
             host.kill_worker(ref)
-            child.stop_done(KILLED)
+            done(KILLED)
             return
         timeout = None if isinstance(limit, str) else limit
         if left is not None:
             timeout = left if timeout is None else min(timeout, left)
-        host.stop_worker(ref, SHUTDOWN, timeout, child.stop_done)
+        host.stop_worker(ref, SHUTDOWN, timeout, done)
 
     def _stop_supervisor(self, child: TreeChild, node: SupervisorNode) -> None:
         limit = child.spec.shutdown

@@ -1,12 +1,16 @@
 # cython: language_level=3, binding=True
 """Names, who answers to them, and incarnations in the making.
 
-An address is made when first asked for and stays; who answers to it changes.
+An address is made when first asked for, and who answers to it changes. Addresses that nobody
+answers to and nobody holds are swept out when they have become many: sessions come and go under
+names that never come again. An incarnation counts on from the highest that was swept out, so that
+a name's incarnations always rise.
 
 Does not know: inputs, turns, when an incarnation begins or ends (dispatch.pyx).
 """
 
 cimport cython
+from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport uint32_t, uint64_t
 
 from .servers cimport Address, Callbacks, Server
@@ -16,22 +20,44 @@ from .values cimport Values
 import weakref
 
 
+# Fewer are not worth looking through: 140 KiB.
+cdef Py_ssize_t ADDRESSES_MIN = 1024
+
+
 # Not final: the Dispatcher is the rest of it.
 cdef class Names(Turn):
     """The registry of one loop. Base of the Dispatcher."""
 
     def __cinit__(self):
         self.addresses = {}
+        self.sweep_at = ADDRESSES_MIN
+        self.swept_incarnation = 0
         self.callbacks = weakref.WeakKeyDictionary()
 
     cpdef Address address(self, str name):
         """The address of that name; made when it is not there yet."""
         cdef Address found = self.addresses.get(name)
         if found is None:
+            if len(self.addresses) >= self.sweep_at:
+                self._sweep()
             found = Address.__new__(Address)
             found.name = name
+            found.incarnation = self.swept_incarnation
             self.addresses[name] = found
         return found
+
+    cdef int _sweep(self) except -1:
+        """Forget addresses that only this table holds; half of them at least are new each time."""
+        cdef Address found
+        for name in list(self.addresses):
+            found = self.addresses[name]
+            # Held by the table and by `found`: no server, no port, no handle knows it.
+            if found.server is None and found.kept is None and not found.is_journaled \
+                    and Py_REFCNT(found) == 2:
+                self.swept_incarnation = max(self.swept_incarnation, found.incarnation)
+                del self.addresses[name]
+        self.sweep_at = max(ADDRESSES_MIN, 2 * len(self.addresses))
+        return 0
 
     def whereis(self, str name):
         """The running Server of that name, or None (OTP, erlang:whereis/1)."""

@@ -46,6 +46,7 @@ SAMPLES = [
     errors.NotFound("root/kv"),
     errors.Running("root/kv"),
     errors.Restarting("root/kv"),
+    errors.SimpleOneForOne("root/kv"),
     errors.NotJournalable("a value of type builtins.object"),
     errors.StateNotKept("kv", "a value of type builtins.object"),
     errors.RecordTooLarge(1 << 20),

@@ -1,0 +1,160 @@
+"""One entry of a running supervisor's list, and what its machine is told of it.
+
+A worker's entry holds the reference of the incarnation that runs, a nested supervisor's its
+machine. A hundred thousand of them may live under one supervisor, so an entry is as small as it
+can be: what follows from its specification is not stored again.
+
+Does not know: what follows from an end (restart.py), how steps are taken (tree_supervisor.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, final
+
+from pybehave.behaviours.child_spec import Worker
+from pybehave.behaviours.restart import Child
+from pybehave.behaviours.supervisor import ChildSpec
+from pybehave.errors import StartFailed
+
+if TYPE_CHECKING:
+    from pybehave.runtime.tree_supervisor import SupervisorNode
+
+
+class TreeChild(Child):
+    """A child of a running tree: a worker's reference, or the machine of a nested supervisor.
+
+    Attributes:
+        owner: The machine that supervises it.
+        node: The nested supervisor's machine while it runs; None for a worker.
+        has_ended: It has ended by itself, and its supervisor has not handled that yet (M2).
+        reason: What it ended with, or why its start failed, until that is handled.
+    """
+
+    __slots__ = ("has_ended", "node", "owner", "reason")
+
+    def __init__(self, owner: SupervisorNode, child_id: str, spec: ChildSpec) -> None:
+        super().__init__(child_id, spec)
+        self.owner = owner
+        self.node: SupervisorNode | None = None
+        self.has_ended = False
+        self.reason: object = None
+
+    @property
+    def path(self) -> str:
+        """Ids from the root, joined by "/"."""
+        return f"{self.owner.path}/{self.id}"
+
+    @property
+    def name(self) -> str:
+        """What a worker answers to."""
+        assert isinstance(self.spec, Worker)
+        return self.spec.name
+
+    @property
+    def args(self) -> Any:
+        """What a worker's init gets."""
+        assert isinstance(self.spec, Worker)
+        return self.spec.args
+
+    def ended(self, reason: object, because: str = "") -> None:
+        """Let the supervisor know of an end that nobody asked for."""
+        self.has_ended = True
+        self.reason = reason
+        owner = self.owner
+        owner.post((type(owner).handle_end, self, None))
+
+    def retry(self, attempt: int) -> None:
+        """Let the supervisor know that a retry is due."""
+        owner = self.owner
+        owner.post((type(owner).handle_retry, self, attempt))
+
+    def start_failed(self, error: StartFailed) -> None:
+        """If this is part of the root's start, that has failed too; rolling back may take time."""
+        if self.owner.is_starting:
+            self.owner.entry.start_failed(StartFailed(self.path, error))
+
+    def start_done(self, error: BaseException | None) -> None:
+        """A step of the supervisor's plan is over: this child has started, or not."""
+        owner = self.owner
+        owner.in_flight = None
+        if error is None:
+            owner.note_started(self, self.path)
+        else:
+            owner.note_start_failed(self, error)
+        if owner.is_waiting:
+            owner.tree.run(owner)
+
+    def stop_done(self, outcome: object) -> None:
+        """A step of the supervisor's plan is over: this child has stopped."""
+        owner = self.owner
+        if owner.in_flight is not self:
+            return  # the supervisor was killed meanwhile
+        owner.in_flight = None
+        owner.note_stopped(self, outcome)
+        if owner.is_waiting:
+            owner.tree.run(owner)
+
+
+@final
+class MadeChild(TreeChild):
+    """A child of a simple_one_for_one: the template is shared, the arguments are its own."""
+
+    __slots__ = ("_args",)
+
+    def __init__(self, owner: SupervisorNode, name: str, spec: ChildSpec, args: object) -> None:
+        super().__init__(owner, name, spec)
+        self._args = args
+
+    @property
+    def name(self) -> str:
+        """What it answers to; its id is the same."""
+        return self.id
+
+    @property
+    def args(self) -> Any:
+        """What its init gets: the template's arguments, and those that start_child was given."""
+        return self._args
+
+
+@final
+class Crowd:
+    """The children of a simple_one_for_one, all told to stop, and waited for together.
+
+    Source: OTP supervisor, `terminate_dynamic_children/1`: unordered, one time limit for all.
+
+    Args:
+        owner: The machine that waits, with this in flight.
+    """
+
+    __slots__ = ("_children", "_owner", "is_told")
+
+    def __init__(self, owner: SupervisorNode) -> None:
+        self._owner = owner
+        self._children: set[TreeChild] = set()
+        self.is_told = False
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether all have stopped."""
+        return self.is_told and not self._children
+
+    @property
+    def left(self) -> list[TreeChild]:
+        """Those whose terminate still yields."""
+        return list(self._children)
+
+    def add(self, child: TreeChild) -> None:
+        """Wait for one more."""
+        self._children.add(child)
+
+    def stopped(self, child: TreeChild, outcome: object) -> None:
+        """One of them has stopped; with the last one the step is over."""
+        owner = self._owner
+        if owner.in_flight is not self:
+            return  # the supervisor was killed meanwhile
+        self._children.remove(child)
+        owner.note_stopped(child, outcome)
+        if self.is_gone:
+            owner.in_flight = None
+            if owner.is_waiting:
+                owner.tree.run(owner)
