@@ -120,6 +120,23 @@ class Crashed(PybehaveError):
             self.__cause__ = reason
 
 
+class Suspended(PybehaveError):
+    """The server is suspended, and whoever called cannot wait: it is on the loop's own thread.
+
+    Source: OTP sys:suspend/1, where the caller would wait until its time is over.
+
+    Attributes:
+        server: Who was called.
+    """
+
+    def __init__(self, server: str) -> None:
+        super().__init__(
+            f"Server {server!r} is suspended and takes no inputs; resume it with "
+            f"sys.resume, or call from another thread, which can wait for that"
+        )
+        self.server = server
+
+
 class Stopped(PybehaveError):
     """The server ended without a crash while the caller waited.
 
@@ -178,6 +195,28 @@ class CallingSelf(PybehaveError):
             f"call the method directly, or return Continue(...) or Cast(...)"
         )
         self.server = server
+
+
+class CallbackFailed(PybehaveError):
+    """A function that a system request was given has raised; the server is as it was before.
+
+    Source: OTP sys:replace_state/2, `callback_failed`.
+
+    Attributes:
+        server: Whose state the function was to see.
+        request: `"replace_state"`, ...
+        reason: What it raised.
+    """
+
+    def __init__(self, server: str, request: str, reason: BaseException) -> None:
+        super().__init__(
+            f"The function of {request} for server {server!r} failed with "
+            f"{show_reason(reason)}; the server goes on with the state it had"
+        )
+        self.server = server
+        self.request = request
+        self.reason = reason
+        self.__cause__ = reason
 
 
 class CalledInCallback(PybehaveError):

@@ -23,6 +23,8 @@ SAMPLES = [
     errors.NoProc("kv"),
     errors.Timeout("kv", 5.0),
     errors.Crashed("kv", "kv-1-7", ZeroDivisionError("division by zero")),
+    errors.Suspended("kv"),
+    errors.CallbackFailed("kv", "replace_state", ZeroDivisionError("division by zero")),
     errors.Stopped("kv", "shutdown"),
     errors.InitStopped("kv", "no license"),
     errors.CallingSelf("kv"),
