@@ -752,6 +752,51 @@ class NonDeterminism(PybehaveError):
         self.got = got
 
 
+class RequestRefused(PybehaveError):
+    """A node did not carry out a request that came through its admin socket.
+
+    Attributes:
+        detail: Why, in one sentence.
+        kind: The class of the exception in the node, or of this one.
+    """
+
+    def __init__(self, detail: str, kind: str = "RequestRefused") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.kind = kind
+
+
+class NotAnswered(PybehaveError):
+    """No node answers at an admin socket.
+
+    Attributes:
+        path: The socket.
+        reason: The system's error, or None when the other end hung up.
+    """
+
+    def __init__(self, path: str, reason: BaseException | None = None) -> None:
+        super().__init__(_NOT_ANSWERED.get(type(reason), _CANNOT_ASK).format(path, reason))
+        self.path = path
+        self.reason = reason
+
+
+_CANNOT_ASK = "The node at {} cannot be asked: {}"
+_NOT_ANSWERED: dict[type, str] = {
+    type(None): "The node at {} has ended the connection; it was stopped, or is another program",
+    TimeoutError: (
+        "The node at {} does not answer in time: a step may be taking too long; ask again, or look "
+        "at its log"
+    ),
+    FileNotFoundError: "There is no admin socket at {}; `pybehave run --admin PATH` opens one",
+    NotADirectoryError: "There is no admin socket at {}; `pybehave run --admin PATH` opens one",
+    ConnectionRefusedError: (
+        "Nobody answers at {} any more: its node was killed; start it again, and it takes the "
+        "socket over"
+    ),
+    PermissionError: "The admin socket at {} is another user's; ask as that user, or as root",
+}
+
+
 class SourceUnavailable(PybehaveError):
     """A completion source was asked for by name and cannot be had here.
 

@@ -37,6 +37,9 @@ LOG_COUNT: Final = 10
 LOG_COUNT_MAX: Final = 10_000
 """A log holds the messages themselves; more than this belongs into a file."""
 
+ACTIONS_SHOWN: Final = 5
+"""Of a step that sends to thousands; a line is to be read."""
+
 DONE: Final = object()
 """What an installed function returns to be removed (OTP, sys:install/2)."""
 
@@ -89,7 +92,14 @@ class Event:
             text += "" if self.caller is None else f" to {self.caller.origin}"
         else:
             text = f"{head} noreply"
-        return f"{text}, then {', '.join(map(show, self.actions))}" if self.actions else text
+        return text + self._then()
+
+    def _then(self) -> str:
+        if not self.actions:
+            return ""
+        more = len(self.actions) - ACTIONS_SHOWN
+        text = ", ".join(map(show, self.actions[:ACTIONS_SHOWN]))
+        return f", then {text}{f' and {more} more' if more > 0 else ''}"
 
 
 @final

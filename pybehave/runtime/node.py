@@ -51,7 +51,7 @@ from pybehave.errors import (
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import Options
 from pybehave.listener import Listener
-from pybehave.runtime import addresses, signals, systemd
+from pybehave.runtime import addresses, listeners, signals, systemd
 from pybehave.runtime.applications import Applications
 from pybehave.runtime.events import EventHub
 from pybehave.runtime.host import LoopHost
@@ -132,6 +132,7 @@ class Node:
             disk = FolderDisk(data) if isinstance(data, str | os.PathLike) else data
             self.journal = NodeJournal(self, disk, journal_options or Options())
         self.sys = Sys(self)
+        self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
         self._is_stopping = False
         self._is_asked_to_stop = False
@@ -200,6 +201,20 @@ class Node:
             self._is_draining = False
             self._shut_down()
             raise
+
+    def add_listener(self, listener: Listener, *, mode: int | None = None) -> Port:
+        """Open a listener beside the applications' own; on the loop's thread, after `boot`.
+
+        Args:
+            mode: Of a Unix socket's file; None = as the umask says.
+
+        Raises:
+            ListenFailed: The address cannot be had.
+        """
+        packed = listeners.address_of(listener)
+        port = listeners.open_listener(self.loop, listener, packed, mode=mode)
+        self._beside[port] = listeners.socket_file(listener)
+        return port
 
     def run_once(self, timeout: float = 0.0) -> int:
         """One tick of the loop, for tests that drive it; returns the completions it brought."""
@@ -283,6 +298,9 @@ class Node:
         self.host.workers.close()
         self.host.monitors.close()
         self.loop.close()
+        for bound in self._beside.values():
+            if bound is not None and self.loop.source != "sim":
+                listeners.remove_socket(bound)
 
     def _close_connections(self) -> None:
         ticks = DRAIN_TICKS_MAX if self._is_draining else 0
@@ -636,7 +654,9 @@ class Node:
     def urls(self) -> tuple[str, ...]:
         """Where the node listens, with the ports the system chose."""
         return tuple(
-            addresses.bound_url(port.url, port.fd) for port in self.loop.ports if port.is_open
+            addresses.bound_url(port.url, port.fd)
+            for port in self.loop.ports
+            if port.is_open and port not in self._beside
         )
 
     @property
@@ -717,6 +737,8 @@ def _stop_tree(tree: Tree, done: Callable[[], None]) -> None:
 
 
 if TYPE_CHECKING:
+    from pybehave._uring.servers import Port
+
     _start: Callable[..., RunningNode] = Node
 
 

@@ -336,10 +336,15 @@ class Tree:
 
     def dump(self) -> str:
         """Return the running tree as text: where each child stands, its ref, its restarts."""
+        return "\n".join(self.lines())
+
+    def lines(self) -> Iterator[str]:
+        """Yield the running tree as text, one child a line."""
         if self.root is None:
-            return f"{self.root_id}  stopped"
-        lead = f"{self.root.path}  {describe(self.spec)}"
-        return "\n".join([lead, *_dump_lines(self.root, "")])
+            yield f"{self.root_id}  stopped"
+            return
+        yield f"{self.root.path}  {describe(self.spec)}"
+        yield from _dump_lines(self.root, "")
 
 
 class _Root:

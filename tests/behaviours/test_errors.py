@@ -60,6 +60,8 @@ SAMPLES = [
     errors.JournalLocked("data", 4711),
     errors.JournalRefused("data/MANIFEST", "none of its copies is sound"),
     errors.NonDeterminism("kv", 7, 0x1234, 0x5678),
+    errors.RequestRefused("There is no request 'x'"),
+    errors.NotAnswered("admin.sock", FileNotFoundError(2, "No such file or directory")),
     errors.SourceUnavailable("uring", "seccomp forbids it; use epoll"),
     errors.LoopForked(),
     errors.LoopClosed(),
