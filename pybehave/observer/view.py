@@ -52,11 +52,12 @@ def greeting(node: Node) -> dict[str, Any]:
 
 def servers(node: Node, match: str = "") -> dict[str, Any]:
     """Return the servers whose names contain a text, as rows in the order of their first start."""
-    dispatcher = node.loop.dispatcher
     found = (
         address.server
-        for address in dispatcher.addresses.values()
-        if address.server is not None and match in address.name
+        for address in node.loop.dispatcher.addresses.values()
+        if match in address.name
+        and address.server is not None
+        and address.server in node.tree.workers  # the admin socket's own is not
     )
     rows = [
         {
@@ -119,9 +120,7 @@ def crash(report: Any) -> dict[str, Any]:
 def statistics(node: Node) -> dict[str, Any]:
     """Return counters of the loop, connections and journal, without those of single servers."""
     found = dict(node.loop.stats())
-    found["servers"] = sum(
-        address.server is not None for address in node.loop.dispatcher.addresses.values()
-    )
+    found["servers"] = len(node.tree.workers)
     found["suspended"] = node.loop.dispatcher.suspended_count
     found["crashes"] = node.host.crashes.count
     if node.journal is not None:

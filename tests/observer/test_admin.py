@@ -98,7 +98,7 @@ def test_it_says_who_it_is(client: AdminClient, node: Any) -> None:
 
 def test_it_lists_servers_and_those_that_match(client: AdminClient) -> None:
     rows = client.ask("list")["rows"]
-    assert {"a", "b", "c", "d"} <= {row["server"] for row in rows}
+    assert [row["server"] for row in rows] == ["a", "b", "c", "d"]
     assert [row["server"] for row in client.ask("list", match="c")["rows"]] == ["c"]
 
 
@@ -219,11 +219,11 @@ def test_a_trace_that_is_too_much_says_what_it_left_out(
 def test_stats_count_and_lists_are_cut(
     client: AdminClient, node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert client.ask("stats")["servers"] == 5  # with the one that answers
+    assert client.ask("stats")["servers"] == 4
     monkeypatch.setattr(view, "LINES_MAX", 2)
     assert (len(client.ask("list")["rows"]), client.ask("list")["is_cut"]) == (2, True)
     assert (len(client.ask("tree")["lines"]), client.ask("tree")["is_cut"]) == (2, True)
-    monkeypatch.setattr(view, "LINES_MAX", 7)
+    monkeypatch.setattr(view, "LINES_MAX", 6)
     assert client.ask("list")["is_cut"] is False
     assert client.ask("tree")["is_cut"] is False
 
