@@ -120,6 +120,23 @@ class Crashed(PybehaveError):
             self.__cause__ = reason
 
 
+class Suspended(PybehaveError):
+    """The server is suspended, and whoever called cannot wait: it is on the loop's own thread.
+
+    Source: OTP sys:suspend/1, where the caller would wait until its time is over.
+
+    Attributes:
+        server: Who was called.
+    """
+
+    def __init__(self, server: str) -> None:
+        super().__init__(
+            f"Server {server!r} is suspended and takes no inputs; resume it with "
+            f"sys.resume, or call from another thread, which can wait for that"
+        )
+        self.server = server
+
+
 class Stopped(PybehaveError):
     """The server ended without a crash while the caller waited.
 
@@ -178,6 +195,28 @@ class CallingSelf(PybehaveError):
             f"call the method directly, or return Continue(...) or Cast(...)"
         )
         self.server = server
+
+
+class CallbackFailed(PybehaveError):
+    """A function that a system request was given has raised; the server is as it was before.
+
+    Source: OTP sys:replace_state/2, `callback_failed`.
+
+    Attributes:
+        server: Whose state the function was to see.
+        request: `"replace_state"`, ...
+        reason: What it raised.
+    """
+
+    def __init__(self, server: str, request: str, reason: BaseException) -> None:
+        super().__init__(
+            f"The function of {request} for server {server!r} failed with "
+            f"{show_reason(reason)}; the server goes on with the state it had"
+        )
+        self.server = server
+        self.request = request
+        self.reason = reason
+        self.__cause__ = reason
 
 
 class CalledInCallback(PybehaveError):
@@ -724,6 +763,51 @@ class NonDeterminism(PybehaveError):
         self.lsn = lsn
         self.expected = expected
         self.got = got
+
+
+class RequestRefused(PybehaveError):
+    """A node did not carry out a request that came through its admin socket.
+
+    Attributes:
+        detail: Why, in one sentence.
+        kind: The class of the exception in the node, or of this one.
+    """
+
+    def __init__(self, detail: str, kind: str = "RequestRefused") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.kind = kind
+
+
+class NotAnswered(PybehaveError):
+    """No node answers at an admin socket.
+
+    Attributes:
+        path: The socket.
+        reason: The system's error, or None when the other end hung up.
+    """
+
+    def __init__(self, path: str, reason: BaseException | None = None) -> None:
+        super().__init__(_NOT_ANSWERED.get(type(reason), _CANNOT_ASK).format(path, reason))
+        self.path = path
+        self.reason = reason
+
+
+_CANNOT_ASK = "The node at {} cannot be asked: {}"
+_NOT_ANSWERED: dict[type, str] = {
+    type(None): "The node at {} has ended the connection; it was stopped, or is another program",
+    TimeoutError: (
+        "The node at {} does not answer in time: a step may be taking too long; ask again, or look "
+        "at its log"
+    ),
+    FileNotFoundError: "There is no admin socket at {}; `pybehave run --admin PATH` opens one",
+    NotADirectoryError: "There is no admin socket at {}; `pybehave run --admin PATH` opens one",
+    ConnectionRefusedError: (
+        "Nobody answers at {} any more: its node was killed; start it again, and it takes the "
+        "socket over"
+    ),
+    PermissionError: "The admin socket at {} is another user's; ask as that user, or as root",
+}
 
 
 class SourceUnavailable(PybehaveError):

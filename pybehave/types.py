@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from pybehave.actions import Down
+    from pybehave.runtime.sys import Sys
 
 State = TypeVar("State")
 Input = TypeVar("Input")
@@ -171,6 +172,8 @@ class RunningNode(Protocol):
 
     def get_state(self, server: Any) -> Any:
         """Return a server's state."""
+
+    sys: Sys
 
     def stats(self) -> dict[str, Any]:
         """Return counters and positions."""

@@ -4,6 +4,7 @@ from typing_extensions import disjoint_base
 
 from pybehave._uring.codec import Codec
 from pybehave._uring.dispatch import Dispatcher
+from pybehave._uring.handles import Connection
 from pybehave._uring.servers import Address, Port, Server
 
 @disjoint_base
@@ -21,6 +22,7 @@ class Ports:
         fd: int = -1,
         is_dual: bool = False,
     ) -> Port: ...
+    def peer_uid(self, connection: Connection) -> int: ...
     def close_listeners(self) -> None: ...
     def close_port(self, port: Port) -> None: ...
     def connect(

@@ -503,6 +503,20 @@ class GenEvent(GenServer[Manager, Any, Any]):
             actions.append(Info(owner, said))
         return answer
 
+    # --- system requests -----------------------------------------------------------------------
+
+    def _shown(self, manager: Manager) -> Any:
+        return [(entry.key, entry.state) for entry in manager.entries]
+
+    def _replaced(self, manager: Manager, shown: Any) -> Any:
+        keys = [entry.key for entry in manager.entries]
+        if not isinstance(shown, list) or [pair[0] for pair in shown] != keys:
+            why = f"a list of (handler, state) for {show(keys)} is wanted"
+            raise BadReturn(self.context.name, "replace_state", shown, why)
+        for entry, (_, state) in zip(manager.entries, shown, strict=True):
+            entry.state = state
+        return manager
+
     # --- snapshots -----------------------------------------------------------------------------
 
     def dump(self, state: Manager) -> Any:

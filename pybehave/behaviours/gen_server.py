@@ -266,6 +266,14 @@ class GenServer(Generic[State, Input, Output]):
         """What the runtime calls for `terminate`."""
         return self.terminate(reason, state)
 
+    def _shown(self, state: State) -> Any:
+        """What system requests show as the state; other behaviours on top of this one differ."""
+        return state
+
+    def _replaced(self, state: State, shown: Any) -> Any:
+        """The state in which what `_shown` shows is something else."""
+        return shown
+
     def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
         """Shape what reports and observers show of this server, to hide secrets for example.
 
@@ -351,6 +359,30 @@ def initial_of(
     if isinstance(instance, GenServer):
         return instance._initial(server, args, recovery)
     return interpret_init(server, call_init(instance, args, recovery))
+
+
+def shown_state(instance: Any, state: Any) -> Any:
+    """Return a state as the user's own code knows it (OTP, sys:get_state/1).
+
+    Args:
+        instance: A GenServer, or whatever stands for one.
+        state: What the runtime keeps for it.
+    """
+    return instance._shown(state) if isinstance(instance, GenServer) else state
+
+
+def replaced_state(instance: Any, state: Any, shown: Any) -> Any:
+    """Return the state to keep when `shown_state` is to show something else.
+
+    Args:
+        instance: A GenServer, or whatever stands for one.
+        state: What the runtime keeps for it now; it may be changed in place.
+        shown: In the form that `shown_state` returns.
+
+    Raises:
+        BadReturn: It does not have that form.
+    """
+    return instance._replaced(state, shown) if isinstance(instance, GenServer) else shown
 
 
 def overrides(server: object, callback: str) -> bool:

@@ -236,6 +236,15 @@ class GenStatem(GenServer[Machine, Any, Any]):
     def _terminate(self, reason: Any, machine: Machine) -> Any:
         return self._current(machine.modules).terminate(reason, machine.state, machine.data)
 
+    def _shown(self, machine: Machine) -> Any:
+        return machine.state, machine.data
+
+    def _replaced(self, machine: Machine, shown: Any) -> Any:
+        if type(shown) is not tuple or len(shown) != 2:
+            raise BadReturn(self._name(), "replace_state", shown, "a pair (state, data) is wanted")
+        self._check_state(shown[0])
+        return Machine(*shown, machine.postponed, machine.running, machine.modules)
+
     def handle_call(self, request: Any, caller: Any, machine: Machine) -> Any:
         """An event of type `("call", caller)`; not to be overridden.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from pybehave.errors import (
 )
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import SEGMENT_BYTES, Options
+from pybehave.observer.admin import SOCKET, Admin
 from pybehave.protocols import Resp
 from pybehave.runtime.limits import raise_descriptors
 from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node, default_backend
@@ -38,6 +40,9 @@ from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node, default_backend
 BACKENDS = ("auto", "uring", "full", "basic", "epoll")
 CONNECTIONS_LOW = 1000
 """Fewer than this is worth a word: the default soft limit of many systems is 1024."""
+
+
+logger = logging.getLogger("pybehave")
 
 
 class JsonFormatter(logging.Formatter):
@@ -90,6 +95,12 @@ class JsonFormatter(logging.Formatter):
     help="Write what recovery found there as JSON, also when it refuses.",
 )
 @click.option(
+    "--admin",
+    metavar="PATH",
+    help="The socket for `pybehave attach`; without it, admin.sock in the journal's folder.",
+)
+@click.option("--no-admin", is_flag=True, help="Open no such socket.")
+@click.option(
     "--drain-timeout",
     type=click.FloatRange(min=0),
     default=DRAIN_TIMEOUT_S,
@@ -108,6 +119,8 @@ def command(
     segment_bytes: int,
     volatile: bool,
     recovery_report: str | None,
+    admin: str | None,
+    no_admin: bool,
     drain_timeout: float,
     files: tuple[str, ...],
     settings: tuple[str, ...],
@@ -117,7 +130,7 @@ def command(
     MODULE is found from the current directory, APP is an Application in it.
     """
     started = time.perf_counter()
-    check_options(backend, drain_timeout)
+    check_options(backend, drain_timeout, admin, no_admin)
     check_report(recovery_report)
     configure_logging(log_level, log_format)
     room = raise_descriptors()
@@ -134,7 +147,7 @@ def command(
             journal_options=journal_options(segment_bytes),
         )
         with reporting(node, recovery_report) as report:
-            status = node.run(lambda node: say_ready(node, room, started, report))
+            status = node.run(lambda node: ready(node, room, started, report, admin, no_admin))
     sys.exit(status)
 
 
@@ -164,12 +177,16 @@ def _because(error: BaseException) -> str:
     return f" (it raised {show_reason(error.__cause__)})"
 
 
-def check_options(backend: str | None, drain_timeout: float) -> None:
+def check_options(
+    backend: str | None, drain_timeout: float, admin: str | None, no_admin: bool
+) -> None:
     """What click cannot check."""
     if (backend or default_backend()) == "sim":
         raise Mistake("the simulator has no network to serve; use auto, uring or epoll")
     if not drain_timeout >= 0:
         raise Mistake(f"--drain-timeout {drain_timeout} is not a time; use seconds >= 0")
+    if admin is not None and no_admin:
+        raise Mistake("--admin and --no-admin exclude each other; say one of them")
 
 
 def folder_of(application: Application, config: Config, data: str, volatile: bool) -> Disk | str:
@@ -196,9 +213,35 @@ def configure_logging(level: str, shape: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
-def say_ready(node: Node, room: int, started: float, report: Callable[[], None]) -> None:
-    """What runs, where, and how to talk to it; the recovery's report is written before."""
+def ready(
+    node: Node,
+    room: int,
+    started: float,
+    report: Callable[[], None],
+    admin: str | None,
+    no_admin: bool,
+) -> None:
+    """The node serves: write the recovery's report, open the admin socket, and say so."""
     report()
+    path = admin
+    if path is None and node.journal is not None and not no_admin:
+        path = os.path.join(node.journal.disk.path, SOCKET)
+    try:
+        if path is not None:
+            Admin(node, path).open()
+    except (ListenFailed, SpecError) as error:
+        if admin is not None:
+            click.echo(f"pybehave: {error}", err=True)
+            node.exit_status = 1
+            node.request_stop(drain=False)
+            return
+        logger.warning("there is no admin socket: %s; --admin names another place", error)
+        path = None
+    say_ready(node, room, started, path)
+
+
+def say_ready(node: Node, room: int, started: float, admin: str | None) -> None:
+    """What runs, where, and how to talk to it."""
     lines = [f"{node.app.name} {node.app.version} on {node.loop.source}: {node.loop.reason}"]
     for listener, url in node.listening:
         lines.append(f"  {url}  {type(listener.protocol).__name__} -> {listener.to}")
@@ -207,6 +250,8 @@ def say_ready(node: Node, room: int, started: float, report: Callable[[], None])
     if node.journal is not None:
         disk = node.journal.disk
         lines.append(f"  journal in {disk.path}: {disk.medium().sentence}")
+    if admin is not None:
+        lines.append(f"  look inside:  pybehave attach {admin}")
     if room < CONNECTIONS_LOW:
         lines.append(f"  only {room} connections fit the limit of open files (ulimit -n)")
     lines.append(f"ready in {(time.perf_counter() - started) * 1000:.0f} ms")

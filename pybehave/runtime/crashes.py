@@ -56,10 +56,7 @@ class CrashReport:
     def status(self) -> dict[str, Any]:
         """What the server's `format_status` lets be seen of message, state and reason."""
         shown = {"message": self.message, "state": self.state, "reason": self.reason}
-        try:
-            return self.shape(dict(shown))
-        except Exception as error:  # noqa: BLE001 -- a report must not fail on its subject
-            return dict.fromkeys(shown, f"<format_status raised {error!r}>")
+        return shaped(self.shape, shown)
 
     def __str__(self) -> str:
         status = self.status()
@@ -92,6 +89,16 @@ class Crashes:
 
     def __iter__(self) -> Iterator[CrashReport]:
         return iter(self._reports)
+
+
+def shaped(
+    shape: Callable[[dict[str, Any]], dict[str, Any]], status: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what a server's `format_status` lets be seen of some fields."""
+    try:
+        return {**dict.fromkeys(status), **shape(dict(status))}
+    except Exception as error:  # noqa: BLE001 -- a report must not fail on its subject
+        return dict.fromkeys(status, f"<format_status raised {error!r}>")
 
 
 def user_frames(error: BaseException) -> TracebackType | None:

@@ -42,11 +42,14 @@ def address_of(listener: Listener) -> bytes:
     return addresses.pack(listener.address)
 
 
-def open_listener(loop: Loop, listener: Listener, packed: bytes) -> Port:
+def open_listener(
+    loop: Loop, listener: Listener, packed: bytes, *, mode: int | None = None
+) -> Port:
     """Listen for an application; on the loop's thread or before it runs.
 
     Args:
         packed: What `address_of` gave.
+        mode: Of a Unix socket's file, from the moment it is there; None = as the umask says.
 
     Raises:
         ListenFailed: The address is in use or not allowed, or the inherited socket is not there.
@@ -61,8 +64,22 @@ def open_listener(loop: Loop, listener: Listener, packed: bytes) -> Port:
         fd = systemd.listen_fd(listener.url, address.name)
     if isinstance(address, UnixAddress) and loop.source != "sim":
         remove_stale(listener.url, address.path)
+        if mode is not None:
+            fd = _bound_with_mode(listener, address.path, mode)
     is_dual = isinstance(address, TcpAddress) and address.host == ANY_HOST
     return loop.listen(listener.name, listener.url, packed, codec, to, listener, fd, is_dual)
+
+
+def _bound_with_mode(listener: Listener, path: str, mode: int) -> int:
+    """Bind a Unix socket whose file never had another mode: Linux takes the socket's own."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
+        try:
+            os.fchmod(bound.fileno(), mode)
+            bound.bind(path)
+            bound.listen(listener.backlog)
+        except OSError as error:
+            raise ListenFailed(listener.url, error) from error
+        return bound.detach()
 
 
 def override(own: tuple[Listener, ...], urls: tuple[str, ...]) -> tuple[Listener, ...]:

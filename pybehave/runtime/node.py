@@ -50,11 +50,12 @@ from pybehave.errors import (
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import Options
 from pybehave.listener import Listener
-from pybehave.runtime import addresses, signals, systemd
+from pybehave.runtime import addresses, listeners, signals, systemd
 from pybehave.runtime.applications import Applications
 from pybehave.runtime.events import EventHub
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.journaling import NodeJournal
+from pybehave.runtime.sys import Sys, name_of
 from pybehave.runtime.tree import Answer, Tree
 from pybehave.runtime.waiters import ThreadWaiter
 from pybehave.types import RunningNode
@@ -129,6 +130,8 @@ class Node:
         if data is not None and any(worker.journal for worker in self.applications.workers()):
             disk = FolderDisk(data) if isinstance(data, str | os.PathLike) else data
             self.journal = NodeJournal(self, disk, journal_options or Options())
+        self.sys = Sys(self)
+        self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
         self._is_stopping = False
         self._is_asked_to_stop = False
@@ -197,6 +200,20 @@ class Node:
             self._is_draining = False
             self._shut_down()
             raise
+
+    def add_listener(self, listener: Listener, *, mode: int | None = None) -> Port:
+        """Open a listener beside the applications' own; on the loop's thread, after `boot`.
+
+        Args:
+            mode: Of a Unix socket's file; None = as the umask says.
+
+        Raises:
+            ListenFailed: The address cannot be had.
+        """
+        packed = listeners.address_of(listener)
+        port = listeners.open_listener(self.loop, listener, packed, mode=mode)
+        self._beside[port] = listeners.socket_file(listener)
+        return port
 
     def run_once(self, timeout: float = 0.0) -> int:
         """One tick of the loop, for tests that drive it; returns the completions it brought."""
@@ -280,6 +297,9 @@ class Node:
         self.host.workers.close()
         self.host.monitors.close()
         self.loop.close()
+        for bound in self._beside.values():
+            if bound is not None and self.loop.source != "sim":
+                listeners.remove_socket(bound)
 
     def _close_connections(self) -> None:
         ticks = DRAIN_TICKS_MAX if self._is_draining else 0
@@ -331,7 +351,7 @@ class Node:
             Overloaded: The mailbox is full and its policy is to reject.
             Timeout: No reply in time.
         """
-        name = server if type(server) is str else _name_of(server)
+        name = server if type(server) is str else name_of(server)
         check_timeout(timeout)
         if self.loop.thread == threading.get_ident():
             return self._call_here(name, request)
@@ -350,11 +370,16 @@ class Node:
         try:
             return dispatcher.call(name, request)
         finally:
-            batch = dispatcher.barrier_now()
-            while batch > self.journal.commit.durable_batch and not self.loop.is_running:
-                if self.journal.commit.error:
-                    raise DurabilityLost(os.strerror(self.journal.commit.error))
-                self.loop.run_once(STOP_TICK_S)
+            self.wait_durable(dispatcher.barrier_now())
+
+    def wait_durable(self, batch: int) -> None:
+        """Run the loop until a batch of the journal is durable; at once while the loop runs."""
+        while self.journal is not None and batch > self.journal.commit.durable_batch:
+            if self.loop.is_running:
+                return
+            if self.journal.commit.error:
+                raise DurabilityLost(os.strerror(self.journal.commit.error))
+            self.loop.run_once(STOP_TICK_S)
 
     def acall(
         self, server: str | Ref[Any, Any], request: Any, *, timeout: float | None = CALL_TIMEOUT_S
@@ -363,7 +388,7 @@ class Node:
         check_timeout(timeout)
         from pybehave.runtime import aio  # here, for asyncio takes 50 ms to import
 
-        return aio.call(self, _name_of(server), request, timeout)
+        return aio.call(self, name_of(server), request, timeout)
 
     def call_many(
         self,
@@ -383,7 +408,7 @@ class Node:
         Raises:
             Timeout: Not all replies came in time.
         """
-        name = _name_of(server)
+        name = name_of(server)
         check_timeout(timeout)
         if self.loop.thread == threading.get_ident():
             raise CalledInCallback("the loop", name)
@@ -400,10 +425,7 @@ class Node:
             else:
                 self.journal.commit.settle_when_durable(batch, waiter, outputs)
 
-        self.post(None, 0, work, waiter)
-        if not waiter.wait(timeout):
-            raise Timeout(name, timeout or 0.0)
-        result: list[Any] = waiter.take()
+        result: list[Any] = self.waited(work, waiter, name, timeout)
         return result
 
     def cast(self, server: str | Ref[Any, Any], message: Any) -> None:
@@ -414,11 +436,11 @@ class Node:
         Raises:
             Overloaded: The mailbox is full and its policy is to reject.
         """
-        self._send(_name_of(server), INPUT_CAST, message)
+        self._send(name_of(server), INPUT_CAST, message)
 
     def info(self, server: str | Ref[Any, Any], message: Any) -> None:
         """Send an info: `handle_info` gets it. Otherwise like `cast`."""
-        self._send(_name_of(server), INPUT_INFO, message)
+        self._send(name_of(server), INPUT_INFO, message)
 
     def run_on_loop(self, function: Callable[[], T], *, timeout: float | None = None) -> T:
         """Call a function on the loop's thread and return its result; it must not block."""
@@ -432,11 +454,17 @@ class Node:
             except Exception as error:  # noqa: BLE001 -- raised again in the asking thread
                 waiter.settle(None, error)
 
+        result: T = self.waited(work, waiter, "loop", timeout)
+        return result
+
+    def waited(
+        self, work: Callable[[], None], waiter: ThreadWaiter, name: str, timeout: float | None
+    ) -> Any:
+        """Let the loop call `work`, and return what it settles `waiter` with."""
         self.post(None, 0, work, waiter)
         if not waiter.wait(timeout):
-            raise Timeout("loop", timeout or 0.0)
-        result: T = waiter.take()
-        return result
+            raise Timeout(name, timeout or 0.0)
+        return waiter.take()
 
     def _send(self, name: str, kind: int, message: Any) -> None:
         if self.loop.thread == threading.get_ident():
@@ -453,7 +481,9 @@ class Node:
             raise Overloaded(name, server.capacity)
         else:
             # Block: this thread goes on when the loop has got round to the message's mailbox.
-            self.run_on_loop(lambda: self.loop.dispatcher.post(name, kind, message, None))
+            waiter = ThreadWaiter()
+            post = self.loop.dispatcher.post_when_room
+            self.waited(lambda: post(name, kind, message, waiter), waiter, name, None)
 
     def post(self, name: str | None, kind: int, message: Any, waiter: object) -> None:
         """Hand an input to the loop, as `call` and `cast` do; for other ways of waiting."""
@@ -621,7 +651,7 @@ class Node:
         If no server has the name, that is a `Down` with reason "noproc". The future is cancelled
         when the node's loop ends. Servers use the action `Monitor`.
         """
-        name = _name_of(server)
+        name = name_of(server)
         return self.run_on_loop(lambda: self.host.monitors.monitor_outside(name))
 
     # --- looking -------------------------------------------------------------------------------
@@ -630,7 +660,9 @@ class Node:
     def urls(self) -> tuple[str, ...]:
         """Where the node listens, with the ports the system chose."""
         return tuple(
-            addresses.bound_url(port.url, port.fd) for port in self.loop.ports if port.is_open
+            addresses.bound_url(port.url, port.fd)
+            for port in self.loop.ports
+            if port.is_open and port not in self._beside
         )
 
     @property
@@ -651,12 +683,12 @@ class Node:
         return None if server is None else server.incarnation
 
     def get_state(self, server: str | Ref[Any, Any]) -> Any:
-        """A server's state, the object itself (OTP, sys:get_state/1).
+        """What the runtime keeps as a server's state, the object itself; see `sys.get_state`.
 
         Raises:
             NoProc: No server has this name.
         """
-        name = _name_of(server)
+        name = name_of(server)
 
         def look() -> Any:
             found = self.loop.dispatcher.whereis(name)
@@ -706,19 +738,13 @@ def check_timeout(timeout: float | None) -> None:
         raise ValueError(f"timeout={timeout} is not allowed; use seconds >= 0, or None for ever")
 
 
-def _name_of(server: str | Ref[Any, Any]) -> str:
-    if isinstance(server, str):
-        return server
-    if isinstance(server, Ref):
-        return server.name
-    raise TypeError(f"a server is named by a str or by worker.ref, not by {show(server)}")
-
-
 def _stop_tree(tree: Tree, done: Callable[[], None]) -> None:
     tree.stop("shutdown", lambda _: done())
 
 
 if TYPE_CHECKING:
+    from pybehave._uring.servers import Port
+
     _start: Callable[..., RunningNode] = Node
 
 

@@ -1,6 +1,7 @@
 """Servers being stepped again: one pass over the journal's records.
 
-SERVER records say who a number is, START records that an incarnation begins; both come here. Inputs
+SERVER records say who a number is, START records that an incarnation begins, STATE records that
+another state was put in place; they come here. Inputs
 are stepped in the core (src/_uring/replay.pyx). A START makes a new instance and calls its `init`,
 as the first time: what `init` sets on the instance is there again, and the state it returns counts
 only when the incarnation began anew. An init that decides (pybehave/behaviours/recovery.py) is told
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 RECORD_SERVER: Final = 2
 RECORD_START: Final = 4
+RECORD_STATE: Final = 7
 """Numbers of `enum record_type` in src/_uring/segment.h."""
 
 logger = logging.getLogger("pybehave.journal")
@@ -271,6 +273,8 @@ class Replay:
         }
 
     def _record(self, kind: int, number: int, payload: bytes, lsn: int) -> Server | None:
+        if kind == RECORD_STATE:
+            return self._replace(self._names.get(number, ""), payload, lsn)
         fields = self._reader.decode(payload)
         if kind == RECORD_SERVER:
             self._names[number] = fields["name"]
@@ -344,6 +348,22 @@ class Replay:
             return None
         found = self.replayer.failure_of(server)
         return self._failures.get(server.name) if found is None else Failure(*found, "")
+
+    def _replace(self, name: str, payload: bytes, lsn: int) -> Server | None:
+        """An operator has put another state in place (runtime/sys.py)."""
+        server = self.servers.get(name)
+        if server is None:
+            return None
+        try:
+            data = self.journal.values_of(self.specs[name], server.instance).decode(payload)
+            server.replace_state(server.instance.load(data))
+        except Exception as error:
+            raise JournalRefused(
+                f"record {lsn}",
+                f"the state that was put in place for server {name!r} cannot be loaded: "
+                f"{type(error).__name__}: {error}",
+            ) from error
+        return server
 
     def _make(
         self, worker: Worker[Any, Any], number: int, incarnation: int, lsn: int

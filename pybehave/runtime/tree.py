@@ -304,6 +304,11 @@ class Tree:
             node.post((request, what, answer))
         return answer
 
+    def path_of(self, ref: object) -> str:
+        """Return where a running worker stands: ids from the root, joined by "/"; "" = nowhere."""
+        child = self.workers.get(ref)
+        return "" if child is None else child.path
+
     # --- for the machines ----------------------------------------------------
 
     def run(self, node: SupervisorNode) -> None:
@@ -342,10 +347,15 @@ class Tree:
 
     def dump(self) -> str:
         """Return the running tree as text: where each child stands, its ref, its restarts."""
+        return "\n".join(self.lines())
+
+    def lines(self) -> Iterator[str]:
+        """Yield the running tree as text, one child a line."""
         if self.root is None:
-            return f"{self.root_id}  stopped"
-        lead = f"{self.root.path}  {describe(self.spec)}"
-        return "\n".join([lead, *_dump_lines(self.root, "")])
+            yield f"{self.root_id}  stopped"
+            return
+        yield f"{self.root.path}  {describe(self.spec)}"
+        yield from _dump_lines(self.root, "")
 
 
 class _Root:

@@ -12,7 +12,7 @@ from .dispatch cimport Dispatcher
 from .handles cimport Caller
 from .servers cimport INPUT_CALL, Address, Answer, Server
 
-from pybehave.errors import NoProc, Timeout
+from pybehave.errors import NoProc, Suspended, Timeout
 
 
 def call_many(Dispatcher dispatcher, str name, requests) -> tuple:
@@ -32,6 +32,9 @@ def call_many(Dispatcher dispatcher, str name, requests) -> tuple:
         server = None if address is None else address.server
         if server is None: # it never was, or gave up under one of these
             outputs.append(NoProc(name))
+            continue
+        if server.is_suspended():
+            outputs.append(Suspended(name))
             continue
         box = Answer.__new__(Answer)
         caller = dispatcher._waiter_caller(name, box)

@@ -256,6 +256,10 @@ cdef class Commit:
         finally:
             self.is_full = is_full
 
+    def try_record(self, unsigned kind, uint32_t server, bytes payload, uint64_t now_ns) -> int:
+        """Append a record that somebody has asked for: refused as an input would be; its lsn."""
+        return self._record(kind, server, payload, now_ns)
+
     def record_failed(self, unsigned kind, uint32_t server, bytes payload, uint64_t now_ns) -> int:
         """Append an input that is not stepped; its lsn."""
         return self._record(RECORD_INPUT, server, payload, now_ns, kind, RECORD_FAILED)

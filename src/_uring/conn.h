@@ -75,6 +75,7 @@ enum conn_pause {
     PAUSE_OUTPUT = 1,  /* it does not read what it is sent */
     PAUSE_SERVER = 2,  /* the disk is behind */
     PAUSE_REPLIES = 4, /* too many replies wait for one that was put off */
+    PAUSE_SUSPENDED = 8, /* its server is suspended */
 };
 
 enum conn_flag {

@@ -5,17 +5,15 @@ from libc.stdint cimport uint32_t, uint64_t
 from .codec cimport Codec, frame_view
 from .handles cimport Caller, Connection
 from .leaves cimport conn
-from .mailboxes cimport Mailboxes
 from .servers cimport Alarm, Answer, Port, Server
+from .system cimport System
 
 
-cdef class Dispatcher(Mailboxes):
+cdef class Dispatcher(System):
     cdef public object on_ended        # (server, reason, kind, message) -> None
     cdef public object on_action       # (server, action, lsn, index) -> None: Connect, Run, Cancel
     cdef uint64_t[::1] marker          # which timer's input is stepped, or None
-    cdef list stalled                  # (server, item): infos that the full journal did not take
     cdef object refusal                # why the journal did not take the latest message
-    cdef list parked                   # servers whose mail waits until the disk has caught up
 
     cdef int message(self, conn *c, Port port, const frame_view *view) except -1
     cdef int opened(self, Server server, conn *c) except -1
@@ -28,7 +26,6 @@ cdef class Dispatcher(Mailboxes):
     cdef Caller _caller_to(self, object to)
     cdef bint must_wait(self, Port port)
     cdef int run_ready(self) except -1
-    cdef int caught_up(self) except -1
     cdef int _serve(self, Server server, Py_ssize_t budget, bint may_wait) except -1
     cdef int _not_taken(self, Server server, tuple item) except -1
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1

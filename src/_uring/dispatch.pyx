@@ -35,19 +35,19 @@ from .leaves cimport (
     CONN_HOLD, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_hold, conn_output,
     conn_takes_input, conn_takes_output, conns_find, token_make,
 )
-from .mailboxes cimport Mailboxes
 from .requests cimport Request, Requests
 from .servers cimport (
     INPUT_CALL, INPUT_CAST, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, OVERFLOW_BLOCK, Address,
     Alarm, Answer, Port, Server,
 )
+from .system cimport System
 
 
 from pybehave import actions as _actions
 from pybehave import jobs as _jobs
 from pybehave.errors import (
     BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, JournalBusy,
-    JournalFull, LoopForked, NoProc, PybehaveError, Stopped, Timeout, show,
+    JournalFull, LoopForked, NoProc, PybehaveError, Stopped, Suspended, Timeout, show,
 )
 from pybehave.once import Once as _Once
 
@@ -76,12 +76,10 @@ _CALLBACKS = {
 
 
 @cython.final
-cdef class Dispatcher(Mailboxes):
+cdef class Dispatcher(System):
     """Names, servers and their turns. Made by the Loop, used on its thread only."""
 
     def __cinit__(self):
-        self.stalled = []
-        self.parked = []
         self.marker = None
 
     def set_marker(self, marker) -> None:
@@ -132,11 +130,6 @@ cdef class Dispatcher(Mailboxes):
             server.idle_timer = self._alarm(idle_s, server, None, None)
             server.idle_s = idle_s
 
-    def raise_clock(self, uint64_t unix_ns) -> None:
-        """Let Unix time be at least this: a journal's times never go back (F-26)."""
-        if self.unix_ns() < unix_ns:
-            self.wall_offset_ns += unix_ns - self.unix_ns()
-
     def retire(self, Server server, error) -> None:
         """The incarnation ends: the name is free, callers are told `error`, timers are gone."""
         cdef Caller caller
@@ -163,6 +156,8 @@ cdef class Dispatcher(Mailboxes):
                 self._keep(server.address, item)
             elif item[0] == INPUT_CAST:
                 self.stats.casts_lost += 1
+        if server.control is not None:
+            self.release(server, error)
 
     # ---- inputs from connections -------------------------------------------------------------
 
@@ -191,7 +186,8 @@ cdef class Dispatcher(Mailboxes):
         if server is None:
             return self.answer_error(c, port, NoProc(port.address.name))
         if server.is_fast_call and server.overflow == OVERFLOW_BLOCK and not server.continues \
-                and port.address is not None and type(message) is not Once:
+                and server.control is None and port.address is not None \
+                and type(message) is not Once:
             self._step_connection(server, c, port, message)
         else:
             self._post_connection(server, c, port, message)
@@ -204,7 +200,10 @@ cdef class Dispatcher(Mailboxes):
         self.barrier = 0
         if server is None or not server.is_running:
             return 0
-        return self._turn(server, INPUT_INFO, _actions.Opened(self.connection_of(c)), None)
+        opened = _actions.Opened(self.connection_of(c))
+        if server.is_suspended():
+            return self.tell(server, opened)
+        return self._turn(server, INPUT_INFO, opened, None)
 
     cdef int _native(self, conn *c, Codec codec, const frame_view *view) except -1:
         cdef int answered
@@ -293,7 +292,7 @@ cdef class Dispatcher(Mailboxes):
             info = _actions.Received(self.connection_of(c), message)
             return self._post(server, INPUT_INFO, info, None)
         caller = self.caller_of(server, c)
-        if server.overflow == OVERFLOW_BLOCK and not server.mailbox:
+        if server.overflow == OVERFLOW_BLOCK and not server.mailbox and not server.is_suspended():
             return self._turn(server, INPUT_CALL, message, caller)
         self._hold(caller)
         return self._post(server, INPUT_CALL, message, caller)
@@ -308,6 +307,7 @@ cdef class Dispatcher(Mailboxes):
             CallingSelf, CalledInCallback: From within a callback; return the action `Call`.
             Crashed: The callback raised.
             Timeout: The server puts its reply off; only another thread can wait for that.
+            Suspended: It takes no inputs now; only another thread can wait for that, too.
         """
         cdef Address address = self.addresses.get(name)
         cdef Server server
@@ -319,9 +319,11 @@ cdef class Dispatcher(Mailboxes):
         if address is None or address.server is None:
             raise NoProc(name)
         server = address.server
+        if server.is_suspended():
+            raise Suspended(name)
         self.barrier = 0
         if not server.mailbox and not server.continues and not server.number \
-                and type(request) is not Once:
+                and server.control is None and type(request) is not Once:
             return self._call_fast(server, request)
         while server.is_running and (server.mailbox or server.continues):
             self._serve(server, server.mail_count() + 1, False)
@@ -403,6 +405,9 @@ cdef class Dispatcher(Mailboxes):
             count -= 1
             server = self.ready.popleft()
             may_wait = server.number != 0 and self.commit is not None
+            if server.is_suspended():
+                server.is_ready = False # its mail waits (system.pyx)
+                continue
             if may_wait and self.commit.must_wait():
                 self.parked.append(server)
                 continue
@@ -412,6 +417,8 @@ cdef class Dispatcher(Mailboxes):
                 self._make_ready(server)
             else:
                 server.mailbox = None # an idle server owns nothing that it can do without
+                if server.control is not None:
+                    self.settle_control(server)
         return 0
 
     cdef int _serve(self, Server server, Py_ssize_t budget, bint may_wait) except -1:
@@ -486,6 +493,11 @@ cdef class Dispatcher(Mailboxes):
         self.barrier = server.barrier if server.is_held else 0 # the first may not be durable yet
         return self._repeat(server, known, caller)
 
+    def finish(self, Server server) -> None:
+        """Do what its latest input has left to do: a system request comes between two inputs."""
+        if self.current is None and server.continues:
+            self._run_continues(server)
+
     cdef int _run_continues(self, Server server) except -1:
         while server.is_running and server.continues:
             self._one(server, INPUT_CONTINUE, server.continues.pop(0), None)
@@ -509,6 +521,8 @@ cdef class Dispatcher(Mailboxes):
         self.current_conn = NULL
         self.current_caller = caller
         server.inputs += 1
+        if server.control is not None and server.control.debug is not None:
+            server.control.debug.took(kind, message, caller)
         try:
             result = self._callback(server, kind, message, caller)
             if self.is_forked:
@@ -528,6 +542,8 @@ cdef class Dispatcher(Mailboxes):
             if request is not None:
                 request.fail(f"{server.name}-{server.incarnation}-{server.inputs}")
             return self._crashed(server, error, kind, message, caller)
+        if server.control is not None and server.control.debug is not None:
+            server.control.debug.gave(kind, output, actions, caller)
         self.current = None
         if server.number:
             self.recorded(server, kind, self.stops(actions), output)
@@ -557,22 +573,6 @@ cdef class Dispatcher(Mailboxes):
                 self._crashed(server, error, kind, message, None)
             return False
         return True
-
-    cdef int caught_up(self) except -1:
-        """Something was written, or nothing will be: go on with what waited for the disk."""
-        if self.parked:
-            self.ready.extend(self.parked)
-            self.parked = []
-        if self.stalled:
-            self.resume_stalled()
-        return 0
-
-    def resume_stalled(self) -> None:
-        """The journal may have room again: what the runtime had to tell meanwhile is told now."""
-        stalled, self.stalled = self.stalled, []
-        for server, item in reversed(stalled):
-            (<Server>server).mail().appendleft(item)
-            self._make_ready(server)
 
     cdef object _callback(self, Server server, int kind, object message, Caller caller):
         if kind == INPUT_CALL:

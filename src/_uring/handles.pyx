@@ -61,6 +61,16 @@ cdef class Caller:
     def __init__(self):
         raise TypeError("callers are made by the loop")
 
+    @property
+    def origin(self) -> str:
+        """Who it is, for people: `connection 3.1 of tcp://... from 10.0.0.1:4711`, ..."""
+        if self.kind == FROM_CONNECTION:
+            peer = f" from {self.connection.peer}" if self.connection.peer else ""
+            return f"connection {self.connection.id} of {self.connection.listener}{peer}"
+        if self.kind == FROM_SERVER:
+            return f"server {self.sender.name!r}"
+        return "a thread or task" if self.kind == FROM_WAITER else "nobody"
+
     def __repr__(self) -> str:
         state = "answered" if self.is_done else "waiting"
         return f"<Caller of {self.server!r} {state}>"

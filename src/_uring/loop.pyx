@@ -486,6 +486,8 @@ cdef class Loop(Ports):
         if dispatcher.commit is not None and dispatcher.must_wait(port):
             dispatcher.commit.pause(c)
             return 0
+        if dispatcher.suspended_count > 0 and dispatcher.hold_back(port, c):
+            return 0
         while used < size and conn_takes_input(c) and c.paused == 0:
             if codec.frame.kind == FRAME_CUSTOM:
                 status = codec.split(data + used, size - used, &c.resume, &view)

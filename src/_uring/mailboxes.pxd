@@ -8,6 +8,8 @@ from .servers cimport Address, Server
 
 cdef class Mailboxes(Names):
     cdef object ready                  # a deque of the servers that have mail
+    cdef list stalled                  # (server, item): infos that the full journal did not take
+    cdef list parked                   # servers whose mail waits until the disk has caught up
 
     cdef Caller _waiter_caller(self, str name, object waiter)
     cdef int _undeliverable(self, str name, int kind, Caller caller) except -1
@@ -15,6 +17,7 @@ cdef class Mailboxes(Names):
     cdef int _post(self, Server server, int kind, object message, Caller caller) except -1
     cdef int _refused(self, Server server, Caller caller) except -1
     cdef int _make_ready(self, Server server) except -1
+    cdef int caught_up(self) except -1
     cdef int _owe(self, Server server, Caller caller) except -1
     cdef int _resolve(self, Caller caller, object value, object error) except -1
     cdef int _close_caller(self, Caller caller) except -1

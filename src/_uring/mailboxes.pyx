@@ -46,6 +46,8 @@ cdef class Mailboxes(Names):
 
     def __cinit__(self):
         self.ready = collections.deque()
+        self.stalled = []
+        self.parked = []
 
     # ---- inputs --------------------------------------------------------------------------------
 
@@ -198,6 +200,24 @@ cdef class Mailboxes(Names):
             server.is_ready = True
             self.ready.append(server)
         return 0
+
+    # ---- mail that waits for the disk ----------------------------------------------------------
+
+    cdef int caught_up(self) except -1:
+        """Something was written, or nothing will be: go on with what waited for the disk."""
+        if self.parked:
+            self.ready.extend(self.parked)
+            self.parked = []
+        if self.stalled:
+            self.resume_stalled()
+        return 0
+
+    def resume_stalled(self) -> None:
+        """The journal may have room again: what the runtime had to tell meanwhile is told now."""
+        stalled, self.stalled = self.stalled, []
+        for server, item in reversed(stalled):
+            (<Server>server).mail().appendleft(item)
+            self._make_ready(server)
 
     # ---- callers -------------------------------------------------------------------------------
 

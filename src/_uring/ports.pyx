@@ -9,11 +9,12 @@ Does not know: ticks, what connections say (loop.pyx).
 
 cimport cython
 from cpython.ref cimport Py_INCREF
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from .codec cimport Codec
 from .dispatch cimport Dispatcher
+from .handles cimport Connection
 from .leaves cimport *
 from .servers cimport Address, Port, Server
 
@@ -21,6 +22,9 @@ import os
 
 from pybehave import actions as _actions
 from pybehave.errors import ListenFailed, LoopClosed, LoopForked, Overloaded
+
+cdef extern from "sockets.h" nogil:
+    int64_t sockets_peer_uid(int fd)
 
 cdef extern from "<errno.h>" nogil:
     enum:
@@ -188,6 +192,12 @@ cdef class Ports:
         elif port.fd >= 0:
             self._source.verbs.close_fd(self._source, port.fd, 0)
             port.fd = -1
+
+    def peer_uid(self, Connection connection) -> int:
+        """The user at the other end of a Unix connection (SO_PEERCRED, when it connected); -1 when
+        there is none to be known: it has gone, it is of another family, or it is simulated."""
+        cdef conn *c = conns_find(&self._conns, connection.token())
+        return -1 if c == NULL else sockets_peer_uid(c.fd)
 
     # ---- outbound ----------------------------------------------------------------------------
 

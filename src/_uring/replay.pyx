@@ -22,7 +22,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from .commit cimport (
     FRAME_HEADER_BYTES, RECORD_CAUSE, RECORD_FAILED, RECORD_FROM, RECORD_INPUT, RECORD_REQUEST,
-    RECORD_SERVER, RECORD_SKIP, RECORD_START, RECORD_TIME, SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS,
+    RECORD_SERVER, RECORD_SKIP, RECORD_START, RECORD_STATE, RECORD_TIME, SEGMENT_BLOCK,
+    SEGMENT_HEADER_BLOCKS,
     SEGMENT_SOUND, journal_hash, segment_blocks_bytes, segment_frame, segment_frame_read,
     segment_record, segment_record_read,
 )
@@ -56,8 +57,8 @@ cdef class Replayer:
 
     Args:
         dispatcher: Whose servers they are.
-        on_record: Called with (type, server number, payload value bytes, lsn) for SERVER and START
-            records; returns the Server for that number, or None to skip its inputs.
+        on_record: Called with (type, server number, payload value bytes, lsn) for SERVER, START and
+            STATE records; returns the Server for that number, or None to skip its inputs.
         is_strict: Whether another outcome than the recorded one is an error.
         skipped: The lsns of inputs that are not to be stepped.
         marker: Three numbers that outlive the process (pybehave/journal/attempts.py), or None.
@@ -164,7 +165,8 @@ cdef class Replayer:
         if record.type == RECORD_SKIP:
             self._skip_recorded(record.server, int.from_bytes(payload[:8], "little"))
             return 0
-        if record.type == RECORD_SERVER or record.type == RECORD_START:
+        if record.type == RECORD_SERVER or record.type == RECORD_START \
+                or record.type == RECORD_STATE:
             self._set_clock()
             self.servers[record.server] = self.on_record(
                 record.type, record.server, payload, lsn)

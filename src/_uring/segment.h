@@ -59,6 +59,7 @@ enum record_type {
     RECORD_START,
     RECORD_SKIP,
     RECORD_EFFECT,
+    RECORD_STATE,
 };
 
 enum record_flag {

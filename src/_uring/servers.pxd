@@ -99,6 +99,7 @@ cdef class Server:
     cdef uint32_t sent                 # that input has sent to other servers so far
     cdef uint32_t jobs                 # and how many jobs it has asked for
     cdef readonly Requests requests    # of clients that name them; None until the first
+    cdef readonly Control control      # what system requests have set; nearly always None
     cdef readonly Asked asked          # journaled: what it waits to hear of, or None
     cdef int note(self, object action) except -1
     cdef Requests requests_made(self)
@@ -109,6 +110,14 @@ cdef class Server:
     cdef int add_timer(self, Alarm alarm) except -1
     cdef Alarm pop_timer(self, object name)
     cdef list all_timers(self)
+    cdef bint is_suspended(self)
+
+
+cdef class Control:
+    cdef readonly bint is_suspended
+    cdef readonly object debug         # has took, gave and ended; None = nobody looks
+    cdef list paused                   # tokens of connections that wait until it is resumed
+    cdef list blocked                  # (kind, message, waiter): casts that wait for room
 
 
 cdef class Answer:

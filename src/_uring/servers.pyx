@@ -120,6 +120,9 @@ cdef class Server:
             self.timers = None
         return found
 
+    cdef bint is_suspended(self):
+        return self.control is not None and self.control.is_suspended
+
     cdef list all_timers(self):
         if self.timers is None:
             return []
@@ -173,6 +176,15 @@ cdef class Server:
 
     def __repr__(self) -> str:
         return f"<Server {self.name} incarnation={self.incarnation} running={self.is_running}>"
+
+
+@cython.final
+cdef class Control:
+    """What system requests have set for one incarnation (system.pyx)."""
+
+    def __cinit__(self):
+        self.paused = []
+        self.blocked = []
 
 
 @cython.final

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -154,6 +155,17 @@ int sockets_peer(int fd, char *out, size_t out_bytes) {
         return snprintf(out, out_bytes, "[%s]:%u", text, ntohs(peer.v6.sin6_port));
     }
     return 0;
+}
+
+int64_t sockets_peer_uid(int fd) {
+    struct ucred who;
+    struct sockaddr_storage own;
+    socklen_t size = sizeof own;
+    if (getsockname(fd, (struct sockaddr *)&own, &size) < 0 || own.ss_family != AF_UNIX) {
+        return -1; /* other families answer too: with nobody's number */
+    }
+    size = sizeof who;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0 ? -1 : (int64_t)who.uid;
 }
 
 uint64_t sockets_now_ns(void) {

@@ -19,6 +19,8 @@ int sockets_refuse_one(int listener, int spare);
 int sockets_spare(void);
 /* The peer's address as text (192.0.2.1:80, [::1]:80); 0 when there is none. */
 int sockets_peer(int fd, char *out, size_t out_bytes);
+/* The user at the other end of a Unix socket; -1 when there is none to be known. */
+int64_t sockets_peer_uid(int fd);
 uint64_t sockets_now_ns(void);
 
 #endif

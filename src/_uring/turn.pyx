@@ -104,6 +104,16 @@ cdef class Turn(Alarms):
         """Unix time of this tick, ns; while inputs are stepped again, of the input."""
         return self.unix_ns()
 
+    @property
+    def stepping(self):
+        """Name of the server whose input is being stepped, or None between inputs."""
+        return None if self.current is None else self.current.name
+
+    def raise_clock(self, uint64_t unix_ns) -> None:
+        """Let Unix time be at least this: a journal's times never go back (F-26)."""
+        if self.unix_ns() < unix_ns:
+            self.wall_offset_ns += unix_ns - self.unix_ns()
+
     def barrier_now(self) -> int:
         """The batch that the latest turn's outputs wait for; 0 = none."""
         return self.barrier

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pybehave.observer.client import AdminClient
 from tests.conftest import receive
 from tests.processes import COMMAND, run, serving
 
@@ -164,6 +165,60 @@ def test_a_root_that_gives_up_ends_the_process_with_status_1(tmp_path: Path) -> 
     assert result.returncode == 1
     assert "gives up" in result.stderr
     assert result.stderr.count("ValueError: again") >= 2
+
+
+def test_run_opens_an_admin_socket_in_the_journals_folder(tmp_path: Path, source: str) -> None:
+    data = tmp_path / "data"
+    with serving("examples.kv:app", source, "--data", str(data)) as kv:
+        assert f"look inside:  pybehave attach {data}/admin.sock" in kv.lines
+        with AdminClient(str(data)) as client:
+            assert client.ask("hello")["name"] == "kv"
+        assert kv.end(signal.SIGTERM) == 0
+    assert not (data / "admin.sock").exists()
+
+
+def test_run_opens_the_admin_socket_where_it_is_told_or_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    with serving("examples.echo:app", "epoll", "--admin", str(path)):
+        with AdminClient(str(path)) as client:
+            assert client.ask("hello")["source"] == "epoll"
+    with serving("examples.kv:app", "epoll", "--data", str(tmp_path / "d"), "--no-admin"):
+        assert not (tmp_path / "d" / "admin.sock").exists()
+    result = run("run", "examples.kv:app", "--admin", "x", "--no-admin")
+    assert (result.returncode, "exclude each other" in result.stderr) == (2, True)
+
+
+def test_a_killed_nodes_admin_socket_is_taken_over(tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    with serving("examples.kv:app", "epoll", "--data", data) as first:
+        first.process.kill()
+        first.process.wait()
+    assert (tmp_path / "data" / "admin.sock").exists()
+    with serving("examples.kv:app", "epoll", "--data", data):
+        with AdminClient(data) as client:
+            assert client.ask("hello")["name"] == "kv"
+
+
+def test_an_admin_socket_that_cannot_be_had_ends_a_node_that_was_asked_for_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("not a socket")
+    listen = ("--listen", "tcp://127.0.0.1:0")
+    for path, says in (
+        (tmp_path / "file", "not a socket"),
+        (f"/tmp/{'x' * 120}", "over 107 bytes"),
+    ):
+        result = run("run", "examples.echo:app", *listen, "--admin", str(path))
+        assert result.returncode == 1
+        assert says in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_a_journals_folder_with_a_long_name_goes_without_an_admin_socket(tmp_path: Path) -> None:
+    data = tmp_path / ("long" * 30)
+    with serving("examples.kv:app", "epoll", "--data", str(data)) as kv:
+        assert not any("look inside" in line for line in kv.lines)
+        assert not (data / "admin.sock").exists()
 
 
 REFUSALS = {

@@ -1,0 +1,128 @@
+"""What is seen of a node: plain values, bounded, made on the loop's thread between two inputs.
+
+Whoever looks must not hold up the loop: long lists are cut and say so, states are shown as text of
+a bounded length, and nothing is gathered as long as nobody asks.
+
+Does not know: who asks, sockets.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import reprlib
+from typing import TYPE_CHECKING, Any, Final
+
+from pybehave._version import __version__
+from pybehave.errors import show, show_reason
+
+if TYPE_CHECKING:
+    from pybehave.runtime.node import Node
+
+LINES_MAX: Final = 2000
+"""Of a list or tree that is shown at once; a screen has fifty."""
+
+CRASHES_SHOWN: Final = 5
+
+_state = reprlib.Repr()
+_state.maxlevel = 8
+_state.maxdict = _state.maxlist = _state.maxtuple = _state.maxset = _state.maxfrozenset = 100
+_state.maxdeque = _state.maxarray = 100
+_state.maxstring = _state.maxother = _state.maxlong = 1000
+
+
+def shown(value: Any) -> str:
+    """Return a state as text: as much as can be read, and never an exception."""
+    try:
+        return _state.repr(value)
+    except Exception as error:  # noqa: BLE001 -- looking must not fail because a repr does
+        return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
+
+
+def greeting(node: Node) -> dict[str, Any]:
+    """Return whom one talks to."""
+    return {
+        "name": node.app.name,
+        "application": node.app.version,
+        "version": __version__,
+        "pid": os.getpid(),
+        "source": node.loop.source,
+    }
+
+
+def servers(node: Node, match: str = "") -> dict[str, Any]:
+    """Return the servers whose names contain a text, as rows in the order of their first start."""
+    found = (
+        address.server
+        for address in node.loop.dispatcher.addresses.values()
+        if match in address.name
+        and address.server is not None
+        and address.server in node.tree.workers  # the admin socket's own is not
+    )
+    rows = [
+        {
+            "server": server.name,
+            "incarnation": server.incarnation,
+            "kind": type(server.instance).__qualname__,
+            "mode": "suspended" if server.control and server.control.is_suspended else "running",
+            "inputs": server.inputs,
+            "mailbox": server.mailbox_count,
+            "callers": server.callers_count,
+            "timers": server.timers_count,
+        }
+        for server in itertools.islice(found, LINES_MAX)
+    ]
+    return {"rows": rows, "is_cut": next(found, None) is not None}
+
+
+def tree(node: Node) -> dict[str, Any]:
+    """Return the supervision tree as lines."""
+    lines = node.tree.lines()
+    return {
+        "lines": list(itertools.islice(lines, LINES_MAX)),
+        "is_cut": next(lines, None) is not None,
+    }
+
+
+def server(node: Node, name: str) -> dict[str, Any]:
+    """Return everything about one server; its state and log are text.
+
+    Raises:
+        NoProc: There is none.
+    """
+    status = node.sys.get_status(name)
+    facts = fields_of(status)
+    facts["state"] = shown(status.state)
+    facts["debug"] = list(status.debug)
+    log = status.log if isinstance(status.log, list) else [status.log]
+    facts["log"] = [str(event) for event in log[-LINES_MAX:]]
+    own = [report for report in node.host.crashes if report.server == name]
+    facts["crashes"] = [crash(report) for report in own[-CRASHES_SHOWN:]]
+    return facts
+
+
+def fields_of(record: Any) -> dict[str, Any]:
+    """Return a record's fields by name, the values as they are."""
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+def crash(report: Any) -> dict[str, Any]:
+    """Return a crash in short."""
+    return {
+        "crash_id": report.crash_id,
+        "at": report.at,
+        "reason": show_reason(report.reason),
+        "callback": report.callback,
+        "message": show(report.status()["message"]),
+    }
+
+
+def statistics(node: Node) -> dict[str, Any]:
+    """Return counters of the loop, connections and journal, without those of single servers."""
+    found = dict(node.loop.stats())
+    found["servers"] = len(node.tree.workers)
+    found["suspended"] = node.loop.dispatcher.suspended_count
+    found["crashes"] = node.host.crashes.count
+    if node.journal is not None:
+        found["journal"] = node.journal.stats()
+    return found

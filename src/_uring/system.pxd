@@ -1,0 +1,15 @@
+"""System requests: what operators do to a server between two of its inputs."""
+
+from .leaves cimport conn
+from .mailboxes cimport Mailboxes
+from .servers cimport Control, Port, Server
+
+
+cdef class System(Mailboxes):
+    cdef readonly Py_ssize_t suspended_count # servers that are suspended
+
+    cdef Control _control(self, Server server)
+    cdef int settle_control(self, Server server) except -1
+    cdef int release(self, Server server, object error) except -1
+    cdef bint hold_back(self, Port port, conn *c)
+    cdef int _let_go(self, Server server, Control control) except -1

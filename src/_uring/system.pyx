@@ -1,0 +1,139 @@
+# cython: language_level=3, binding=True
+"""System requests: what operators do to a server between two of its inputs.
+
+A server that is looked at, or suspended, has a Control; nearly none has, and then all this costs
+one comparison with None an input. With one, messages of connections take the mailbox like all
+others, so that there is one place where an input begins and ends.
+
+Suspended, a server takes no inputs. They wait where they always wait, by the policy of its mailbox:
+under `block` connections are read no further and casts of other threads wait when it is full; under
+the others the mailbox fills, and then refuses or drops. Callers run out of time by themselves.
+
+Invariants
+  (X1) A system request is no input: it is not counted, has no turn, and the server's timers go on.
+  (X2) Resumed, a server takes what waited in the order in which it came: connections get past the
+       mailbox again only when it has been empty.
+  (X3) Whoever waits for a suspended server goes on when it is resumed and when it ends.
+  (X4) The state of a journaled server is replaced by a record, so that a replay replaces it too.
+
+Does not know: who asks, and what the functions are that look (runtime/sys.py, runtime/debug.py).
+Source: OTP sys; suspended processes in gen_server and sys:suspend_loop.
+"""
+
+from libc.stdint cimport uint64_t
+
+from .commit cimport RECORD_STATE
+from .leaves cimport (
+    CONN_FREE, PAUSE_SUSPENDED, conn, conn_pause, conn_resume, conn_token, conns_find,
+)
+from .mailboxes cimport Mailboxes
+from .servers cimport OVERFLOW_BLOCK, Control, Port, Server
+
+# Connections that ended while they waited leave their names behind; beyond this many they are
+# looked for.
+cdef Py_ssize_t PAUSED_CHECKED = 1024
+
+
+# Not final: the Dispatcher is the rest of it.
+cdef class System(Mailboxes):
+    """System requests to servers that run. Base of the Dispatcher."""
+
+    def suspend(self, Server server) -> None:
+        """Let a server take no more inputs; suspended twice is suspended."""
+        control = self._control(server)
+        if not control.is_suspended:
+            control.is_suspended = True
+            self.suspended_count += 1
+
+    def resume(self, Server server) -> None:
+        """Let a suspended server go on with what has waited."""
+        cdef Control control = server.control
+        if not server.is_suspended():
+            return
+        control.is_suspended = False
+        self.suspended_count -= 1
+        self._let_go(server, control)
+        if server.mailbox:
+            self._make_ready(server)
+        else:
+            self.settle_control(server)
+
+    def set_debug(self, Server server, debug) -> None:
+        """Let an object see each input (`took`), its outcome (`gave`) and the end (`ended`)."""
+        self._control(server).debug = debug
+        if not server.mailbox:
+            self.settle_control(server)
+
+    def replace(self, Server server, state, bytes payload) -> int:
+        """Put another state in place; the batch that makes that durable, 0 = nothing does.
+
+        Args:
+            payload: A journaled server's state as its record keeps it (X4).
+
+        Raises:
+            JournalFull, JournalBusy, DurabilityLost, RecordTooLarge: It is as it was.
+        """
+        if server.number:
+            self.commit.try_record(RECORD_STATE, server.number, payload, self.unix_ns())
+            server.barrier = self.commit.j.batch
+        server.state = state
+        return server.barrier if server.is_held else 0
+
+    def post_when_room(self, str name, int kind, message, waiter) -> None:
+        """A cast of another thread, which waits as long as a suspended server has no room."""
+        cdef Server server = self.whereis(name)
+        if server is not None and server.is_suspended() and server.overflow == OVERFLOW_BLOCK \
+                and server.mail_count() >= server.capacity:
+            server.control.blocked.append((kind, message, waiter))
+            return
+        self.post(name, kind, message, None)
+        waiter.settle(None, None)
+
+    cdef Control _control(self, Server server):
+        if server.control is None:
+            server.control = Control.__new__(Control)
+        return server.control
+
+    cdef int settle_control(self, Server server) except -1:
+        """Forget the control of a server that nobody looks at; its mailbox is empty (X2)."""
+        if not server.control.is_suspended and server.control.debug is None:
+            server.control = None
+        return 0
+
+    cdef int release(self, Server server, object error) except -1:
+        """The incarnation has ended (X3)."""
+        cdef Control control = server.control
+        server.control = None
+        if control.is_suspended:
+            self.suspended_count -= 1
+        if control.debug is not None:
+            control.debug.ended(error)
+        return self._let_go(server, control)
+
+    cdef bint hold_back(self, Port port, conn *c):
+        """Read no further from a connection whose server is suspended; False = it is not."""
+        cdef Server server = port.address.server if port.address is not None else port.connector
+        if server is None or server.overflow != OVERFLOW_BLOCK or not server.is_suspended():
+            return False
+        conn_pause(self.conns, c, PAUSE_SUSPENDED)
+        paused = server.control.paused
+        if len(paused) > max(PAUSED_CHECKED, 2 * self.conns.open_count):
+            server.control.paused = paused = [
+                token for token in paused if conns_find(self.conns, token) != NULL]
+        paused.append(conn_token(c, 0))
+        return True
+
+    cdef int _let_go(self, Server server, Control control) except -1:
+        """Connections and threads that waited go on (X3)."""
+        cdef conn *c
+        cdef uint64_t token
+        paused, control.paused = control.paused, []
+        for token in paused:
+            c = conns_find(self.conns, token)
+            if c != NULL and c.state != CONN_FREE:
+                conn_resume(self.conns, c, PAUSE_SUSPENDED)
+        blocked, control.blocked = control.blocked, []
+        for kind, message, waiter in blocked:
+            self.post(server.name, kind, message, None)
+            waiter.settle(None, None)
+        return 0

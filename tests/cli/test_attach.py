@@ -1,0 +1,219 @@
+"""`pybehave attach`: every command against a node that runs, and every way to say it wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pybehave.cli.attach import command
+from tests.processes import COMMAND, Process, serving
+
+
+class Node:
+    """A served key-value store, and its journal's folder."""
+
+    def __init__(self, process: Process, data: str) -> None:
+        self.process = process
+        self.data = data
+
+    def attach(self, *words: str, options: tuple[str, ...] = (), script: str = "") -> Result:
+        return CliRunner().invoke(command, [*options, self.data, *words], input=script)
+
+    def said(self, *words: str, options: tuple[str, ...] = ()) -> str:
+        result = self.attach(*words, options=options)
+        assert (result.exit_code, result.stderr) == (0, "")
+        return result.stdout
+
+
+@pytest.fixture
+def node(source: str, tmp_path: Path) -> Iterator[Node]:
+    data = str(tmp_path / "data")
+    with serving("examples.kv:app", source, "--data", data) as process:
+        yield Node(process, data)
+
+
+def test_servers_are_listed_shown_in_their_tree_and_inspected(node: Node) -> None:
+    heads, *rows = node.said("list").splitlines()
+    assert heads.split()[:3] == ["server", "incarnation", "kind"]
+    assert [row.split()[:3] for row in rows] == [
+        ["kv1", "1", "KeyValueStore"],
+        ["kv2", "1", "KeyValueStore"],
+        ["kv3", "1", "KeyValueStore"],
+    ]
+    assert [row.split()[0] for row in node.said("list", "2").splitlines()] == ["server", "kv2"]
+    assert "├── kv1" in node.said("tree")
+    lines = [line for line in node.said("inspect", "kv1").splitlines() if " " in line]
+    facts = dict(line.split(maxsplit=1) for line in lines)
+    assert facts["kind"] == "examples.kv:KeyValueStore"
+    assert facts["is_journaled"] == "True"
+
+
+def test_a_call_takes_a_literal_and_shows_the_reply(node: Node) -> None:
+    node.said("call", "kv1", '[b"SET", b"x", b"1 2"]')
+    assert node.said("call", "kv1", '[b"GET", b"x"]') == "b'1 2'\n"
+    assert "b'x': b'1 2'" in node.said("inspect", "kv1")
+
+
+def test_a_server_is_suspended_resumed_and_restarted(node: Node) -> None:
+    node.said("suspend", "kv2")
+    late = node.attach("call", "kv2", '[b"GET", b"x"]', options=("--timeout", "0.05"))
+    assert late.exit_code == 1
+    assert "did not reply within 0.05 s" in late.stderr
+    assert "suspended" in node.said("list", "kv2")
+    assert node.said("resume", "kv2") == "kv2 runs\n"
+    assert node.said("restart", "kv2") == "kv2 runs anew, as incarnation 2\n"
+    assert node.said("restart", "kv1") == "kv1 runs anew, as incarnation 2\n"
+
+
+def test_a_restarted_journaled_server_keeps_its_state(node: Node) -> None:
+    node.said("call", "kv1", '[b"SET", b"x", b"1"]')
+    node.said("restart", "kv1")
+    assert node.said("call", "kv1", '[b"GET", b"x"]') == "b'1'\n"
+
+
+def test_crashes_and_dead_letters_are_shown(node: Node) -> None:
+    failed = node.attach("call", "kv1", '[b"CRASH"]')
+    assert failed.exit_code == 1
+    assert failed.stderr.startswith("pybehave: Server 'kv1' crashed with")
+    while not (letters := node.said("dead-letters")):
+        pass
+    assert "kv1" in letters
+    assert "crash " in node.said("inspect", "kv1")
+
+
+def test_stats_are_lines_or_json(node: Node) -> None:
+    assert "loop.ticks " in node.said("stats")
+    assert json.loads(node.said("stats", options=("--json",)))["servers"] == 3
+    assert json.loads(node.said("inspect", "kv1", options=("--json",)))["server"] == "kv1"
+
+
+def test_a_trace_shows_what_happens_until_it_is_interrupted(node: Node) -> None:
+    tracing = subprocess.Popen(
+        [*COMMAND, "attach", node.data, "trace", "kv1"], stdout=subprocess.PIPE, text=True
+    )
+    assert tracing.stdout is not None
+    with tracing.stdout:
+        while "functions" not in node.said("inspect", "kv1"):
+            pass
+        node.said("call", "kv1", '[b"GET", b"x"]')
+        assert "in call [b'GET', b'x'] from" in tracing.stdout.readline()
+        assert "out None" in tracing.stdout.readline()
+        tracing.send_signal(signal.SIGINT)
+        assert tracing.wait(20) == 0
+    while "functions" in node.said("inspect", "kv1"):
+        pass
+
+
+def test_a_trace_ends_after_so_many_events(node: Node) -> None:
+    tracing = subprocess.Popen(
+        [*COMMAND, "attach", node.data, "trace", "kv2", "1"], stdout=subprocess.PIPE, text=True
+    )
+    while "functions" not in node.said("inspect", "kv2"):
+        pass
+    node.said("call", "kv2", '[b"GET", b"x"]')
+    output, _ = tracing.communicate(timeout=20)
+    assert len(output.splitlines()) == 1
+    assert tracing.returncode == 0
+
+
+def test_commands_are_read_from_standard_input_to_the_first_that_fails(node: Node) -> None:
+    script = "list kv1\n\n  suspend kv1\nbogus\nresume kv1\n"
+    result = node.attach(script=script)
+    assert result.exit_code == 2
+    assert "there is no command 'bogus'" in result.stderr
+    assert "suspended" in node.said("list", "kv1")
+
+
+MISTAKES = [
+    (("inspect",), 2, "write: inspect NAME"),
+    (("tree", "x"), 2, "write: tree"),
+    (("call", "kv1"), 2, "write: call NAME LITERAL"),
+    (("call", "kv1", "GET x"), 2, "'GET x' is not a Python literal"),
+    (("call", "kv1", "(" * 300), 2, "is not a Python literal"),
+    (("trace", "kv1", "many"), 2, "'many' is no number of events"),
+    (("explode", "kv1"), 2, "there is no command 'explode'; there are list, tree"),
+    (("inspect", "nobody"), 1, "No server is named 'nobody'"),
+    (("suspend", "pybehave.admin"), 1, "is the server that answers this"),
+]
+
+
+def test_a_mistake_is_one_sentence(node: Node) -> None:
+    for words, status, says in MISTAKES:
+        result = node.attach(*words)
+        assert (result.exit_code, says in result.stderr) == (status, True), result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "path, says",
+    [
+        ("{}/nothing/here.sock", "There is no admin socket at"),
+        ("{}/file", "Nobody answers at"),
+        ("{}", "There is no admin socket at"),
+        ("tre", "'tre' is neither a command nor a socket; commands are list, tree"),
+    ],
+)
+def test_where_no_node_is_attach_says_so(tmp_path: Path, path: str, says: str) -> None:
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(command, [path.format(tmp_path), "list"])
+    assert result.exit_code in (1, 2)
+    assert says in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_node_that_was_killed_is_told(node: Node) -> None:
+    node.process.process.kill()
+    node.process.process.wait()
+    result = node.attach("list")
+    assert (result.exit_code, "its node was killed" in result.stderr) == (1, True)
+
+
+class Terminal:
+    """A pseudo-terminal with `pybehave attach` at its other end."""
+
+    def __init__(self, *words: str) -> None:
+        self.master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [*COMMAND, "attach", *words],
+            stdin=slave, stdout=slave, stderr=slave, close_fds=True, start_new_session=True,
+            env={**os.environ, "TERM": "dumb"},
+        )  # fmt: skip
+        os.close(slave)
+        self.seen = ""
+
+    def wait(self, condition: Callable[[str], bool]) -> str:
+        until = time.monotonic() + 30
+        while not condition(self.seen):
+            assert time.monotonic() < until, self.seen
+            self.seen += os.read(self.master, 4096).decode()
+        seen, self.seen = self.seen, ""
+        return seen
+
+    def say(self, line: str) -> str:
+        os.write(self.master, line.encode() + b"\n")
+        return self.wait(lambda seen: seen.rstrip(" ").endswith("\nkv>"))
+
+
+def test_a_terminal_has_a_prompt_that_outlives_mistakes(node: Node) -> None:
+    terminal = Terminal(node.data)
+    greeting = terminal.wait(lambda seen: "kv> " in seen)
+    assert f"process {node.process.process.pid}" in greeting
+    assert "call NAME LITERAL" in terminal.say("help")
+    assert "is not a Python literal" in terminal.say("call kv1 oops")
+    assert "there is no command 'bogus'" in terminal.say("bogus")
+    assert "No server is named 'x'" in terminal.say("inspect x")
+    assert "Status('OK')" in terminal.say('call kv1 [b"SET", b"x", b"1"]')
+    assert "kv1 is suspended" in terminal.say("suspend kv1")
+    assert "kv1 runs" in terminal.say("resume kv1")
+    os.write(terminal.master, b"exit\n")
+    assert terminal.process.wait(20) == 0
+    os.close(terminal.master)
