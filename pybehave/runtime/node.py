@@ -290,6 +290,7 @@ class Node:
         self._is_stopping = True
         systemd.notify("STOPPING=1")
         self._close_connections()
+        self.host.pools.is_closing = True
         self._stop_trees()
         self.host.pools.close()
         if self.journal is not None:

@@ -22,7 +22,7 @@ from pybehave.actions import Run, RunAgain, RunDone, RunFailed
 from pybehave.behaviours import pool_machine
 from pybehave.behaviours.hosted import Failed
 from pybehave.behaviours.pool_machine import Job, PoolMachine, PoolSettings, Step
-from pybehave.errors import NoProc
+from pybehave.errors import NoProc, Stopped
 from pybehave.jobs import DEFAULT_POOL
 from pybehave.runtime.hands import Fate, Hand, ProcessHand, SimulatedHand, ThreadHand
 
@@ -170,12 +170,14 @@ class Pools:
         post: Calls a function on the loop's thread.
 
     Attributes:
+        is_closing: The node stops: what pools that end with it do not finish, the next start does.
         fate: For the simulator: how long a job takes, and whether its worker dies.
     """
 
     def __init__(self, loop: Loop, post: Callable[[Callable[[], None]], None]) -> None:
         self.alarms = loop.dispatcher
         self.now = loop.now
+        self.is_closing = False
         self.fate: Fate = _no_time
         self._loop = loop
         self._post = post
@@ -255,6 +257,8 @@ class Pools:
             mine.pop(job, None)
             if not mine:
                 del self._jobs[task.owner]
+        if self.is_closing and task.origin is not None and isinstance(error, Stopped):
+            return  # the promise stands (jobs.py)
         tag = task.run.tag
         self._answer(
             task.owner, task.origin, RunDone(tag, value) if error is None else RunFailed(tag, error)

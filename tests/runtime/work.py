@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ GATES: dict[str, threading.Event] = {}
 """For threads of the test's own process: what a job waits for."""
 
 
-WAIT_S = 60.0
+WAIT_S = 30.0
 AGAIN_S = 0.005
 
 
 def until(condition: Callable[[], Any]) -> None:
-    """Ask until it is so; fails after a minute."""
+    """Ask until it is so; fails after half a minute."""
     pause = threading.Event()
     for _ in range(int(WAIT_S / AGAIN_S)):
         if condition():
@@ -85,3 +86,13 @@ def odd(which: str) -> Any:
     if which == "exit":
         raise SystemExit(3)
     return lambda: None
+
+
+RUNS: Counter[Any] = Counter()
+"""How often `count` was called, by its argument; simulated jobs run in the test's own process."""
+
+
+def count(what: Any) -> Any:
+    """Count the call; returns the argument."""
+    RUNS[what] += 1
+    return what
