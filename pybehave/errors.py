@@ -361,6 +361,23 @@ class WorkerDied(JobError):
         self.how = how
 
 
+class StepAborted(PybehaveError):
+    """The watchdog has ended a step that took too long.
+
+    Attributes:
+        server: Whose step it was.
+        seconds: How long it had been running.
+    """
+
+    def __init__(self, server: str = "", seconds: float = 0.0) -> None:
+        super().__init__(
+            f"A step of server {server!r} was aborted after {seconds:.3g} s, for nothing else runs "
+            f"meanwhile; give what takes long to a worker (Run), or step_abort more seconds"
+        )
+        self.server = server
+        self.seconds = seconds
+
+
 # --- bytes at the edge -------------------------------------------------------
 
 

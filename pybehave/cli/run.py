@@ -42,6 +42,20 @@ CONNECTIONS_LOW = 1000
 """Fewer than this is worth a word: the default soft limit of many systems is 1024."""
 
 
+STEP_BUDGET_S = 0.5
+"""Long enough for what a machine under load does to a program, short enough to be felt by users."""
+
+
+CANNOT_SERVE = (
+    ListenFailed,
+    StartFailed,
+    JournalLocked,
+    JournalRefused,
+    NonDeterminism,
+    OSError,
+)
+"""What is told in one sentence, with exit status 1."""
+
 logger = logging.getLogger("pybehave")
 
 
@@ -107,6 +121,18 @@ class JsonFormatter(logging.Formatter):
     show_default=True,
     help="Seconds for the last replies after SIGTERM.",
 )
+@click.option(
+    "--step-budget",
+    type=click.FloatRange(min=0),
+    default=STEP_BUDGET_S,
+    show_default=True,
+    help="Seconds after which a step is reported, with its stack; 0: nobody looks.",
+)
+@click.option(
+    "--step-abort",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds after which a step is aborted: a crash of its server. Default: never.",
+)
 @config_options
 def command(
     target: str,
@@ -124,6 +150,8 @@ def command(
     drain_timeout: float,
     files: tuple[str, ...],
     settings: tuple[str, ...],
+    step_budget: float,
+    step_abort: float | None,
 ) -> None:
     """Serve an application until SIGTERM (drains) or SIGINT (stops now).
 
@@ -145,6 +173,8 @@ def command(
             data=None if no_journal else folder_of(application, config, data, volatile),
             config=config,
             journal_options=journal_options(segment_bytes),
+            step_budget=step_budget or None,
+            step_abort=step_abort,
         )
         with reporting(node, recovery_report) as report:
             status = node.run(lambda node: ready(node, room, started, report, admin, no_admin))
@@ -158,14 +188,7 @@ def failures() -> Iterator[None]:
         yield
     except (SpecError, ConfigError, SourceUnavailable) as error:
         raise Mistake(str(error)) from error
-    except (
-        ListenFailed,
-        StartFailed,
-        JournalLocked,
-        JournalRefused,
-        NonDeterminism,
-        OSError,
-    ) as error:
+    except CANNOT_SERVE as error:
         click.echo(f"pybehave: {error}{_because(error)}", err=True)
         sys.exit(1)
 

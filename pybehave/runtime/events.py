@@ -265,6 +265,10 @@ class EventHub:
         if is_heard(_logger, severity):
             error = None if _is_told(event) else event.error
             _logger.log(severity, "%s", event, exc_info=error)
+        self.hand_on(event)
+
+    def hand_on(self, event: Event) -> None:
+        """Call the hooks for an event that has been logged. Never raises but KeyboardInterrupt."""
         for (hook,) in self._hooks:
             try:
                 hook(event)

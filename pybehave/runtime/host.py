@@ -18,7 +18,7 @@ from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Run
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of
 from pybehave.behaviours.hosted import HostedServer
-from pybehave.behaviours.recovery import Failure, takes_recovery
+from pybehave.behaviours.recovery import Failure, Recovery, takes_recovery
 from pybehave.errors import AlreadyStarted, NoProc, SpecError, Stopped
 from pybehave.listener import Listener
 from pybehave.runtime import addresses, asked
@@ -73,6 +73,8 @@ class LoopHost:
         self.monitors = Monitors(loop.dispatcher, self._end_linked, self.defer)
         self.on_worker_ended: Callable[[Server, object], None] | None = None
         self.is_durable = False
+        self.doing: tuple[str, str, int] | None = None  # what else than a step: for the watchdog
+        self._done = 0
         self.journal: NodeJournal | None = None
         # Servers whose own terminate still yields after a crash, and who else waits for it.
         self._ending: dict[Server, list[Callable[[object], None]]] = {}
@@ -120,7 +122,7 @@ class LoopHost:
             )
         instance: Any = worker.server()
         server = make_server(dispatcher, worker, instance, name=name)
-        initial = initial_of(name, instance, args)
+        initial = self._init(name, instance, args)
         if not isinstance(initial, Initial):
             return IGNORED
         server.owner = worker
@@ -156,7 +158,7 @@ class LoopHost:
         )
         offer = journal.offer(worker, server, known) if known is not None and is_asked else None
         recovery = None if offer is None else offer.recovery
-        initial = initial_of(worker.name, instance, args, recovery)
+        initial = self._init(worker.name, instance, args, recovery)
         if not isinstance(initial, Initial):
             return IGNORED
         server.owner = worker
@@ -188,6 +190,32 @@ class LoopHost:
         """Once the tree stands: what it asks again, it asks others of it."""
         self.defer(lambda: asked.settle(server, actions, self.loop.dispatcher, self.monitors))
 
+    def _init(
+        self, name: str, instance: Any, args: Any, recovery: Recovery[Any] | None = None
+    ) -> Any:
+        """Call a server's init, in the watchdog's sight."""
+        self._done += 1
+        self.doing = (name, "init", self._done)
+        try:
+            return initial_of(name, instance, args, recovery)
+        finally:
+            self.doing = None  # not what it was: a supervisor at work is not a step
+
+    def _terminate(
+        self,
+        server: Server,
+        reason: object,
+        limit: float | None,
+        done: Callable[[object, BaseException | None], None],
+    ) -> None:
+        """Call a server's terminate, in the watchdog's sight."""
+        self._done += 1
+        self.doing = (server.name, "terminate", self._done)
+        try:
+            terminate(server.instance, reason, server.state, limit, self.loop.dispatcher, done)
+        finally:
+            self.doing = None  # not what it was: a supervisor at work is not a step
+
     def stop_worker(
         self, ref: Server, reason: object, timeout: float | None, done: Callable[[object], None]
     ) -> None:
@@ -203,7 +231,7 @@ class LoopHost:
             self.monitors.ended(ref, how)
             done(how)
 
-        terminate(ref.instance, reason, ref.state, timeout, dispatcher, ended)
+        self._terminate(ref, reason, timeout, ended)
 
     def ended_name(self, ref: Any) -> str | None:
         """The name of a server that has ended, or None."""
@@ -250,7 +278,7 @@ class LoopHost:
             if self.on_worker_ended is not None:
                 self.on_worker_ended(server, how)
 
-        terminate(server.instance, reason, server.state, limit, self.loop.dispatcher, done)
+        self._terminate(server, reason, limit, done)
 
     def _end_linked(self, server: Server, reason: object) -> None:
         self.loop.dispatcher.retire(server, Stopped(server.name, reason))

@@ -45,7 +45,6 @@ from pybehave.errors import (
     NoProc,
     Overloaded,
     Timeout,
-    show,
 )
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import Options
@@ -58,6 +57,7 @@ from pybehave.runtime.journaling import NodeJournal
 from pybehave.runtime.sys import Sys, name_of
 from pybehave.runtime.tree import Answer, Tree
 from pybehave.runtime.waiters import ThreadWaiter
+from pybehave.runtime.watchdog import watchdog_for
 from pybehave.types import RunningNode
 
 T = TypeVar("T")
@@ -99,6 +99,9 @@ class Node:
         data: The folder of the journal, when a worker has `journal=True`; or a Disk. None keeps
             everything in memory.
         journal_options: How the journal is kept.
+        step_budget: Seconds after which a step is reported with its stack (runtime/watchdog.py);
+            None: nobody looks, and there is no thread for it.
+        step_abort: Seconds after which a step is aborted, a crash of its server; None is never.
         loop_options: `buffers`, `buffer_bytes`, `submissions`, `completions`.
     """
 
@@ -113,6 +116,8 @@ class Node:
         seed: int = 0,
         data: str | os.PathLike[str] | Disk | None = DATA,
         journal_options: Options | None = None,
+        step_budget: float | None = None,
+        step_abort: float | None = None,
         **loop_options: Any,
     ) -> None:
         self.events = EventHub()
@@ -130,6 +135,7 @@ class Node:
         if data is not None and any(worker.journal for worker in self.applications.workers()):
             disk = FolderDisk(data) if isinstance(data, str | os.PathLike) else data
             self.journal = NodeJournal(self, disk, journal_options or Options())
+        self.watchdog = watchdog_for(self, step_budget, step_abort)
         self.sys = Sys(self)
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
@@ -189,6 +195,8 @@ class Node:
             if self.journal is not None:
                 self.journal.open()
                 self.host.journal = self.journal
+            if self.watchdog is not None:
+                self.watchdog.start()
             self.applications.check()
             self.applications.boot()
             if self.journal is not None:
@@ -297,6 +305,8 @@ class Node:
             self.journal.close()
         self.host.workers.close()
         self.host.monitors.close()
+        if self.watchdog is not None:
+            self.watchdog.stop()
         self.loop.close()
         for bound in self._beside.values():
             if bound is not None and self.loop.source != "sim":
@@ -723,6 +733,8 @@ class Node:
             "crashes": self.host.crashes.count,
             "pools": self.host.pools.stats(),
         }
+        if self.watchdog is not None:
+            found["watchdog"] = self.watchdog.stats()
         if self.journal is not None:
             found["journal"] = self.journal.stats()
         return found

@@ -278,7 +278,7 @@ class Sys:
         node = self._node
 
         def work() -> T:
-            stepping = node.loop.dispatcher.stepping
+            stepping = node.loop.dispatcher.stepping_name
             if stepping is not None:
                 raise CalledInCallback(stepping, name)
             return change(self._found(name))

@@ -47,7 +47,7 @@ from pybehave import actions as _actions
 from pybehave import jobs as _jobs
 from pybehave.errors import (
     BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, JournalBusy,
-    JournalFull, LoopForked, NoProc, PybehaveError, Stopped, Suspended, Timeout, show,
+    JournalFull, NoProc, PybehaveError, Stopped, Suspended, Timeout, show,
 )
 from pybehave.once import Once as _Once
 
@@ -239,8 +239,8 @@ cdef class Dispatcher(System):
             self._cancel_idle(server)
         try:
             result = server.step(server.instance, message, server.state)
-            if self.is_forked: # the ring is not the child's
-                raise LoopForked()
+            if self.is_disturbed:
+                self.disturbed()
             if PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2 \
                     and self.current_caller is None and not (c.flags & CONN_HOLD):
                 output = <object>PyTuple_GET_ITEM(result, 1)
@@ -358,8 +358,8 @@ cdef class Dispatcher(System):
                 caller.server = server.name
                 self.current_caller = caller
                 result = server.callbacks.on_call(server.instance, request, caller, server.state)
-            if self.is_forked:
-                raise LoopForked()
+            if self.is_disturbed:
+                self.disturbed()
             if PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2 \
                     and <object>PyTuple_GET_ITEM(result, 1) is not NO_REPLY:
                 server.state = <object>PyTuple_GET_ITEM(result, 0)
@@ -525,8 +525,8 @@ cdef class Dispatcher(System):
             server.control.debug.took(kind, message, caller)
         try:
             result = self._callback(server, kind, message, caller)
-            if self.is_forked:
-                raise LoopForked()
+            if self.is_disturbed:
+                self.disturbed()
             actions = self._checked(server, kind, result)
             output = result[1]
             if c != NULL and output is not NO_REPLY:

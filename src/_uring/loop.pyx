@@ -223,7 +223,7 @@ cdef class Loop(Ports):
 
     def _abandon(self) -> None:
         self._is_forked = True
-        self.dispatcher.is_forked = True
+        self.dispatcher.is_forked = self.dispatcher.is_disturbed = True
         if not self._is_closed and not self.is_running and self._source != NULL:
             self._source.verbs.abandon(self._source)
             wake_close(&self._wake)

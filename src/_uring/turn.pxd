@@ -29,9 +29,13 @@ cdef class Turn(Alarms):
     cdef uint64_t number               # the name that it gave it
     cdef public uint64_t seed
     cdef bint is_forked                # this is a fork's child: nothing is guarded any more
+    cdef bint is_disturbed             # it is, or the step is to be aborted (watchdog.py)
+    cdef tuple aborted                 # (server's name, seconds) of the step that was
+    cdef unsigned long abort_thread    # the loop's
     cdef bint is_interruptible         # on the main thread, where Ctrl-C comes
 
     cdef bint is_passed_on(self, error)
+    cdef int disturbed(self) except -1
     cdef int record(self, Server server, int kind, object message) except -1
     cdef int recorded(self, Server server, int kind, unsigned flags, object output) except -1
     cdef unsigned _name(self)

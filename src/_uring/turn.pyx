@@ -9,6 +9,7 @@ Does not know: how servers are found and stepped (dispatch.pyx), what the journa
 """
 
 cimport cython
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 from .alarms cimport Alarms
@@ -22,8 +23,13 @@ from .servers cimport INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, Server
 import random
 
 from pybehave.actions import Stop as _Stop
+from pybehave.errors import LoopForked, StepAborted as _StepAborted
+
+cdef extern from "Python.h":
+    int PyThreadState_SetAsyncExc(unsigned long, PyObject *)
 
 cdef object Stop = _Stop
+cdef type StepAborted = _StepAborted
 
 
 @cython.final
@@ -93,8 +99,38 @@ cdef class Turn(Alarms):
             self.current_caller = self.caller_of(self.current, self.current_conn)
         return self.current_caller
 
+    def stepping(self):
+        """(Server, its count of inputs) while a step runs, else None; from any thread."""
+        return None if self.current is None else (self.current, self.current.inputs)
+
+    def abort_step(self, Server server, uint64_t inputs, unsigned long thread,
+                   double seconds) -> bool:
+        """Raise StepAborted in a step that runs on the loop's thread; False: it has ended already.
+
+        From another thread, which holds the GIL: the step cannot end meanwhile. If it ends before
+        it comes to notice (it was in C, or swallows the exception), `disturbed` raises instead.
+        """
+        if self.current is not server or server.inputs != inputs or not server.is_running:
+            return False
+        self.aborted = (server.name, seconds)
+        self.is_disturbed = True
+        self.abort_thread = thread
+        PyThreadState_SetAsyncExc(thread, <PyObject *>StepAborted)
+        return True
+
+    cdef int disturbed(self) except -1:
+        """A step has returned, but not as if nothing had happened."""
+        if self.is_forked: # the ring is not the child's
+            raise LoopForked()
+        raise StepAborted(*self.aborted)
+
     cdef bint is_passed_on(self, error):
         """Whether an exception is not the server's own: Ctrl-C, or the end of a fork's child."""
+        if self.is_disturbed and not self.is_forked:
+            PyThreadState_SetAsyncExc(self.abort_thread, NULL) # it may not have come yet
+            self.is_disturbed = False
+            if type(error) is StepAborted:
+                error.__init__(*self.aborted) # the interpreter made it without arguments
         if self.is_forked or (self.is_interruptible and isinstance(error, KeyboardInterrupt)):
             self.current = None
             return True
@@ -105,7 +141,7 @@ cdef class Turn(Alarms):
         return self.unix_ns()
 
     @property
-    def stepping(self):
+    def stepping_name(self):
         """Name of the server whose input is being stepped, or None between inputs."""
         return None if self.current is None else self.current.name
 

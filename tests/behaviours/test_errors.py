@@ -36,6 +36,7 @@ SAMPLES = [
     errors.JobTimedOut("crunch", 1.5),
     errors.JobLost("crunch"),
     errors.WorkerDied("crunch", "signal SIGSEGV"),
+    errors.StepAborted("kv", 5.0),
     errors.DecodeError("not a number"),
     errors.FrameTooLong(65536),
     errors.EncodeError(object(), "no such type"),

@@ -222,7 +222,8 @@ class Cuts:
             self.dice.getrandbits(32), app, disk=self.disk, shake=shake, work=self.fate,
             journal_options=Options(segment_bytes=64 << 10),
         ).start()  # fmt: skip
-        world.node.journal.snapshots.records = self.dice.choice((4, 1000))  # type: ignore[union-attr]
+        assert world.node.journal is not None
+        world.node.journal.snapshots.records = self.dice.choice((4, 1000))
         for _ in range(self.dice.randrange(2, 12)):
             client = world.connect()
             client.send(b"".join(self.lines()))
