@@ -3,16 +3,15 @@ from typing import Any, final
 
 from typing_extensions import Buffer
 
+from pybehave._uring.acting import Acting
 from pybehave._uring.asked import Asked
 from pybehave._uring.handles import Connection
 from pybehave._uring.requests import Requests
 from pybehave._uring.servers import Server
-from pybehave._uring.system import System
 
 @final
-class Dispatcher(System):
+class Dispatcher(Acting):
     on_ended: Callable[[Server, object, int, Any], None]
-    on_action: Callable[[Server, object, int, int], None]
     def begin(self, server: Server, state: Any, actions: tuple[Any, ...]) -> None: ...
     def live_connection(self, slot: int, generation: int) -> Connection | None: ...
     def revive(
@@ -24,7 +23,6 @@ class Dispatcher(System):
         requests: Requests | None = None,
         asked: Asked | None = None,
     ) -> None: ...
-    def repeat(self, server: Server, action: Any) -> None: ...
     def set_marker(self, marker: Buffer | None) -> None: ...
     def retire(self, server: Server, error: BaseException) -> None: ...
     def finish(self, server: Server) -> None: ...

@@ -2,16 +2,15 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from .acting cimport Acting
 from .codec cimport Codec, frame_view
-from .handles cimport Caller, Connection
+from .handles cimport Caller
 from .leaves cimport conn
 from .servers cimport Alarm, Answer, Port, Server
-from .system cimport System
 
 
-cdef class Dispatcher(System):
+cdef class Dispatcher(Acting):
     cdef public object on_ended        # (server, reason, kind, message) -> None
-    cdef public object on_action       # (server, action, lsn, index) -> None: Connect, Run, Cancel
     cdef uint64_t[::1] marker          # which timer's input is stepped, or None
     cdef object refusal                # why the journal did not take the latest message
 
@@ -23,7 +22,6 @@ cdef class Dispatcher(System):
     cdef int _post_connection(self, Server server, conn *c, Port port, object message) except -1
     cdef object _call_fast(self, Server server, object request)
     cdef Answer _box(self, Server server, Caller caller)
-    cdef Caller _caller_to(self, object to)
     cdef bint must_wait(self, Port port)
     cdef int run_ready(self) except -1
     cdef int _serve(self, Server server, Py_ssize_t budget, bint may_wait) except -1
@@ -40,10 +38,6 @@ cdef class Dispatcher(System):
               object output) except -1
     cdef int _crashed(self, Server server, object error, int kind, object message,
               Caller caller) except -1
-    cdef object _carry_out(self, Server server, tuple actions, list closes)
-    cdef int _hand_on(self, Server server, object action) except -1
-    cdef int _send(self, Connection connection, object data, dict encoded) except -1
-    cdef int _close(self, Connection connection) except -1
     cdef int alarm_fired(self, uint32_t slot, uint64_t id) except -1
     cdef int _server_timer(self, Server server, Alarm alarm) except -1
     cdef int _deliver_timer(self, Server server, Alarm alarm) except -1

@@ -28,26 +28,26 @@ cimport cython
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 
+from .acting cimport Acting
 from .asked cimport Asked
-from .codec cimport Codec, frame_view, outq_bytes
-from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller, Connection
+from .codec cimport Codec, frame_view
+from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller
 from .leaves cimport (
-    CONN_HOLD, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_hold, conn_output,
-    conn_takes_input, conn_takes_output, conns_find, token_make,
+    CONN_HOLD, END_ASKED, conn, conn_finish, conn_hold, conn_output, conn_takes_input, conns_find,
+    token_make,
 )
 from .requests cimport Request, Requests
 from .servers cimport (
     INPUT_CALL, INPUT_CAST, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, OVERFLOW_BLOCK, Address,
     Alarm, Answer, Port, Server,
 )
-from .system cimport System
 
 
 from pybehave import actions as _actions
-from pybehave import jobs as _jobs
+from pybehave._uring.acting import NOT_STOPPED as _NOT_STOPPED
 from pybehave.errors import (
     BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, JournalBusy,
-    JournalFull, NoProc, PybehaveError, Stopped, Suspended, Timeout, show,
+    JournalFull, NoProc, PybehaveError, Stopped, Suspended, Timeout,
 )
 from pybehave.once import Once as _Once
 
@@ -58,13 +58,10 @@ cdef Py_ssize_t INPUTS_PER_TURN = 64
 cdef uint64_t MARK_TIMER = 2
 
 cdef object NO_REPLY = _actions.NO_REPLY
-cdef object NOT_STOPPED = object()
+cdef object NOT_STOPPED = _NOT_STOPPED
 cdef object TIMEOUT = _actions.TIMEOUT
 cdef type Action = _actions.Action
 cdef type Once = _Once
-cdef object Stop = _actions.Stop
-cdef frozenset WATCHING = frozenset((
-    _actions.Monitor, _actions.Demonitor, _actions.Link, _actions.Unlink))
 
 _CALLBACKS = {
     INPUT_CALL: "handle_call",
@@ -76,7 +73,7 @@ _CALLBACKS = {
 
 
 @cython.final
-cdef class Dispatcher(System):
+cdef class Dispatcher(Acting):
     """Names, servers and their turns. Made by the Loop, used on its thread only."""
 
     def __cinit__(self):
@@ -662,104 +659,6 @@ cdef class Dispatcher(System):
         self.barrier = barrier
         if caller is not None and not caller.is_done:
             self._resolve(caller, None, crash)
-        return 0
-
-    # ---- actions -----------------------------------------------------------------------------
-
-    cdef object _carry_out(self, Server server, tuple actions, list closes):
-        """Carry out the actions in order. Returns the reason of the first Stop, or NOT_STOPPED.
-
-        Connections to close are only collected: the reply of this turn goes out before.
-        """
-        cdef object reason = NOT_STOPPED
-        cdef dict encoded = {}
-        for action in actions:
-            kind = type(action)
-            if server.number:
-                server.note(action)
-            if kind is _actions.Send:
-                if action.connection is None:
-                    raise TypeError("Send needs a connection, not None")
-                self._send(action.connection, action.data, encoded)
-            elif kind is _actions.Reply:
-                if action.to is not None:
-                    self._reply(self._caller_to(action.to), action.value)
-            elif kind is _actions.Cast:
-                self._send_on(server, action.server, INPUT_CAST, action.message)
-            elif kind is _actions.Info:
-                self._send_on(server, action.server, INPUT_INFO, action.message)
-            elif kind is _actions.Call:
-                self._call_action(server, action)
-            elif kind is _actions.StartTimer:
-                self._start_timer(server, action.name, action.seconds, action.message)
-            elif kind is _actions.CancelTimer:
-                self._cancel_timer(server, action.name)
-            elif kind is _actions.IdleTimeout:
-                self._cancel_idle(server)
-                server.idle_timer = self._alarm(action.seconds, server, None, None)
-                server.idle_s = action.seconds
-            elif kind is _actions.Continue:
-                if server.continues is None:
-                    server.continues = []
-                server.continues.append(action.term)
-            elif kind is _actions.Close:
-                if action.connection is not None: # what came from no connection has none to close
-                    closes.append(<Connection?>action.connection)
-            elif kind is _actions.Hibernate:
-                pass # there is no heap of its own to give back
-            elif kind is Stop:
-                reason = action.reason if reason is NOT_STOPPED else reason
-            elif kind in WATCHING: # nobody outside sees it, so it need not be durable
-                self.on_action(server, action, 0, 0)
-            else:
-                self._hand_on(server, action)
-        return reason
-
-    def repeat(self, Server server, action) -> None:
-        """Carry out a Call of the incarnation before once more."""
-        self.barrier = server.barrier if server.is_held else 0
-        self._call_action(server, action)
-
-    cdef int _hand_on(self, Server server, object action) except -1:
-        """What needs more than the core; of a journaled server, when the input is durable."""
-        cdef tuple origin = (0, 0)
-        if type(action) is _actions.Run and server.last_lsn:
-            origin = self.owe_job(server, action)
-        elif type(action) is _actions.Cancel and server.number:
-            _jobs.cancel(self.outbox, server.name, action.tag)
-        if self.barrier > self.conns.durable_batch:
-            self.commit.hold(self.barrier, self.on_action, (server, action, *origin))
-        else:
-            self.on_action(server, action, *origin)
-        return 0
-
-    cdef Caller _caller_to(self, object to):
-        if type(to) is not Caller:
-            raise TypeError(f"Reply: to is a caller, not {show(to)}")
-        return to
-
-    cdef int _send(self, Connection connection, object data, dict encoded) except -1:
-        """Encoded once for all connections that share codec and protocol version."""
-        cdef conn *c = conns_find(self.conns, connection.token())
-        cdef Port port
-        if c == NULL or not conn_takes_output(c):
-            return 0
-        port = <Port>c.port
-        key = (id(data), id(port.codec), c.protocol)
-        answer = encoded.get(key)
-        if answer is None:
-            answer = encoded[key] = self._encoded(port.codec, data, c.protocol)
-        if outq_bytes(&c.out) + connection.waiting_bytes > c.limits.output_bytes_max:
-            conn_abort(self.conns, c, END_SLOW_CONSUMER, 0)
-            return 0
-        return self._append(c, answer)
-
-    cdef int _close(self, Connection connection) except -1:
-        cdef conn *c = conns_find(self.conns, connection.token())
-        if c != NULL:
-            if self.barrier > self.conns.durable_batch and conn_takes_output(c):
-                conn_hold(self.conns, c, self.barrier)
-            conn_finish(self.conns, c, END_ASKED) # waits for replies that are still owed
         return 0
 
     # ---- timers ------------------------------------------------------------------------------

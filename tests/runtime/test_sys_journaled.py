@@ -16,7 +16,7 @@ from pybehave.cli.journal import describe
 from pybehave.errors import CallbackFailed, Crashed, NotJournalable, RecordTooLarge
 from pybehave.journal import reader
 from pybehave.journal.recovery import Options
-from pybehave.journal.verify import segments
+from pybehave.journal.segments import find_segments
 from pybehave.protocols import Lines
 from pybehave.runtime.history import History
 from pybehave.statem import NextState
@@ -168,7 +168,7 @@ def test_the_journal_shows_who_put_a_state_in_place_and_history_steps_over_it(
     data = str(tmp_path / "data")
     found = [
         describe(record, "l")
-        for segment in segments(data, reader.read_manifest(data))
+        for segment in find_segments(data, reader.read_manifest(data))
         for frame in segment.frames(None)
         if not isinstance(frame, reader.Stop)
         for record in segment.records(frame)

@@ -1,0 +1,15 @@
+"""Actions: what the runtime does for a step that has returned them."""
+
+from .handles cimport Caller, Connection
+from .servers cimport Server
+from .system cimport System
+
+
+cdef class Acting(System):
+    cdef public object on_action       # (server, action, lsn, index) -> None: Connect, Run, Cancel
+
+    cdef object _carry_out(self, Server server, tuple actions, list closes)
+    cdef int _hand_on(self, Server server, object action) except -1
+    cdef Caller _caller_to(self, object to)
+    cdef int _send(self, Connection connection, object data, dict encoded) except -1
+    cdef int _close(self, Connection connection) except -1

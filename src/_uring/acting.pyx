@@ -1,0 +1,131 @@
+# cython: language_level=3, binding=True
+"""Actions: what the runtime does for a step that has returned them, in their order.
+
+Most are carried out at once, for they change nothing outside but what waits for the barrier anyway.
+What needs more than the core (a thread, an outbound connection) goes to `on_action`, and only when
+the input that caused it is durable.
+
+Does not know: when a step is done and its state stands (dispatch.pyx), who carries out the rest
+(pybehave/runtime/host.py).
+"""
+
+from .codec cimport outq_bytes
+from .handles cimport Caller, Connection
+from .leaves cimport (
+    END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_hold, conn_takes_output,
+    conns_find,
+)
+from .servers cimport INPUT_CAST, INPUT_INFO, Port, Server
+from .system cimport System
+
+from pybehave import actions as _actions
+from pybehave import jobs as _jobs
+from pybehave.errors import show
+
+NOT_STOPPED = object() # no reason to end can be this
+
+cdef object _NOT_STOPPED = NOT_STOPPED
+cdef object Stop = _actions.Stop
+cdef frozenset WATCHING = frozenset((
+    _actions.Monitor, _actions.Demonitor, _actions.Link, _actions.Unlink))
+
+
+# Not final: the Dispatcher is the rest of it.
+cdef class Acting(System):
+    """Actions. Base of the Dispatcher."""
+
+    cdef object _carry_out(self, Server server, tuple actions, list closes):
+        """Carry out the actions in order. Returns the reason of the first Stop, or NOT_STOPPED.
+
+        Connections to close are only collected: the reply of this turn goes out before.
+        """
+        cdef object reason = _NOT_STOPPED
+        cdef dict encoded = {}
+        for action in actions:
+            kind = type(action)
+            if server.number:
+                server.note(action)
+            if kind is _actions.Send:
+                if action.connection is None:
+                    raise TypeError("Send needs a connection, not None")
+                self._send(action.connection, action.data, encoded)
+            elif kind is _actions.Reply:
+                if action.to is not None:
+                    self._reply(self._caller_to(action.to), action.value)
+            elif kind is _actions.Cast:
+                self._send_on(server, action.server, INPUT_CAST, action.message)
+            elif kind is _actions.Info:
+                self._send_on(server, action.server, INPUT_INFO, action.message)
+            elif kind is _actions.Call:
+                self._call_action(server, action)
+            elif kind is _actions.StartTimer:
+                self._start_timer(server, action.name, action.seconds, action.message)
+            elif kind is _actions.CancelTimer:
+                self._cancel_timer(server, action.name)
+            elif kind is _actions.IdleTimeout:
+                self._cancel_idle(server)
+                server.idle_timer = self._alarm(action.seconds, server, None, None)
+                server.idle_s = action.seconds
+            elif kind is _actions.Continue:
+                if server.continues is None:
+                    server.continues = []
+                server.continues.append(action.term)
+            elif kind is _actions.Close:
+                if action.connection is not None: # what came from no connection has none to close
+                    closes.append(<Connection?>action.connection)
+            elif kind is _actions.Hibernate:
+                pass # there is no heap of its own to give back
+            elif kind is Stop:
+                reason = action.reason if reason is _NOT_STOPPED else reason
+            elif kind in WATCHING: # nobody outside sees it, so it need not be durable
+                self.on_action(server, action, 0, 0)
+            else:
+                self._hand_on(server, action)
+        return reason
+
+    def repeat(self, Server server, action) -> None:
+        """Carry out a Call of the incarnation before once more."""
+        self.barrier = server.barrier if server.is_held else 0
+        self._call_action(server, action)
+
+    cdef int _hand_on(self, Server server, object action) except -1:
+        """What needs more than the core; of a journaled server, when the input is durable."""
+        cdef tuple origin = (0, 0)
+        if type(action) is _actions.Run and server.last_lsn:
+            origin = self.owe_job(server, action)
+        elif type(action) is _actions.Cancel and server.number:
+            _jobs.cancel(self.outbox, server.name, action.tag)
+        if self.barrier > self.conns.durable_batch:
+            self.commit.hold(self.barrier, self.on_action, (server, action, *origin))
+        else:
+            self.on_action(server, action, *origin)
+        return 0
+
+    cdef Caller _caller_to(self, object to):
+        if type(to) is not Caller:
+            raise TypeError(f"Reply: to is a caller, not {show(to)}")
+        return to
+
+    cdef int _send(self, Connection connection, object data, dict encoded) except -1:
+        """Encoded once for all connections that share codec and protocol version."""
+        cdef conn *c = conns_find(self.conns, connection.token())
+        cdef Port port
+        if c == NULL or not conn_takes_output(c):
+            return 0
+        port = <Port>c.port
+        key = (id(data), id(port.codec), c.protocol)
+        answer = encoded.get(key)
+        if answer is None:
+            answer = encoded[key] = self._encoded(port.codec, data, c.protocol)
+        if outq_bytes(&c.out) + connection.waiting_bytes > c.limits.output_bytes_max:
+            conn_abort(self.conns, c, END_SLOW_CONSUMER, 0)
+            return 0
+        return self._append(c, answer)
+
+    cdef int _close(self, Connection connection) except -1:
+        cdef conn *c = conns_find(self.conns, connection.token())
+        if c != NULL:
+            if self.barrier > self.conns.durable_batch and conn_takes_output(c):
+                conn_hold(self.conns, c, self.barrier)
+            conn_finish(self.conns, c, END_ASKED) # waits for replies that are still owed
+        return 0
