@@ -9,6 +9,7 @@ from pybehave import actions, errors, events, statem
 from pybehave._version import __version__
 from pybehave.actions import NO_REPLY, TIMEOUT
 from pybehave.behaviours.application import Application, Callbacks
+from pybehave.behaviours.asyncio_task import AsyncioTask
 from pybehave.behaviours.child_spec import Ref, Worker
 from pybehave.behaviours.gen_event import EventHandler, GenEvent
 from pybehave.behaviours.gen_server import GenServer
@@ -24,6 +25,7 @@ __all__ = [
     "NO_REPLY",
     "TIMEOUT",
     "Application",
+    "AsyncioTask",
     "Callbacks",
     "EventHandler",
     "GenEvent",

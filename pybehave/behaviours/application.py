@@ -12,6 +12,7 @@ Source: OTP kernel, application: the resource file's keys, the callbacks, start 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal, TypeAlias, final
@@ -145,6 +146,23 @@ class Application:
         """
         node: RunningNode = import_module("pybehave.runtime.node").Node(self, **options)
         return node.start()
+
+    def running(self, **options: Any) -> AbstractAsyncContextManager[RunningNode]:
+        """Run as a guest of an asyncio program: `async with app.running() as node:`.
+
+        The node's loop has a thread of its own, so neither loop waits for the other: starting and
+        stopping are awaited, calls are `await node.acall(...)`.
+
+        Args:
+            options: As for `start`.
+
+        Raises:
+            StartFailed, ListenFailed: As in `start`, when the block is entered.
+        """
+        running: AbstractAsyncContextManager[RunningNode] = import_module(
+            "pybehave.runtime.guest"
+        ).running(self, options)
+        return running
 
     def configured(self, table: Mapping[str, Any]) -> Application:
         """Return this application with other values for keys of its environment.

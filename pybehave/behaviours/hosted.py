@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, final
 
 from msgspec import Struct
 
+from pybehave.actions import Stop
 from pybehave.behaviours.gen_server import Cleanup, GenServer
 from pybehave.types import is_clean
 
@@ -46,6 +47,11 @@ class Failed(Struct, frozen=True):
     error: BaseException
 
 
+@final
+class Finished(Struct, frozen=True):
+    """Info to the server itself: what ran beside the loop is done, as it should be."""
+
+
 class HostedServer(GenServer[Any, Any, Any]):
     """A server that stands for something beside the loop.
 
@@ -71,9 +77,11 @@ class HostedServer(GenServer[Any, Any, Any]):
         raise ValueError(f"{type(self).__name__} answers 'stats' alone, and got {command!r}")
 
     def handle_info(self, message: Any, state: Any) -> Any:
-        """Fail with what runs beside the loop."""
+        """End with what runs beside the loop."""
         if isinstance(message, Failed):
             raise message.error
+        if isinstance(message, Finished):
+            return state, None, Stop("normal")
         return state, None
 
     def terminate(self, reason: Any, state: Any) -> Cleanup:

@@ -17,7 +17,7 @@ from pybehave._uring.servers import Server
 from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Run
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of
-from pybehave.behaviours.hosted import HostedServer
+from pybehave.behaviours.hosted import Beside, HostedServer
 from pybehave.behaviours.recovery import Failure, Recovery, takes_recovery
 from pybehave.errors import AlreadyStarted, NoProc, SpecError, Stopped
 from pybehave.listener import Listener
@@ -35,6 +35,7 @@ from pybehave.types import IGNORED, KILLED, is_clean
 if TYPE_CHECKING:
     from pybehave._uring.loop import Loop
     from pybehave.runtime.journaling import NodeJournal
+    from pybehave.runtime.node import Node
 
 logger = logging.getLogger("pybehave")
 
@@ -73,6 +74,7 @@ class LoopHost:
         self.monitors = Monitors(loop.dispatcher, self._end_linked, self.defer)
         self.on_worker_ended: Callable[[Server, object], None] | None = None
         self.is_durable = False
+        self.node: Node | None = None
         self.doing: tuple[str, str, int] | None = None  # what else than a step: for the watchdog
         self._done = 0
         self.journal: NodeJournal | None = None
@@ -138,6 +140,12 @@ class LoopHost:
         except BaseException:
             self.loop.dispatcher.retire(server, NoProc(server.name))
             raise
+
+    def open_asyncio(self, server: Server, **settings: Any) -> Beside:
+        """Start the coroutine that a server stands for."""
+        from pybehave.runtime import asyncio_task  # here, for asyncio takes 50 ms to import
+
+        return asyncio_task.open_thread(self, server, **settings)
 
     def _start_journaled(self, worker: Worker[Any, Any], journal: NodeJournal, args: Any) -> object:
         """Go on from what the journal knows. Init is called all the same: it sets up the instance,

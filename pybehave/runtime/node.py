@@ -124,6 +124,7 @@ class Node:
         self.exit_status = 0
         self.loop = Loop(backend or default_backend(), seed=seed, **loop_options)
         self.host = LoopHost(self.loop, self.events)
+        self.host.node = self
         self.host.is_durable = data is not None
         self.drain_timeout = drain_timeout
         if not isinstance(config, Config):
@@ -727,6 +728,9 @@ class Node:
                 "timers": server.timers_count,
                 "callers": server.callers_count,
             }
+            beside = getattr(server.instance, "beside", None)
+            if beside is not None:
+                servers[name]["beside"] = beside.stats()
         found = {
             **self.loop.stats(),
             "servers": servers,

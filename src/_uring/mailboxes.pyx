@@ -235,6 +235,16 @@ cdef class Mailboxes(Names):
         if caller is not None and not (<Caller>caller).is_done:
             self._close_caller(caller)
 
+    def answer(self, Caller caller, value, error) -> None:
+        """Answer a caller from outside a turn, with a value or an error; only the first counts."""
+        try:
+            if error is None:
+                self._reply(caller, value)
+            else:
+                self._resolve(caller, None, error)
+        except EncodeError:
+            pass # whoever waited has been told
+
     cdef int _call_action(self, Server server, object action) except -1:
         cdef Caller caller = Caller.__new__(Caller)
         cdef Address address = self.addresses.get(action.server)
