@@ -80,6 +80,8 @@ class GenServer(Generic[State, Input, Output]):
         aliases: With a journal: classes by the names that an older journal has for them. The key
             is a `__qualname__` that no class in `types` has today; or (name, version), for what
             the name meant up to that version.
+        shared: What its steps may change beside their state: objects, or names of globals
+            (`--debug-isolation` reports all else).
         context: Name, time, randomness and caller of the current input; the runtime sets it.
     """
 
@@ -88,6 +90,7 @@ class GenServer(Generic[State, Input, Output]):
     types: ClassVar[tuple[type, ...]] = ()
     version: ClassVar[int] = 1
     aliases: ClassVar[Mapping[str | tuple[str, int], type]] = {}
+    shared: ClassVar[tuple[Any, ...]] = ()
     context: Context
 
     def init(self, args: Any) -> Any:

@@ -134,6 +134,11 @@ class JsonFormatter(logging.Formatter):
     help="Seconds after which a step is aborted: a crash of its server. Default: never.",
 )
 @config_options
+@click.option(
+    "--debug-isolation",
+    is_flag=True,
+    help="Look after each step for state that servers share by accident. Slow: for tests.",
+)
 def command(
     target: str,
     listen: tuple[str, ...],
@@ -152,6 +157,7 @@ def command(
     settings: tuple[str, ...],
     step_budget: float,
     step_abort: float | None,
+    debug_isolation: bool,
 ) -> None:
     """Serve an application until SIGTERM (drains) or SIGINT (stops now).
 
@@ -175,6 +181,7 @@ def command(
             journal_options=journal_options(segment_bytes),
             step_budget=step_budget or None,
             step_abort=step_abort,
+            debug_isolation=debug_isolation,
         )
         with reporting(node, recovery_report) as report:
             status = node.run(lambda node: ready(node, room, started, report, admin, no_admin))

@@ -34,6 +34,7 @@ from pybehave.types import IGNORED, KILLED, is_clean
 
 if TYPE_CHECKING:
     from pybehave._uring.loop import Loop
+    from pybehave.runtime.isolation import Isolation
     from pybehave.runtime.journaling import NodeJournal
     from pybehave.runtime.node import Node
 
@@ -75,6 +76,7 @@ class LoopHost:
         self.on_worker_ended: Callable[[Server, object], None] | None = None
         self.is_durable = False
         self.node: Node | None = None
+        self.isolation: Isolation | None = None
         self.doing: tuple[str, str, int] | None = None  # what else than a step: for the watchdog
         self._done = 0
         self.journal: NodeJournal | None = None
@@ -122,7 +124,7 @@ class LoopHost:
                 "journal=True, but no worker was journaled when the node started, so it keeps no "
                 "journal; start the node with this worker",
             )
-        instance: Any = worker.server()
+        instance = self._make_instance(worker)
         server = make_server(dispatcher, worker, instance, name=name)
         initial = self._init(name, instance, args)
         if not isinstance(initial, Initial):
@@ -153,7 +155,7 @@ class LoopHost:
         told what there is.
         """
         dispatcher = self.loop.dispatcher
-        instance: Any = worker.server()
+        instance = self._make_instance(worker)
         is_asked = takes_recovery(instance)
         known = journal.known(worker, is_asked=is_asked)
         server = make_server(
@@ -194,6 +196,13 @@ class LoopHost:
             self._settle_later(server, before)
         return server
 
+    def _make_instance(self, worker: Worker[Any, Any]) -> Any:
+        """Make a server, with somebody who looks over its shoulder if that is wanted."""
+        instance = worker.server()
+        if self.isolation is not None:
+            self.isolation.watch(instance)
+        return instance
+
     def _settle_later(self, server: Server, actions: list[Any]) -> None:
         """Once the tree stands: what it asks again, it asks others of it."""
         self.defer(lambda: asked.settle(server, actions, self.loop.dispatcher, self.monitors))
@@ -205,9 +214,13 @@ class LoopHost:
         self._done += 1
         self.doing = (name, "init", self._done)
         try:
-            return initial_of(name, instance, args, recovery)
+            initial = initial_of(name, instance, args, recovery)
         finally:
             self.doing = None  # not what it was: a supervisor at work is not a step
+
+        if self.isolation is not None and isinstance(initial, Initial):
+            self.isolation.looked_at(name, instance, initial.state)
+        return initial
 
     def _terminate(
         self,
@@ -254,6 +267,8 @@ class LoopHost:
         self.monitors.ended(ref, KILLED)
 
     def _remember(self, server: Server, *, is_crash: bool, failure: Failure | None = None) -> None:
+        if self.isolation is not None:
+            self.isolation.forget(server.name)
         if self.journal is not None and server.number:
             self.journal.ended(server, is_crash=is_crash, failure=failure)
 

@@ -53,6 +53,7 @@ from pybehave.runtime import addresses, listeners, signals, systemd
 from pybehave.runtime.applications import Applications
 from pybehave.runtime.events import EventHub
 from pybehave.runtime.host import LoopHost
+from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journaling import NodeJournal
 from pybehave.runtime.sys import Sys, name_of
 from pybehave.runtime.tree import Answer, Tree
@@ -101,6 +102,8 @@ class Node:
         journal_options: How the journal is kept.
         step_budget: Seconds after which a step is reported with its stack (runtime/watchdog.py);
             None: nobody looks, and there is no thread for it.
+        debug_isolation: Look after each step for what servers share by accident; slow
+            (runtime/isolation.py).
         step_abort: Seconds after which a step is aborted, a crash of its server; None is never.
         loop_options: `buffers`, `buffer_bytes`, `submissions`, `completions`.
     """
@@ -118,6 +121,7 @@ class Node:
         journal_options: Options | None = None,
         step_budget: float | None = None,
         step_abort: float | None = None,
+        debug_isolation: bool = False,
         **loop_options: Any,
     ) -> None:
         self.events = EventHub()
@@ -125,6 +129,8 @@ class Node:
         self.loop = Loop(backend or default_backend(), seed=seed, **loop_options)
         self.host = LoopHost(self.loop, self.events)
         self.host.node = self
+        if debug_isolation:
+            self.host.isolation = Isolation(self.events)
         self.host.is_durable = data is not None
         self.drain_timeout = drain_timeout
         if not isinstance(config, Config):
@@ -737,6 +743,8 @@ class Node:
             "crashes": self.host.crashes.count,
             "pools": self.host.pools.stats(),
         }
+        if self.host.isolation is not None:
+            found["isolation"] = self.host.isolation.stats()
         if self.watchdog is not None:
             found["watchdog"] = self.watchdog.stats()
         if self.journal is not None:

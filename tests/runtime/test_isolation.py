@@ -1,0 +1,255 @@
+"""The debug mode names what servers share by accident; and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import deque
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from pybehave import Application, GenEvent, GenServer, GenStatem, Pool, Supervisor, Worker, events
+from pybehave.actions import Cast, Run
+from pybehave.runtime import isolation
+from pybehave.runtime.isolation import SharedState, UndeclaredGlobal, can_change, walk
+from pybehave.statem import KeepState
+from tests.runtime.work import until
+
+CACHE: dict[Any, Any] = {}
+TABLE: dict[str, int] = {"read": 1}
+COUNT = 0
+
+
+@dataclasses.dataclass
+class Account:
+    """Can be changed."""
+
+    owner: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Receipt:
+    """Cannot."""
+
+    amount: int
+
+
+class Coin(msgspec.Struct, frozen=True):
+    """Cannot."""
+
+    value: int
+
+
+class Keeper(GenServer[dict[str, Any], Any, Any]):
+    """Keeps what it gets, and passes it on."""
+
+    seen: ClassVar[list[Any]] = []
+
+    def init(self, args: Any) -> dict[str, Any]:
+        return {"kept": []}
+
+    def step(self, command: Any, state: dict[str, Any]) -> Any:
+        match command:
+            case ("pass", receiver, thing):
+                state["kept"].append(thing)
+                return state, None, Cast(receiver, ("keep", thing))
+            case ("keep", thing):
+                state["kept"].append(thing)
+            case "class attribute":
+                self.seen.append(1)
+            case other:
+                return touch(other, state)
+        return state, None
+
+
+def touch(command: Any, state: Any) -> Any:
+    global COUNT
+    if command == "cache":
+        CACHE[len(CACHE)] = 1
+    if command == "count":
+        COUNT += 1
+    return state, TABLE["read"]
+
+
+class Declared(Keeper):
+    """The same, and says so."""
+
+    shared: ClassVar[tuple[Any, ...]] = (CACHE, "COUNT", "seen")
+
+
+class Own(GenServer[Any, Any, Any]):
+    """Keeps things in its instance instead of its state."""
+
+    def step(self, command: Any, state: Any) -> Any:
+        self.kept = command
+        return state, None
+
+
+class Door(GenStatem):
+    """A machine whose data is shared."""
+
+    callback_mode = "handle_event_function"
+
+    def init(self, args: Any) -> Any:
+        return "open", []
+
+    def handle_event(self, kind: Any, event: Any, state: Any, data: list[Any]) -> Any:
+        data.append(event)
+        return KeepState(data)
+
+
+def watched(start: Any, *children: Any, **options: Any) -> tuple[Any, list[Any]]:
+    """A node with these children, and the findings."""
+    node = start(
+        Application("t", Supervisor("one_for_one", children, intensity=100)),
+        debug_isolation=True,
+        **options,
+    )
+    found: list[Any] = []
+    node.events.add(
+        lambda e: found.append(e) if isinstance(e, SharedState | UndeclaredGlobal) else 0
+    )
+    return node, found
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_an_object_in_two_states_is_reported_with_both_paths(
+    start: Any, tmp_path: Path, journal: bool
+) -> None:
+    workers = [Worker(name, Keeper, journal=journal) for name in ("a", "b")]
+    node, found = watched(start, *workers, data=tmp_path)
+    node.call("a", ("pass", "b", [1, 2]))
+    until(lambda: found)
+    assert [(e.child, e.path, e.other, e.other_path, e.kind) for e in found] == [
+        ("b", "state['kept'][0]", "a", "state['kept'][0]", "list")
+    ]
+    assert "send a copy" in str(found[0])
+    node.call("a", "again")
+    assert len(found) == 1, "told once"
+    assert node.stats()["isolation"]["findings"] == 1
+
+
+def test_what_cannot_be_changed_may_be_shared(start: Any) -> None:
+    node, found = watched(start, Worker("a", Keeper), Worker("b", Keeper))
+    for thing in ((1, "text", b"bytes"), frozenset({1}), Receipt(1), Coin(2), len, Keeper, None):
+        node.call("a", ("pass", "b", thing))
+    until(lambda: len(node.get_state("b")["kept"]) == 7)
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("thing", "path"),
+    [
+        (Account(["me"]), "state['kept'][0]"),
+        ((1, [2]), "state['kept'][0][1]"),
+        (Receipt([1]), "state['kept'][0].amount"),  # type: ignore[arg-type]
+        (Coin([1]), "state['kept'][0].value"),  # type: ignore[arg-type]
+        ({"k": {3}}, "state['kept'][0]"),
+        (deque([1]), "state['kept'][0]"),
+        (bytearray(b"x"), "state['kept'][0]"),
+    ],
+)
+def test_the_way_to_what_is_shared_is_told(thing: Any, path: str, start: Any) -> None:
+    node, found = watched(start, Worker("a", Keeper), Worker("b", Keeper))
+    node.call("a", ("pass", "b", thing))
+    until(lambda: found)
+    assert found[0].path == path
+
+
+def test_attributes_of_the_instance_are_looked_at(start: Any) -> None:
+    node, found = watched(start, Worker("a", Own), Worker("b", Own))
+    thing: list[int] = []
+    node.call("a", thing)
+    node.call("b", thing)
+    assert [(e.path, e.other_path) for e in found] == [("self['kept']", "self['kept']")]
+
+
+def test_arguments_that_two_workers_keep_are_found_at_the_start(start: Any) -> None:
+    class Given(GenServer[Any, Any, Any]):
+        def step(self, command: Any, state: Any) -> Any:
+            return state, None
+
+    args: dict[str, int] = {}
+    node, _ = watched(start, Worker("a", Given, args), Worker("b", Given, args))
+    assert node.stats()["isolation"]["findings"] == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("cache", "CACHE"), ("count", "COUNT"), ("class attribute", "Keeper.seen")],
+)
+def test_a_global_that_a_step_changes_is_reported(start: Any, command: str, name: str) -> None:
+    node, found = watched(start, Worker("a", Keeper))
+    node.call("a", "nothing")
+    assert found == []
+    node.call("a", command)
+    node.call("a", command)
+    assert [type(e) for e in found] == [UndeclaredGlobal]
+    assert found[0].name.endswith(f"test_isolation.{name}")
+
+
+@pytest.mark.parametrize("command", ["cache", "count", "class attribute"])
+def test_a_global_that_is_declared_is_not_reported(start: Any, command: str) -> None:
+    node, found = watched(start, Worker("a", Declared))
+    node.call("a", command)
+    assert found == []
+
+
+def test_a_server_that_has_ended_shares_nothing(start: Any) -> None:
+    node, found = watched(start, Worker("a", Keeper), Worker("b", Keeper))
+    thing: list[int] = []
+    node.call("a", ("keep", thing))
+    node.terminate_child("root", "a")
+    node.call("b", ("keep", thing))
+    assert found == []
+
+
+def test_machines_managers_and_pools_run_in_this_mode(start: Any) -> None:
+    node, found = watched(
+        start,
+        Worker("door", Door),
+        Worker("bus", GenEvent),
+        Pool("p"),
+        Worker("a", Keeper),
+    )
+    thing: list[int] = []
+    node.cast("door", thing)
+    node.call("a", ("keep", thing))
+    assert [e.child for e in found] == ["a"]
+    assert node.call("bus", events.which_handlers()) == []
+    assert node.call("p", "stats")["taken"] == 0
+    assert Run(len, "").args == ("",)
+
+
+def test_a_large_state_is_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "OBJECTS_MAX", 100)
+    found, is_whole = walk([("state", [[each] for each in range(60)])], set())
+    assert not is_whole
+    assert 1 < len(found) <= 100
+    assert walk([("state", [[each] for each in range(40)])], set())[1]
+
+
+def test_cycles_end() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    assert len(walk([("state", loop)], set())[0]) == 1
+
+
+def test_loggers_and_classes_are_no_state() -> None:
+    found, _ = walk([("state", [logging.getLogger("x"), Keeper, len, isolation])], set())
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("thing", [1, "x", b"x", None, (1,), frozenset(), 1.5, Coin(1), Receipt(1)])
+def test_values_cannot_be_changed(thing: Any) -> None:
+    assert not can_change(thing)
+
+
+def test_without_the_mode_classes_are_as_they_were(start: Any) -> None:
+    node = start(Application("t", Supervisor("one_for_one", [Worker("a", Keeper)])))
+    server = node.loop.dispatcher.whereis("a")
+    assert type(server.instance) is Keeper
+    assert "isolation" not in node.stats()
