@@ -43,7 +43,7 @@ from pybehave.runtime.tree import Tree
 if TYPE_CHECKING:
     from pybehave._uring.servers import Port
     from pybehave.runtime.node import Node
-    from pybehave.runtime.tree_supervisor import TreeChild
+    from pybehave.runtime.tree_child import TreeChild
 
 DRAIN_LOOK_S: Final = 0.01
 """How often a stopping application looks whether its connections have gone."""
