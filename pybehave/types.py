@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from pybehave.actions import Down
+    from pybehave.runtime.crashes import CrashReport
     from pybehave.runtime.sys import Sys
 
 State = TypeVar("State")
@@ -174,6 +175,9 @@ class RunningNode(Protocol):
         """Return a server's state."""
 
     sys: Sys
+
+    def crashes(self) -> list[CrashReport]:
+        """Return the newest crash reports."""
 
     def stats(self) -> dict[str, Any]:
         """Return counters and positions."""

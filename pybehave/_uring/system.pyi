@@ -1,7 +1,9 @@
+from collections import deque
 from typing import Any
 
 from typing_extensions import disjoint_base
 
+from pybehave._uring.handles import Caller
 from pybehave._uring.mailboxes import Mailboxes
 from pybehave._uring.servers import Server
 
@@ -13,4 +15,7 @@ class System(Mailboxes):
     def resume(self, server: Server) -> None: ...
     def set_debug(self, server: Server, debug: object) -> None: ...
     def replace(self, server: Server, state: Any, payload: bytes) -> int: ...
+    def take_left(
+        self,
+    ) -> tuple[Caller | None, deque[tuple[Any, ...]] | None, int, int, Any] | None: ...
     def post_when_room(self, name: str, kind: int, message: Any, waiter: object) -> None: ...

@@ -118,6 +118,10 @@ def _trace(session: Session, server: str, count: str = "") -> Iterator[str]:
             yield json.dumps({"event": event}) if session.as_json else event
 
 
+def _crashes(session: Session, server: str = "") -> Iterator[str]:
+    return session.said(session.client.ask("crashes", server=server or None), _reports)
+
+
 def _suspend(session: Session, server: str) -> Iterator[str]:
     answer = session.client.ask("suspend", server=server)
     return session.said(answer, lambda _: [f"{server} is suspended; its inputs wait"])
@@ -154,6 +158,7 @@ COMMANDS: Final[dict[str, tuple[str, str, Callable[..., Iterator[str]]]]] = {
     "suspend": ("NAME", "Let a server take no inputs; they wait.", _suspend),
     "resume": ("NAME", "Let it go on with what has waited.", _resume),
     "restart": ("NAME", "Stop a server and start it again in its place.", _restart),
+    "crashes": ("[NAME]", "The newest crash reports, of one server or of all.", _crashes),
     "dead-letters": ("", "Inputs on which journaled servers failed.", _dead_letters),
     "stats": ("", "Counters of the loop, connections and journal.", _stats),
 }
@@ -185,10 +190,25 @@ def _facts(found: Any) -> Iterator[str]:
         text = ", ".join(value) if isinstance(value, list) else str(value)
         yield f"{name:12} {text}".rstrip()
     for crash in found["crashes"]:
-        where = f"in {crash['callback']} on {crash['message']}"
-        yield f"{'crash':12} {_clock(crash['at'])} {crash['crash_id']}: {crash['reason']} {where}"
+        yield f"{'crash':12} {_clock(crash['at'])} {crash['crash_id']}: {crash['reason']}"
     for event in found["log"]:
         yield f"{'log':12} {event}"
+
+
+def _reports(found: Any) -> Iterator[str]:
+    for row in found["rows"]:
+        yield f"{_clock(row['at'])}  {row['crash_id']}  {row['reason']['text']}"
+        asked = f" from {row['caller']}" if row["caller"] else ""
+        yield f"  in       {row['callback']} on {row['message']}{asked}"
+        yield f"  state    {row['state']}"
+        yield f"  where    {row['path'] or 'nowhere in the tree'}, {row['restart']}, {row['kind']}"
+        yield f"  had      {row['inputs']} inputs, {row['callers']} callers, {row['timers']} timers"
+        if row["lsn"]:
+            yield f"  letter   {row['lsn']}"
+        if row["mailbox"]:
+            yield f"  waited   {row['mailbox']} inputs, first {'; '.join(row['waiting'])}"
+        for frame in row["traceback"]:
+            yield f"  at       {frame['file']}:{frame['line']} {frame['function']}: {frame['code']}"
 
 
 def _letters(found: Any) -> Iterator[str]:
@@ -264,7 +284,7 @@ class Prompt(cmd.Cmd):
         """Servers whose names begin so, where a command wants one."""
         usage = COMMANDS.get(line.split(maxsplit=1)[0], ("",))[0]
         is_first = len(line[:begin].split()) == 1
-        return self.session.names(text) if usage.startswith("NAME") and is_first else []
+        return self.session.names(text) if "NAME" in usage and is_first else []
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -279,7 +299,7 @@ class Prompt(cmd.Cmd):
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[PATH] [COMMAND ...]")
 def command(words: tuple[str, ...], as_json: bool, timeout: float) -> None:
     """Look into a node that runs: list, tree, inspect NAME, call NAME LITERAL, trace NAME, suspend
-    NAME, resume NAME, restart NAME, dead-letters, stats.
+    NAME, resume NAME, restart NAME, crashes, dead-letters, stats.
 
     PATH is the socket that `pybehave run` has named, or the folder of the node's journal (default:
     data). Without a command they are read from the terminal, or from standard input.

@@ -63,7 +63,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time, level, logger, message, and the traceback if there is one."""
+        """Time, level, logger, message, traceback if there is one, and what is known of a crash."""
         entry: dict[str, Any] = {
             "time": self.formatTime(record),
             "level": record.levelname.lower(),
@@ -72,6 +72,9 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
+        crash = getattr(record, "crash", None)
+        if crash is not None:
+            entry["crash"] = crash.as_dict()
         return json.dumps(entry)
 
 

@@ -292,6 +292,13 @@ def _stats(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
     answer(view.statistics(desk.node))
 
 
+def _crashes(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
+    server = request.get("server")
+    if server is not None and not isinstance(server, str):
+        raise RequestRefused(f"server={show(server)} is no name; leave it out for all of them")
+    answer(view.crashes(desk.node, server))
+
+
 def _suspend(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
     desk.node.sys.suspend(request["server"])
     answer(None)
@@ -315,9 +322,9 @@ def _call(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
 
 def _restart(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
     """Stop a worker and start it again in its place; its siblings stay, nothing is charged."""
-    tree, name = desk.node.tree, request["server"]
+    applications, name = desk.node.applications, request["server"]
     found = desk.node.loop.dispatcher.whereis(name)
-    child = None if found is None else tree.workers.get(found)
+    child = None if found is None else applications.child_of(found)
     if child is None:
         raise NoProc(name)
     if child.spec.restart == "temporary":
@@ -325,7 +332,7 @@ def _restart(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None
             f"Server {name!r} is temporary: stopped, it is forgotten; start it anew with "
             f"start_child"
         )
-    path = child.owner.path
+    path, tree = child.owner.path, child.owner.tree
 
     def started(second: Any) -> None:
         known = desk.node.loop.dispatcher.whereis(name)
@@ -384,6 +391,7 @@ VERBS: Final[dict[str, tuple[_Function, bool]]] = {
     "list": (_list, False),
     "tree": (_tree, False),
     "inspect": (_inspect, True),
+    "crashes": (_crashes, False),
     "call": (_call, True),
     "trace": (_trace, True),
     "suspend": (_suspend, True),

@@ -14,7 +14,7 @@ import reprlib
 from typing import TYPE_CHECKING, Any, Final
 
 from pybehave._version import __version__
-from pybehave.errors import show, show_reason
+from pybehave.errors import show_reason
 
 if TYPE_CHECKING:
     from pybehave.runtime.node import Node
@@ -52,12 +52,13 @@ def greeting(node: Node) -> dict[str, Any]:
 
 def servers(node: Node, match: str = "") -> dict[str, Any]:
     """Return the servers whose names contain a text, as rows in the order of their first start."""
+    of_trees = [tree.workers for tree in node.applications.trees()]
     found = (
         address.server
         for address in node.loop.dispatcher.addresses.values()
         if match in address.name
         and address.server is not None
-        and address.server in node.tree.workers  # the admin socket's own is not
+        and any(address.server in workers for workers in of_trees)  # all but the admin socket's own
     )
     rows = [
         {
@@ -76,8 +77,8 @@ def servers(node: Node, match: str = "") -> dict[str, Any]:
 
 
 def tree(node: Node) -> dict[str, Any]:
-    """Return the supervision tree as lines."""
-    lines = node.tree.lines()
+    """Return the supervision trees of all applications as lines."""
+    lines = itertools.chain.from_iterable(tree.lines() for tree in node.applications.trees())
     return {
         "lines": list(itertools.islice(lines, LINES_MAX)),
         "is_cut": next(lines, None) is not None,
@@ -97,7 +98,10 @@ def server(node: Node, name: str) -> dict[str, Any]:
     log = status.log if isinstance(status.log, list) else [status.log]
     facts["log"] = [str(event) for event in log[-LINES_MAX:]]
     own = [report for report in node.host.crashes if report.server == name]
-    facts["crashes"] = [crash(report) for report in own[-CRASHES_SHOWN:]]
+    facts["crashes"] = [
+        {"crash_id": report.crash_id, "at": report.at, "reason": show_reason(report.reason)}
+        for report in own[-CRASHES_SHOWN:]
+    ]
     return facts
 
 
@@ -106,21 +110,16 @@ def fields_of(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
-def crash(report: Any) -> dict[str, Any]:
-    """Return a crash in short."""
-    return {
-        "crash_id": report.crash_id,
-        "at": report.at,
-        "reason": show_reason(report.reason),
-        "callback": report.callback,
-        "message": show(report.status()["message"]),
-    }
+def crashes(node: Node, name: str | None) -> dict[str, Any]:
+    """Return the newest crash reports, of one server or of all, oldest first."""
+    own = [report for report in node.host.crashes if name in (None, report.server)]
+    return {"rows": [report.as_dict() for report in own], "is_cut": False}
 
 
 def statistics(node: Node) -> dict[str, Any]:
     """Return counters of the loop, connections and journal, without those of single servers."""
     found = dict(node.loop.stats())
-    found["servers"] = len(node.tree.workers)
+    found["servers"] = sum(len(tree.workers) for tree in node.applications.trees())
     found["suspended"] = node.loop.dispatcher.suspended_count
     found["crashes"] = node.host.crashes.count
     if node.journal is not None:

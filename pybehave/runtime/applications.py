@@ -43,6 +43,7 @@ from pybehave.runtime.tree import Tree
 if TYPE_CHECKING:
     from pybehave._uring.servers import Port
     from pybehave.runtime.node import Node
+    from pybehave.runtime.tree_child import TreeChild
 
 DRAIN_LOOK_S: Final = 0.01
 """How often a stopping application looks whether its connections have gone."""
@@ -291,7 +292,7 @@ class Applications:
 
     def worker_ended(self, server: object, reason: object) -> None:
         """A worker has ended by itself; its own terminate has run."""
-        for tree in self._trees():
+        for tree in self.trees():
             if server in tree.workers:
                 tree.worker_ended(server, reason)
                 return
@@ -302,7 +303,7 @@ class Applications:
         Raises:
             NotFound: None has it, or several have.
         """
-        found = [tree for tree in self._trees() if _has(tree, supervisor)]
+        found = [tree for tree in self.trees() if _has(tree, supervisor)]
         if len(found) != 1:
             raise NotFound(supervisor)
         return found[0]
@@ -311,7 +312,18 @@ class Applications:
         """All workers that a boot starts."""
         return [worker for app in self.planned for worker in workers(app.tree)]
 
-    def _trees(self) -> list[Tree]:
+    def path_of(self, server: object) -> str:
+        """Where a running worker stands: ids from its root, joined by "/"; "" = in no tree."""
+        child = self.child_of(server)
+        return "" if child is None else child.path
+
+    def child_of(self, server: object) -> TreeChild | None:
+        """The place of a running worker in its tree; None when it has none."""
+        found = (tree.workers.get(server) for tree in self.trees())
+        return next((child for child in found if child is not None), None)
+
+    def trees(self) -> list[Tree]:
+        """The trees of all applications that run or start, in the order of their starts."""
         return [*(running.tree for running in self._running.values()), *self._starting]
 
     def _part(self, name: str) -> Application:

@@ -1,24 +1,43 @@
 """Crash reports: what was known when a server ended abnormally, kept and logged.
 
 The report holds the objects; text is made only when somebody reads it, because a restart has to
-be cheap. The newest `REPORTS_KEPT` stay in memory.
+be cheap. The newest `REPORTS_KEPT` stay in memory. A log record of one has it as `record.crash`;
+`as_dict` is its form for programs: plain values only, bounded.
 
-Source: OTP gen_server, error report on termination (last message, state, reason).
+| OTP                                            | here                                       |
+|------------------------------------------------|--------------------------------------------|
+| initial call, registered name, pid             | kind, server, incarnation                  |
+| error_info: class, reason, stack               | reason, with its traceback                 |
+| ancestors                                      | path, restart                              |
+| message_queue_len, messages                    | mailbox, waiting (the first few)           |
+| last message, state, client, log (gen_server)  | message, state, caller, log, and callback  |
+| reductions, links, heap, dictionary            | inputs, callers, timers, lsn; no processes |
+
+Source: OTP gen_server, error report on termination; proc_lib, crash reports.
 """
 
 from __future__ import annotations
 
 import logging
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, final
 
+from pybehave.errors import show, show_reason
+from pybehave.runtime.debug import KINDS
 from pybehave.runtime.logs import is_heard
 
 REPORTS_KEPT: Final = 128
 """Enough to see a pattern in a crash loop, bounded so that a crash loop does not eat memory."""
+
+MESSAGES_KEPT: Final = 10
+"""Of those that waited; they are gone with the incarnation, and the first say what it was at."""
+
+FRAMES_SHOWN: Final = 50
+"""The innermost: a recursion without end has a thousand that are the same."""
 
 SHOWN_CHARS_MAX: Final = 2000
 """A state can be large; a log line must not be."""
@@ -36,11 +55,23 @@ class CrashReport:
         server: The server's name.
         incarnation: Which start of it.
         reason: The exception, with its traceback, or the reason given to `Stop`.
-        callback: What ran: "handle_call", "handle_info", ...
+        callback: What ran: "init", "handle_call", "handle_info", ...
         message: The input that it failed on.
         state: The last good state (the object itself: a server that changes its state in place
             may have changed it half way).
         at: Unix time.
+        shape: The server's `format_status`.
+        kind: Its class, `module:Name`.
+        path: Where it stood in the tree: ids from the root, joined by "/".
+        restart: Its restart type.
+        caller: Who asked, for people; "" = nobody.
+        inputs: How many the incarnation had taken.
+        mailbox: How many more inputs waited ...
+        waiting: ... and the first of them: kind (1 call, 2 cast, 3 info, 5 timer), message, ...
+        callers: Whose reply had been put off.
+        timers: That were armed.
+        lsn: Of the failed input in the journal, and of its dead letter; 0 = it is in none.
+        log: The newest events, if `sys.log` was on.
     """
 
     crash_id: str
@@ -52,19 +83,73 @@ class CrashReport:
     state: Any
     at: float
     shape: Callable[[dict[str, Any]], dict[str, Any]]
+    kind: str = ""
+    path: str = ""
+    restart: str = ""
+    caller: str = ""
+    inputs: int = 0
+    mailbox: int = 0
+    waiting: tuple[tuple[Any, ...], ...] = ()
+    callers: int = 0
+    timers: int = 0
+    lsn: int = 0
+    log: tuple[Any, ...] = ()
 
     def status(self) -> dict[str, Any]:
-        """What the server's `format_status` lets be seen of message, state and reason."""
+        """What the server's `format_status` lets be seen of message, state, reason and log."""
         shown = {"message": self.message, "state": self.state, "reason": self.reason}
+        if self.log:
+            shown["log"] = list(self.log)
         return shaped(self.shape, shown)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report for programs: plain values that JSON can hold, values of the server's as text.
+
+        Messages that waited go through `format_status` one by one, under "message" alone.
+        """
+        status = self.status()
+        log = status.get("log", [])
+        return {
+            "crash_id": self.crash_id,
+            "server": self.server,
+            "incarnation": self.incarnation,
+            "kind": self.kind,
+            "path": self.path,
+            "restart": self.restart,
+            "at": self.at,
+            "callback": self.callback,
+            "reason": _reason(status["reason"]),
+            "traceback": _frames(self.reason),
+            "message": _short(status["message"]),
+            "state": _short(status["state"]),
+            "caller": self.caller,
+            "inputs": self.inputs,
+            "mailbox": self.mailbox,
+            "waiting": [self._waited(item) for item in self.waiting],
+            "callers": self.callers,
+            "timers": self.timers,
+            "lsn": self.lsn,
+            "log": [str(event) for event in log] if isinstance(log, list) else _short(log),
+        }
+
+    def _waited(self, item: tuple[Any, ...]) -> str:
+        kind = KINDS.get(item[0], "input")
+        if kind == "timer":
+            return kind  # what it brings is with the timer
+        shown = shaped(self.shape, {"message": item[1]})["message"]
+        return f"{kind} {show(shown)}"
 
     def __str__(self) -> str:
         status = self.status()
         return (
             f"server {self.server!r} (incarnation {self.incarnation}) crashed in "
-            f"{self.callback} on {_short(status['message'])} in state {_short(status['state'])} "
-            f"[crash id {self.crash_id}]"
+            f"{self.callback} on {_short(status['message'])}{self._around()} "
+            f"in state {_short(status['state'])} [crash id {self.crash_id}]"
         )
+
+    def _around(self) -> str:
+        asked = f" from {self.caller}" if self.caller else ""
+        return f"{asked} with {self.mailbox} more waiting" if self.mailbox else asked
 
 
 @final
@@ -75,17 +160,22 @@ class Crashes:
         self._reports: deque[CrashReport] = deque(maxlen=REPORTS_KEPT)
         self.count = 0
 
+    def keep(self, report: CrashReport) -> None:
+        """Keep a report that somebody else logs."""
+        self._reports.append(report)
+
     def add(self, report: CrashReport) -> None:
         """Keep a report and log it with its traceback."""
-        self._reports.append(report)
+        self.keep(report)
         self.count += 1
         if not is_heard(logger, logging.ERROR):
             return
         reason = report.reason
         if isinstance(reason, BaseException):
-            logger.error("%s", report, exc_info=(type(reason), reason, user_frames(reason)))
+            trace = (type(reason), reason, user_frames(reason))
+            logger.error("%s", report, exc_info=trace, extra={"crash": report})
         else:
-            logger.error("%s: %r", report, reason)
+            logger.error("%s: %r", report, reason, extra={"crash": report})
 
     def __iter__(self) -> Iterator[CrashReport]:
         return iter(self._reports)
@@ -107,6 +197,29 @@ def user_frames(error: BaseException) -> TracebackType | None:
     while found is not None and found.tb_frame.f_code.co_filename.endswith(".pyx"):
         found = found.tb_next
     return found if found is not None else error.__traceback__
+
+
+def _reason(reason: object) -> dict[str, Any]:
+    """A reason as its class, what it says, and what led to it."""
+    if not isinstance(reason, BaseException):
+        return {"type": type(reason).__name__, "text": show(reason), "notes": [], "cause": None}
+    cause = reason.__cause__ or (None if reason.__suppress_context__ else reason.__context__)
+    return {
+        "type": f"{type(reason).__module__}.{type(reason).__qualname__}",
+        "text": show_reason(reason),
+        "notes": [show(note) for note in getattr(reason, "__notes__", [])],
+        "cause": None if cause is None else show_reason(cause),
+    }
+
+
+def _frames(reason: object) -> list[dict[str, Any]]:
+    """The stack where a reason was raised, outermost first."""
+    if not isinstance(reason, BaseException):
+        return []
+    return [
+        {"file": frame.filename, "line": frame.lineno, "function": frame.name, "code": frame.line}
+        for frame in traceback.extract_tb(user_frames(reason))[-FRAMES_SHOWN:]
+    ]
 
 
 def _short(value: Any) -> str:

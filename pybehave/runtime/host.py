@@ -11,19 +11,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, final
 
 from pybehave._uring.servers import Server
 from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Run
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.gen_server import Initial, initial_of
+from pybehave.behaviours.gen_server import Initial, initial_of, shown_state
 from pybehave.behaviours.hosted import Beside, HostedServer
 from pybehave.behaviours.recovery import Failure, Recovery, takes_recovery
-from pybehave.errors import AlreadyStarted, NoProc, SpecError, Stopped
+from pybehave.errors import AlreadyStarted, InitStopped, NoProc, SpecError, Stopped
 from pybehave.listener import Listener
 from pybehave.runtime import addresses, asked
 from pybehave.runtime.cleanup import terminate
-from pybehave.runtime.crashes import Crashes, CrashReport
+from pybehave.runtime.crashes import MESSAGES_KEPT, Crashes, CrashReport
 from pybehave.runtime.events import Event, EventHub
 from pybehave.runtime.monitors import Monitors
 from pybehave.runtime.pools import Pools
@@ -63,6 +64,7 @@ class LoopHost:
 
     Attributes:
         on_worker_ended: Called when a worker has ended by itself, its terminate included.
+        path_of: Where a server stands in its tree.
         is_durable: A worker with `journal=True` must find a journal; False: it is kept in memory.
     """
 
@@ -74,6 +76,7 @@ class LoopHost:
         self.pools = Pools(loop, self.defer)
         self.monitors = Monitors(loop.dispatcher, self._end_linked, self.defer)
         self.on_worker_ended: Callable[[Server, object], None] | None = None
+        self.path_of: Callable[[object], str] = lambda _: ""
         self.is_durable = False
         self.node: Node | None = None
         self.isolation: Isolation | None = None
@@ -126,7 +129,7 @@ class LoopHost:
             )
         instance = self._make_instance(worker)
         server = make_server(dispatcher, worker, instance, name=name)
-        initial = self._init(name, instance, args)
+        initial = self._init(server, worker, args)
         if not isinstance(initial, Initial):
             return IGNORED
         server.owner = worker
@@ -168,7 +171,7 @@ class LoopHost:
         )
         offer = journal.offer(worker, server, known) if known is not None and is_asked else None
         recovery = None if offer is None else offer.recovery
-        initial = self._init(worker.name, instance, args, recovery)
+        initial = self._init(server, worker, args, recovery)
         if not isinstance(initial, Initial):
             return IGNORED
         server.owner = worker
@@ -208,18 +211,30 @@ class LoopHost:
         self.defer(lambda: asked.settle(server, actions, self.loop.dispatcher, self.monitors))
 
     def _init(
-        self, name: str, instance: Any, args: Any, recovery: Recovery[Any] | None = None
+        self,
+        server: Server,
+        worker: Worker[Any, Any],
+        args: Any,
+        recovery: Recovery[Any] | None = None,
     ) -> Any:
-        """Call a server's init, in the watchdog's sight."""
+        """Call a server's init, in the watchdog's sight.
+
+        One that raises is kept as a crash; its supervisor logs it.
+        """
         self._done += 1
-        self.doing = (name, "init", self._done)
+        self.doing = (server.name, "init", self._done)
         try:
-            initial = initial_of(name, instance, args, recovery)
+            initial = initial_of(server.name, server.instance, args, recovery)
+        except InitStopped:
+            raise
+        except Exception as error:
+            self.crashes.keep(self._crash(server, error, "init", args, worker))
+            raise
         finally:
             self.doing = None  # not what it was: a supervisor at work is not a step
 
         if self.isolation is not None and isinstance(initial, Initial):
-            self.isolation.looked_at(name, instance, initial.state)
+            self.isolation.looked_at(server.name, server.instance, initial.state)
         return initial
 
     def _terminate(
@@ -308,18 +323,37 @@ class LoopHost:
         self._ended(server, reason, LINK, None)
 
     def _report(self, server: Server, reason: object, kind: int, message: Any) -> None:
-        self.crashes.add(
-            CrashReport(
-                crash_id=f"{server.name}-{server.incarnation}-{server.inputs}",
-                server=server.name,
-                incarnation=server.incarnation,
-                reason=reason,
-                callback=CALLBACKS[kind],
-                message=message,
-                state=server.state,
-                at=server.instance.context.now,
-                shape=server.instance.format_status,
-            )
+        self.crashes.add(self._crash(server, reason, CALLBACKS[kind], message))
+
+    def _crash(
+        self, server: Server, reason: object, callback: str, message: Any, owner: Any = None
+    ) -> CrashReport:
+        left = self.loop.dispatcher.take_left() or (None, None, 0, 0, None)
+        caller, mail, callers, timers, debug = left
+        instance, log = server.instance, getattr(debug, "log", None)
+        kind = type(instance)
+        worker = server.owner if owner is None else owner
+        return CrashReport(
+            crash_id=f"{server.name}-{server.incarnation}-{server.inputs}",
+            server=server.name,
+            incarnation=server.incarnation,
+            reason=reason,
+            callback=callback,
+            message=message,
+            state=shown_state(instance, server.state),
+            at=instance.context.now,
+            shape=instance.format_status,
+            kind=f"{kind.__module__}:{kind.__qualname__}",
+            path=self.path_of(server),
+            restart=worker.restart,
+            caller="" if caller is None else caller.origin,
+            inputs=server.inputs,
+            mailbox=0 if mail is None else len(mail),
+            waiting=() if mail is None else tuple(islice(mail, MESSAGES_KEPT)),
+            callers=callers,
+            timers=timers,
+            lsn=server.failed_lsn,
+            log=() if log is None else tuple(log),
         )
 
     def _act(self, server: Server, action: object, lsn: int, index: int) -> None:

@@ -51,6 +51,7 @@ from pybehave.journal.recovery import Options
 from pybehave.listener import Listener
 from pybehave.runtime import addresses, listeners, signals, systemd
 from pybehave.runtime.applications import Applications
+from pybehave.runtime.crashes import CrashReport
 from pybehave.runtime.events import EventHub
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
@@ -138,6 +139,7 @@ class Node:
         self.applications = Applications(self, app, config, listen)
         self.app = self.applications.primary
         self.host.on_worker_ended = self.applications.worker_ended
+        self.host.path_of = self.applications.path_of
         self.journal: NodeJournal | None = None
         if data is not None and any(worker.journal for worker in self.applications.workers()):
             disk = FolderDisk(data) if isinstance(data, str | os.PathLike) else data
@@ -715,6 +717,10 @@ class Node:
             return found.state
 
         return self.run_on_loop(look)
+
+    def crashes(self) -> list[CrashReport]:
+        """The newest crash reports, at most 128, oldest first."""
+        return self.run_on_loop(lambda: list(self.host.crashes))
 
     def stats(self) -> dict[str, Any]:
         """All counters of the loop, its connections and its servers."""

@@ -147,6 +147,7 @@ class Replay:
         self.is_old = False
         self._names: dict[int, str] = {}
         self._versions: dict[str, int] = {}
+        self._written_by: dict[str, int] = {}
         self._failures: dict[str, Failure] = {}
         self._reader = Values()
 
@@ -215,6 +216,7 @@ class Replay:
         """From here on that version of a server's class was given its inputs."""
         schema = Schema(server.name, server.instance)
         schema.check(version, lsn)
+        self._written_by[server.name] = version
         self.replayer.older.pop(server.number, None)
         if version < schema.version:
             self.is_old = True
@@ -312,21 +314,9 @@ class Replay:
         self, server: Server, schema: Schema, fields: dict[str, Any], lsn: int
     ) -> None:
         """What an init that was asked has chosen, if that is not what it was offered."""
-        version = fields.get("version", VERSION_FIRST)
-        values, upcast = reader_of(schema, server.values, version)
         if "state" in fields:
-            try:
-                dumped = values.decode(fields["state"])
-                dumped = schema.state(version, dumped, f"the state that init chose at lsn {lsn}")
-                server.replace_state(server.instance.load(dumped))
-            except JournalRefused:
-                raise
-            except Exception as error:
-                raise JournalRefused(
-                    f"server {server.name!r}",
-                    f"the state that its init chose at lsn {lsn} cannot be loaded: "
-                    f"{show_reason(error)}",
-                ) from error
+            self._put(server, schema, fields["state"], f"that its init chose at lsn {lsn}")
+        values, upcast = reader_of(schema, server.values, self._written_by[server.name])
         if "actions" in fields:
             packed = values.decode(fields["actions"])
             for each in packed:
@@ -352,18 +342,25 @@ class Replay:
     def _replace(self, name: str, payload: bytes, lsn: int) -> Server | None:
         """An operator has put another state in place (runtime/sys.py)."""
         server = self.servers.get(name)
-        if server is None:
-            return None
+        if server is not None:
+            schema = Schema(name, server.instance)
+            self._put(server, schema, payload, f"that was put in place at lsn {lsn}")
+        return server
+
+    def _put(self, server: Server, schema: Schema, payload: bytes, which: str) -> None:
+        """Let a server have a state that a record holds."""
+        version = self._written_by[server.name]
+        values, _ = reader_of(schema, server.values, version)
         try:
-            data = self.journal.values_of(self.specs[name], server.instance).decode(payload)
-            server.replace_state(server.instance.load(data))
+            dumped = schema.state(version, values.decode(payload), f"the state {which}")
+            server.replace_state(server.instance.load(dumped))
+        except JournalRefused:
+            raise
         except Exception as error:
             raise JournalRefused(
-                f"record {lsn}",
-                f"the state that was put in place for server {name!r} cannot be loaded: "
-                f"{type(error).__name__}: {error}",
+                f"server {server.name!r}",
+                f"the state {which} cannot be loaded: {show_reason(error)}",
             ) from error
-        return server
 
     def _make(
         self, worker: Worker[Any, Any], number: int, incarnation: int, lsn: int

@@ -342,7 +342,7 @@ class Sys:
             server=found.name,
             incarnation=found.incarnation,
             kind=f"{kind.__module__}:{kind.__qualname__}",
-            path=self._node.tree.path_of(found),
+            path=self._node.applications.path_of(found),
             mode="suspended" if is_suspended else "running",
             state=shown.get("state"),
             inputs=found.inputs,

@@ -304,11 +304,6 @@ class Tree:
             node.post((request, what, answer))
         return answer
 
-    def path_of(self, ref: object) -> str:
-        """Return where a running worker stands: ids from the root, joined by "/"; "" = nowhere."""
-        child = self.workers.get(ref)
-        return "" if child is None else child.path
-
     # --- for the machines ----------------------------------------------------
 
     def run(self, node: SupervisorNode) -> None:

@@ -627,6 +627,7 @@ cdef class Dispatcher(Acting):
                 caller = self.caller_of(server, c)
             return self._crashed(server, error, 0, actions, caller)
         if reason is not NOT_STOPPED and server.is_running:
+            self.note_left(server, caller)
             self.retire(server, Stopped(server.name, reason))
             self.on_ended(server, reason, 0, None)
             self.barrier = barrier
@@ -653,6 +654,8 @@ cdef class Dispatcher(Acting):
         self.stats.crashes += 1
         crash_id = f"{server.name}-{server.incarnation}-{server.inputs}"
         crash = Crashed(server.name, crash_id, error)
+        if was_running:
+            self.note_left(server, caller)
         self.retire(server, crash)
         if was_running:
             self.on_ended(server, error, kind, message)

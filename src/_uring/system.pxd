@@ -1,5 +1,6 @@
 """System requests: what operators do to a server between two of its inputs."""
 
+from .handles cimport Caller
 from .leaves cimport conn
 from .mailboxes cimport Mailboxes
 from .servers cimport Control, Port, Server
@@ -7,9 +8,11 @@ from .servers cimport Control, Port, Server
 
 cdef class System(Mailboxes):
     cdef readonly Py_ssize_t suspended_count # servers that are suspended
+    cdef tuple left                    # what the server that is just ending leaves, or None
 
     cdef Control _control(self, Server server)
     cdef int settle_control(self, Server server) except -1
     cdef int release(self, Server server, object error) except -1
+    cdef int note_left(self, Server server, Caller caller) except -1
     cdef bint hold_back(self, Port port, conn *c)
     cdef int _let_go(self, Server server, Control control) except -1

@@ -23,6 +23,7 @@ Source: OTP sys; suspended processes in gen_server and sys:suspend_loop.
 from libc.stdint cimport uint64_t
 
 from .commit cimport RECORD_STATE
+from .handles cimport Caller
 from .leaves cimport (
     CONN_FREE, PAUSE_SUSPENDED, conn, conn_pause, conn_resume, conn_token, conns_find,
 )
@@ -109,6 +110,18 @@ cdef class System(Mailboxes):
         if control.debug is not None:
             control.debug.ended(error)
         return self._let_go(server, control)
+
+    cdef int note_left(self, Server server, Caller caller) except -1:
+        """What is known of a server now, and not any more when its end is reported."""
+        debug = None if server.control is None else server.control.debug
+        self.left = (caller, server.mailbox, server.callers_count, server.timers_count, debug)
+        return 0
+
+    def take_left(self):
+        """(caller, mailbox or None, callers, timers, debug or None) of the server that has just
+        ended by itself; None when that was told already."""
+        left, self.left = self.left, None
+        return left
 
     cdef bint hold_back(self, Port port, conn *c):
         """Read no further from a connection whose server is suspended; False = it is not."""

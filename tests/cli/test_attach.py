@@ -88,6 +88,11 @@ def test_crashes_and_dead_letters_are_shown(node: Node) -> None:
         pass
     assert "kv1" in letters
     assert "crash " in node.said("inspect", "kv1")
+    report = node.said("crashes")
+    assert report == node.said("crashes", "kv1")
+    assert "  where    root/kv1, permanent, examples.kv:KeyValueStore" in report
+    assert "examples/kv.py" in report
+    assert node.said("crashes", "kv2") == ""
 
 
 def test_stats_are_lines_or_json(node: Node) -> None:

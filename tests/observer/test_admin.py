@@ -119,6 +119,16 @@ def test_it_inspects_a_server_as_format_status_lets_it(client: AdminClient, node
     assert crash["reason"] == "ValueError: a deliberate bug"
 
 
+def test_it_shows_crash_reports_of_one_or_all(client: AdminClient, node: Any) -> None:
+    for name in ("a", "c", "a"):
+        refused(client, "call", server=name, request="break")
+    assert [row["server"] for row in client.ask("crashes")["rows"]] == ["a", "c", "a"]
+    [report] = client.ask("crashes", server="c")["rows"]
+    assert (report["path"], report["message"]) == ("root/sub/c", "'break'")
+    assert "hush" not in str(report)
+    assert "server=7 is no name" in refused(client, "crashes", server=7)
+
+
 def test_a_call_reaches_the_server_and_its_reply_comes_back(client: AdminClient) -> None:
     value = ("x", [b"\x00", 2**70, None, {"k": {1}}])
     assert client.ask("call", server="a", request=value) == value

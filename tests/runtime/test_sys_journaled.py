@@ -14,9 +14,8 @@ from pybehave import NO_REPLY, Application, GenServer, GenStatem, Listener, Supe
 from pybehave.actions import Reply
 from pybehave.cli.journal import describe
 from pybehave.errors import CallbackFailed, Crashed, NotJournalable, RecordTooLarge
-from pybehave.journal import reader
 from pybehave.journal.recovery import Options
-from pybehave.journal.segments import find_segments
+from pybehave.journal.segments import held, records
 from pybehave.protocols import Lines
 from pybehave.runtime.history import History
 from pybehave.statem import NextState
@@ -42,6 +41,16 @@ class Ledger(GenServer[dict[str, Any], Any, Any]):
         if command == "break":
             raise ValueError("a deliberate bug")
         return state, b"%d" % len(state["lines"])
+
+
+class NewerLedger(Ledger):
+    version = 2
+
+    def upcast(self, version: int, message: Any) -> Any:
+        return message
+
+    def upcast_state(self, version: int, dumped: Any) -> Any:
+        return {**dumped, "lines": [*dumped["lines"], f"brought forward from {version}"]}
 
 
 class Forgetful(Ledger):
@@ -166,13 +175,8 @@ def test_the_journal_shows_who_put_a_state_in_place_and_history_steps_over_it(
     node.call("l", "after")
     node.stop()
     data = str(tmp_path / "data")
-    found = [
-        describe(record, "l")
-        for segment in find_segments(data, reader.read_manifest(data))
-        for frame in segment.frames(None)
-        if not isinstance(frame, reader.Stop)
-        for record in segment.records(frame)
-    ]
+    with held(data) as (_, segments):
+        found = [describe(record, "l") for record in records(segments)]
     [state] = [record for record in found if record["type"] == "state"]
     assert "'lines': ['new']" in state["payload"]
     history = History(application(), data)
@@ -181,6 +185,14 @@ def test_the_journal_shows_who_put_a_state_in_place_and_history_steps_over_it(
     history.advance(history.last_lsn)
     assert history.states()["l"]["lines"] == ["new", "after"]
     history.close()
+
+
+def test_newer_code_brings_a_state_forward_that_was_put_in_place(begin: Callable[..., Any]) -> None:
+    node = begin()
+    node.sys.replace_state("l", put(["new"]))
+    node.stop()
+    node = begin(NewerLedger)
+    assert node.sys.get_state("l")["lines"] == ["new", "brought forward from 1"]
 
 
 def test_a_snapshot_holds_a_replaced_state(begin: Callable[..., Any]) -> None:

@@ -1,0 +1,203 @@
+"""Crash reports: what is known of a server that ended abnormally, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pybehave import NO_REPLY, Application, GenServer, GenStatem, Listener, Supervisor, Worker
+from pybehave.actions import Call, StartTimer, Stop
+from pybehave.cli.run import JsonFormatter
+from pybehave.errors import Crashed, StartFailed
+from pybehave.journal import dead_letters
+from pybehave.protocols import Lines
+from pybehave.runtime.crashes import FRAMES_SHOWN, CrashReport
+from tests.conftest import dial, receive
+
+
+class Fragile(GenServer[dict[str, Any], Any, Any]):
+    def init(self, args: Any) -> dict[str, Any]:
+        if args == "no":
+            raise ValueError("no disk")
+        return {"secret": "hush"}
+
+    def step(self, command: Any, state: dict[str, Any]) -> Any:
+        match command:
+            case "later":
+                return state, NO_REPLY, StartTimer("t", 60.0, "tick")
+            case "stop":
+                return state, None, Stop("out of order")
+            case "deep":
+                return self.step(command, state)
+            case ("ask", name):
+                return state, None, Call(name, "break", "tag")
+            case "break":
+                try:
+                    {}["key"]
+                except KeyError as error:
+                    raise ValueError("a deliberate bug") from error
+        return state, command
+
+    def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
+        if "state" in status:
+            status = {**status, "state": {"secret": "***"}}
+        if status.get("message") == "password":
+            status = {**status, "message": "***"}
+        return status
+
+
+class Door(GenStatem):
+    def init(self, args: Any) -> Any:
+        return "shut", {"count": 1}
+
+    def shut(self, kind: Any, content: Any, data: Any) -> Any:
+        raise ValueError("jammed")
+
+
+def application(**options: Any) -> Application:
+    inner = Supervisor("one_for_one", [Worker("a", Fragile, **options)], id="sub", intensity=100)
+    tree = Supervisor(
+        "one_for_one", [inner, Worker("b", Fragile), Worker("door", Door)], intensity=100
+    )
+    listener = Listener("tcp://127.0.0.1:0", Lines("utf-8"), to="a")
+    return Application("fragile", tree, listeners=[listener])
+
+
+@pytest.fixture
+def node(start: Callable[..., Any]) -> Any:
+    return start(application())
+
+
+def crash(node: Any, name: str = "a", request: Any = "break") -> CrashReport:
+    with pytest.raises(Crashed):
+        node.call(name, request)
+    report: CrashReport = node.crashes()[-1]
+    return report
+
+
+def test_a_report_says_who_it_was_where_it_stood_and_what_it_did(node: Any) -> None:
+    node.call("a", 1)
+    report = crash(node)
+    assert (report.server, report.incarnation, report.inputs) == ("a", 1, 2)
+    assert (report.path, report.restart) == ("root/sub/a", "permanent")
+    assert report.kind.endswith(":Fragile")
+    assert (report.callback, report.message) == ("handle_call", "break")
+    assert report.crash_id == "a-1-2"
+    assert report.lsn == 0
+
+
+def test_a_report_says_who_asked(node: Any) -> None:
+    assert crash(node).caller == "a thread or task"
+    with dial(node) as client:
+        client.sendall(b"break\n")
+        assert receive(client, 7) == b"error: "
+    assert node.crashes()[-1].caller.startswith("connection ")
+    node.call("b", ("ask", "a"))
+    while len(node.crashes()) < 3:
+        pass
+    assert node.crashes()[-1].caller == "server 'b'"
+    node.cast("a", "break")
+    while len(node.crashes()) < 4:
+        pass
+    assert node.crashes()[-1].caller == ""
+
+
+def test_a_report_says_what_waited(node: Any) -> None:
+    def burst() -> None:
+        post = node.loop.dispatcher.post
+        for message in ("later", "break", "password", *range(20)):
+            post("a", 2, message, None)
+
+    node.run_on_loop(burst)
+    while not node.crashes():
+        pass
+    [report] = node.crashes()
+    assert (report.mailbox, len(report.waiting), report.timers) == (21, 10, 1)
+    found = report.as_dict()
+    assert found["waiting"][:3] == ["cast '***'", "cast 0", "cast 1"]
+    assert "with 21 more waiting" in str(report)
+
+
+def test_a_report_has_the_log_of_a_server_that_was_watched(node: Any) -> None:
+    node.sys.log("a")
+    node.call("a", 1)
+    report = crash(node)
+    assert [event.what for event in report.log] == ["in", "out", "in", "ended"]
+    assert "in call 1" in report.as_dict()["log"][0]
+
+
+def test_for_programs_a_report_is_plain_and_hides_what_format_status_hides(node: Any) -> None:
+    found = json.loads(json.dumps(crash(node).as_dict()))
+    assert found["reason"]["type"] == "builtins.ValueError"
+    assert found["reason"]["text"] == "ValueError: a deliberate bug"
+    assert found["reason"]["cause"] == "KeyError: 'key'"
+    assert found["traceback"][-1]["function"] == "step"
+    assert found["traceback"][-1]["code"].startswith("raise ValueError")
+    assert found["state"] == "{'secret': '***'}"
+    assert "hush" not in json.dumps(found)
+
+
+def test_the_innermost_frames_are_enough(node: Any) -> None:
+    report = crash(node, request="deep")
+    assert len(report.as_dict()["traceback"]) == FRAMES_SHOWN
+
+
+def test_a_reason_that_is_no_exception_is_reported_too(node: Any) -> None:
+    node.call("a", "stop")
+    while not node.crashes():
+        pass
+    found = node.crashes()[-1].as_dict()
+    assert found["reason"]["text"] == "'out of order'"
+    assert (found["traceback"], found["callback"]) == ([], "an action")
+
+
+def test_a_machine_is_reported_with_its_state_and_data(node: Any) -> None:
+    report = crash(node, "door", "push")
+    assert report.state == ("shut", {"count": 1})
+
+
+def test_a_failed_init_is_reported_and_logged_once(
+    node: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "pybehave"):
+        with pytest.raises(StartFailed):
+            node.start_child("root", Worker("c", Fragile, "no"))
+    [report] = node.crashes()
+    assert (report.callback, report.message, report.restart) == ("init", "no", "permanent")
+    assert "no disk" in str(report.reason)
+    assert node.stats()["crashes"] == 0
+    assert len([record for record in caplog.records if record.exc_info]) <= 1
+
+
+def test_a_log_record_carries_the_report(node: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR, "pybehave.server"):
+        report = crash(node)
+    [record] = [record for record in caplog.records if hasattr(record, "crash")]
+    assert record.crash is report
+    entry = json.loads(JsonFormatter().format(record))
+    assert entry["crash"]["crash_id"] == report.crash_id
+    assert "Traceback" in entry["traceback"]
+
+
+def test_the_report_of_a_journaled_server_leads_to_its_dead_letter(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    node = start(application(journal=True), data=data)
+    report = crash(node)
+    node.stop()
+    assert dead_letters.get(str(data), report.lsn).crash_id == report.crash_id
+
+
+def test_only_the_newest_reports_are_kept(start: Callable[..., Any]) -> None:
+    worker = Worker("a", Fragile)
+    node = start(Application("x", Supervisor("one_for_one", [worker], intensity=1000)))
+    for _ in range(130):
+        crash(node)
+    reports = node.crashes()
+    assert (len(reports), reports[-1].incarnation) == (128, 130)
