@@ -9,7 +9,7 @@ help:
 	@echo 'make bench    list the benchmarks or run one  [ARGS="echo --quick"]'
 	@echo 'make build    leave .venv/bin/pybehave; installs what is missing'
 	@echo 'make rebuild  compile what changed in src/'
-	@echo 'make wheel    wheel and source distribution into dist/'
+	@echo 'make wheel    manylinux wheel and source distribution into dist/'
 	@echo 'make clean    remove build/, dist/ and caches, keep .venv'
 
 build:

@@ -52,7 +52,7 @@ def test_wheel_tag_is_this_python_and_not_abi3(wheel):
 def test_wheel_carries_its_licences(unpacked):
     (folder,) = unpacked.glob("*.dist-info/licenses")
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert found == {"LICENSE", "licenses/liburing.txt"}
+    assert found == {"LICENSE", "licenses/liburing.txt", "licenses/xxhash.txt"}
 
 
 def test_metadata_names_version_python_and_command(unpacked):
@@ -88,7 +88,8 @@ def test_modules_export_only_their_init_function(unpacked):
 def test_sdist_has_what_a_build_and_its_tests_need(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    wanted = {"CMakeLists.txt", "cmake/Uring.cmake", "LICENSE", "licenses/liburing.txt"}
+    wanted = {"CMakeLists.txt", "cmake/Uring.cmake", "cmake/exports.map"}
+    wanted |= {"LICENSE", "licenses/liburing.txt", "licenses/xxhash.txt"}
     wanted |= {"src/_uring/loop.pyx", "src/_uring/frame.c", "tests/test_tidy.py", "PKG-INFO"}
     assert wanted - names == set()
     strange = [n for n in names if re.search(r"\.so$|\.venv|^build/|__pycache__|\.pyc$", n)]
