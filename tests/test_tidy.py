@@ -31,6 +31,7 @@ DECLARATIONS = "static const int t[] = {1};\nstatic int f(int x);\n/* static int
 TABLE = "int t[] = {\n" + "1,\n" * 99 + "};\n"
 SIGNATURE = "cdef int f(int x,\n        int y) except -1:\n"
 ONE_TITLE = "# A\n```\n# comment\n```\n## B\n"
+NAMED_TEST = "def test_one() -> None: ...\n"
 INCLUDES: Tree = {"src/_uring/a.c": '#include "a.h"\n', "src/_uring/a.h": ""}
 
 # rule -> (a tree that breaks it, a tree that looks similar and does not)
@@ -123,6 +124,10 @@ SAMPLES: dict[str, tuple[Tree, Tree]] = {
     "examples_are_tested": (
         {"examples/kv.py": "", "tests/a.py": "kv = 1\n"},
         {"examples/kv.py": "", "tests/a.py": "'examples.kv:app'\n"},
+    ),
+    "named_tests_exist": (
+        {"tests/a/README.md": "# A\n`b.py`: `test_one`, `test_two`\n", "tests/b.py": NAMED_TEST},
+        {"tests/a/README.md": "# A\n`b.py`: `test_one`\n", "tests/b.py": NAMED_TEST},
     ),
 }
 

@@ -477,3 +477,16 @@ def examples_are_tested(tree: Tree) -> Iterator[Found]:
         stem = path.split("/")[-1].removesuffix(".py")
         if stem != "__init__" and not re.search(rf"\bexamples?[./]{stem}\b|\b{stem}\.py\b", tests):
             yield Found(path, 1, "no test names it")
+
+
+@rule("name a test that there is, by its file below tests/ or src/ and its function")
+def named_tests_exist(tree: Tree) -> Iterator[Found]:
+    """Pages that promise a test: `file.py`: `test_one`, `test_two`."""
+    names = r"`([\w/.]+\.(?:py|c))`: ((?:`test_\w+`(?:, )?)+)"
+    for path, text in files(tree, "tests/", "README.md"):
+        for found in re.finditer(names, text):
+            file = found[1] if found[1].startswith("src/") else f"tests/{found[1]}"
+            line = text[: found.start()].count("\n") + 1
+            for name in re.findall(r"`(test_\w+)`", found[2]):
+                if not re.search(rf"\b{name}\(", tree.get(file, "")):
+                    yield Found(path, line, f"there is no {name} in {file}")

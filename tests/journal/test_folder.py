@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from pybehave.errors import JournalRefused
 from pybehave.journal import disk
 from pybehave.journal.disk import FolderDisk
 from pybehave.journal.recovery import Options, recover
@@ -39,3 +41,13 @@ def test_a_file_system_that_passes_syncs_on_is_warned_of(
     folder = FolderDisk(tmp_path, is_volatile_allowed=True)
     report = recover(folder, Options(segment_bytes=1 << 16), now_ns=1).report
     assert any("up to what is below it" in words for words in report.warnings) is is_warned
+
+
+def test_a_folder_in_memory_is_refused_unless_it_is_allowed() -> None:
+    """On a real tmpfs: every Linux has one there."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        with pytest.raises(JournalRefused, match=r"memory: nothing would survive .* --volatile"):
+            FolderDisk(folder).medium()
+        allowed = FolderDisk(folder, is_volatile_allowed=True)
+        report = recover(allowed, Options(segment_bytes=1 << 16), now_ns=1).report
+    assert report.medium.startswith("tmpfs")
