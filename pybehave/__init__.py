@@ -9,6 +9,7 @@ from pybehave import actions, errors, events, statem
 from pybehave._version import __version__
 from pybehave.actions import NO_REPLY, TIMEOUT
 from pybehave.behaviours.application import Application, Callbacks
+from pybehave.behaviours.backoff import Backoff
 from pybehave.behaviours.child_spec import Ref, Worker
 from pybehave.behaviours.gen_event import EventHandler, GenEvent
 from pybehave.behaviours.gen_server import GenServer
@@ -16,6 +17,7 @@ from pybehave.behaviours.gen_statem import GenStatem
 from pybehave.behaviours.pool import Pool
 from pybehave.behaviours.recovery import Recovery
 from pybehave.behaviours.supervisor import Supervisor
+from pybehave.errors import DoNotRestart, TerminateTree
 from pybehave.listener import Listener
 from pybehave.once import Once
 from pybehave.types import Rollback, Shutdown
@@ -24,7 +26,9 @@ __all__ = [
     "NO_REPLY",
     "TIMEOUT",
     "Application",
+    "Backoff",
     "Callbacks",
+    "DoNotRestart",
     "EventHandler",
     "GenEvent",
     "GenServer",
@@ -37,6 +41,7 @@ __all__ = [
     "Rollback",
     "Shutdown",
     "Supervisor",
+    "TerminateTree",
     "Worker",
     "__version__",
     "actions",

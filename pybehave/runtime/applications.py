@@ -30,8 +30,9 @@ from pybehave.behaviours.application import (
     StartType,
     ensure_all,
 )
-from pybehave.behaviours.child_spec import Worker, refused
+from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.environment import differences
+from pybehave.behaviours.rules import refused
 from pybehave.behaviours.supervisor import ROOT_ID, workers
 from pybehave.config import Config, loader
 from pybehave.errors import AlreadyStarted, NotFound, NotStarted, StartFailed
@@ -291,7 +292,7 @@ class Applications:
 
     def worker_ended(self, server: object, reason: object) -> None:
         """A worker has ended by itself; its own terminate has run."""
-        for tree in self._trees():
+        for tree in self.trees():
             if server in tree.workers:
                 tree.worker_ended(server, reason)
                 return
@@ -302,7 +303,7 @@ class Applications:
         Raises:
             NotFound: None has it, or several have.
         """
-        found = [tree for tree in self._trees() if _has(tree, supervisor)]
+        found = [tree for tree in self.trees() if _has(tree, supervisor)]
         if len(found) != 1:
             raise NotFound(supervisor)
         return found[0]
@@ -311,7 +312,8 @@ class Applications:
         """All workers that a boot starts."""
         return [worker for app in self.planned for worker in workers(app.tree)]
 
-    def _trees(self) -> list[Tree]:
+    def trees(self) -> list[Tree]:
+        """The trees that run or are starting."""
         return [*(running.tree for running in self._running.values()), *self._starting]
 
     def _part(self, name: str) -> Application:

@@ -10,7 +10,8 @@ the supervisor hears of it and acts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from random import Random
 from typing import TYPE_CHECKING, Any, final
 
 from pybehave._uring.servers import Server
@@ -18,6 +19,7 @@ from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Run
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of
 from pybehave.behaviours.hosted import HostedServer
+from pybehave.behaviours.orders import order_of
 from pybehave.behaviours.recovery import Failure, takes_recovery
 from pybehave.errors import AlreadyStarted, NoProc, SpecError, Stopped
 from pybehave.listener import Listener
@@ -75,6 +77,8 @@ class LoopHost:
         self.is_durable = False
         self.journal: NodeJournal | None = None
         # Servers whose own terminate still yields after a crash, and who else waits for it.
+        self.terminating: dict[Server, Generator[Any, None, None] | None] = {}
+        self._random = Random(f"{loop.dispatcher.seed}/tree")
         self._ending: dict[Server, list[Callable[[object], None]]] = {}
         loop.dispatcher.on_ended = self._ended
         loop.on_error = _report_posted
@@ -89,6 +93,14 @@ class LoopHost:
     def defer(self, function: Callable[[], None]) -> None:
         """Call a function at the end of the loop's queue."""
         self.loop.post(None, 0, function, None)
+
+    def after(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call a function after so many seconds."""
+        self.loop.dispatcher.start_alarm(seconds, function)
+
+    def draw(self) -> float:
+        """A random number from the node's seed."""
+        return self._random.random()
 
     def emit(self, event: Event) -> None:
         """Let everybody hear of an event."""
@@ -203,7 +215,7 @@ class LoopHost:
             self.monitors.ended(ref, how)
             done(how)
 
-        terminate(ref.instance, reason, ref.state, timeout, dispatcher, ended)
+        self._terminate(ref, reason, timeout, ended)
 
     def ended_name(self, ref: Any) -> str | None:
         """The name of a server that has ended, or None."""
@@ -242,6 +254,8 @@ class LoopHost:
 
         def done(how: object, error: BaseException | None) -> None:
             del self._ending[server]
+            if order_of(reason) is not None:
+                how = reason  # an order stands, also when the terminate fails or is given up
             if error is not None and error is not reason:
                 self._report(server, error, kind, message)
             self.monitors.ended(server, how)
@@ -250,7 +264,26 @@ class LoopHost:
             if self.on_worker_ended is not None:
                 self.on_worker_ended(server, how)
 
-        terminate(server.instance, reason, server.state, limit, self.loop.dispatcher, done)
+        self._terminate(server, reason, limit, done)
+
+    def _terminate(
+        self,
+        server: Server,
+        reason: object,
+        limit: float | None,
+        done: Callable[[object, BaseException | None], None],
+    ) -> None:
+        """Run a server's terminate; while it runs, `unstopped` finds where it stands."""
+
+        def is_done(how: object, error: BaseException | None) -> None:
+            self.terminating.pop(server, None)
+            done(how, error)
+
+        self.terminating[server] = None
+        dispatcher = self.loop.dispatcher
+        steps = terminate(server.instance, reason, server.state, limit, dispatcher, is_done)
+        if server in self.terminating:
+            self.terminating[server] = steps
 
     def _end_linked(self, server: Server, reason: object) -> None:
         self.loop.dispatcher.retire(server, Stopped(server.name, reason))
