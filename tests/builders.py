@@ -160,8 +160,13 @@ class FakeHost:
             self.trace.append(f"term {name} ...")
             self.ending[name] = running
             self.stopping[name] = None, lambda _: self._ended(running, reason)
-        else:
-            self.tree.worker_ended(running, self._terminate(running, reason))
+            return
+        self.ending[name] = running
+        outcome = self._terminate(running, reason)
+        if self.ending.pop(name, None) is running:
+            self.tree.worker_ended(running, outcome)
+        else:  # its own terminate has asked for its end
+            self.stopping.pop(name)[1](outcome)
 
     def call(self, name: str, request: Any) -> Any:
         """Call a server as a client would: a crash is answered at once, then supervised."""

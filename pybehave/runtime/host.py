@@ -76,9 +76,10 @@ class LoopHost:
         self.on_worker_ended: Callable[[Server, object], None] | None = None
         self.is_durable = False
         self.journal: NodeJournal | None = None
-        # Servers whose own terminate still yields after a crash, and who else waits for it.
         self.terminating: dict[Server, Generator[Any, None, None] | None] = {}
+        self._starting: set[str] = set()
         self._random = Random(f"{loop.dispatcher.seed}/tree")
+        # Servers whose own terminate still yields after a crash, and who else waits for it.
         self._ending: dict[Server, list[Callable[[object], None]]] = {}
         loop.dispatcher.on_ended = self._ended
         loop.on_error = _report_posted
@@ -120,8 +121,16 @@ class LoopHost:
             BaseException: Whatever init raised.
         """
         dispatcher = self.loop.dispatcher
-        if dispatcher.whereis(name) is not None:
+        if name in self._starting or dispatcher.whereis(name) is not None:
             raise AlreadyStarted(name)
+        self._starting.add(name)  # its init may ask for another of its own name
+        try:
+            return self._start(worker, name, args)
+        finally:
+            self._starting.discard(name)
+
+    def _start(self, worker: Worker[Any, Any], name: str, args: Any) -> object:
+        dispatcher = self.loop.dispatcher
         if worker.journal and self.journal is not None:
             return self._start_journaled(worker, self.journal, args)
         if worker.journal and self.is_durable:
