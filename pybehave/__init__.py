@@ -10,6 +10,7 @@ from pybehave._version import __version__
 from pybehave.actions import NO_REPLY, TIMEOUT
 from pybehave.behaviours.application import Application, Callbacks
 from pybehave.behaviours.asyncio_task import AsyncioTask
+from pybehave.behaviours.backoff import Backoff
 from pybehave.behaviours.child_spec import Ref, Worker
 from pybehave.behaviours.gen_event import EventHandler, GenEvent
 from pybehave.behaviours.gen_server import GenServer
@@ -17,6 +18,7 @@ from pybehave.behaviours.gen_statem import GenStatem
 from pybehave.behaviours.pool import Pool
 from pybehave.behaviours.recovery import Recovery
 from pybehave.behaviours.supervisor import Supervisor
+from pybehave.errors import DoNotRestart, TerminateTree
 from pybehave.listener import Listener
 from pybehave.once import Once
 from pybehave.types import Rollback, Shutdown
@@ -26,7 +28,9 @@ __all__ = [
     "TIMEOUT",
     "Application",
     "AsyncioTask",
+    "Backoff",
     "Callbacks",
+    "DoNotRestart",
     "EventHandler",
     "GenEvent",
     "GenServer",
@@ -39,6 +43,7 @@ __all__ = [
     "Rollback",
     "Shutdown",
     "Supervisor",
+    "TerminateTree",
     "Worker",
     "__version__",
     "actions",

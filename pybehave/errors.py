@@ -536,6 +536,41 @@ class StartFailed(PybehaveError):
         return cause
 
 
+class DoNotRestart(PybehaveError):
+    """An order to the supervisor: this server has ended for good, whatever its restart type.
+
+    Raise it from a callback, also as the cause of another exception, or end with it:
+    `Stop(DoNotRestart("all done"))`. Source: Suture v4, `ErrDoNotRestart`.
+
+    Attributes:
+        why: For people.
+    """
+
+    def __init__(self, why: object = "it has said so") -> None:
+        super().__init__(f"This server is not to be started again: {show_reason(why)}")
+        self.why = why
+
+
+class TerminateTree(PybehaveError):
+    """An order to the supervisor: something is wrong that no restart will mend.
+
+    Raise it from a callback, also as the cause of another exception, or end with it. The other
+    children stop, then the supervisor ends. Source: Suture v4, `ErrTerminateSupervisorTree`.
+
+    Attributes:
+        scope: `"supervisor"`: the supervisor above does not start it again (Suture,
+            `DontPropagateTermination`). `"root"`: that one ends, too, and so on to the process.
+        why: For people.
+    """
+
+    def __init__(self, why: object = "it has said so", *, scope: str = "root") -> None:
+        if scope not in ("supervisor", "root"):
+            raise ValueError(f'scope={show(scope)} is not allowed; use "supervisor" or "root"')
+        super().__init__(f"The {scope} of this server is to end: {show_reason(why)}")
+        self.scope = scope
+        self.why = why
+
+
 class ChildError(PybehaveError):
     """A request to a supervisor about one of its children was refused.
 

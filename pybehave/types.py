@@ -188,8 +188,11 @@ class RunningNode(Protocol):
     def start_child(self, supervisor: str, spec: Any, *, name: str | None = None) -> Any:
         """Add a child to a supervisor and start it."""
 
-    def terminate_child(self, supervisor: str, child: Any) -> None:
+    def terminate_child(self, supervisor: str, child: Any, *, timeout: float | None = None) -> None:
         """Stop a child."""
+
+    def remove_child(self, supervisor: str, child: Any, *, timeout: float | None = None) -> None:
+        """Stop a child and forget it."""
 
     def restart_child(self, supervisor: str, child_id: str) -> Any:
         """Start a stopped child again."""

@@ -79,6 +79,8 @@ class FakeHost:
         self.stopping: dict[str, tuple[float | None, Callable[[object], None]]] = {}
         self.ending: dict[str, Running] = {}
         self.incarnations = 0
+        self.alarms: list[tuple[float, int, Callable[[], None]]] = []
+        self.luck = 0.0
 
     # --- what the tree asks ----------------------------------------------------
 
@@ -87,6 +89,12 @@ class FakeHost:
 
     def defer(self, function: Callable[[], None]) -> None:
         self.deferred.append(function)
+
+    def after(self, seconds: float, function: Callable[[], None]) -> None:
+        self.alarms.append((self.time + seconds, len(self.alarms), function))
+
+    def draw(self) -> float:
+        return self.luck
 
     def emit(self, event: Event) -> None:
         self.events.append(event)
@@ -152,8 +160,13 @@ class FakeHost:
             self.trace.append(f"term {name} ...")
             self.ending[name] = running
             self.stopping[name] = None, lambda _: self._ended(running, reason)
-        else:
-            self.tree.worker_ended(running, self._terminate(running, reason))
+            return
+        self.ending[name] = running
+        outcome = self._terminate(running, reason)
+        if self.ending.pop(name, None) is running:
+            self.tree.worker_ended(running, outcome)
+        else:  # its own terminate has asked for its end
+            self.stopping.pop(name)[1](outcome)
 
     def call(self, name: str, request: Any) -> Any:
         """Call a server as a client would: a crash is answered at once, then supervised."""
@@ -192,7 +205,14 @@ class FakeHost:
         self.init_results.setdefault(name, deque()).append(Ignore())
 
     def advance(self, seconds: float) -> None:
-        self.time += seconds
+        """Let time pass; alarms go off in order of their time."""
+        end = self.time + seconds
+        while due := [alarm for alarm in self.alarms if alarm[0] <= end]:
+            alarm = min(due)
+            self.alarms.remove(alarm)
+            self.time = max(self.time, alarm[0])
+            alarm[2]()
+        self.time = end
 
     def run_deferred(self, times: int = 1_000) -> int:
         """Run what waits in the loop's queue, at most so many times; say how many it was."""

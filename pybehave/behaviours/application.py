@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import Any, Literal, TypeAlias, final
 
 from pybehave.behaviours import environment
-from pybehave.behaviours.child_spec import refused
+from pybehave.behaviours.rules import refused
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor, named_workers
 from pybehave.errors import SpecError, show
 from pybehave.listener import Listener

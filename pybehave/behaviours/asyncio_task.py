@@ -24,8 +24,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from pybehave.actions import NO_REPLY
-from pybehave.behaviours.child_spec import MAILBOX_CAPACITY, SHUTDOWN_S, Worker, is_count, refused
+from pybehave.behaviours.child_spec import MAILBOX_CAPACITY, SHUTDOWN_S, Worker
 from pybehave.behaviours.hosted import Beside, Failed, Finished, HostedServer
+from pybehave.behaviours.rules import is_count, refused
 from pybehave.errors import show
 from pybehave.types import Restart, ShutdownLimit
 

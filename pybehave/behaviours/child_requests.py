@@ -24,15 +24,10 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from pybehave.behaviours.child_spec import ID_RULE, Worker, refused
-from pybehave.behaviours.restart import (
-    Child,
-    Plan,
-    Status,
-    SupervisorState,
-    Verdict,
-    cancel_retry,
-)
+from pybehave.behaviours.child_spec import ID_RULE, Worker
+from pybehave.behaviours.plan import Child, Plan, Status, SupervisorState, Verdict
+from pybehave.behaviours.restart import cancel_retry
+from pybehave.behaviours.rules import refused
 from pybehave.behaviours.supervisor import Supervisor, check_significant
 from pybehave.errors import (
     AlreadyPresent,

@@ -15,13 +15,14 @@ Source: OTP stdlib, supervisor, `child_spec()` and its defaults.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Generic, NamedTuple, final
+from typing import Any, Final, Generic, final
 
+from pybehave.behaviours.backoff import BACKOFF_RULE, Backoff
 from pybehave.behaviours.gen_server import GenServer
-from pybehave.errors import SpecError, show
+from pybehave.behaviours.rules import Rule, check, is_count, is_number, one_of
+from pybehave.errors import show
 from pybehave.types import (
     Acknowledge,
     Input,
@@ -47,35 +48,6 @@ RESTARTS: Final = ("permanent", "transient", "temporary")
 OVERFLOWS: Final = ("block", "reject", "drop_oldest")
 RECOVERIES: Final = ("last_good", "clean", "stop")
 ACKNOWLEDGES: Final = ("disk", "memory")
-
-
-class Rule(NamedTuple):
-    """One row of a table of validators.
-
-    Attributes:
-        accepts: Says whether a value is allowed.
-        allowed: The end of the sentence "use ...".
-    """
-
-    accepts: Callable[[Any], bool]
-    allowed: str
-
-
-def one_of(*values: str) -> Rule:
-    """Return the rule that accepts the given words."""
-    words = [f'"{value}"' for value in values]
-    allowed = " or ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])} or {words[-1]}"
-    return Rule(lambda value: isinstance(value, str) and value in values, allowed)
-
-
-def is_number(value: object) -> bool:
-    """Say whether a value is a finite number and not a bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def is_count(value: object) -> bool:
-    """Say whether a value is an int >= 0 and not a bool (OTP refuses 1.0 as well)."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_shutdown(value: Any) -> bool:
@@ -120,28 +92,8 @@ WORKER_RULES: Final[Mapping[str, Rule]] = {
         '"last_good", "clean", "stop", Rollback(n), or a tuple of them',
     ),
     "acknowledge": one_of(*ACKNOWLEDGES),
+    "backoff": BACKOFF_RULE,
 }
-
-
-def check(path: str, rules: Mapping[str, Rule], fields: Mapping[str, Any]) -> None:
-    """Check every field of a specification by its row of the table.
-
-    Args:
-        path: Whose fields these are, for the error.
-        rules: One rule per field.
-        fields: The values.
-
-    Raises:
-        SpecError: Names the path, the field, the value and what is allowed.
-    """
-    for field, rule in rules.items():
-        if not rule.accepts(fields[field]):
-            raise refused(path, field, fields[field], rule.allowed)
-
-
-def refused(path: str, field: str, value: object, allowed: str) -> SpecError:
-    """Return the error for one field: what it holds and what to use instead."""
-    return SpecError(path, f"{field}={show(value)} is not allowed; use {allowed}")
 
 
 @final
@@ -195,6 +147,7 @@ class Worker(Generic[Input, Output]):
             fails again within 5 s gets the next one.
         acknowledge: With a journal, when a reply leaves: "disk" when all that it shows is durable,
             "memory" at once.
+        backoff: How long each restart waits; None is not at all.
     """
 
     id: str
@@ -209,6 +162,7 @@ class Worker(Generic[Input, Output]):
     journal: bool
     recovery: RecoverySpec
     acknowledge: str
+    backoff: Backoff | None
 
     def __init__(
         self,
@@ -225,6 +179,7 @@ class Worker(Generic[Input, Output]):
         journal: bool = False,
         recovery: RecoverySpec = "last_good",
         acknowledge: Acknowledge = "disk",
+        backoff: Backoff | None = None,
     ) -> None:
         fields = {
             "id": id,
@@ -239,6 +194,7 @@ class Worker(Generic[Input, Output]):
             "journal": journal,
             "recovery": recovery,
             "acknowledge": acknowledge,
+            "backoff": backoff,
         }
         check(f"Worker {show(id)}", WORKER_RULES, fields)
         for field, value in fields.items():

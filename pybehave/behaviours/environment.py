@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pybehave.behaviours.child_spec import refused
+from pybehave.behaviours.rules import refused
 from pybehave.errors import ConfigError, SpecError, show
 
 _PLACE: Final = re.compile(r"^(?P<what>.*) - at `\$(?P<path>[^`]*)`$", re.DOTALL)

@@ -17,17 +17,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeAlias
 
-from pybehave.behaviours.child_spec import (
-    SHUTDOWN_S,
-    Rule,
-    Worker,
-    check,
-    is_count,
-    is_number,
-    one_of,
-)
+from pybehave.behaviours.child_spec import SHUTDOWN_S, Worker
 from pybehave.behaviours.hosted import Beside, HostedServer
 from pybehave.behaviours.pool_machine import PoolSettings
+from pybehave.behaviours.rules import Rule, check, is_count, is_number, one_of
 from pybehave.errors import show
 from pybehave.types import Restart, ShutdownLimit
 

@@ -1,8 +1,9 @@
 """Decide which children stop and start after one of them ended.
 
 Theory. A supervisor's children are an ordered list. The end of a child first meets its *restart
-type*, which says whether it is started again at all; then the supervisor's *window*, which says
-whether one more attempt is borne; then the *strategy*, which selects a range of the list. The
+type*, which says whether it is started again at all; then its *back-off*, if it has one, which says
+when; then the supervisor's *budget*, which says whether one more attempt is borne; then the
+*strategy*, which selects a range of the list. The
 range is stopped from last to first, then started from first to last. The result is a `Plan`: who
 stops, who starts, in execution order. Nothing here stops or starts anything.
 
@@ -17,10 +18,11 @@ running, the failed child is *restarting*, and a retry comes later as an event o
 | transient    | stays stopped          | restarted    | yes                    | abnormal only |
 | temporary    | forgotten              | forgotten    | no                     | never         |
 
-Status of a child
+A child that ends with an order (orders.py) is not started again, whatever its restart type.
 
-    STOPPED --started--> RUNNING --ended, or stopped--> STOPPED
-    STOPPED --a restart's start failed--> RESTARTING --retry begins, or cancelled--> STOPPED
+When the budget is spent a supervisor gives up (OTP), or, with a back-off of its own, it pauses
+(Suture): the failed children wait, the others run, requests are carried out. After the pause the
+budget is new, and those that waited are started one after the other, not charged.
 
 Invariants
   (R1) A plan never names a child outside the failed child's own supervisor.
@@ -31,9 +33,9 @@ Invariants
   (R6) Every attempt, the first and each retry, is charged before it is made; the attempt that
        would exceed the intensity is not made.
   (R7) A retry that was overtaken (cancelled, or the child was started otherwise) is ignored.
-
   (R8) A child of a simple_one_for_one that is neither running nor about to be is not in the list:
        it has no specification of its own to keep.
+  (R9) A pause ends after its time, whatever fails meanwhile.
 
 Does not know: clocks (now is an argument), servers, the loop.
 Source: OTP stdlib, supervisor: `do_restart/3`, `restart/3`, `add_restart/1`, `do_auto_shutdown/2`,
@@ -43,187 +45,25 @@ Differs from OTP 25 in one thing: the window uses exact times, not whole seconds
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import Any, Final, TypeAlias
 
-from pybehave.behaviours.supervisor import ChildSpec, Supervisor
+from pybehave.behaviours.backoff import Row
+from pybehave.behaviours.orders import order_of
+from pybehave.behaviours.plan import Child, Plan, Status, SupervisorState, Verdict, Wait
+from pybehave.errors import TerminateTree
 from pybehave.types import KILLED, SHUTDOWN, is_clean
 
 CRASHED: Final = "crashed"
 """Stands for any abnormal reason where only the kind matters."""
 
 
-class Status(Enum):
-    """Where a child stands, as which_children shows it."""
-
-    RUNNING = "running"
-    STOPPED = "stopped"
-    RESTARTING = "restarting"
-
-
-class Verdict(Enum):
-    """What a plan is for."""
-
-    START = "start"
-    """The supervisor's own start: all children, in order."""
-
-    ROLL_BACK = "roll_back"
-    """That start failed: what had started stops, then the supervisor ends."""
-
-    RESTART = "restart"
-    """A child ended, or a retry is due: stop the range, start the range."""
-
-    KEEP = "keep"
-    """The child ended and stays in the list as stopped."""
-
-    FORGET = "forget"
-    """The child ended and leaves the list."""
-
-    GIVE_UP = "give_up"
-    """One attempt too many: the others stop, then the supervisor ends."""
-
-    AUTO_SHUTDOWN = "auto_shutdown"
-    """Significant children ended: the others stop, then the supervisor ends."""
-
-    STOP = "stop"
-    """The supervisor was asked to end: all children stop, in reverse."""
-
-    REQUEST = "request"
-    """Somebody asked for one child to be started or stopped."""
-
-
-class Child:
-    """One entry of a supervisor's list.
-
-    Attributes:
-        id: Its key in the list.
-        spec: What it was specified as.
-        status: Where it stands.
-        attempt: Numbers the retries: one with another number than this was overtaken (R7).
-        ref: What the runtime knows it by while it runs; else None.
-        restarts: How often it was started again by its supervisor.
-    """
-
-    __slots__ = ("attempt", "id", "ref", "restart", "restarts", "significant", "spec", "status")
-
-    def __init__(self, child_id: str, spec: ChildSpec) -> None:
-        self.id = child_id
-        self.spec = spec
-        self.restart = spec.restart
-        self.significant = spec.significant
-        self.status = Status.STOPPED
-        self.attempt = 0
-        self.ref: Any = None
-        self.restarts = 0
-
-    def __repr__(self) -> str:
-        return f"<{self.id} {self.status.value}>"
-
-
-class SupervisorState:
-    """What decisions depend on: the flags, the ordered list, the window of attempts.
-
-    Attributes:
-        spec: The flags.
-        children: In start order, by id.
-        attempts: When the last attempts were charged, at most `intensity` of them. Whether one
-            more is too many depends on no others: see `is_exhausted`.
-        made: How many children a simple_one_for_one has made; numbers those without a name.
-    """
-
-    __slots__ = ("attempts", "children", "is_simple", "made", "spec")
-
-    def __init__(self, spec: Supervisor) -> None:
-        self.spec = spec
-        self.children: dict[str, Child] = {}
-        self.attempts: deque[float] = deque(maxlen=spec.intensity)
-        self.is_simple = spec.is_simple
-        self.made = 0
-
-    @classmethod
-    def of(cls, spec: Supervisor, status: Status = Status.RUNNING) -> SupervisorState:
-        """Return the state of a supervisor whose children all have the same status."""
-        state = cls(spec)
-        assert not state.is_simple, "a template is no child"
-        for child_id, child_spec in zip(spec.child_ids, spec.children, strict=True):
-            child = state.children[child_id] = Child(child_id, child_spec)
-            child.status = status
-        return state
-
-    def is_exhausted(self, now: float) -> bool:
-        """Say whether an attempt made now would be one too many.
-
-        OTP drops the attempts before `now - period`, adds `now`, and gives up when more than
-        `intensity` remain. That is so exactly when the attempt `intensity` places back is still
-        within the period, bound included; so only that many are kept, and one is looked at.
-
-        Args:
-            now: Monotonic seconds.
-        """
-        attempts = self.attempts
-        if len(attempts) < self.spec.intensity:
-            return False
-        return not attempts or attempts[0] >= now - self.spec.period
-
-
-class Plan:
-    """Who stops and who starts, in execution order, and how far that has got.
-
-    Attributes:
-        verdict: What the plan is for.
-        child: The child that ended, is retried or was asked for; None when it is about all.
-        stops: From last to first.
-        starts: From first to last.
-        charged_at: When the attempt is charged; None when it is not.
-    """
-
-    __slots__ = ("charged_at", "child", "start_index", "starts", "stop_index", "stops", "verdict")
-
-    def __init__(
-        self,
-        verdict: Verdict,
-        child: Child | None = None,
-        stops: Sequence[Child] = (),
-        starts: Sequence[Child] = (),
-        charged_at: float | None = None,
-    ) -> None:
-        self.verdict = verdict
-        self.child = child
-        self.stops = stops
-        self.starts = starts
-        self.charged_at = charged_at
-        self.stop_index = 0
-        self.start_index = 0
-
-    def next_stop(self) -> Child | None:
-        """Take the next child to stop; None when all have been taken."""
-        index = self.stop_index
-        if index < len(self.stops):
-            self.stop_index = index + 1
-            return self.stops[index]
-        return None
-
-    def next_start(self) -> Child | None:
-        """Take the next child to start; None when all have been taken, or one has failed."""
-        assert self.stop_index == len(self.stops)  # (R2)
-        index = self.start_index
-        if index < len(self.starts):
-            self.start_index = index + 1
-            return self.starts[index]
-        return None
-
-    def __repr__(self) -> str:
-        stops = " ".join(child.id for child in self.stops)
-        starts = " ".join(child.id for child in self.starts)
-        return f"<{self.verdict.value}: stop [{stops}], start [{starts}]>"
-
-
 # --- the decision ------------------------------------------------------------
 
 
-def plan_restart(state: SupervisorState, failed: str, now: float, reason: object = CRASHED) -> Plan:
+def plan_restart(
+    state: SupervisorState, failed: str, now: float, reason: object = CRASHED, draw: float = 0.0
+) -> Plan:
     """Decide what follows from the end of a child. Pure: `begin` takes note of it.
 
     Args:
@@ -231,23 +71,41 @@ def plan_restart(state: SupervisorState, failed: str, now: float, reason: object
         failed: The id of the child that ended; its own terminate has run.
         now: Monotonic seconds.
         reason: What it ended with.
+        draw: A random number, 0 <= draw < 1, for the jitter of a back-off.
 
     Returns:
-        The plan: RESTART, KEEP, FORGET, GIVE_UP or AUTO_SHUTDOWN.
+        The plan: RESTART, DELAY, PAUSE, KEEP, FORGET, GIVE_UP, TERMINATE or AUTO_SHUTDOWN.
 
     Source: OTP supervisor, `do_restart/3`.
     """
     child = state.children[failed]
-    if child.restart == "permanent" or (child.restart == "transient" and not is_clean(reason)):
-        return _plan_attempt(state, child, now)
+    order = order_of(reason)
+    if isinstance(order, TerminateTree):
+        return Plan(Verdict.TERMINATE, child, _running(state, child), order=order)
+    is_restarted = child.restart == "permanent" or (
+        child.restart == "transient" and not is_clean(reason)
+    )
+    if is_restarted and order is None:
+        return plan_delay(child, now, draw) or _plan_attempt(state, child, now, draw)
     if child.significant and _ends_supervisor(state, child):
         return Plan(Verdict.AUTO_SHUTDOWN, child, _running(state, child))
     is_kept = child.restart != "temporary" and not state.is_simple  # (R8)
     return Plan(Verdict.KEEP if is_kept else Verdict.FORGET, child)
 
 
-def plan_retry(state: SupervisorState, failed: str, now: float) -> Plan:
-    """Decide how a start that failed during a restart is tried again. Pure.
+def plan_delay(child: Child, now: float, draw: float) -> Plan | None:
+    """Decide how long the restart of a child waits; None if it has no back-off. Pure."""
+    backoff = child.backoff
+    if backoff is None:
+        return None
+    failures, seconds = (child.row or Row()).next(backoff, now, draw)
+    return Plan(Verdict.DELAY, child, wait=Wait(failures, seconds, now))
+
+
+def plan_retry(
+    state: SupervisorState, failed: str, now: float, draw: float = 0.0, *, is_free: bool = False
+) -> Plan:
+    """Decide how a start that failed during a restart, or has waited, is tried again. Pure.
 
     Under rest_for_one the range begins at the child whose start failed, so those of the first
     range that started stay up.
@@ -256,10 +114,12 @@ def plan_retry(state: SupervisorState, failed: str, now: float) -> Plan:
         state: The child's supervisor.
         failed: The id of the child whose start failed; its status is RESTARTING.
         now: Monotonic seconds.
+        draw: As for `plan_restart`.
+        is_free: It has waited for its supervisor's pause to end, so it is not charged.
 
     Source: OTP supervisor, `handle_cast({try_again_restart, Id}, State)`.
     """
-    return _plan_attempt(state, state.children[failed], now)
+    return _plan_attempt(state, state.children[failed], now, draw, is_free=is_free)
 
 
 def plan_start(state: SupervisorState) -> Plan:
@@ -272,11 +132,19 @@ def plan_stop(state: SupervisorState, verdict: Verdict = Verdict.STOP) -> Plan:
     return Plan(verdict, stops=_running(state, None))
 
 
-def _plan_attempt(state: SupervisorState, child: Child, now: float) -> Plan:
-    if state.is_exhausted(now):  # (R6)
-        return Plan(Verdict.GIVE_UP, child, _running(state, child))
+def _plan_attempt(
+    state: SupervisorState, child: Child, now: float, draw: float, *, is_free: bool = False
+) -> Plan:
+    if state.is_paused:
+        return Plan(Verdict.PAUSE, child)  # (R9)
+    if not is_free and state.budget.is_exhausted(now):  # (R6)
+        backoff = state.spec.backoff
+        if backoff is None:
+            return Plan(Verdict.GIVE_UP, child, _running(state, child))
+        failures, seconds = state.pauses.next(backoff, now, draw)
+        return Plan(Verdict.PAUSE, child, wait=Wait(failures, seconds, now))
     stops, starts = _RANGES[state.spec.strategy](state, child)
-    return Plan(Verdict.RESTART, child, stops, starts, now)
+    return Plan(Verdict.RESTART, child, stops, starts, None if is_free else now)
 
 
 def _ends_supervisor(state: SupervisorState, child: Child) -> bool:
@@ -345,15 +213,45 @@ def begin(state: SupervisorState, plan: Plan) -> None:
         plan: From `plan_restart` or `plan_retry`.
     """
     if plan.charged_at is not None:
-        state.attempts.append(plan.charged_at)
+        state.budget.charge(plan.charged_at)
     if plan.verdict is Verdict.RESTART and plan.child is not None:
         cancel_retry(plan.child)
         plan.child.ref = None
+    elif plan.verdict is Verdict.DELAY or plan.verdict is Verdict.PAUSE:
+        assert plan.child is not None
+        _wait(state, plan, plan.child)
     elif plan.child is not None:
         stopped(state, plan.child)
     for child in plan.starts:
         if child.status is Status.RESTARTING:
             cancel_retry(child)
+
+
+def _wait(state: SupervisorState, plan: Plan, child: Child) -> None:
+    cancel_retry(child)
+    child.ref = None
+    child.status = Status.RESTARTING
+    if plan.verdict is Verdict.PAUSE:
+        state.waiting[child] = child.attempt
+        if plan.wait is not None:
+            state.is_paused = True
+            state.pauses.note(*plan.wait)
+    else:
+        assert plan.wait is not None
+        child.row = child.row or Row()
+        child.row.note(*plan.wait)
+
+
+def resume(state: SupervisorState) -> list[tuple[Child, int]]:
+    """Take note that a pause is over: the budget is new.
+
+    Returns:
+        The children that waited and are still to be started, with the attempt that stands (R7).
+    """
+    waiting, state.waiting = state.waiting, {}
+    state.is_paused = False
+    state.budget.clear()
+    return [(child, attempt) for child, attempt in waiting.items() if is_retry_due(child, attempt)]
 
 
 def stopped(state: SupervisorState, child: Child) -> None:
@@ -383,17 +281,21 @@ def ignored(state: SupervisorState, child: Child) -> None:
         state.children.setdefault(child.id, child)
 
 
-def start_failed(state: SupervisorState, plan: Plan, child: Child) -> Plan | None:
+def start_failed(
+    state: SupervisorState, plan: Plan, child: Child, error: object = CRASHED
+) -> Plan | None:
     """Decide what follows from a start that failed, and take note of it.
 
     Args:
         state: The supervisor the plan belongs to.
         plan: The plan being carried out; no further start is taken from it.
         child: The child that did not start.
+        error: Why.
 
     Returns:
-        For the supervisor's own start, the plan that stops what had started. Else None; then a
-        child of a RESTART has become RESTARTING and `plan_retry` is due at the end of the queue.
+        For the supervisor's own start, the plan that stops what had started; the plan TERMINATE
+        if that is what a child of a RESTART has ordered. Else None; then such a child has become
+        RESTARTING, unless it ordered otherwise, and `plan_retry` is due at the end of the queue.
 
     Source: OTP supervisor, `start_children/2`, `restart_multiple_children/3`.
     """
@@ -401,7 +303,13 @@ def start_failed(state: SupervisorState, plan: Plan, child: Child) -> Plan | Non
     if plan.verdict is Verdict.START:
         return plan_stop(state, Verdict.ROLL_BACK)
     if plan.verdict is Verdict.RESTART:
-        child.status = Status.RESTARTING
+        order = order_of(error)
+        if isinstance(order, TerminateTree):
+            return Plan(Verdict.TERMINATE, child, _running(state, None), order=order)
+        if order is None:
+            child.status = Status.RESTARTING
+        else:
+            ignored(state, child)
     return None
 
 

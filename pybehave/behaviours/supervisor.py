@@ -23,19 +23,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Final, TypeAlias, final
 
-from pybehave.behaviours.child_spec import (
-    BOOL_RULE,
-    ID_RULE,
-    RESTART_RULE,
-    SHUTDOWN_RULE,
-    Rule,
-    Worker,
-    check,
-    is_count,
-    is_number,
-    one_of,
-    refused,
-)
+from pybehave.behaviours.backoff import BACKOFF_RULE, Backoff
+from pybehave.behaviours.child_spec import BOOL_RULE, ID_RULE, RESTART_RULE, SHUTDOWN_RULE, Worker
+from pybehave.behaviours.rules import Rule, check, is_count, is_number, one_of, refused
 from pybehave.errors import SpecError, show
 from pybehave.types import AutoShutdown, Restart, ShutdownLimit, Strategy
 
@@ -53,11 +43,22 @@ ROOT_ID: Final = "root"
 
 SIMPLE: Final = "simple_one_for_one"
 
+RESUME_EVERY_S: Final = 0.1
+"""Between two starts after a pause: what was down should not be met by everybody at once."""
+
+OPTIONAL_SECONDS: Final = Rule(
+    lambda value: value is None or (is_number(value) and value > 0), "seconds > 0, or None"
+)
+
 SUPERVISOR_RULES: Final[Mapping[str, Rule]] = {
     "strategy": one_of("one_for_one", "one_for_all", "rest_for_one", SIMPLE),
     "id": Rule(lambda value: value is None or ID_RULE.accepts(value), ID_RULE.allowed),
     "intensity": Rule(is_count, "an integer >= 0"),
     "period": Rule(lambda value: is_number(value) and value > 0, "seconds > 0"),
+    "decay": OPTIONAL_SECONDS,
+    "backoff": BACKOFF_RULE,
+    "resume_every": Rule(lambda value: is_number(value) and value >= 0, "seconds >= 0"),
+    "reset_after": OPTIONAL_SECONDS,
     "auto_shutdown": one_of("never", "any_significant", "all_significant"),
     "restart": RESTART_RULE,
     "shutdown": SHUTDOWN_RULE,
@@ -78,6 +79,12 @@ class Supervisor:
         id: Unique among its siblings; needed for a child added later.
         intensity: So many restarts ...
         period: ... in so many seconds are borne; with one more the supervisor gives up.
+        decay: Seconds in which the count of restarts halves; with it, `intensity` is what that
+            count may reach, and `period` does not matter. None is OTP's window.
+        backoff: What one restart too many leads to: a pause so long, in which failed children
+            wait and the others run. None is to give up.
+        resume_every: Seconds between the starts of those that waited for the end of a pause.
+        reset_after: Seconds without a restart after which all are forgotten; None is never.
         auto_shutdown: Whether the end of significant children ends the supervisor.
         restart: How its own supervisor treats its end.
         shutdown: How long its own supervisor waits for it; "infinity" unless there is a reason.
@@ -89,6 +96,10 @@ class Supervisor:
     id: str | None
     intensity: int
     period: float
+    decay: float | None
+    backoff: Backoff | None
+    resume_every: float
+    reset_after: float | None
     auto_shutdown: AutoShutdown
     restart: Restart
     shutdown: ShutdownLimit
@@ -104,6 +115,10 @@ class Supervisor:
         id: str | None = None,  # noqa: A002 -- OTP's word for it
         intensity: int = INTENSITY,
         period: float = PERIOD_S,
+        decay: float | None = None,
+        backoff: Backoff | None = None,
+        resume_every: float = RESUME_EVERY_S,
+        reset_after: float | None = None,
         auto_shutdown: AutoShutdown = "never",
         restart: Restart = "permanent",
         shutdown: ShutdownLimit = "infinity",
@@ -115,6 +130,10 @@ class Supervisor:
             "id": id,
             "intensity": intensity,
             "period": period,
+            "decay": decay,
+            "backoff": backoff,
+            "resume_every": resume_every,
+            "reset_after": reset_after,
             "auto_shutdown": auto_shutdown,
             "restart": restart,
             "shutdown": shutdown,
@@ -325,7 +344,10 @@ def _dump_lines(tree: ChildSpec, child_id: str, lead: str, rest: str) -> Iterato
 def describe(node: ChildSpec) -> str:
     """Return what there is to say of a node, in the order in which people ask."""
     if isinstance(node, Supervisor):
-        words = [node.strategy, f"{node.intensity} in {node.period:g} s"]
+        how = f"in {node.period:g} s" if node.decay is None else f"halving in {node.decay:g} s"
+        words = [node.strategy, f"{node.intensity} {how}"]
+        if node.backoff is not None:
+            words.append(f"pauses {_describe_backoff(node.backoff)}")
         if node.auto_shutdown != "never":
             words.append(f"auto_shutdown {node.auto_shutdown}")
         if node.shutdown != "infinity":
@@ -335,11 +357,17 @@ def describe(node: ChildSpec) -> str:
         if node.name != node.id:
             words.append(f"name {node.name}")
         words.append(_describe_shutdown(node.shutdown))
+        if node.backoff is not None:
+            words.append(f"backs off {_describe_backoff(node.backoff)}")
     if node.restart != "permanent":
         words.append(node.restart)
     if node.significant:
         words.append("significant")
     return "  ".join(words)
+
+
+def _describe_backoff(backoff: Backoff) -> str:
+    return f"{backoff.first:g} to {backoff.maximum:g} s"
 
 
 def _describe_shutdown(limit: ShutdownLimit) -> str:
@@ -357,11 +385,12 @@ _WORKER_FIELDS: Final = (
     "mailbox",
     "overflow",
     "journal",
+    "backoff",
 )
 
 
 def _supervisor_to_data(tree: Supervisor) -> dict[str, Any]:
-    data: dict[str, Any] = {name: getattr(tree, name) for name in _SUPERVISOR_FIELDS}
+    data: dict[str, Any] = {name: _plain(getattr(tree, name)) for name in _SUPERVISOR_FIELDS}
     data["children"] = [
         _supervisor_to_data(child) if isinstance(child, Supervisor) else _worker_to_data(child)
         for child in tree.children
@@ -371,7 +400,7 @@ def _supervisor_to_data(tree: Supervisor) -> dict[str, Any]:
 
 def _worker_to_data(worker: Worker[Any, Any]) -> dict[str, Any]:
     path = f"Worker {worker.id!r}"
-    data = {name: getattr(worker, name) for name in _WORKER_FIELDS}
+    data = {name: _plain(getattr(worker, name)) for name in _WORKER_FIELDS}
     try:
         survives = json.loads(json.dumps(worker.args)) == worker.args
     except (TypeError, ValueError):
@@ -388,6 +417,19 @@ def _worker_to_data(worker: Worker[Any, Any]) -> dict[str, Any]:
     return data
 
 
+def _plain(value: Any) -> Any:
+    return value.to_data() if isinstance(value, Backoff) else value
+
+
+def _read_backoff(path: str, fields: dict[str, Any]) -> None:
+    value = fields.get("backoff")
+    if value is not None:
+        try:
+            fields["backoff"] = Backoff(**value)
+        except TypeError:
+            raise refused(path, "backoff", value, "an object with Backoff's fields") from None
+
+
 def _supervisor_from_data(default_id: str, data: Any) -> Supervisor:
     path = f"Supervisor {default_id!r}"
     if not isinstance(data, dict) or not isinstance(data.get("children"), list):
@@ -395,6 +437,7 @@ def _supervisor_from_data(default_id: str, data: Any) -> Supervisor:
     own = data.get("id") or default_id
     fields = {name: value for name, value in data.items() if name != "children"}
     _refuse_unknown(f"Supervisor {own!r}", fields, _SUPERVISOR_FIELDS)
+    _read_backoff(f"Supervisor {own!r}", fields)
     children = [
         _supervisor_from_data(f"supervisor-{place}", child)
         if isinstance(child, dict) and "children" in child
@@ -411,6 +454,7 @@ def _worker_from_data(supervisor: str, data: Any) -> Worker[Any, Any]:
     fields = dict(data)
     _refuse_unknown(path, fields, (*_WORKER_FIELDS, "server"))
     fields["server"] = _import_server(path, data.get("server"))
+    _read_backoff(path, fields)
     try:
         return Worker(**fields)
     except SpecError as error:

@@ -30,8 +30,9 @@ from pybehave.behaviours.application import (
     StartType,
     ensure_all,
 )
-from pybehave.behaviours.child_spec import Worker, refused
+from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.environment import differences
+from pybehave.behaviours.rules import refused
 from pybehave.behaviours.supervisor import ROOT_ID, workers
 from pybehave.config import Config, loader
 from pybehave.errors import AlreadyStarted, NotFound, NotStarted, StartFailed

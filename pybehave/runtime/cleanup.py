@@ -32,7 +32,7 @@ def terminate(
     limit: float | None,
     alarms: Alarms,
     done: Callable[[object, BaseException | None], None],
-) -> None:
+) -> Generator[Any, None, None] | None:
     """Run a server's `terminate` and tell `done` how it went, maybe ticks later.
 
     Args:
@@ -43,6 +43,9 @@ def terminate(
         alarms: The loop.
         done: Gets the reason the server ended with (terminate's own failure replaces it, "killed"
             when the limit was passed) and the exception terminate raised, or None.
+
+    Returns:
+        The generator that a yielding terminate is.
     """
     try:
         end = getattr(instance, "_terminate", None) or instance.terminate
@@ -51,11 +54,12 @@ def terminate(
         raise
     except BaseException as error:  # noqa: BLE001 -- a server ends whatever its terminate raises
         done(error, error)
-        return
+        return None
     if isinstance(cleanup, Generator):
         _Cleanup(cleanup, reason, limit, alarms, done).resume()
-    else:
-        done(reason, None)
+        return cleanup
+    done(reason, None)
+    return None
 
 
 @final

@@ -8,6 +8,9 @@
 | StartError       | error | a start failed, at first or in a restart; info when it was asked for|
 | ShutdownError    | error | killed after its time, terminate raised, another clean reason       |
 | IntensityReached | error | one attempt too many: the supervisor gives up                       |
+| RestartDelayed   | warn. | a restart waits for its back-off, or for its supervisor's pause     |
+| SupervisorPaused | error | one attempt too many: restarts wait, the others run                 |
+| SupervisorResumed| info  | the pause is over                                                   |
 | Escalated        | error | a supervisor ended by itself and its parent acts; info when that    |
 |                  |       | was auto_shutdown                                                   |
 
@@ -35,6 +38,9 @@ _FOLLOWS: Final = {
     "restart": "it is restarted",
     "keep": "it stays stopped",
     "forget": "it is not started again",
+    "delay": "it is restarted later",
+    "pause": "it is restarted when its supervisor goes on",
+    "terminate": "its supervisor ends with it, as it has ordered",
     "give_up": "one restart too many",
     "auto_shutdown": "its supervisor ends with it",
 }
@@ -197,12 +203,81 @@ class IntensityReached(Event, frozen=True):
         return None
 
 
+class RestartDelayed(Event, frozen=True):
+    """A child is started again, but not at once (Suture's EventBackoff, for one child).
+
+    Attributes:
+        reason: What it ended with, or why its start failed.
+        failures: In a row.
+        seconds: How long it waits; None until its supervisor goes on.
+    """
+
+    level = logging.WARNING
+
+    reason: object
+    failures: int
+    seconds: float | None
+
+    def __str__(self) -> str:
+        if self.seconds is None:
+            return f"{self.supervisor}/{self.child} waits until its supervisor goes on"
+        return (
+            f"{self.supervisor}/{self.child} is started again in {self.seconds:.3g} s, after "
+            f"{self.failures} failures in a row"
+        )
+
+    @property
+    def error(self) -> BaseException | None:
+        """None: the traceback was in the report of the child's end."""
+        return None
+
+
+class SupervisorPaused(Event, frozen=True):
+    """One attempt too many: restarts wait for the supervisor's back-off (Suture's EventBackoff).
+
+    Attributes:
+        reason: What the child ended with, or why its start failed.
+        failures: Pauses in a row.
+        seconds: How long.
+    """
+
+    level = logging.ERROR
+
+    reason: object
+    failures: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.supervisor} restarts nothing for {self.seconds:.3g} s: {self.child} needed one "
+            f"restart too many, the last for {show_reason(self.reason)}"
+        )
+
+    @property
+    def error(self) -> BaseException | None:
+        """None: the traceback was in the report of the child's end."""
+        return None
+
+
+class SupervisorResumed(Event, frozen=True):
+    """A pause is over (Suture's EventResume).
+
+    Attributes:
+        waiting: So many children are started now, one after the other.
+    """
+
+    waiting: int
+
+    def __str__(self) -> str:
+        return f"{self.supervisor} goes on; {self.waiting} children are started again"
+
+
 class Escalated(Event, frozen=True):
     """A supervisor has ended by itself; now its own supervisor decides, or the program ends.
 
     Attributes:
-        cause: `"give_up"` or `"auto_shutdown"`.
-        reason: Always `"shutdown"`, a clean reason.
+        cause: `"give_up"`, `"auto_shutdown"` or `"terminate"`.
+        reason: `"shutdown"`, a clean reason; for "terminate" an order to the supervisor above.
     """
 
     cause: str

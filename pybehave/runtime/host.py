@@ -10,8 +10,9 @@ the supervisor hears of it and acts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from itertools import islice
+from random import Random
 from typing import TYPE_CHECKING, Any, final
 
 from pybehave._uring.servers import Server
@@ -19,6 +20,7 @@ from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Run
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of, shown_state
 from pybehave.behaviours.hosted import Beside, HostedServer
+from pybehave.behaviours.orders import order_of
 from pybehave.behaviours.recovery import Failure, Recovery, takes_recovery
 from pybehave.errors import AlreadyStarted, InitStopped, NoProc, SpecError, Stopped
 from pybehave.listener import Listener
@@ -83,6 +85,9 @@ class LoopHost:
         self.doing: tuple[str, str, int] | None = None  # what else than a step: for the watchdog
         self._done = 0
         self.journal: NodeJournal | None = None
+        self.terminating: dict[Server, Generator[Any, None, None] | None] = {}
+        self._starting: set[str] = set()
+        self._random = Random(f"{loop.dispatcher.seed}/tree")
         # Servers whose own terminate still yields after a crash, and who else waits for it.
         self._ending: dict[Server, list[Callable[[object], None]]] = {}
         loop.dispatcher.on_ended = self._ended
@@ -98,6 +103,14 @@ class LoopHost:
     def defer(self, function: Callable[[], None]) -> None:
         """Call a function at the end of the loop's queue."""
         self.loop.post(None, 0, function, None)
+
+    def after(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call a function after so many seconds."""
+        self.loop.dispatcher.start_alarm(seconds, function)
+
+    def draw(self) -> float:
+        """A random number from the node's seed."""
+        return self._random.random()
 
     def emit(self, event: Event) -> None:
         """Let everybody hear of an event."""
@@ -117,8 +130,16 @@ class LoopHost:
             BaseException: Whatever init raised.
         """
         dispatcher = self.loop.dispatcher
-        if dispatcher.whereis(name) is not None:
+        if name in self._starting or dispatcher.whereis(name) is not None:
             raise AlreadyStarted(name)
+        self._starting.add(name)  # its init may ask for another of its own name
+        try:
+            return self._start(worker, name, args)
+        finally:
+            self._starting.discard(name)
+
+    def _start(self, worker: Worker[Any, Any], name: str, args: Any) -> object:
+        dispatcher = self.loop.dispatcher
         if worker.journal and self.journal is not None:
             return self._start_journaled(worker, self.journal, args)
         if worker.journal and self.is_durable:
@@ -244,13 +265,24 @@ class LoopHost:
         limit: float | None,
         done: Callable[[object, BaseException | None], None],
     ) -> None:
-        """Call a server's terminate, in the watchdog's sight."""
+        """Call a server's terminate, in the watchdog's sight; while it runs, `unstopped` finds
+        where it stands.
+        """
+
+        def is_done(how: object, error: BaseException | None) -> None:
+            self.terminating.pop(server, None)
+            done(how, error)
+
         self._done += 1
         self.doing = (server.name, "terminate", self._done)
+        self.terminating[server] = None
+        dispatcher = self.loop.dispatcher
         try:
-            terminate(server.instance, reason, server.state, limit, self.loop.dispatcher, done)
+            steps = terminate(server.instance, reason, server.state, limit, dispatcher, is_done)
         finally:
             self.doing = None  # not what it was: a supervisor at work is not a step
+        if server in self.terminating:
+            self.terminating[server] = steps
 
     def stop_worker(
         self, ref: Server, reason: object, timeout: float | None, done: Callable[[object], None]
@@ -308,6 +340,8 @@ class LoopHost:
 
         def done(how: object, error: BaseException | None) -> None:
             del self._ending[server]
+            if order_of(reason) is not None:
+                how = reason  # an order stands, also when the terminate fails or is given up
             if error is not None and error is not reason:
                 self._report(server, error, kind, message)
             self.monitors.ended(server, how)

@@ -58,6 +58,7 @@ from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journaling import NodeJournal
 from pybehave.runtime.sys import Sys, name_of
 from pybehave.runtime.tree import Answer, Tree
+from pybehave.runtime.unstopped import Unstopped, unstopped
 from pybehave.runtime.waiters import ThreadWaiter
 from pybehave.runtime.watchdog import watchdog_for
 from pybehave.types import RunningNode
@@ -246,6 +247,8 @@ class Node:
         self.request_stop(drain=drain)
         if self._thread is not None:
             self._thread.join(timeout)
+            for late in self.unstopped() if self._thread.is_alive() else ():
+                logger.warning("%s has not ended:\n%s", late.path, late.stack)
         elif not self.loop.is_running:
             self._shut_down()
         return self.exit_status
@@ -604,17 +607,36 @@ class Node:
         """
         return self._ask(lambda: self._tree(supervisor).start_child(supervisor, spec, name))
 
-    def terminate_child(self, supervisor: str, child: Any) -> None:
+    def terminate_child(self, supervisor: str, child: Any, *, timeout: float | None = None) -> None:
         """Stop a child; it stays in the list unless it is temporary or made from a template.
 
         Args:
             supervisor: As for start_child.
             child: Its id, or the ref that start_child returned.
+            timeout: Seconds to wait for its end; None waits as long as it takes. It ends the
+                wait, not the stop.
 
         Raises:
             NotFound: No such supervisor or child.
+            Stopped: Its supervisor has ended meanwhile, and the child with it.
+            Timeout: It has not stopped yet; `unstopped()` shows where it stands.
         """
-        self._ask(lambda: self._tree(supervisor).terminate_child(supervisor, child))
+        self._ask(lambda: self._tree(supervisor).terminate_child(supervisor, child), timeout)
+
+    def remove_child(self, supervisor: str, child: Any, *, timeout: float | None = None) -> None:
+        """Stop a child if it runs, and forget it (Suture, RemoveAndWait).
+
+        Args:
+            supervisor: As for start_child.
+            child: As for terminate_child.
+            timeout: As for terminate_child.
+
+        Raises:
+            NotFound: No such supervisor or child, or the child is another supervisor's.
+            Stopped: Its supervisor has ended meanwhile, and the child with it.
+            Timeout: It has not stopped yet; `unstopped()` shows where it stands.
+        """
+        self._ask(lambda: self._tree(supervisor).remove_child(supervisor, child), timeout)
 
     def restart_child(self, supervisor: str, child_id: str) -> Any:
         """Start a stopped child in its old place.
@@ -643,7 +665,8 @@ class Node:
     def _tree(self, supervisor: str) -> Tree:
         return self.applications.tree_with(supervisor)
 
-    def _ask(self, request: Callable[[], Answer[Any]]) -> Any:
+    def _ask(self, request: Callable[[], Answer[Any]], timeout: float | None = None) -> Any:
+        check_timeout(timeout)
         if self.loop.thread == threading.get_ident():
             answer = request()
             if answer.is_done:
@@ -662,7 +685,8 @@ class Node:
                 waiter.settle(None, error)
 
         self.post(None, 0, work, waiter)
-        waiter.wait(None)
+        if not waiter.wait(timeout):
+            raise Timeout("of the supervisor", timeout or 0.0)
         return waiter.take()
 
     def monitor(self, server: str | Ref[Any, Any]) -> Future[Down]:
@@ -692,6 +716,10 @@ class Node:
             (listener, addresses.bound_url(port.url, port.fd))
             for listener, port in self.applications.listening()
         ]
+
+    def unstopped(self) -> list[Unstopped]:
+        """Servers whose `terminate` is not over, and where each stands; from any thread."""
+        return unstopped(self.applications.trees(), self.host)
 
     def names(self) -> list[str]:
         """Names of the servers that run."""

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, Final, Protocol, final
 
 from pybehave.behaviours.child_requests import (
@@ -92,6 +91,12 @@ class Host(Protocol):
     def defer(self, function: Callable[[], None]) -> None:
         """Call the function later, at the end of the loop's queue."""
 
+    def after(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call the function after so many seconds."""
+
+    def draw(self) -> float:
+        """Return a random number, 0 <= x < 1."""
+
     def emit(self, event: Event) -> None:
         """Report an event; must not raise."""
 
@@ -109,7 +114,8 @@ class Tree:
         root_id: The first part of every path, unless the outermost supervisor has an id.
 
     Attributes:
-        ended_because: `"stop"`, `"give_up"`, `"auto_shutdown"`, `"start_failed"`; None before.
+        ended_because: `"stop"`, `"give_up"`, `"auto_shutdown"`, `"terminate"`, `"start_failed"`;
+            None before.
         root: The outermost machine, while there is one.
         supervisors: The machines, by path.
         workers: The workers that run, by the host's ref (T1).
@@ -255,6 +261,18 @@ class Tree:
         """
         return self._ask(supervisor, tree_requests.delete_child, child_id)
 
+    def remove_child(self, supervisor: str, child: Any) -> Answer[Any]:
+        """Stop a child if it runs, and forget it.
+
+        Args:
+            supervisor: As for start_child.
+            child: As for terminate_child.
+
+        Returns:
+            None; or NotFound, Stopped.
+        """
+        return self._ask(supervisor, tree_requests.remove_child, child)
+
     def which_children(self, supervisor: str) -> list[ChildInfo]:
         """List a supervisor's children as they are now, newest first.
 
@@ -319,10 +337,6 @@ class Tree:
                 ready.popleft().go_on()
         finally:
             self._is_running = False
-
-    def retry_later(self, child: TreeChild) -> None:
-        """Queue a retry at the end of the loop's queue."""
-        self.host.defer(partial(child.retry, child.attempt))
 
     def root_ended(self, reason: object, because: str) -> None:
         """Take note that the root has ended, and tell who waits for it."""

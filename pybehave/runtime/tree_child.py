@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, final
 
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.restart import Child
+from pybehave.behaviours.plan import Child
 from pybehave.behaviours.supervisor import ChildSpec
 from pybehave.errors import StartFailed
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 
 from pybehave.behaviours import child_requests
-from pybehave.behaviours.restart import Status
+from pybehave.behaviours.plan import Status
 from pybehave.errors import NotFound, PybehaveError, show
 
 if TYPE_CHECKING:
@@ -114,6 +114,26 @@ def terminate_child(node: SupervisorNode, child: Any, answer: Answer[Any]) -> No
         answer.fail(error)
     else:
         node.carry_out(plan, answer)
+
+
+def remove_child(node: SupervisorNode, child: Any, answer: Answer[Any]) -> None:
+    """Plan the stop of a child that is forgotten afterwards, before anything else is handled.
+
+    Source: Suture v4, `Remove` and `RemoveAndWait`.
+    """
+    entry = None if isinstance(child, str) else node.tree.workers.get(child)
+    child_id = child if entry is None else entry.id
+
+    def forget(stopped: Answer[Any]) -> None:
+        if stopped.error is not None:
+            answer.fail(stopped.error)
+            return
+        node.state.children.pop(child_id, None)
+        answer.give(None)
+
+    stopping: Answer[Any] = Answer()
+    terminate_child(node, child, stopping)
+    stopping.then(forget)
 
 
 def _find_ref(node: SupervisorNode, ref: Any) -> str | None:

@@ -40,9 +40,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, final
 
 from pybehave.behaviours import child_requests, restart
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.restart import Plan, Status, SupervisorState, Verdict
+from pybehave.behaviours.plan import Plan, Status, SupervisorState, Verdict
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor
-from pybehave.errors import AlreadyStarted, StartFailed, Stopped
+from pybehave.errors import AlreadyStarted, DoNotRestart, StartFailed, Stopped
+from pybehave.runtime import tree_retries
 from pybehave.runtime.events import (
     ChildStarted,
     ChildStopped,
@@ -184,8 +185,8 @@ class SupervisorNode:
         self.plan = plan
         self.answer = answer
         verdict = plan.verdict
-        is_end = verdict is Verdict.GIVE_UP or verdict is Verdict.AUTO_SHUTDOWN
-        self.phase = Phase.ENDING if is_end else Phase.WORKING
+        is_work = verdict is Verdict.RESTART or verdict is Verdict.REQUEST
+        self.phase = Phase.WORKING if is_work else Phase.ENDING
 
     def handle_end(self, child: TreeChild, _: object) -> None:
         """Decide what follows from a child's end."""
@@ -193,21 +194,24 @@ class SupervisorNode:
             return  # a plan that was going to stop it has consumed this end (M2)
         child.has_ended = False
         reason, ref = child.reason, child.ref
-        plan = restart.plan_restart(self.state, child.id, self.tree.host.now(), reason)
+        host = self.tree.host
+        plan = restart.plan_restart(self.state, child.id, host.now(), reason, host.draw())
         child.node = child.ref = None
         if restart.is_end_reported(child, reason):
-            self.tree.host.emit(
+            host.emit(
                 ChildTerminated(self.path, child.id, ref, reason, child.restart, plan.verdict.value)
             )
-        self._take_up(plan, child)
+        self.take_up(plan, child)
 
     def handle_retry(self, child: TreeChild, attempt: int) -> None:
         """Try a start again that failed, unless that was overtaken."""
         if restart.is_retry_due(child, attempt):
-            now = self.tree.host.now()
-            self._take_up(restart.plan_retry(self.state, child.id, now), child)
+            host = self.tree.host
+            plan = restart.plan_retry(self.state, child.id, host.now(), host.draw())
+            self.take_up(plan, child)
 
-    def _take_up(self, plan: Plan, child: TreeChild) -> None:
+    def take_up(self, plan: Plan, child: TreeChild) -> None:
+        """Begin what was decided about a child that ended or has waited."""
         reason, child.reason = child.reason, None
         restart.begin(self.state, plan)
         verdict = plan.verdict
@@ -216,7 +220,9 @@ class SupervisorNode:
             self.tree.host.emit(
                 IntensityReached(self.path, child.id, reason, spec.intensity, spec.period)
             )
-        if verdict is not Verdict.KEEP and verdict is not Verdict.FORGET:
+        if verdict is Verdict.DELAY or verdict is Verdict.PAUSE:
+            tree_retries.wait(self, child, plan, reason)
+        elif verdict is not Verdict.KEEP and verdict is not Verdict.FORGET:
             self.carry_out(plan)
 
     # --- the engine ----------------------------------------------------------
@@ -278,7 +284,7 @@ class SupervisorNode:
             self.entry.start_done(self.error)
         else:
             self._end()
-            self._report_end(verdict)
+            self._report_end(plan)
 
     def _answer(self, plan: Plan) -> None:
         answer, self.answer = self.answer, None
@@ -290,15 +296,19 @@ class SupervisorNode:
         else:
             answer.give(plan.child.ref if plan.starts else None)
 
-    def _report_end(self, verdict: Verdict) -> None:
+    def _report_end(self, plan: Plan) -> None:
+        verdict, order = plan.verdict, plan.order
+        reason: object = SHUTDOWN
+        if order is not None:
+            reason = order if order.scope == "root" else DoNotRestart(order)
         if verdict is not Verdict.STOP:
             above, _, own = self.path.rpartition("/")
-            self.tree.host.emit(Escalated(above, own, verdict.value, SHUTDOWN))
+            self.tree.host.emit(Escalated(above, own, verdict.value, reason))
         if self.is_asked_to_stop:
             is_late = self.deadline is not None and self.tree.host.now() >= self.deadline
             self.entry.stop_done(KILLED if is_late else SHUTDOWN)
         else:
-            self.entry.ended(SHUTDOWN, verdict.value)
+            self.entry.ended(reason, verdict.value)
 
     def _end(self) -> None:
         self.phase = Phase.ENDED
@@ -445,15 +455,17 @@ class SupervisorNode:
         assert plan is not None
         child.node = None
         self.tree.host.emit(StartError(self.path, child.id, error, plan.verdict.value))
-        follow_up = restart.start_failed(self.state, plan, child)
-        if follow_up is not None:
+        follow_up = restart.start_failed(self.state, plan, child, error)
+        if follow_up is not None and follow_up.verdict is Verdict.TERMINATE:
+            self.carry_out(follow_up)
+        elif follow_up is not None:
             self.plan, self.phase = follow_up, Phase.ENDING
             failure = self.error = StartFailed(child.path, error)
             self.entry.start_failed(failure)
         elif child.status is Status.RESTARTING:
             child.reason = error
-            self.tree.retry_later(child)
-        else:
+            tree_retries.retry_later(self, child)
+        elif plan.verdict is Verdict.REQUEST:
             is_taken = isinstance(error, AlreadyStarted)
             self.error = error if is_taken else StartFailed(child.path, error)
 

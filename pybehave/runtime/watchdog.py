@@ -28,7 +28,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, Final, final
 
-from pybehave.behaviours.child_spec import is_number
+from pybehave.behaviours.rules import is_number
 from pybehave.errors import show
 from pybehave.runtime.events import Event
 from pybehave.runtime.hands import tell

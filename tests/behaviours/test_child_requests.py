@@ -15,7 +15,7 @@ from pybehave.behaviours.child_requests import (
     plan_terminate_child,
     which_children,
 )
-from pybehave.behaviours.restart import Child, Status, SupervisorState
+from pybehave.behaviours.plan import Child, Status, SupervisorState
 from pybehave.errors import (
     AlreadyPresent,
     AlreadyStarted,

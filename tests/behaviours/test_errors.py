@@ -44,6 +44,8 @@ SAMPLES = [
     errors.BadReturn("kv", "step", 7),
     errors.SpecError("Worker 'kv'", "shutdown=-1 is not allowed"),
     errors.StartFailed("root/kv", ValueError("no disk")),
+    errors.DoNotRestart("all done"),
+    errors.TerminateTree("no disk", scope="supervisor"),
     errors.AlreadyStarted("root/kv", 3),
     errors.AlreadyPresent("root/kv"),
     errors.NotFound("root/kv"),

@@ -6,12 +6,8 @@ from typing import Any
 
 import pytest
 
+from pybehave.behaviours.plan import Child, Plan, Status, SupervisorState, Verdict
 from pybehave.behaviours.restart import (
-    Child,
-    Plan,
-    Status,
-    SupervisorState,
-    Verdict,
     begin,
     is_end_reported,
     is_retry_due,

@@ -1,0 +1,63 @@
+"""Tables of validators: what a field may hold, and the sentence that says so.
+
+Whoever describes something (a worker, a supervisor, a back-off) has one row for each field, and
+checks all of them at construction. Behind that door nobody checks again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from pybehave.errors import SpecError, show
+
+
+class Rule(NamedTuple):
+    """One row of a table of validators.
+
+    Attributes:
+        accepts: Says whether a value is allowed.
+        allowed: The end of the sentence "use ...".
+    """
+
+    accepts: Callable[[Any], bool]
+    allowed: str
+
+
+def one_of(*values: str) -> Rule:
+    """Return the rule that accepts the given words."""
+    words = [f'"{value}"' for value in values]
+    allowed = " or ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])} or {words[-1]}"
+    return Rule(lambda value: isinstance(value, str) and value in values, allowed)
+
+
+def is_number(value: object) -> bool:
+    """Say whether a value is a finite number and not a bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_count(value: object) -> bool:
+    """Say whether a value is an int >= 0 and not a bool (OTP refuses 1.0 as well)."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def check(path: str, rules: Mapping[str, Rule], fields: Mapping[str, Any]) -> None:
+    """Check every field of a specification by its row of the table.
+
+    Args:
+        path: Whose fields these are, for the error.
+        rules: One rule per field.
+        fields: The values.
+
+    Raises:
+        SpecError: Names the path, the field, the value and what is allowed.
+    """
+    for field, rule in rules.items():
+        if not rule.accepts(fields[field]):
+            raise refused(path, field, fields[field], rule.allowed)
+
+
+def refused(path: str, field: str, value: object, allowed: str) -> SpecError:
+    """Return the error for one field: what it holds and what to use instead."""
+    return SpecError(path, f"{field}={show(value)} is not allowed; use {allowed}")
