@@ -52,7 +52,7 @@ def terminate(
     except BaseException as error:  # noqa: BLE001 -- a server ends whatever its terminate raises
         done(error, error)
         return
-    if isinstance(cleanup, Generator):
+    if cleanup is not None and isinstance(cleanup, Generator):
         _Cleanup(cleanup, reason, limit, alarms, done).resume()
     else:
         done(reason, None)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, final
+
+from msgspec import Struct
 
 from pybehave.runtime.logs import is_heard
 
@@ -27,8 +28,7 @@ logger = logging.getLogger("pybehave.server")
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class CrashReport:
+class CrashReport(Struct, frozen=True, eq=False):
     """One abnormal end.
 
     Attributes:
