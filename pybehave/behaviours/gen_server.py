@@ -400,4 +400,7 @@ def overrides(server: object, callback: str) -> bool:
 
 
 def _are_actions(items: list[Any] | tuple[Any, ...]) -> bool:
-    return all(isinstance(item, Action) for item in items)
+    for item in items:  # noqa: SIM110 -- a start has to be cheap, and a generator is not
+        if not isinstance(item, Action):
+            return False
+    return True

@@ -55,7 +55,7 @@ def terminate(
     except BaseException as error:  # noqa: BLE001 -- a server ends whatever its terminate raises
         done(error, error)
         return None
-    if isinstance(cleanup, Generator):
+    if cleanup is not None and isinstance(cleanup, Generator):
         _Cleanup(cleanup, reason, limit, alarms, done).resume()
         return cleanup
     done(reason, None)

@@ -332,7 +332,7 @@ class LoopHost:
             self.journal.letters.add(server, worker, reason, kind, message)
             if self.journal.policies.of(worker) == "stop":
                 self.journal.stop_for(server)
-        limit = worker.shutdown if isinstance(worker.shutdown, int | float) else None
+        limit = None if isinstance(worker.shutdown, str) else worker.shutdown
         if not is_clean(reason):
             self._report(server, reason, kind, message)
 
