@@ -355,7 +355,7 @@ class WorkerDied(JobError):
     def __init__(self, pool: str, how: str) -> None:
         super().__init__(
             pool,
-            f"A worker process of the pool {pool!r} died ({how}); another takes its place, and the "
+            f"A worker of the pool {pool!r} died ({how}); another takes its place, and the "
             f"job is not run again by itself",
         )
         self.how = how

@@ -56,6 +56,7 @@ from pybehave.runtime.events import EventHub
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journaling import NodeJournal
+from pybehave.runtime.stats import stats_of
 from pybehave.runtime.sys import Sys, name_of
 from pybehave.runtime.tree import Answer, Tree
 from pybehave.runtime.unstopped import Unstopped, unstopped
@@ -752,38 +753,7 @@ class Node:
 
     def stats(self) -> dict[str, Any]:
         """All counters of the loop, its connections and its servers."""
-        return self.run_on_loop(self._stats)
-
-    def _stats(self) -> dict[str, Any]:
-        dispatcher = self.loop.dispatcher
-        servers = {}
-        for name in dispatcher.names():
-            server = dispatcher.whereis(name)
-            if server is None:
-                continue
-            servers[name] = {
-                "incarnation": server.incarnation,
-                "inputs": server.inputs,
-                "mailbox": server.mailbox_count,
-                "timers": server.timers_count,
-                "callers": server.callers_count,
-            }
-            beside = getattr(server.instance, "beside", None)
-            if beside is not None:
-                servers[name]["beside"] = beside.stats()
-        found = {
-            **self.loop.stats(),
-            "servers": servers,
-            "crashes": self.host.crashes.count,
-            "pools": self.host.pools.stats(),
-        }
-        if self.host.isolation is not None:
-            found["isolation"] = self.host.isolation.stats()
-        if self.watchdog is not None:
-            found["watchdog"] = self.watchdog.stats()
-        if self.journal is not None:
-            found["journal"] = self.journal.stats()
-        return found
+        return self.run_on_loop(lambda: stats_of(self))
 
 
 def default_backend() -> str:

@@ -36,6 +36,9 @@ THREADS_MAX: Final = min(32, (os.cpu_count() or 1) + 4)
 DEFAULT_SETTINGS: Final = PoolSettings("thread", (0, THREADS_MAX), 30.0, 65_536)
 """The node's own threads: as many may wait as the inputs of sixty-four full mailboxes."""
 
+RETRY_S: Final = 0.1
+"""Before a worker is tried again for which the system had no thread."""
+
 logger = logging.getLogger("pybehave.pools")
 
 Owner: TypeAlias = "Server | str"
@@ -137,7 +140,7 @@ class RunningPool:
             elif isinstance(step, pool_machine.Give):
                 self._hands[step.hand].give(step.job.what.run)
             elif isinstance(step, pool_machine.StartHand):
-                self._hands[step.hand] = self._pools.make_hand(self, step.hand)
+                self._start_hand(step.hand)
             elif isinstance(step, pool_machine.EndHand):
                 self._hands.pop(step.hand).end()
             elif isinstance(step, pool_machine.KillHand):
@@ -145,6 +148,12 @@ class RunningPool:
             else:
                 self._fail(step.error)
         self._set_alarm()
+
+    def _start_hand(self, key: pool_machine.Hand) -> None:
+        try:
+            self._hands[key] = self._pools.make_hand(self, key)
+        except RuntimeError as error:  # the system has no thread left
+            self._pools.alarms.start_alarm(RETRY_S, partial(self.died, key, str(error)))
 
     def _set_alarm(self) -> None:
         due = self.machine.next_tick()
@@ -220,6 +229,11 @@ class Pools:
     def _fail(self, server: Server, error: BaseException) -> None:
         self._loop.dispatcher.inform(server, Failed(error))
 
+    def _default_failed(self, error: BaseException) -> None:
+        """It has no supervisor: what waits is told, and the next job makes another one."""
+        logger.critical("the node's own threads cannot be started: %s", error)
+        self._running[DEFAULT_POOL].kill(error)
+
     # --- jobs --------------------------------------------------------------------------------
 
     def run(self, server: Server, action: Run, origin: tuple[int, int] | None) -> None:
@@ -278,7 +292,7 @@ class Pools:
         pool = self._running.get(name or DEFAULT_POOL)
         if pool is None and name is None:
             pool = self._running[DEFAULT_POOL] = RunningPool(
-                self, DEFAULT_POOL, DEFAULT_SETTINGS, _default_failed
+                self, DEFAULT_POOL, DEFAULT_SETTINGS, self._default_failed
             )
         return pool
 
@@ -295,7 +309,3 @@ class Pools:
 
 def _no_time(_run: Run) -> float:
     return 0.0
-
-
-def _default_failed(error: BaseException) -> None:
-    logger.critical("the node's own threads cannot be started: %s", error)

@@ -170,7 +170,10 @@ def _extract(frame: FrameType | None) -> traceback.StackSummary:
         return traceback.StackSummary()
     found = traceback.StackSummary.extract(traceback.walk_stack(frame), lookup_lines=False)
     found.reverse()
-    return traceback.StackSummary.from_list(found[-STACK_FRAMES_MAX:])
+    node = sys.modules["pybehave.runtime.node"].__file__
+    own = [index for index, each in enumerate(found) if each.filename == node]
+    below = found[own[-1] + 1 :] if own else found  # how the loop came to run is not the question
+    return traceback.StackSummary.from_list(below[-STACK_FRAMES_MAX:])
 
 
 def watchdog_for(

@@ -253,6 +253,32 @@ def test_a_pool_whose_processes_cannot_start_crashes(
     until(lambda: node.whereis("p") == 2)
 
 
+@pytest.mark.parametrize("pool", ["p", None])
+def test_a_system_without_threads_fails_the_jobs(
+    start: Any, monkeypatch: pytest.MonkeyPatch, pool: str | None
+) -> None:
+    node = start(app(Pool("p")))
+    begin = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name in ("pybehave-p", "pybehave-default"):
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        failed = outcome(node, Run(work.add, 1, 1, pool=pool))
+        assert "can't start new thread" in str(failed.error)
+    until(lambda: node.whereis("p"))
+    assert outcome(node, Run(work.add, 1, 1, pool=pool)).value == 2
+
+
+def test_a_tree_with_a_pool_survives_json() -> None:
+    tree = Supervisor("one_for_one", [Pool("p", kind="process", size=(1, 2), idle=1.5)])
+    assert Supervisor.from_json(tree.to_json()) == tree
+    assert "p  PoolServer  shutdown 5 s" in tree.dump()
+
+
 def test_results_of_a_server_that_has_ended_go_nowhere(start: Any, gate: threading.Event) -> None:
     node = start(app(Pool("p")))
     ask(node, Run(work.wait_at, "gate", pool="p"))

@@ -91,6 +91,7 @@ def test_a_step_over_its_budget_is_reported_with_its_stack(start: Any, heard: He
     assert node.call("a", "slow", timeout=None) == "slow"
     assert "step of server 'a'" in heard.lines[0]
     assert "HEARD.heard.wait" in heard.lines[0], "the stack"
+    assert "runtime/node.py" not in heard.lines[0], "and no more of it than is the server's"
     until(lambda: [e for e in events if isinstance(e, StepTooLong)])
     assert node.stats()["watchdog"]["steps_too_long"] >= 1
     assert node.stats()["watchdog"]["seconds_longest"] >= BUDGET_S
