@@ -672,9 +672,12 @@ class NotAnswered(PybehaveError):
         self.reason = reason
 
 
+_HUNG_UP = "The node at {} has ended the connection; it was stopped, or is another program"
 _CANNOT_ASK = "The node at {} cannot be asked: {}"
 _NOT_ANSWERED: dict[type, str] = {
-    type(None): "The node at {} has ended the connection; it was stopped, or is another program",
+    type(None): _HUNG_UP,
+    ConnectionResetError: _HUNG_UP,
+    BrokenPipeError: _HUNG_UP,
     TimeoutError: (
         "The node at {} does not answer in time: a step may be taking too long; ask again, or look "
         "at its log"
