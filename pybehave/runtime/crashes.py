@@ -22,9 +22,10 @@ import logging
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, final
+
+import msgspec
 
 from pybehave.errors import show, show_reason
 from pybehave.runtime.debug import KINDS
@@ -46,8 +47,7 @@ logger = logging.getLogger("pybehave.server")
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class CrashReport:
+class CrashReport(msgspec.Struct, frozen=True, eq=False):
     """One abnormal end.
 
     Attributes:
