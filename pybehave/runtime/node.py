@@ -51,6 +51,7 @@ from pybehave.journal.recovery import Options
 from pybehave.listener import Listener
 from pybehave.runtime import addresses, listeners, signals, systemd
 from pybehave.runtime.applications import Applications
+from pybehave.runtime.counters import counters_of
 from pybehave.runtime.crashes import CrashReport
 from pybehave.runtime.events import EventHub
 from pybehave.runtime.host import LoopHost
@@ -752,38 +753,7 @@ class Node:
 
     def stats(self) -> dict[str, Any]:
         """All counters of the loop, its connections and its servers."""
-        return self.run_on_loop(self._stats)
-
-    def _stats(self) -> dict[str, Any]:
-        dispatcher = self.loop.dispatcher
-        servers = {}
-        for name in dispatcher.names():
-            server = dispatcher.whereis(name)
-            if server is None:
-                continue
-            servers[name] = {
-                "incarnation": server.incarnation,
-                "inputs": server.inputs,
-                "mailbox": server.mailbox_count,
-                "timers": server.timers_count,
-                "callers": server.callers_count,
-            }
-            beside = getattr(server.instance, "beside", None)
-            if beside is not None:
-                servers[name]["beside"] = beside.stats()
-        found = {
-            **self.loop.stats(),
-            "servers": servers,
-            "crashes": self.host.crashes.count,
-            "pools": self.host.pools.stats(),
-        }
-        if self.host.isolation is not None:
-            found["isolation"] = self.host.isolation.stats()
-        if self.watchdog is not None:
-            found["watchdog"] = self.watchdog.stats()
-        if self.journal is not None:
-            found["journal"] = self.journal.stats()
-        return found
+        return self.run_on_loop(lambda: counters_of(self))
 
 
 def default_backend() -> str:
