@@ -13,55 +13,34 @@ from __future__ import annotations
 
 import errno
 import os
-import reprlib
-from collections.abc import Mapping
 
-VALUE_CHARS_MAX = 200
-"""A value shown in a message is cut here: one log line, not a dump of the state."""
+from pybehave.error_base import VALUE_CHARS_MAX as VALUE_CHARS_MAX
+from pybehave.error_base import PybehaveError as PybehaveError
+from pybehave.error_base import show as show
+from pybehave.error_base import show_reason as show_reason
+from pybehave.journal_errors import DurabilityLost as DurabilityLost
+from pybehave.journal_errors import JournalBusy as JournalBusy
+from pybehave.journal_errors import JournalFull as JournalFull
+from pybehave.journal_errors import JournalLocked as JournalLocked
+from pybehave.journal_errors import JournalRefused as JournalRefused
+from pybehave.journal_errors import NonDeterminism as NonDeterminism
+from pybehave.journal_errors import NotJournalable as NotJournalable
+from pybehave.journal_errors import RecordTooLarge as RecordTooLarge
+from pybehave.journal_errors import StateNotKept as StateNotKept
 
-_shown = reprlib.Repr()
-_shown.maxstring = _shown.maxother = _shown.maxlong = VALUE_CHARS_MAX
-
-
-def show(value: object) -> str:
-    """Return `value` as a message shows it: its repr, bounded, and never an exception.
-
-    Args:
-        value: Anything, also an object whose `__repr__` raises.
-    """
-    try:
-        text = _shown.repr(value)
-    except Exception as error:  # noqa: BLE001 -- a message must not fail because a repr does
-        text = f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
-    return text if len(text) <= VALUE_CHARS_MAX else text[: VALUE_CHARS_MAX - 3] + "..."
-
-
-def show_reason(reason: object) -> str:
-    """Return a reason of ending as a message shows it: `ZeroDivisionError: ...` or `'shutdown'`."""
-    if isinstance(reason, BaseException):
-        try:
-            text = str(reason)
-        except Exception as error:  # noqa: BLE001 -- the same promise as in show()
-            text = f"<str raised {type(error).__name__}>"
-        name = type(reason).__name__
-        return f"{name}: {text[:VALUE_CHARS_MAX]}" if text else name
-    return show(reason)
-
-
-def _rebuild(
-    kind: type[PybehaveError], args: tuple[object, ...], fields: dict[str, object]
-) -> PybehaveError:
-    error = kind.__new__(kind)
-    error.args = args
-    error.__dict__.update(fields)
-    return error
-
-
-class PybehaveError(Exception):
-    """What all exceptions of the package derive from."""
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.args, dict(self.__dict__))
+PybehaveError.__module__ = __name__  # here it is looked for, by people and by pickle
+for _kind in (
+    DurabilityLost,
+    JournalBusy,
+    JournalFull,
+    JournalLocked,
+    JournalRefused,
+    NonDeterminism,
+    NotJournalable,
+    RecordTooLarge,
+    StateNotKept,
+):
+    _kind.__module__ = __name__
 
 
 # --- calls -------------------------------------------------------------------
@@ -665,158 +644,6 @@ class Restarting(ChildError):
 # --- the loop ----------------------------------------------------------------
 
 
-class NotJournalable(PybehaveError, TypeError):
-    """An input cannot be kept in the journal; nothing was written and no step was taken.
-
-    Attributes:
-        detail: What about it.
-    """
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(f"The input cannot be journaled: {detail}")
-        self.detail = detail
-
-
-class StateNotKept(PybehaveError):
-    """An `init(args, recovery)` chose a state that cannot be journaled; the server did not start.
-
-    Attributes:
-        server: Whose init.
-        detail: Why not.
-    """
-
-    def __init__(self, server: str, detail: str) -> None:
-        super().__init__(
-            f"The state that the init of {server!r} chose cannot be journaled: {detail}; return "
-            f"recovery.state as it is, or give the server a dump that is small and plain"
-        )
-        self.server = server
-        self.detail = detail
-
-
-class RecordTooLarge(PybehaveError):
-    """An input is larger than a frame of the journal; nothing was written, no step was taken.
-
-    Attributes:
-        bytes_max: The limit.
-    """
-
-    def __init__(self, bytes_max: int) -> None:
-        super().__init__(
-            f"The input does not fit into one journal frame of {bytes_max} bytes; send less at "
-            f"once, or raise the journal's frame_bytes_max"
-        )
-        self.bytes_max = bytes_max
-
-
-class JournalBusy(PybehaveError):
-    """The frame that gathers has no room for this command, and the disk is still at work on the one
-    before; nothing was written, no step was taken. Send it again.
-
-    Inputs wait while half a frame has gathered, so only one that is itself longer than the other
-    half meets this, and calls of the loop's own thread, which nothing can hold up.
-
-    Attributes:
-        limit: Bytes that a frame holds.
-    """
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(
-            f"The journal has gathered what a frame of {limit} bytes holds, the disk is behind; "
-            f"send the command again, or give frames more room (frame_bytes_max)"
-        )
-        self.limit = limit
-
-
-class JournalFull(PybehaveError):
-    """There is no room for more commands on the disk; nothing was written, no step was taken.
-
-    Attributes:
-        directory: Where the journal lies.
-    """
-
-    def __init__(self, directory: str) -> None:
-        super().__init__(
-            f"The journal in {directory} cannot grow: there is no room for its next segment; "
-            f"free some space, and commands are taken again by themselves"
-        )
-        self.directory = directory
-
-
-class DurabilityLost(PybehaveError):
-    """The journal's device failed before this was known to be durable: the outcome is unknown.
-
-    It may be found done or not done after the next start; ask again with the same request id.
-
-    Attributes:
-        reason: What the device said.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"The journal cannot be written any more ({reason}), so whether this command "
-            f"survives is unknown; the node stops, and recovers from what is on the disk"
-        )
-        self.reason = reason
-
-
-class JournalLocked(PybehaveError):
-    """Another process writes this journal.
-
-    Attributes:
-        directory: Where it lies.
-        pid: Of the other process, 0 = unknown.
-    """
-
-    def __init__(self, directory: str, pid: int) -> None:
-        super().__init__(
-            f"The journal in {directory} is written by process {pid or '(unknown)'}; stop it, or "
-            f"use another --data"
-        )
-        self.directory = directory
-        self.pid = pid
-
-
-class JournalRefused(PybehaveError):
-    """A journal cannot be opened; nothing was changed.
-
-    Attributes:
-        path: The file or folder.
-        detail: What is wrong with it, and what to do.
-        facts: Of damage that was found, for programs: block, byte, seq, lsn, problem, evidence.
-    """
-
-    def __init__(
-        self, path: str, detail: str, facts: Mapping[str, int | str | list[str]] | None = None
-    ) -> None:
-        super().__init__(f"{path}: {detail}")
-        self.path = path
-        self.detail = detail
-        self.facts = dict(facts or {})
-
-
-class NonDeterminism(PybehaveError):
-    """A journaled input gave another outcome when it was stepped again.
-
-    Attributes:
-        server: Whose step.
-        lsn: The input's number.
-        expected: The outcome's hash when it first ran.
-        got: The outcome's hash now.
-    """
-
-    def __init__(self, server: str, lsn: int, expected: int, got: int) -> None:
-        super().__init__(
-            f"Server {server!r} does not repeat itself: input {lsn} gave the outcome "
-            f"{expected:08x} when it was journaled and {got:08x} now; its code has changed, or it "
-            f"uses a clock, randomness or other state that is not its own"
-        )
-        self.server = server
-        self.lsn = lsn
-        self.expected = expected
-        self.got = got
-
-
 class RequestRefused(PybehaveError):
     """A node did not carry out a request that came through its admin socket.
 
@@ -845,9 +672,12 @@ class NotAnswered(PybehaveError):
         self.reason = reason
 
 
+_HUNG_UP = "The node at {} has ended the connection; it was stopped, or is another program"
 _CANNOT_ASK = "The node at {} cannot be asked: {}"
 _NOT_ANSWERED: dict[type, str] = {
-    type(None): "The node at {} has ended the connection; it was stopped, or is another program",
+    type(None): _HUNG_UP,
+    ConnectionResetError: _HUNG_UP,
+    BrokenPipeError: _HUNG_UP,
     TimeoutError: (
         "The node at {} does not answer in time: a step may be taking too long; ask again, or look "
         "at its log"

@@ -261,7 +261,7 @@ def ready(
         path = os.path.join(node.journal.disk.path, SOCKET)
     try:
         if path is not None:
-            Admin(node, path).open()
+            Admin(node, path, takes_over=admin is None).open()
     except (ListenFailed, SpecError) as error:
         if admin is not None:
             click.echo(f"pybehave: {error}", err=True)

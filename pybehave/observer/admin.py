@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -44,6 +45,7 @@ from pybehave.journal import dead_letters
 from pybehave.listener import Listener
 from pybehave.observer import view
 from pybehave.observer.wire import AdminProtocol, Message, failure, readable, success
+from pybehave.runtime import listeners
 from pybehave.runtime.node import CALL_TIMEOUT_S, check_timeout
 from pybehave.runtime.servers import make_server
 
@@ -84,13 +86,16 @@ class Admin:
     Args:
         node: Which.
         path: Where the socket is to be; an absolute path of at most 107 bytes.
+        takes_over: Whoever listens there has ended, as the lock of the journal in whose folder it
+            is proves; after a kill the kernel keeps its socket for a moment.
 
     Raises:
         SpecError: The path cannot be one.
     """
 
-    def __init__(self, node: Node, path: str) -> None:
+    def __init__(self, node: Node, path: str, *, takes_over: bool = False) -> None:
         self.node = node
+        self._takes_over = takes_over
         self.path = os.path.abspath(path)
         self._listener = Listener(
             f"unix://{self.path}",
@@ -117,6 +122,9 @@ class Admin:
         server.owner = worker
         instance.inform = partial(dispatcher.inform, server)
         dispatcher.begin(server, instance.init(None), ())
+        left = listeners.socket_file(self._listener) if self._takes_over else None
+        if left is not None and stat.S_ISSOCK(os.lstat(self.path).st_mode):
+            listeners.remove_socket(left)
         try:
             self.node.add_listener(self._listener, mode=MODE)
         except ListenFailed:

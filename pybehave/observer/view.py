@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pybehave._version import __version__
 from pybehave.errors import show_reason
+from pybehave.runtime.counters import totals_of
 
 if TYPE_CHECKING:
     from pybehave.runtime.node import Node
@@ -117,11 +118,8 @@ def crashes(node: Node, name: str | None) -> dict[str, Any]:
 
 
 def statistics(node: Node) -> dict[str, Any]:
-    """Return counters of the loop, connections and journal, without those of single servers."""
-    found = dict(node.loop.stats())
+    """Return all counters but those of single servers."""
+    found = totals_of(node)
     found["servers"] = sum(len(tree.workers) for tree in node.applications.trees())
     found["suspended"] = node.loop.dispatcher.suspended_count
-    found["crashes"] = node.host.crashes.count
-    if node.journal is not None:
-        found["journal"] = node.journal.stats()
     return found

@@ -320,6 +320,9 @@ class Applications:
 
     def child_of(self, server: object) -> TreeChild | None:
         """The place of a running worker in its tree; None when it has none."""
+        child = self.tree.workers.get(server)  # most are the primary's, and a restart asks, too
+        if child is not None:
+            return child
         found = (tree.workers.get(server) for tree in self.trees())
         return next((child for child in found if child is not None), None)
 

@@ -51,12 +51,12 @@ from pybehave.journal.recovery import Options
 from pybehave.listener import Listener
 from pybehave.runtime import addresses, listeners, signals, systemd
 from pybehave.runtime.applications import Applications
+from pybehave.runtime.counters import counters_of
 from pybehave.runtime.crashes import CrashReport
 from pybehave.runtime.events import EventHub
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journaling import NodeJournal
-from pybehave.runtime.stats import stats_of
 from pybehave.runtime.sys import Sys, name_of
 from pybehave.runtime.tree import Answer, Tree
 from pybehave.runtime.unstopped import Unstopped, unstopped
@@ -753,7 +753,7 @@ class Node:
 
     def stats(self) -> dict[str, Any]:
         """All counters of the loop, its connections and its servers."""
-        return self.run_on_loop(lambda: stats_of(self))
+        return self.run_on_loop(lambda: counters_of(self))
 
 
 def default_backend() -> str:

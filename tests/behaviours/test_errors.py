@@ -103,6 +103,11 @@ def test_the_sentence_is_one_line_without_a_full_stop(error: PybehaveError) -> N
     assert not str(error).endswith(".")
 
 
+def test_all_of_them_are_of_one_module_wherever_they_are_written() -> None:
+    assert {type(sample).__module__ for sample in SAMPLES} == {"pybehave.errors"}
+    assert PybehaveError.__module__ == "pybehave.errors"
+
+
 def test_timeout_is_a_timeout_error_with_fields() -> None:
     error = Timeout("kv", 0.5)
     assert isinstance(error, TimeoutError)

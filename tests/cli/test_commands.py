@@ -188,13 +188,13 @@ def test_run_opens_the_admin_socket_where_it_is_told_or_nowhere(tmp_path: Path) 
     assert (result.returncode, "exclude each other" in result.stderr) == (2, True)
 
 
-def test_a_killed_nodes_admin_socket_is_taken_over(tmp_path: Path) -> None:
+def test_a_killed_nodes_admin_socket_is_taken_over(tmp_path: Path, source: str) -> None:
     data = str(tmp_path / "data")
-    with serving("examples.kv:app", "epoll", "--data", data) as first:
+    with serving("examples.kv:app", source, "--data", data) as first:
         first.process.kill()
         first.process.wait()
     assert (tmp_path / "data" / "admin.sock").exists()
-    with serving("examples.kv:app", "epoll", "--data", data):
+    with serving("examples.kv:app", source, "--data", data):
         with AdminClient(data) as client:
             assert client.ask("hello")["name"] == "kv"
 

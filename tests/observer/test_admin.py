@@ -368,6 +368,19 @@ def test_a_path_that_is_taken_is_refused(node: Any, start: Callable[..., Any], p
         assert client.ask("list", match="a")["rows"]
 
 
+def test_in_a_folder_that_is_locked_a_socket_that_lives_on_is_taken_over(
+    node: Any, start: Callable[..., Any], path: str
+) -> None:
+    other = start(application())
+    Admin(other, path, takes_over=True).open()
+    with AdminClient(path) as client:
+        client.ask("restart", server="c")
+    assert (node.whereis("c"), other.whereis("c")) == (1, 2)
+    node.stop()
+    with AdminClient(path) as client:  # the first one leaves alone what is not its own any more
+        assert client.ask("hello")["name"] == "kv"
+
+
 def test_the_node_serves_others_while_it_is_asked(client: AdminClient, node: Any) -> None:
     with dial(node) as customer:
         for number in range(20):

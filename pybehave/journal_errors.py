@@ -1,0 +1,163 @@
+# ruff: noqa: N818 -- facts, not "...Error", as in errors.py
+"""The exceptions of the journal. Their name for the world is `pybehave.errors`, which has them all.
+
+Does not know: the journal; it only names what went wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pybehave.error_base import PybehaveError
+
+
+class NotJournalable(PybehaveError, TypeError):
+    """An input cannot be kept in the journal; nothing was written and no step was taken.
+
+    Attributes:
+        detail: What about it.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"The input cannot be journaled: {detail}")
+        self.detail = detail
+
+
+class StateNotKept(PybehaveError):
+    """An `init(args, recovery)` chose a state that cannot be journaled; the server did not start.
+
+    Attributes:
+        server: Whose init.
+        detail: Why not.
+    """
+
+    def __init__(self, server: str, detail: str) -> None:
+        super().__init__(
+            f"The state that the init of {server!r} chose cannot be journaled: {detail}; return "
+            f"recovery.state as it is, or give the server a dump that is small and plain"
+        )
+        self.server = server
+        self.detail = detail
+
+
+class RecordTooLarge(PybehaveError):
+    """An input is larger than a frame of the journal; nothing was written, no step was taken.
+
+    Attributes:
+        bytes_max: The limit.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(
+            f"The input does not fit into one journal frame of {bytes_max} bytes; send less at "
+            f"once, or raise the journal's frame_bytes_max"
+        )
+        self.bytes_max = bytes_max
+
+
+class JournalBusy(PybehaveError):
+    """The frame that gathers has no room for this command, and the disk is still at work on the one
+    before; nothing was written, no step was taken. Send it again.
+
+    Inputs wait while half a frame has gathered, so only one that is itself longer than the other
+    half meets this, and calls of the loop's own thread, which nothing can hold up.
+
+    Attributes:
+        limit: Bytes that a frame holds.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The journal has gathered what a frame of {limit} bytes holds, the disk is behind; "
+            f"send the command again, or give frames more room (frame_bytes_max)"
+        )
+        self.limit = limit
+
+
+class JournalFull(PybehaveError):
+    """There is no room for more commands on the disk; nothing was written, no step was taken.
+
+    Attributes:
+        directory: Where the journal lies.
+    """
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(
+            f"The journal in {directory} cannot grow: there is no room for its next segment; "
+            f"free some space, and commands are taken again by themselves"
+        )
+        self.directory = directory
+
+
+class DurabilityLost(PybehaveError):
+    """The journal's device failed before this was known to be durable: the outcome is unknown.
+
+    It may be found done or not done after the next start; ask again with the same request id.
+
+    Attributes:
+        reason: What the device said.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The journal cannot be written any more ({reason}), so whether this command "
+            f"survives is unknown; the node stops, and recovers from what is on the disk"
+        )
+        self.reason = reason
+
+
+class JournalLocked(PybehaveError):
+    """Another process writes this journal.
+
+    Attributes:
+        directory: Where it lies.
+        pid: Of the other process, 0 = unknown.
+    """
+
+    def __init__(self, directory: str, pid: int) -> None:
+        super().__init__(
+            f"The journal in {directory} is written by process {pid or '(unknown)'}; stop it, or "
+            f"use another --data"
+        )
+        self.directory = directory
+        self.pid = pid
+
+
+class JournalRefused(PybehaveError):
+    """A journal cannot be opened; nothing was changed.
+
+    Attributes:
+        path: The file or folder.
+        detail: What is wrong with it, and what to do.
+        facts: Of damage that was found, for programs: block, byte, seq, lsn, problem, evidence.
+    """
+
+    def __init__(
+        self, path: str, detail: str, facts: Mapping[str, int | str | list[str]] | None = None
+    ) -> None:
+        super().__init__(f"{path}: {detail}")
+        self.path = path
+        self.detail = detail
+        self.facts = dict(facts or {})
+
+
+class NonDeterminism(PybehaveError):
+    """A journaled input gave another outcome when it was stepped again.
+
+    Attributes:
+        server: Whose step.
+        lsn: The input's number.
+        expected: The outcome's hash when it first ran.
+        got: The outcome's hash now.
+    """
+
+    def __init__(self, server: str, lsn: int, expected: int, got: int) -> None:
+        super().__init__(
+            f"Server {server!r} does not repeat itself: input {lsn} gave the outcome "
+            f"{expected:08x} when it was journaled and {got:08x} now; its code has changed, or it "
+            f"uses a clock, randomness or other state that is not its own"
+        )
+        self.server = server
+        self.lsn = lsn
+        self.expected = expected
+        self.got = got
