@@ -54,7 +54,8 @@ class Queued(Model):
             self.terminate(name)
         else:
             self.settle()
-            self.ended(node, reason)
+            if node.status == "dying":  # else a hook of what was just started has ended it
+                self.ended(node, reason)
         self.settle()
 
     def moment(self, which: str) -> None:
