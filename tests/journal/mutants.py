@@ -334,7 +334,7 @@ MUTANTS = {
         patch=no_sync_of_a_snapshots_name,
     ),
     "snapshot-read": Mutant(
-        "a snapshot is read back before it counts", ("snapshots",), patch=no_reading_back
+        "a snapshot is read back before it counts", ("F21",), patch=no_reading_back
     ),
     "snapshot-older": Mutant(
         "the snapshot before is kept, and its segments",
@@ -437,15 +437,7 @@ def become(mutant: Mutant) -> None:
 
 def suites() -> dict[str, Callable[[], object]]:
     """Small portions of the suites, by name."""
-    from pybehave.errors import SourceUnavailable
-    from tests.journal import (
-        test_damage,
-        test_failing_disk,
-        test_faults,
-        test_linked_writes,
-        test_small_journals,
-        test_snapshot_faults,
-    )
+    from tests.journal import test_damage, test_failing_disk, test_faults, test_small_journals
     from tests.journal.engine import play
     from tests.simulation.test_durable import play as play_node
 
@@ -460,19 +452,7 @@ def suites() -> dict[str, Callable[[], object]]:
 
         return try_all
 
-    def linked() -> None:
-        for source in ("full", "basic"):
-            with tempfile.TemporaryDirectory() as folder, contextlib.suppress(SourceUnavailable):
-                test_linked_writes.test_F17_a_short_write_is_no_failure_of_its_sync(
-                    Path(folder), source
-                )
-
     return {
-        "linked": linked,
-        "snapshots": lambda: [play(seed, has_snapshots=True) for seed in range(800)],
-        "F22": lambda: test_snapshot_faults.test_F22_the_sound_one_is_kept(
-            test_snapshot_faults.two_snapshots()
-        ),
         "T-1": lambda: [play(seed) for seed in range(120)],
         "T-2": lambda: [
             test_small_journals.test_every_subset_of_sectors_recovers(script, depth)
@@ -487,8 +467,38 @@ def suites() -> dict[str, Callable[[], object]]:
         "node": lambda: [play_node(seed) for seed in range(40)],
         "chain": test_damage.test_a_frame_of_another_history_breaks_the_chain,
         "roll": test_damage.test_a_rolled_segment_that_vanished,
+        **suites_of_snapshots(),
+        **suites_of_rings(),
         **{f"F{n:02}": fault(f"F{n:02}") for n in (2, 3, 4, 5, 7, 10, 11, 17, 18, 19, 24, 27, 28)},
     }
+
+
+def suites_of_snapshots() -> dict[str, Callable[[], object]]:
+    from tests.journal import test_snapshot_faults as faults
+    from tests.journal.engine import play
+
+    seeds = (724, *range(400))
+    return {
+        "snapshots": lambda: [play(seed, has_snapshots=True) for seed in seeds],
+        "F21": lambda: faults.test_F21_a_snapshot_that_cannot_be_read_back_is_not_named(
+            "put", "lying"
+        ),
+        "F22": lambda: faults.test_F22_the_sound_one_is_kept(faults.two_snapshots()),
+    }
+
+
+def suites_of_rings() -> dict[str, Callable[[], object]]:
+    from pybehave.errors import SourceUnavailable
+    from tests.journal import test_linked_writes
+
+    def linked() -> None:
+        for source in ("full", "basic"):
+            with tempfile.TemporaryDirectory() as folder, contextlib.suppress(SourceUnavailable):
+                test_linked_writes.test_F17_a_short_write_is_no_failure_of_its_sync(
+                    Path(folder), source
+                )
+
+    return {"linked": linked}
 
 
 def main(name: str) -> int:
