@@ -29,7 +29,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, final
 
 from pybehave._uring import blocks
@@ -177,6 +177,12 @@ class Recovery:
     last_lsn: int
     time_ns: int
     report: Report
+
+    def without_contents(self) -> Recovery:
+        """Return the same with nothing in memory that can be read again."""
+        pieces = tuple(replace(piece, content=None) for piece in self.pieces)
+        found = replace(self.snapshot, entries=()) if self.snapshot is not None else None
+        return replace(self, pieces=pieces, snapshot=found)
 
 
 def segment_name(number: int) -> str:

@@ -147,6 +147,7 @@ class NodeJournal:
             with self._watched():
                 found = self._recover()
                 self._replay(found)
+            found = self.recovery = found.without_contents()
             self._begin(found)
         except BaseException:
             self.disk.unlock()
