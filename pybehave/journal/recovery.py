@@ -29,7 +29,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, final
 
 from pybehave._uring import blocks
@@ -178,6 +178,12 @@ class Recovery:
     time_ns: int
     report: Report
 
+    def without_contents(self) -> Recovery:
+        """Return the same with nothing in memory that can be read again."""
+        pieces = tuple(replace(piece, content=None) for piece in self.pieces)
+        found = replace(self.snapshot, entries=()) if self.snapshot is not None else None
+        return replace(self, pieces=pieces, snapshot=found)
+
 
 def segment_name(number: int) -> str:
     """Return the file name of a segment."""
@@ -237,9 +243,8 @@ def recover(
     number = headers[-1][0] + 1 if headers else manifest.oldest
     # A recovery that was cut off before 13 has used up an epoch that the manifest does not know.
     epoch = max(manifest.epoch, *(header.epoch for _, header in headers), 0)
-    manifest, header = _begin(
-        disk, options, manifest._replace(epoch=epoch), number, end, now_ns
-    )  # 12, 13
+    manifest = manifest._replace(epoch=epoch, snapshots=_sound(manifest, found))
+    manifest, header = _begin(disk, options, manifest, number, end, now_ns)  # 12, 13
     report.epoch = manifest.epoch
     report.snapshot_lsn = found.lsn if found is not None else 0
     tidy(disk, manifest.oldest, {lsn for lsn, _ in manifest.snapshots}, is_start=True)
@@ -404,12 +409,17 @@ def _snapshot(
     disk: Disk, manifest: Any, headers: list[tuple[int, Any]], report: Report
 ) -> Snapshot | None:
     """The newest that is sound; None when the segments reach back to the beginning."""
+    unreadable: OSError | None = None
     for lsn, digest in manifest.snapshots:
         if lsn == 0:
             continue
         try:
             found = snapshot.read(disk, lsn, digest)
-        except JournalRefused as error:
+        except (JournalRefused, OSError) as error:
+            if isinstance(error, OSError):
+                if error.errno != errno.EIO:
+                    raise
+                unreadable = error
             report.warnings.append(f"{error}; the one before it is used, and the replay is longer")
             continue
         if found.journal_id == manifest.id:
@@ -417,11 +427,22 @@ def _snapshot(
         report.warnings.append(f"the snapshot of lsn {lsn} belongs to another journal")
     if not headers or headers[0][1].first_lsn == 1:
         return None
+    if unreadable is not None:
+        raise unreadable  # a failing disk, no damaged file: it may be read at another try
     raise JournalRefused(
         disk.path,
         f"no snapshot can be read, and the segments begin only with lsn "
         f"{headers[0][1].first_lsn}; restore a snapshot from a copy",
     )
+
+
+def _sound(manifest: Any, found: Snapshot | None) -> tuple[tuple[int, bytes], ...]:
+    """The snapshots that the manifest names from now on: not those that could not be read. Else the
+    next one would be kept beside a damaged one, and what the sound one needs be removed.
+    """
+    last = found.lsn if found is not None else 0
+    kept = [named for named in manifest.snapshots if 0 < named[0] <= last]
+    return (*kept, *NO_SNAPSHOTS)[:2]
 
 
 def _check_snapshot(disk: Disk, found: Snapshot | None, end: _End) -> None:
@@ -446,6 +467,8 @@ def tidy(disk: Disk, oldest: int, snapshots: set[int], *, is_start: bool) -> Non
         number, lsn = segment_number(name), snapshot_lsn(name)
         is_old = number is not None and number < oldest
         is_loose = lsn is not None and lsn not in snapshots
+        if lsn is not None and lsn > max(snapshots, default=0) and not is_start:
+            is_loose = False  # the next one, which waits until all in it is durable
         if is_old or is_loose or (is_start and name.endswith(".tmp")):
             disk.remove(name)
             removed = True

@@ -172,3 +172,28 @@ def read(disk: Disk, lsn: int, digest: bytes) -> Snapshot:
     if found.lsn != lsn or found.digest != digest:
         raise JournalRefused(f"{disk.path}/{name}", "it is not the snapshot that was taken")
     return found
+
+
+def segment_behind(starts: Sequence[tuple[int, int]], lsn: int) -> int:
+    """Return the number of the segment that holds the record behind an lsn.
+
+    Args:
+        starts: The segments there are: number and first lsn, oldest first.
+    """
+    found = [number for number, first_lsn in starts if first_lsn <= lsn + 1]
+    return found[-1] if found else starts[0][0]
+
+
+def still_needed(
+    starts: Sequence[tuple[int, int]], newest: int, before: int
+) -> tuple[int, set[int]]:
+    """Return what may not be removed when a snapshot is named: the oldest segment, and snapshots.
+
+    Two snapshots are kept, and the segments behind the older: if the newest turns out unreadable,
+    that one and a longer replay come to the same (F-22).
+
+    Args:
+        newest: lsn of the snapshot that is about to be named.
+        before: lsn of the newest until now; 0 = none, and all segments are needed.
+    """
+    return segment_behind(starts, before), {newest, before}

@@ -147,6 +147,7 @@ class NodeJournal:
             with self._watched():
                 found = self._recover()
                 self._replay(found)
+            found = self.recovery = found.without_contents()
             self._begin(found)
         except BaseException:
             self.disk.unlock()
@@ -589,15 +590,13 @@ class NodeJournal:
     def name_snapshot(self, lsn: int, digest: bytes) -> None:
         """Let the manifest name a snapshot; then what only older ones needed is removed."""
         before = self.commit.snapshots[0]
-        oldest = self.segment_behind(before)
+        oldest, kept = snapshot.still_needed(self.segment_starts, lsn, before)
         self._newest = (lsn, digest)
-        kept = {lsn, before}
         self.commit.snapshot_taken(lsn, digest, oldest, lambda: self._remove_old(oldest, kept))
 
     def segment_behind(self, lsn: int) -> int:
         """The number of the segment that holds the record behind an lsn."""
-        found = [number for number, first_lsn in self.segment_starts if first_lsn <= lsn + 1]
-        return found[-1] if found else self.segment_starts[0][0]
+        return snapshot.segment_behind(self.segment_starts, lsn)
 
     def _remove_old(self, oldest: int, kept: set[int]) -> None:
         self.segment_starts = [start for start in self.segment_starts if start[0] >= oldest]

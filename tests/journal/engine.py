@@ -5,6 +5,11 @@ watermarks, clean closes, real power cuts, each followed by more life on the sam
 step the disk is cut on copies, and each copy must recover to what the model says (model.py), also
 when the recovery itself is cut off or meets a failing disk. The life goes on undisturbed.
 
+With `has_snapshots` it takes snapshots too, as a node does: written while frames are in flight,
+named when all of it is durable, and then what only older ones needed is removed; the power goes in
+every step of that (F-21, F-23), and files that were written are found damaged later (F-22). It is a
+way of its own because the others' seeds must go on meaning what they meant.
+
 Does not know: servers, loops, virtual time: `Commit` is driven by take_write and complete_write.
 """
 
@@ -15,7 +20,8 @@ from collections import Counter
 
 from pybehave._uring import blocks
 from pybehave._uring.commit import Commit
-from pybehave.errors import JournalBusy, JournalFull, RecordTooLarge
+from pybehave.errors import JournalBusy, JournalFull, JournalRefused, RecordTooLarge
+from pybehave.journal import recovery, snapshot
 from pybehave.journal.recovery import (
     MANIFEST,
     Options,
@@ -43,9 +49,10 @@ class Life:
         counts: What happened, by name; "states" are crash states that were recovered and checked.
     """
 
-    def __init__(self, seed: int, *, cuts: int = CUTS) -> None:
+    def __init__(self, seed: int, *, cuts: int = CUTS, has_snapshots: bool = False) -> None:
         self.random = random.Random(seed)
         self.cuts = cuts
+        self.has_snapshots = has_snapshots
         self.counts: Counter[str] = Counter()
         self.depth = self.random.choice((1, 2, 4))
         self.options = Options(
@@ -75,6 +82,11 @@ class Life:
         self.manifest_fd = self.disk.open(MANIFEST)
         self.commit = begin(self.disk, found, self.options, self.manifest_fd)
         self.counts["opens"] += 1
+        if self.has_snapshots:
+            self.starts = [(piece.number, piece.header.first_lsn) for piece in found.pieces]
+            self.starts.append((found.header.number, found.header.first_lsn))
+            self.written: tuple[int, bytes] | None = None
+            self.commit.on_rolled = self.rolled
 
     def recover(self, disk: SimDisk) -> Recovery:
         return recover(disk, self.options, now_ns=self.now, make_id=lambda: b"i" * 16)
@@ -90,6 +102,8 @@ class Life:
             self.close: 2,
             self.lose_power: 2,
         }
+        if self.has_snapshots:
+            actions |= {self.take_snapshot: 10, self.spoil: 1}
         chosen = self.random.choices(list(actions), list(actions.values()), k=steps)
         self.die()
         for action in chosen:
@@ -141,6 +155,8 @@ class Life:
             self.commit.complete_write(slot, self.disk.end(name))
             assert self.commit.durable_lsn >= self.model.acked
             self.model.acked = self.commit.durable_lsn
+            if self.has_snapshots:
+                self.name_snapshot()
 
     def spare(self) -> None:
         """Prepare the next segment; it may fail, and the power may go meanwhile."""
@@ -167,6 +183,87 @@ class Life:
 
     def watermark(self) -> None:
         self.commit.watermark()
+
+    # --- snapshots -----------------------------------------------------------------------------
+
+    def rolled(self, old_fd: int) -> None:
+        self.disk.close(old_fd)
+        self.starts.append((self.commit.current_segment, self.commit.segment_first_lsn))
+
+    def take_snapshot(self) -> None:
+        """Write the state of all that is recorded; it may fail, lie, or lose power (F-21)."""
+        lsn = self.commit.next_lsn - 1
+        if self.written is not None or lsn <= self.commit.snapshots[0]:
+            return
+        content = self.snapshot_of(lsn)
+        bad_luck = self.random.randrange(12)
+        if bad_luck == 0:
+            self.disk.cut_at = self.disk.operations + self.random.randrange(1, 4)
+        elif bad_luck < 4:
+            kind = self.random.choice(("put", "names", "read"))
+            what = self.random.choice((errno.EIO, errno.ENOSPC, "lying"))
+            self.disk.fail(what if kind == "put" else errno.EIO, kinds=(kind,))
+        try:
+            self.written = lsn, snapshot.write(self.disk, content, lsn)
+        except (OSError, JournalRefused):
+            self.counts["snapshots failed"] += 1
+        except PowerCut:
+            self.counts["snapshots cut"] += 1
+            self.lose_power()
+        finally:
+            self.disk.heal()
+        self.name_snapshot()
+
+    def snapshot_of(self, lsn: int) -> bytes:
+        entry = snapshot.Entry(b"\x80", self.model.state(lsn))
+        return snapshot.encode(b"i" * 16, lsn, max(self.now, 1), [entry])
+
+    def name_snapshot(self) -> None:
+        """It counts when every record in it is durable."""
+        if self.written is None or self.commit.durable_lsn < self.written[0]:
+            return
+        (lsn, digest), self.written = self.written, None
+        plan = snapshot.still_needed(self.starts, lsn, self.commit.snapshots[0])
+        self.commit.snapshot_taken(lsn, digest, plan[0], lambda: self.forget(*plan))
+        self.counts["snapshots"] += 1
+
+    def forget(self, oldest: int, kept: set[int]) -> None:
+        """The manifest names it, durably: what only older ones needed goes (F-23)."""
+        self.starts = [start for start in self.starts if start[0] >= oldest]
+        before = len(self.disk.names())
+        if self.random.randrange(6) == 0:
+            self.disk.fail(errno.EIO, kinds=("names",))
+        with contextlib.suppress(OSError):
+            recovery.tidy(self.disk, oldest, kept, is_start=False)
+        self.disk.heal()
+        self.counts["forgotten"] += before - len(self.disk.names())
+
+    def spoil(self) -> None:
+        """The newest snapshot is found damaged; the one before it comes to the same (F-22)."""
+        names = [snapshot.snapshot_name(lsn) for lsn in self.commit.snapshots if lsn]
+        there = [name for name in names if name in self.disk.names()]
+        if len(there) < 2 and self.starts[0][0] > 1:
+            return  # the only one: without it there is nothing (test_snapshot_faults.py)
+        disk = self.disk.cut(self.random)
+        manifest = recovery.read_manifest(disk)
+        sound = [lsn for lsn, _ in manifest.snapshots if lsn]
+        if not sound or (len(sound) < 2 and manifest.oldest > 1):
+            return
+        name = snapshot.snapshot_name(sound[0])
+        at = self.random.randrange(disk.size(name))
+        disk.patch(name, at, bytes([disk.contents()[name][at] ^ 1 << self.random.randrange(8)]))
+        before = disk.copy()
+        found = self.recover(disk)
+        check(self.model, before, disk, found)
+        assert any("the one before it is used" in words for words in found.report.warnings)
+        assert found.report.snapshot_lsn < sound[0]
+        assert found.manifest.snapshots[0][0] == found.report.snapshot_lsn
+        assert name not in disk.names()
+        self.counts["spoiled"] += 1
+        self.disk = disk
+        self.flying.clear()
+        self.model.cut(found.last_lsn)
+        self.again()
 
     def close(self) -> None:
         """A clean end, and the next epoch."""
@@ -272,11 +369,11 @@ def begin(disk: SimDisk, found: Recovery, options: Options, manifest_fd: int) ->
     return commit
 
 
-def play(seed: int, *, cuts: int = CUTS) -> Life:
+def play(seed: int, *, cuts: int = CUTS, has_snapshots: bool = False) -> Life:
     """One life; a failure says how to see it again."""
     life = None
     try:
-        life = Life(seed, cuts=cuts)
+        life = Life(seed, cuts=cuts, has_snapshots=has_snapshots)
         life.run()
     except BaseException as error:
         error.add_note(f"seed {seed}: run again with  pytest tests/journal --journal-seed {seed}")

@@ -5,6 +5,7 @@ be a prefix of the stream that was recorded, at least as long as what was acknow
 shares code with the writer or with recovery; the offsets are those of docs/journal-format.md.
 """
 
+import hashlib
 import struct
 
 from pybehave.journal.recovery import Recovery, segment_name
@@ -40,11 +41,21 @@ class Model:
         del self.stream[self.ends[-1] :]
         self.acked = last_lsn
 
+    def state(self, lsn: int) -> bytes:
+        """What a server would have become by then: a digest of all that it was told."""
+        return hashlib.sha256(memoryview(self.stream)[: self.ends[lsn]]).digest()
+
+
+def first_lsn(found: Recovery) -> int:
+    """The first record that is still there."""
+    return found.pieces[0].header.first_lsn if found.pieces else 1
+
 
 def read_back(disk: SimDisk, found: Recovery) -> bytes:
-    """The stream that a recovery says counts, taken from the disk."""
+    """The stream that a recovery says counts, as far as it is still there, taken from the disk."""
     bodies = []
-    seq, lsn = 1, 1
+    seq = found.pieces[0].header.first_seq if found.pieces else 1
+    lsn = first_lsn(found)
     for piece in found.pieces:
         content = disk.read(segment_name(piece.number), 0, piece.block_end * BLOCK)
         block = 2
@@ -70,9 +81,22 @@ def check(model: Model, before: SimDisk, disk: SimDisk, found: Recovery) -> None
     last = found.last_lsn
     assert last >= model.acked, f"I1: acknowledged {model.acked}, recovered {last}"
     assert last <= model.recorded, f"I2: recorded {model.recorded}, recovered {last}"
-    assert read_back(disk, found) == model.stream[: model.ends[last]], "I2, I3: another stream"
+    begin = first_lsn(found) - 1
+    stream = model.stream[model.ends[begin] : model.ends[last]]
+    assert read_back(disk, found) == stream, "I2, I3: another stream"
+    check_snapshot(model, found, begin)
     assert found.report.outcome == outcome(before, found), "I8"
     assert bool(found.report.may_be_affected) == (found.report.outcome == "torn"), "I8"
+
+
+def check_snapshot(model: Model, found: Recovery, begin: int) -> None:
+    """I4: the state of a snapshot is that of its lsn, and the records behind it are there."""
+    if found.snapshot is None:
+        assert begin == 0, "I4: nothing says what the first records were"
+        return
+    lsn = found.snapshot.lsn
+    assert begin <= lsn <= found.last_lsn, "I4: a gap behind the snapshot"
+    assert found.snapshot.entries[0].state == model.state(lsn), "I4: another state"
 
 
 def outcome(before: SimDisk, found: Recovery) -> str:

@@ -145,6 +145,77 @@ def manifest_before_header() -> None:
     recovery._begin = begin
 
 
+def no_sync_of_a_snapshots_name() -> None:
+    from pybehave.journal import snapshot
+    from pybehave.testing.disk import SimDisk
+
+    real, sync = snapshot.write, SimDisk.sync_names
+
+    def write(disk, content, lsn):
+        SimDisk.sync_names = lambda self: None
+        try:
+            return real(disk, content, lsn)
+        finally:
+            SimDisk.sync_names = sync
+
+    snapshot.write = write
+
+
+def no_reading_back() -> None:
+    from pybehave.journal import snapshot
+
+    def write(disk, content, lsn):
+        name = snapshot.snapshot_name(lsn)
+        disk.put(f"{name}.tmp", content)
+        disk.rename(f"{name}.tmp", name)
+        disk.sync_names()
+        return content[96:112]
+
+    snapshot.write = write
+
+
+def only_the_newest_snapshot() -> None:
+    from pybehave.journal import snapshot
+
+    snapshot.still_needed = lambda starts, newest, before: (
+        snapshot.segment_behind(starts, newest),
+        {newest},
+    )
+
+
+def damaged_snapshots_stay_named() -> None:
+    from pybehave.journal import recovery
+
+    recovery._sound = lambda manifest, found: manifest.snapshots
+
+
+def forget_what_has_no_name_yet() -> None:
+    from pybehave.journal import recovery
+
+    real = recovery.tidy
+
+    def tidy(disk, oldest, snapshots, *, is_start):
+        for name in disk.names():
+            lsn = recovery.snapshot_lsn(name)
+            if lsn is not None and lsn not in snapshots:
+                disk.remove(name)
+        real(disk, oldest, snapshots, is_start=is_start)
+
+    recovery.tidy = tidy
+
+
+def no_hash_of_snapshots() -> None:
+    from pybehave.journal import snapshot
+
+    class Always(bytes):
+        __hash__ = bytes.__hash__
+
+        def __ne__(self, other):
+            return False
+
+    snapshot._digest = lambda head, body: Always()
+
+
 # --- the table --------------------------------------------------------------------------------
 
 URING = ("-DPYBEHAVE_HAVE_URING=1", "-luring")
@@ -257,6 +328,39 @@ MUTANTS = {
         "    if frame.seq != seq:\n        return 3\n",
         "blocks",
     ),
+    "snapshot-name": Mutant(
+        "folder sync after a snapshot's rename",
+        ("snapshots",),
+        patch=no_sync_of_a_snapshots_name,
+    ),
+    "snapshot-read": Mutant(
+        "a snapshot is read back before it counts", ("F21",), patch=no_reading_back
+    ),
+    "snapshot-older": Mutant(
+        "the snapshot before is kept, and its segments",
+        ("snapshots",),
+        patch=only_the_newest_snapshot,
+    ),
+    "snapshot-sound": Mutant(
+        "a damaged snapshot is not kept for a sound one",
+        ("F22", "snapshots"),
+        patch=damaged_snapshots_stay_named,
+    ),
+    "snapshot-hash": Mutant(
+        "the hash of a snapshot", ("snapshots",), patch=no_hash_of_snapshots
+    ),
+    "snapshot-next": Mutant(
+        "a snapshot that is not named yet is left alone",
+        ("snapshots",),
+        patch=forget_what_has_no_name_yet,
+    ),
+    "forget-late": Mutant(
+        "nothing is removed before the manifest says so, durably",
+        ("snapshots",),
+        "commit.pyx",
+        "self.manifest_wanted = self.j.manifest.counter + 1",
+        "self.manifest_wanted = 0",
+    ),
     "canceled": Mutant(
         "a sync that a short write has canceled is no failure",
         ("linked",),
@@ -333,14 +437,7 @@ def become(mutant: Mutant) -> None:
 
 def suites() -> dict[str, Callable[[], object]]:
     """Small portions of the suites, by name."""
-    from pybehave.errors import SourceUnavailable
-    from tests.journal import (
-        test_damage,
-        test_failing_disk,
-        test_faults,
-        test_linked_writes,
-        test_small_journals,
-    )
+    from tests.journal import test_damage, test_failing_disk, test_faults, test_small_journals
     from tests.journal.engine import play
     from tests.simulation.test_durable import play as play_node
 
@@ -355,15 +452,7 @@ def suites() -> dict[str, Callable[[], object]]:
 
         return try_all
 
-    def linked() -> None:
-        for source in ("full", "basic"):
-            with tempfile.TemporaryDirectory() as folder, contextlib.suppress(SourceUnavailable):
-                test_linked_writes.test_F17_a_short_write_is_no_failure_of_its_sync(
-                    Path(folder), source
-                )
-
     return {
-        "linked": linked,
         "T-1": lambda: [play(seed) for seed in range(120)],
         "T-2": lambda: [
             test_small_journals.test_every_subset_of_sectors_recovers(script, depth)
@@ -378,8 +467,38 @@ def suites() -> dict[str, Callable[[], object]]:
         "node": lambda: [play_node(seed) for seed in range(40)],
         "chain": test_damage.test_a_frame_of_another_history_breaks_the_chain,
         "roll": test_damage.test_a_rolled_segment_that_vanished,
+        **suites_of_snapshots(),
+        **suites_of_rings(),
         **{f"F{n:02}": fault(f"F{n:02}") for n in (2, 3, 4, 5, 7, 10, 11, 17, 18, 19, 24, 27, 28)},
     }
+
+
+def suites_of_snapshots() -> dict[str, Callable[[], object]]:
+    from tests.journal import test_snapshot_faults as faults
+    from tests.journal.engine import play
+
+    seeds = (724, *range(400))
+    return {
+        "snapshots": lambda: [play(seed, has_snapshots=True) for seed in seeds],
+        "F21": lambda: faults.test_F21_a_snapshot_that_cannot_be_read_back_is_not_named(
+            "put", "lying"
+        ),
+        "F22": lambda: faults.test_F22_the_sound_one_is_kept(faults.two_snapshots()),
+    }
+
+
+def suites_of_rings() -> dict[str, Callable[[], object]]:
+    from pybehave.errors import SourceUnavailable
+    from tests.journal import test_linked_writes
+
+    def linked() -> None:
+        for source in ("full", "basic"):
+            with tempfile.TemporaryDirectory() as folder, contextlib.suppress(SourceUnavailable):
+                test_linked_writes.test_F17_a_short_write_is_no_failure_of_its_sync(
+                    Path(folder), source
+                )
+
+    return {"linked": linked}
 
 
 def main(name: str) -> int:

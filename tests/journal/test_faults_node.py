@@ -6,11 +6,13 @@ import random
 
 import pytest
 
+from pybehave import Application, Listener, Supervisor, Worker
 from pybehave.errors import DurabilityLost
 from pybehave.journal.recovery import Options
+from pybehave.protocols import Lines
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
-from tests.simulation.durable import PORT_FIRST, application
+from tests.simulation.durable import PORT_FIRST, Keeper, application
 
 OPTIONS = Options(segment_bytes=64 << 10)
 STALL_NS = 40 * 10**9
@@ -93,3 +95,33 @@ def test_F41_a_disk_that_never_answers() -> None:
     world.stop()
     with world_on(found) as again:
         assert state_of(again) == []
+
+
+def test_a_reply_from_memory_does_not_wait_for_the_disk() -> None:
+    """Beside a server whose replies do; when the power goes, only those are sure to be there."""
+    app = Application(
+        "levels",
+        Supervisor(
+            "one_for_one",
+            [
+                Worker("a", Keeper, journal=True),
+                Worker("b", Keeper, journal=True, acknowledge="memory"),
+            ],
+        ),
+        listeners=[
+            Listener(f"tcp://127.0.0.1:{PORT_FIRST + index}", Lines(), to=name)
+            for index, name in enumerate("ab")
+        ],
+    )
+    world = Simulator(1, app, disk=SimDisk(), journal_options=OPTIONS).start()
+    world.run(1)
+    world.network.set(disk_ns_min=STALL_NS, disk_ns_max=STALL_NS)
+    clients = [world.connect(f"tcp://127.0.0.1:{PORT_FIRST + index}") for index in range(2)]
+    for client in clients:
+        client.send(b"one\n")
+    world.run(1)
+    assert [client.received for client in clients] == [b"", b"0 one\n"]
+    world.run(100)
+    assert clients[0].received == b"0 one\n"
+    world.network.set(disk_ns_min=0, disk_ns_max=0)
+    world.stop()

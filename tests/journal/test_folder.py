@@ -51,3 +51,23 @@ def test_a_folder_in_memory_is_refused_unless_it_is_allowed() -> None:
         allowed = FolderDisk(folder, is_volatile_allowed=True)
         report = recover(allowed, Options(segment_bytes=1 << 16), now_ns=1).report
     assert report.medium.startswith("tmpfs")
+
+
+@pytest.mark.parametrize("kind, words", [("tmpfs", "is memory"), ("ramfs", "is memory")])
+def test_memory_is_refused_unless_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, words: str
+) -> None:
+    monkeypatch.setattr(disk, "mount_of", lambda path: (kind, "x"))
+    with pytest.raises(JournalRefused, match=rf"it lies on {kind}, which {words}.*--volatile"):
+        FolderDisk(tmp_path).medium()
+    assert FolderDisk(tmp_path, is_volatile_allowed=True).medium().file_system == kind
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p"])
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_remote_file_systems_are_refused_always(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, is_allowed: bool
+) -> None:
+    monkeypatch.setattr(disk, "mount_of", lambda path: (kind, "x"))
+    with pytest.raises(JournalRefused, match=f"it lies on {kind}, where locks and flushes"):
+        FolderDisk(tmp_path, is_volatile_allowed=is_allowed).medium()

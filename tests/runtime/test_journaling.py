@@ -178,6 +178,18 @@ def test_snapshots_bound_the_journal_and_the_replay(
     assert [line[0] for line in begin().call("ledger", "lines")] == [*range(120)]
 
 
+def test_what_was_read_at_the_start_does_not_stay_in_memory(begin: Callable[..., Any]) -> None:
+    node = begin()
+    node.call("ledger", ("add", 1))
+    assert node.run_on_loop(node.journal.snapshots.take)
+    wait_for(lambda: node.stats()["journal"]["snapshots"]["taken"] == 1)
+    node.call("ledger", ("add", 2))
+    node.stop()
+    found = begin().journal.recovery
+    assert found.snapshot is not None and found.snapshot.entries == ()
+    assert found.pieces and [piece.content for piece in found.pieces] == [None] * len(found.pieces)
+
+
 def test_after_a_snapshot_a_crash_is_rebuilt_from_it(begin: Callable[..., Any]) -> None:
     node = begin()
     for number in range(20):
