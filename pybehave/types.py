@@ -52,7 +52,7 @@ Policy: TypeAlias = Literal["last_good", "clean", "stop"] | Rollback
 RecoverySpec: TypeAlias = Policy | tuple[Policy, ...]
 """What a journaled server starts again with after a crash; several are tried in their order."""
 
-Acknowledge: TypeAlias = Literal["disk", "memory"]
+Acknowledge: TypeAlias = Literal["disk", "os", "memory"]
 """When the replies of a journaled server leave."""
 ShutdownLimit: TypeAlias = float | Literal["brutal_kill", "infinity"]
 
@@ -148,14 +148,33 @@ class RunningNode(Protocol):
     def urls(self) -> tuple[str, ...]:
         """Where it listens."""
 
-    def call(self, server: Any, request: Any, *, timeout: float | None = 5.0) -> Any:
+    def call(
+        self,
+        server: Any,
+        request: Any,
+        *,
+        timeout: float | None = 5.0,
+        acknowledge: Acknowledge | None = None,
+    ) -> Any:
         """Send a request and wait for its reply."""
 
-    def acall(self, server: Any, request: Any, *, timeout: float | None = 5.0) -> Awaitable[Any]:
+    def acall(
+        self,
+        server: Any,
+        request: Any,
+        *,
+        timeout: float | None = 5.0,
+        acknowledge: Acknowledge | None = None,
+    ) -> Awaitable[Any]:
         """Send a request, to be awaited in an asyncio task."""
 
     def call_many(
-        self, server: Any, requests: Sequence[Any], *, timeout: float | None = 5.0
+        self,
+        server: Any,
+        requests: Sequence[Any],
+        *,
+        timeout: float | None = 5.0,
+        acknowledge: Acknowledge | None = None,
     ) -> list[Any]:
         """Send many requests and wait once."""
 

@@ -24,6 +24,6 @@ class Names(Turn):
         is_fast_cast: bool,
         number: int = 0,
         values: Values | None = None,
-        is_held: bool = True,
+        level: int = ...,
         incarnation: int = 0,
     ) -> Server: ...

@@ -47,7 +47,7 @@ ID_CHARS_MAX: Final = 255
 RESTARTS: Final = ("permanent", "transient", "temporary")
 OVERFLOWS: Final = ("block", "reject", "drop_oldest")
 RECOVERIES: Final = ("last_good", "clean", "stop")
-ACKNOWLEDGES: Final = ("disk", "memory")
+ACKNOWLEDGES: Final = ("disk", "os", "memory")
 
 
 def _is_shutdown(value: Any) -> bool:
@@ -146,7 +146,7 @@ class Worker(Generic[Input, Output]):
             takes n more inputs back, "stop" ends the node. A tuple is a ladder: a server that
             fails again within 5 s gets the next one.
         acknowledge: With a journal, when a reply leaves: "disk" when all that it shows is durable,
-            "memory" at once.
+            "os" when it outlives the process, "memory" at once.
         backoff: How long each restart waits; None is not at all.
     """
 

@@ -137,6 +137,9 @@ class Disk(Protocol):
     def shared(self, name: str, count: int) -> memoryview:
         """Return memory that outlives the process, though not a power cut."""
 
+    def shared_bytes(self, name: str) -> int:
+        """Return how much of it there is under a name, 0 = none."""
+
 
 @final
 class FolderDisk(Disk):
@@ -379,6 +382,9 @@ class FolderDisk(Disk):
             return memoryview(bytearray(count))
         finally:
             os.close(fd)
+
+    def shared_bytes(self, name: str) -> int:
+        return self.size(name) if name in self.names() else 0
 
     def _open(self, name: str, flags: int, *, is_direct: bool) -> int:
         flags |= os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_DIRECT if is_direct else 0)

@@ -50,6 +50,7 @@ NO_SNAPSHOTS: Final = ((0, NO_HASH), (0, NO_HASH))
 
 SEGMENT_BYTES: Final = 64 << 20
 FRAME_BYTES_MAX: Final = 32 << 20
+TAIL_BYTES: Final = 32 << 20
 DEPTH: Final = 1
 """Frames in flight. With two the frames are smaller and their cost is paid more often: 512 clients
 got 0.9 of the commands through (decision 0006)."""
@@ -67,6 +68,8 @@ class Options:
         frame_bytes_max: Largest group commit, and so the largest input; a multiple of 4096, at
             most 32 MiB.
         depth: Frames in flight, 1 to 8.
+        tail_bytes: Of the file that keeps what the disk does not have yet at the level "os"; a
+            multiple of 8192, at least 64 KiB. Half of it holds what may be under way at once.
         strict: Refuse a torn end too, unless nothing was written there.
     """
 
@@ -74,6 +77,7 @@ class Options:
     frame_bytes_max: int = FRAME_BYTES_MAX
     depth: int = DEPTH
     strict: bool = False
+    tail_bytes: int = TAIL_BYTES
 
     def __post_init__(self) -> None:
         if self.segment_bytes % BLOCK or self.segment_bytes < 16 * BLOCK:
@@ -88,6 +92,11 @@ class Options:
             )
         if not 1 <= self.depth <= 8:
             raise ValueError(f"depth={self.depth} is not allowed; use 1 to 8")
+        if self.tail_bytes % (2 * BLOCK) or self.tail_bytes < 16 * BLOCK:
+            raise ValueError(
+                f"tail_bytes={self.tail_bytes} is not allowed; use a multiple of {2 * BLOCK}, at "
+                f"least {16 * BLOCK}"
+            )
 
 
 @final
@@ -127,6 +136,7 @@ class Report:
         seconds_reading: Of steps 1 to 13.
         seconds_replaying: Of step 14.
         rebuilds: How often it was begun anew because of an input that has to be skipped too.
+        kept: Records that only the tail had: of a process that was killed, at the level "os".
     """
 
     directory: str = ""
@@ -148,6 +158,7 @@ class Report:
     rebuilds: int = 0
     seconds_reading: float = 0.0
     seconds_replaying: float = 0.0
+    kept: int = 0
     warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:

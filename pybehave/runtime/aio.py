@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from pybehave.runtime.node import Node
 
 
-async def call(node: Node, name: str, request: Any, timeout: float | None) -> Any:
+async def call(node: Node, name: str, request: Any, timeout: float | None, level: int) -> Any:
     """Await a server's reply; cancellation and timeout end the wait, not the request."""
-    waiter = TaskWaiter()
+    waiter = TaskWaiter(level)
     node.post(name, INPUT_CALL, request, waiter)
     try:
         async with asyncio.timeout(timeout):

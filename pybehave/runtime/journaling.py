@@ -47,6 +47,7 @@ from pybehave.journal import recovery, snapshot
 from pybehave.journal.disk import Disk
 from pybehave.journal.progress import Progress
 from pybehave.journal.recovery import Options, Piece, Recovery, recover, segment_name
+from pybehave.journal.tail import TailFile
 from pybehave.runtime.letters import DeadLetters
 from pybehave.runtime.policies import Policies
 from pybehave.runtime.quarantine import Quarantine
@@ -119,6 +120,7 @@ class NodeJournal:
         self.letters = DeadLetters(self)
         self.quarantine = Quarantine(self)
         self.policies = Policies()
+        self.tail = TailFile(disk, options.tail_bytes)
         self._dispatcher = node.loop.dispatcher
         self._values: dict[str, Values] = {}
         self._numbers: dict[str, int] = {}
@@ -127,6 +129,7 @@ class NodeJournal:
         self._newest: tuple[int, bytes] | None = None
         self._undelivered: list[Undelivered] = []
         self._is_old = False
+        self._time_ns = 0
         self._is_preparing = False
         self._refusals = 0
         self._jobs: set[Future[Any]] = set()
@@ -168,6 +171,8 @@ class NodeJournal:
         found.report.seconds_reading = time.perf_counter() - began
         self.recovery = found
         self._dispatcher.seed = int.from_bytes(found.manifest.id[:8], "little")
+        self.tail.read(found.manifest.id, found.last_lsn)
+        found.report.kept = self.tail.records
         return found
 
     def _lock(self) -> None:
@@ -186,17 +191,19 @@ class NodeJournal:
             manifest_fd,
             self.disk.medium().how,
             self.options.frame_bytes_max,
-            found.time_ns,
+            self._time_ns,
         )
         self.commit.on_rolled = self._rolled
         self.commit.on_failed = self._failed
         self.commit.on_durable = self._durable
-        self._dispatcher.raise_clock(found.time_ns)
+        self._dispatcher.raise_clock(self._time_ns)
         self._is_open = True
         self.segment_starts = [(p.number, p.header.first_lsn) for p in found.pieces]
         self.segment_starts.append((found.header.number, found.header.first_lsn))
         self.snapshots.begin(found.report.snapshot_lsn)
         self.node.loop.attach_journal(self.commit)
+        is_kept = any(worker.acknowledge == "os" for worker in self._specs().values())
+        self.tail.adopt(self.commit, is_wanted=is_kept)
         self.quarantine.record()
         self._dispatcher.set_marker(self.quarantine.attempts.marker)
         self._prepare_spare()
@@ -215,6 +222,13 @@ class NodeJournal:
                 report.last_lsn,
                 report.quarantine,
                 report.may_be_affected,
+            )
+        if report.kept:
+            logger.info(
+                "%s: the process before was killed; its tail had %d records that the "
+                "segments had not",
+                report.directory,
+                report.kept,
             )
         logger.info(
             "journal in %s (%s): %d records in %d segments, %s, snapshot of lsn %d, %d inputs "
@@ -235,9 +249,7 @@ class NodeJournal:
 
     def _replay(self, found: Recovery) -> None:
         began = time.perf_counter()
-        specs = {
-            worker.name: worker for worker in self.node.applications.workers() if worker.journal
-        }
+        specs = self._specs()
         self.quarantine.begin(found)
         while True:
             stepped = self._replay_of(specs)
@@ -266,6 +278,11 @@ class NodeJournal:
         total = found.last_lsn - before
         self.progress.begin("replaying", "records", total, lambda: replayer.lsn - before)
 
+    def _specs(self) -> dict[str, Worker[Any, Any]]:
+        return {
+            worker.name: worker for worker in self.node.applications.workers() if worker.journal
+        }
+
     def _replay_of(self, specs: dict[str, Worker[Any, Any]]) -> Replay:
         quarantine = self.quarantine
         return Replay(self, specs, skipped=quarantine.skipped, marker=quarantine.attempts.marker)
@@ -277,6 +294,9 @@ class NodeJournal:
             stepped.begin(found.snapshot)
         for piece, content in self._contents(found, lsn):
             stepped.replayer.feed(content, found.manifest.id, piece.block_end, lsn + 1, LSN_MAX)
+        for run in self.tail.runs:
+            stepped.replayer.feed_body(run.body, run.lsn, run.records)
+        self._time_ns = max(found.time_ns, stepped.replayer.time_ns)
 
     def _contents(self, found: Recovery, lsn: int) -> Iterator[tuple[Piece, memoryview]]:
         """The segments that hold records behind an lsn; those not in memory are read ahead."""

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, final
 from pybehave._uring.batch import call_many
 from pybehave._uring.loop import Loop
 from pybehave._uring.servers import (
+    ACK_OS,
     INPUT_CALL,
     INPUT_CAST,
     INPUT_INFO,
@@ -57,12 +58,13 @@ from pybehave.runtime.events import EventHub
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journaling import NodeJournal
+from pybehave.runtime.servers import level_of
 from pybehave.runtime.sys import Sys, name_of
 from pybehave.runtime.tree import Answer, Tree
 from pybehave.runtime.unstopped import Unstopped, unstopped
 from pybehave.runtime.waiters import ThreadWaiter
 from pybehave.runtime.watchdog import watchdog_for
-from pybehave.types import RunningNode
+from pybehave.types import Acknowledge, RunningNode
 
 T = TypeVar("T")
 
@@ -357,7 +359,12 @@ class Node:
     # --- talking to servers --------------------------------------------------------------------
 
     def call(
-        self, server: str | Ref[Any, Any], request: Any, *, timeout: float | None = CALL_TIMEOUT_S
+        self,
+        server: str | Ref[Any, Any],
+        request: Any,
+        *,
+        timeout: float | None = CALL_TIMEOUT_S,
+        acknowledge: Acknowledge | None = None,
     ) -> Any:
         """Send a request and wait for its reply; from any thread.
 
@@ -368,6 +375,8 @@ class Node:
             server: Name, or a worker's `ref`.
             request: What `step` or `handle_call` gets.
             timeout: Seconds; None waits for ever. A timeout ends the wait, not the request.
+            acknowledge: When a journaled server's reply may be given: "disk", "os" or "memory";
+                by default as its worker says.
 
         Raises:
             NoProc: No server has this name; `names()` lists them.
@@ -377,16 +386,24 @@ class Node:
         """
         name = server if type(server) is str else name_of(server)
         check_timeout(timeout)
+        level = self._level(acknowledge)
         if self.loop.thread == threading.get_ident():
-            return self._call_here(name, request)
-        waiter = ThreadWaiter()
+            return self._call_here(name, request, level)
+        waiter = ThreadWaiter(level)
         self.post(name, INPUT_CALL, request, waiter)
         if not waiter.wait(timeout):
             self.host.defer(lambda: self.loop.dispatcher.abandon(waiter))
             raise Timeout(name, timeout or 0.0)
         return waiter.take()
 
-    def _call_here(self, name: str, request: Any) -> Any:
+    def _level(self, acknowledge: Acknowledge | None) -> int:
+        """The number of a call's level; what it needs is there from now on."""
+        level = level_of(acknowledge)
+        if level == ACK_OS and self.journal is not None and self.journal.commit.tail is None:
+            self.run_on_loop(self.journal.tail.want)
+        return level
+
+    def _call_here(self, name: str, request: Any, level: int) -> Any:
         """Call on the loop's own thread; between ticks the loop runs until the reply is durable."""
         dispatcher = self.loop.dispatcher
         if self.journal is None:
@@ -394,7 +411,7 @@ class Node:
         try:
             return dispatcher.call(name, request)
         finally:
-            self.wait_durable(dispatcher.barrier_now())
+            self.wait_durable(dispatcher.wanted(name, level, dispatcher.barrier_now()))
 
     def wait_durable(self, batch: int) -> None:
         """Run the loop until a batch of the journal is durable; at once while the loop runs."""
@@ -406,13 +423,19 @@ class Node:
             self.loop.run_once(STOP_TICK_S)
 
     def acall(
-        self, server: str | Ref[Any, Any], request: Any, *, timeout: float | None = CALL_TIMEOUT_S
+        self,
+        server: str | Ref[Any, Any],
+        request: Any,
+        *,
+        timeout: float | None = CALL_TIMEOUT_S,
+        acknowledge: Acknowledge | None = None,
     ) -> Awaitable[Any]:
         """Like `call`, to be awaited in an asyncio task. Cancelling ends the wait only."""
         check_timeout(timeout)
         from pybehave.runtime import aio  # here, for asyncio takes 50 ms to import
 
-        return aio.call(self, name_of(server), request, timeout)
+        level = self._level(acknowledge)
+        return aio.call(self, name_of(server), request, timeout, level)
 
     def call_many(
         self,
@@ -420,6 +443,7 @@ class Node:
         requests: Sequence[Any],
         *,
         timeout: float | None = CALL_TIMEOUT_S,
+        acknowledge: Acknowledge | None = None,
     ) -> list[Any]:
         """Call a server with many requests, in order; from any other thread than the loop's.
 
@@ -436,6 +460,7 @@ class Node:
         check_timeout(timeout)
         if self.loop.thread == threading.get_ident():
             raise CalledInCallback("the loop", name)
+        level = self._level(acknowledge)
         waiter = ThreadWaiter()
 
         def work() -> None:
@@ -447,6 +472,7 @@ class Node:
             if self.journal is None:
                 waiter.settle(outputs, None)
             else:
+                batch = self.loop.dispatcher.wanted(name, level, batch)
                 self.journal.commit.settle_when_durable(batch, waiter, outputs)
 
         result: list[Any] = self.waited(work, waiter, name, timeout)

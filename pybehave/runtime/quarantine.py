@@ -67,6 +67,7 @@ class Quarantine:
         self.attempts.begin()
         for piece in found.pieces:
             self.skipped.update(piece.skips)
+        self.skipped.update(self.journal.tail.skips())
         self._new = {suspect.key: suspect for suspect in self.attempts.poison(MARK_REPLAY)}
         for lsn in self.skipped & self._new.keys():
             del self._new[lsn]

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from pybehave._uring.servers import ACK_DISK, ACK_MEMORY, ACK_OS, ACK_SERVERS
 from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import overrides
 from pybehave.behaviours.schema import Schema
-from pybehave.errors import SpecError
+from pybehave.errors import SpecError, show
 
 if TYPE_CHECKING:
     from pybehave._uring.dispatch import Dispatcher
     from pybehave._uring.servers import Server
 
 OVERFLOWS: Final = {"block": 0, "reject": 1, "drop_oldest": 2}
+LEVELS: Final = {"memory": ACK_MEMORY, "os": ACK_OS, "disk": ACK_DISK}
 
 
 def make_server(
@@ -46,9 +48,24 @@ def make_server(
         is_fast_cast=not overrides(instance, "handle_cast"),
         number=number,
         values=values,
-        is_held=worker.acknowledge != "memory",
+        level=LEVELS[worker.acknowledge],
         incarnation=incarnation,
     )
+
+
+def level_of(acknowledge: object) -> int:
+    """Return the number of the level that a call asks for; None = its server's.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if acknowledge is None:
+        return ACK_SERVERS
+    if not isinstance(acknowledge, str) or acknowledge not in LEVELS:
+        raise ValueError(
+            f'acknowledge={show(acknowledge)} is not allowed; use "disk", "os", "memory" or None'
+        )
+    return LEVELS[acknowledge]
 
 
 def make_values(name: str, instance: Any) -> Values:

@@ -2,7 +2,8 @@
 
 A waiter is settled once, on the loop's thread, with a value or an error. It may give up before;
 then the reply, when it comes, is dropped, and the request is still carried out
-(OTP, gen_server:call/3: a timeout ends the wait, not the request).
+(OTP, gen_server:call/3: a timeout ends the wait, not the request). Its `level` (`ACK_...`) says
+when it wants its reply; by default that is its server's.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ import asyncio
 import threading
 from typing import Any, final
 
+from pybehave._uring.servers import ACK_SERVERS
+
 
 @final
 class ThreadWaiter:
     """A thread's wait, on a lock: the cheapest one-shot signal that CPython has."""
 
-    __slots__ = ("_lock", "caller", "error", "value")
+    __slots__ = ("_lock", "caller", "error", "level", "value")
 
-    def __init__(self) -> None:
+    def __init__(self, level: int = ACK_SERVERS) -> None:
+        self.level = level
         self._lock = threading.Lock()
         self._lock.acquire()
         self.value: Any = None
@@ -50,9 +54,10 @@ class ThreadWaiter:
 class TaskWaiter:
     """An asyncio task's wait, on a future of its own loop."""
 
-    __slots__ = ("_loop", "caller", "future")
+    __slots__ = ("_loop", "caller", "future", "level")
 
-    def __init__(self) -> None:
+    def __init__(self, level: int = ACK_SERVERS) -> None:
+        self.level = level
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self._loop.create_future()
         self.caller: object = None

@@ -31,6 +31,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias, final
 
 from pybehave.errors import JournalLocked
+from pybehave.journal.attempts import MARKER
 from pybehave.journal.disk import BLOCK, WRITE_DSYNC, Disk, Medium
 
 SECTOR: Final = 512
@@ -142,6 +143,7 @@ class SimDisk(Disk):
         self._open: dict[int, int] = {}
         self._next = 1
         self._memory: dict[str, bytearray] = {}
+        self._memory_before: dict[str, bytes] = {}
         self._is_locked = False
         self._is_off = False
         self._is_gone = False
@@ -228,7 +230,23 @@ class SimDisk(Disk):
         for write in [*self._flying.values(), *self._unknown]:
             if write.file in found._content:
                 found._scatter(random, write)
+        for name in sorted(
+            self._memory.keys() - {MARKER}
+        ):  # which says of kills, not of power cuts
+            found._memory[name] = self._written_back(random, name)
+            found._memory_before[name] = bytes(found._memory[name])
         return found
+
+    def _written_back(self, random: _random.Random, name: str) -> bytearray:
+        """Shared memory after a power cut: of each page the kernel has written back what it was at
+        some time; here, what it was after the power cut before or what it is now.
+        """
+        pages = self._memory[name]
+        left = bytearray(self._memory_before.get(name, b"").ljust(len(pages), b"\0"))
+        for at in range(0, len(pages), BLOCK):
+            if left[at : at + BLOCK] != pages[at : at + BLOCK] and random.getrandbits(1):
+                left[at : at + BLOCK] = pages[at : at + BLOCK]
+        return left
 
     def cut_exactly(self, outcomes: Sequence[int]) -> SimDisk:
         """Like `cut`, but these are the outcomes of the `undecided` sectors.
@@ -267,6 +285,7 @@ class SimDisk(Disk):
         found._changes = list(self._changes)
         found._unknown = [*self._flying.values(), *self._unknown]
         found._memory = {name: bytearray(data) for name, data in self._memory.items()}
+        found._memory_before = dict(self._memory_before)
         return found
 
     def _bare(self) -> SimDisk:
@@ -395,6 +414,9 @@ class SimDisk(Disk):
 
     def shared(self, name: str, count: int) -> memoryview:
         return memoryview(self._memory.setdefault(name, bytearray(count)))
+
+    def shared_bytes(self, name: str) -> int:
+        return len(self._memory.get(name, b""))
 
     def size(self, name: str) -> int:
         return len(self._content[self._at(name)])

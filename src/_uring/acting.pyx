@@ -85,7 +85,7 @@ cdef class Acting(System):
 
     def repeat(self, Server server, action) -> None:
         """Carry out a Call of the incarnation before once more."""
-        self.barrier = server.barrier if server.is_held else 0
+        self.barrier = self.barrier_for(server.level, server.barrier)
         self._call_action(server, action)
 
     cdef int _hand_on(self, Server server, object action) except -1:

@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from .leaves cimport conn, conns, source
+from .tail cimport Tail
 from .values cimport Values
 
 
@@ -194,6 +195,9 @@ cdef class Commit:
     cdef list paused                   # connections that wait for the disk to catch up
     cdef uint64_t[10] started_ns       # when each slot's write was handed over
     cdef uint64_t[LATENCY_BUCKETS] latency # writes that took up to 2 ** index microseconds
+    cdef readonly Tail tail            # where records are kept at the level "os"; None = nowhere
+    cdef uint64_t kept_first           # the slot with this first lsn is in the tail up to ...
+    cdef uint32_t kept_used            # ... so many of its bytes
     cdef uint64_t segment              # that records went to when last looked
     cdef int fd                        # its descriptor
     cdef public object on_rolled       # (old descriptor) -> None: a new segment is in use
@@ -218,6 +222,12 @@ cdef class Commit:
     cdef bint must_wait(self)
     cdef int _resume_paused(self) except -1
     cdef bint is_saturated(self)
+    cdef uint64_t _not_durable(self)
+    cdef bint can_keep(self)
+    cdef bint keep(self) except -1
+    cdef bint _keep_from(self, uint64_t lsn) except -1
+    cdef bint _keep_slot(self, journal_slot *slot, uint64_t first, uint32_t records,
+                         uint64_t lsn) except -1
     cdef int pump(self, uint64_t now_ns) except -1
     cdef int completed(self, uint32_t slot, int32_t result) except -1
     cdef bint _is_flying(self)

@@ -50,6 +50,9 @@ cdef uint32_t TURN_RECORDS = 128
 # More records than this on their way: several clients are at work.
 cdef uint64_t BUSY_RECORDS = 8
 
+# A record that is open may still get its connection; and the chunks have headers.
+cdef uint64_t TAIL_SLACK_BYTES = 8192
+
 cdef uint32_t CAUSE_BYTES = 12
 cdef uint32_t REQUEST_BYTES = 24
 
@@ -273,6 +276,106 @@ cdef class Commit:
             raise self._no_room_for(len(payload))
         memcpy(at, <const uint8_t *>payload, len(payload))
         return journal_end(&self.j, type, kind, flags, server, 0)
+
+    # ---- keeping ("os") ----------------------------------------------------------------------
+
+    def attach_tail(self, pages, bytes journal_id) -> None:
+        """Keep records in these pages when it is asked for; what they hold is durable by now."""
+        self.tail = Tail(pages, journal_id, self.j.durable_lsn + 1)
+
+    def keep_now(self) -> bool:
+        """`keep` for Python."""
+        return self.keep()
+
+    cdef uint64_t _not_durable(self):
+        """Bytes of the frames that are not durable, the open record included."""
+        cdef journal_slot *slot
+        cdef uint64_t total = max(self.j.open_at, self.j.slots[self.j.filling].used)
+        cdef uint32_t index
+        for index in range(self.j.config.depth + 1):
+            slot = &self.j.slots[index]
+            if index != self.j.filling and slot.state != SLOT_FREE and slot.batch:
+                total += slot.used
+        return total
+
+    cdef bint can_keep(self):
+        """Whether `keep` will have room, when the record that is open has been closed. A start that
+        takes the tail over records it again in one frame."""
+        return self.tail is not None and self.j.error == 0 and (
+            self._not_durable() + TAIL_SLACK_BYTES
+            <= min(self.tail.area_bytes, <uint64_t>self.j.config.frame_bytes_max))
+
+    cdef bint keep(self) except -1:
+        """Let all that is recorded outlive the process; False = it has to wait for the disk."""
+        cdef uint64_t lsn
+        if self.tail is None or self.j.error:
+            return False
+        lsn = max(self.tail.next_lsn, self.j.durable_lsn + 1)
+        if self._keep_from(lsn):
+            return True
+        if not self.can_keep():
+            return False
+        self.tail.turn_over()
+        return self._keep_from(self.j.durable_lsn + 1)
+
+    cdef bint _keep_from(self, uint64_t lsn) except -1:
+        """The records from an lsn on, slot by slot; False = the area is full."""
+        cdef journal_slot *slot
+        cdef uint32_t index
+        cdef bint is_found = True
+        while is_found and lsn < self.j.filling_lsn:
+            is_found = False
+            for index in range(self.j.config.depth + 1):
+                slot = &self.j.slots[index]
+                if index != self.j.filling and slot.state != SLOT_FREE and slot.batch \
+                        and slot.first_lsn <= lsn < slot.first_lsn + slot.records:
+                    if not self._keep_slot(slot, slot.first_lsn, slot.records, lsn):
+                        return False
+                    lsn = slot.first_lsn + slot.records
+                    is_found = True
+        assert is_found # what is not durable is in a slot
+        slot = &self.j.slots[self.j.filling]
+        return lsn == self.j.next_lsn or self._keep_slot(
+            slot, self.j.filling_lsn, self.j.records, lsn)
+
+    cdef bint _keep_slot(self, journal_slot *slot, uint64_t first, uint32_t records,
+                         uint64_t lsn) except -1:
+        cdef segment_record record
+        cdef uint32_t at = FRAME_HEADER_BYTES
+        cdef uint64_t skip
+        if first == self.kept_first and lsn == self.tail.next_lsn:
+            at = self.kept_used # mostly: where the latest keep has ended
+        else:
+            for skip in range(lsn - first):
+                at += segment_record_read(slot.data + at, slot.used - at, &record)
+        if not self.tail.put(slot.data + at, slot.used - at, lsn,
+                             <uint32_t>(first + records - lsn)):
+            return False
+        self.kept_first, self.kept_used = first, slot.used
+        return True
+
+    def adopt(self, const uint8_t[::1] run) -> None:
+        """Record again what the process before had kept; before anything else is recorded.
+
+        Raises:
+            ValueError: It does not fit into a frame.
+        """
+        cdef segment_record record
+        cdef size_t at = 0, size
+        cdef uint8_t *place
+        while at < <size_t>run.shape[0]:
+            size = segment_record_read(&run[at], run.shape[0] - at, &record)
+            place = NULL
+            if size and journal_begin(&self.j) == 0:
+                place = journal_put(&self.j, size - RECORD_HEADER_BYTES)
+                if place == NULL:
+                    journal_drop(&self.j)
+            if place == NULL:
+                raise ValueError(f"a run of {run.shape[0]} bytes does not fit into a frame")
+            memcpy(place, &run[at + RECORD_HEADER_BYTES], size - RECORD_HEADER_BYTES)
+            journal_end(&self.j, record.type, record.kind, record.flags, record.server,
+                        record.outcome)
+            at += size
 
     # ---- holding and releasing ---------------------------------------------------------------
 

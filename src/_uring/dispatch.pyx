@@ -225,8 +225,9 @@ cdef class Dispatcher(Acting):
         cdef bytes answer
         if server.number and not self._record_message(server, c, port, message):
             return 0
-        if server.barrier > self.conns.durable_batch and server.is_held:
-            self.barrier = server.barrier
+        if not server.number:
+            self.barrier = self.barrier_of(server)
+        if self.barrier > self.conns.durable_batch:
             conn_hold(self.conns, c, self.barrier)
         self.current = server
         self.current_conn = c
@@ -341,7 +342,7 @@ cdef class Dispatcher(Acting):
         cdef Caller caller = None
         self.current = server
         self.current_conn = NULL
-        self.barrier = server.barrier if server.is_held else 0
+        self.barrier = self.barrier_of(server)
         server.inputs += 1
         if server.idle_timer is not None:
             self._cancel_idle(server)
@@ -487,7 +488,7 @@ cdef class Dispatcher(Acting):
             return self._one(server, kind, once.request, caller)
         if caller is None:
             return 0
-        self.barrier = server.barrier if server.is_held else 0 # the first may not be durable yet
+        self.barrier = self.barrier_for(server.level, server.barrier) # of the first one
         return self._repeat(server, known, caller)
 
     def finish(self, Server server) -> None:
@@ -508,7 +509,7 @@ cdef class Dispatcher(Acting):
         cdef conn *c = NULL
         if caller is not None and caller.kind == FROM_CONNECTION:
             c = conns_find(self.conns, caller.connection.token())
-        self.barrier = server.barrier if server.is_held else 0
+        self.barrier = self.barrier_of(server)
         if server.number and not self._record_input(server, kind, message, caller):
             self.client = None
             return 0

@@ -35,6 +35,7 @@ cdef class Caller:
     cdef readonly Connection connection
     cdef Ticket ticket
     cdef object waiter              # FROM_WAITER: has settle(value, error)
+    cdef int level                  # ACK_: when it wants its reply
     cdef object sender              # FROM_SERVER: name of the asking server
     cdef object tag
     cdef object timer               # its Alarm, or None

@@ -1,5 +1,7 @@
 """Mailboxes: inputs that wait for their server, and callers that wait for their reply."""
 
+from libc.stdint cimport uint64_t
+
 from .handles cimport Caller
 from .names cimport Names
 from .requests cimport Request
@@ -20,6 +22,7 @@ cdef class Mailboxes(Names):
     cdef int caught_up(self) except -1
     cdef int _owe(self, Server server, Caller caller) except -1
     cdef int _resolve(self, Caller caller, object value, object error) except -1
+    cdef uint64_t _wanted(self, Server owner, int level, uint64_t batch) except? 1
     cdef int _close_caller(self, Caller caller) except -1
     cdef bint _drop_oldest(self, Server server) except -1
     cdef int _reply(self, Caller caller, object value) except -1

@@ -15,8 +15,8 @@ from .leaves cimport conn, conn_takes_output, conns_find
 from .names cimport Names
 from .requests cimport Request
 from .servers cimport (
-    INPUT_CALL, INPUT_CAST, INPUT_INFO, INPUT_TIMER, OVERFLOW_DROP_OLDEST, OVERFLOW_REJECT,
-    Address, Answer, Port, Server,
+    ACK_SERVERS, INPUT_CALL, INPUT_CAST, INPUT_INFO, INPUT_TIMER, OVERFLOW_DROP_OLDEST,
+    OVERFLOW_REJECT, Address, Answer, Port, Server,
 )
 
 import collections
@@ -62,6 +62,7 @@ cdef class Mailboxes(Names):
             return
         if caller is not None:
             caller.owner = address.server
+            caller.level = getattr(waiter, "level", ACK_SERVERS)
         self._post(address.server, kind, message, caller)
 
     cdef int _send_on(self, Server server, str name, int kind, object message) except -1:
@@ -288,6 +289,7 @@ cdef class Mailboxes(Names):
         """Answer a caller, once (D3). Raises EncodeError with the caller still waiting."""
         cdef conn *c
         cdef bytes answer
+        cdef uint64_t barrier
         if caller.request is not None:
             self._settle_request(caller, value, error)
         if caller.is_done:
@@ -305,8 +307,11 @@ cdef class Mailboxes(Names):
             return self._settle_connection(caller, answer)
         self._close_caller(caller)
         if caller.kind == FROM_WAITER:
-            if self.barrier > self.conns.durable_batch and type(caller.waiter) is not Answer:
-                self.commit.hold(self.barrier, caller.waiter.settle, (value, error))
+            barrier = self.barrier
+            if caller.level != ACK_SERVERS:
+                barrier = self._wanted(caller.owner, caller.level, barrier)
+            if barrier > self.conns.durable_batch and type(caller.waiter) is not Answer:
+                self.commit.hold(barrier, caller.waiter.settle, (value, error))
             else:
                 caller.waiter.settle(value, error)
         elif error is None:
@@ -314,6 +319,19 @@ cdef class Mailboxes(Names):
         else:
             self.tell(caller.sender, _actions.CallFailed(caller.tag, caller.server, error))
         return 0
+
+    cdef uint64_t _wanted(self, Server owner, int level, uint64_t batch) except? 1:
+        """The batch that a reply waits for, of a caller that wants a level of its own."""
+        if owner is not None:
+            batch = max(batch, owner.barrier)
+        return self.barrier_for(level, batch)
+
+    def wanted(self, str name, int level, uint64_t batch) -> int:
+        """What the outputs of a server's latest turns wait for at a level; `batch` at its own."""
+        cdef Address address = self.addresses.get(name)
+        if level == ACK_SERVERS or address is None:
+            return batch
+        return self._wanted(address.server, level, batch)
 
     cdef int _close_caller(self, Caller caller) except -1:
         caller.is_done = True

@@ -13,7 +13,7 @@ cimport cython
 from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport uint32_t, uint64_t
 
-from .servers cimport Address, Callbacks, Server
+from .servers cimport ACK_DISK, Address, Callbacks, Server
 from .turn cimport Context, Turn
 from .values cimport Values
 
@@ -84,10 +84,10 @@ cdef class Names(Turn):
 
     def create(self, str name, instance, *, Py_ssize_t capacity, int overflow,
                bint is_fast_call, bint is_fast_cast, uint32_t number=0, Values values=None,
-               bint is_held=True, uint64_t incarnation=0):
+               int level=ACK_DISK, uint64_t incarnation=0):
         """A new incarnation, not yet running: its `init` has still to be called.
 
-        `number` and `values`: it is journaled. `is_held`: its replies wait until they are durable.
+        `number` and `values`: it is journaled. `level`: when its replies leave.
         `incarnation`: which one it is, when the journal knows; 0 = the next.
         """
         cdef Address address = self.address(name)
@@ -113,7 +113,7 @@ cdef class Names(Turn):
         if number:
             address.is_journaled = True
         server.values = values
-        server.is_held = is_held
+        server.level = level
         server.due = {} if number else None
         instance.context = context
         return server

@@ -23,6 +23,13 @@ cpdef enum:
     OVERFLOW_DROP_OLDEST = 2
 
 
+cpdef enum:
+    ACK_SERVERS = 0 # as the server's worker says
+    ACK_MEMORY = 1  # at once
+    ACK_OS = 2      # when the kernel has what it shows
+    ACK_DISK = 3    # when the disk has
+
+
 cdef class Address:
     cdef readonly str name
     cdef readonly Server server        # None while nobody answers to the name
@@ -91,7 +98,7 @@ cdef class Server:
     cdef readonly double idle_s        # of the idle timer, 0 = not armed
     cdef readonly uint32_t number      # in the journal; 0 = not journaled
     cdef readonly Values values        # encodes its inputs
-    cdef bint is_held                  # replies wait until what they show is durable
+    cdef int level                     # ACK_: when replies leave
     cdef uint64_t barrier              # batch of the latest record that its state contains
     cdef readonly uint64_t failed_lsn  # of the input that it failed on, 0 = none
     cdef readonly dict due             # journaled: timer name -> (Unix time ns, message)

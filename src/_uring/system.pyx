@@ -78,7 +78,7 @@ cdef class System(Mailboxes):
             self.commit.try_record(RECORD_STATE, server.number, payload, self.unix_ns())
             server.barrier = self.commit.j.batch
         server.state = state
-        return server.barrier if server.is_held else 0
+        return self.barrier_for(server.level, server.barrier)
 
     def post_when_room(self, str name, int kind, message, waiter) -> None:
         """A cast of another thread, which waits as long as a suspended server has no room."""

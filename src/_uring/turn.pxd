@@ -36,6 +36,8 @@ cdef class Turn(Alarms):
 
     cdef bint is_passed_on(self, error)
     cdef int disturbed(self) except -1
+    cdef uint64_t barrier_of(self, Server server) except? 1
+    cdef uint64_t barrier_for(self, int level, uint64_t batch) except? 1
     cdef int record(self, Server server, int kind, object message) except -1
     cdef int recorded(self, Server server, int kind, unsigned flags, object output) except -1
     cdef unsigned _name(self)

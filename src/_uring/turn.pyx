@@ -18,7 +18,9 @@ from .commit cimport (
 )
 from .handles cimport Caller, Connection
 from .leaves cimport conn
-from .servers cimport INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, Server
+from .servers cimport (
+    ACK_DISK, ACK_MEMORY, ACK_OS, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, Server,
+)
 
 import random
 
@@ -172,7 +174,7 @@ cdef class Turn(Alarms):
         if kind == INPUT_INFO and server.asked is not None:
             server.asked.heard(message)
         server.barrier = self.commit.j.batch
-        self.barrier = server.barrier if server.is_held else 0
+        self.barrier = self.barrier_of(server)
         return 0
 
     cdef int recorded(self, Server server, int kind, unsigned flags, object output) except -1:
@@ -183,13 +185,32 @@ cdef class Turn(Alarms):
             server.sent = server.jobs = 0
             server.last_lsn = self.commit.close_input(
                 kind, flags, server.number, server.values.outcome(output))
+        if server.level == ACK_OS and self.barrier == 0:
+            self.commit.keep()
         return 0
+
+    cdef uint64_t barrier_of(self, Server server) except? 1:
+        """The batch that the outputs of a turn wait for, 0 = none. At the level "os" that is none
+        if the records can be kept; they are when the turn is recorded."""
+        if server.level == ACK_DISK or (
+                server.level == ACK_OS and not (server.number and self.commit.can_keep())):
+            return server.barrier
+        return 0
+
+    cdef uint64_t barrier_for(self, int level, uint64_t batch) except? 1:
+        """What an output waits for at a level, when it shows everything up to a batch."""
+        if level == ACK_MEMORY or (
+                level == ACK_OS and (self.commit is None or self.commit.keep())):
+            return 0
+        return batch
 
     cdef int record_failed(self, Server server, int kind) except -1:
         if kind != INPUT_CONTINUE:
             flags = self._record_connection(server) | self._name() | self._cause(server)
             server.failed_lsn = self.commit.close_input(
                 kind, RECORD_FAILED | flags, server.number, 0)
+        if server.level == ACK_OS and self.barrier == 0:
+            self.commit.keep()
         return 0
 
     cdef unsigned _name(self):

@@ -15,6 +15,8 @@ from tests.processes import COMMAND
 SEGMENT_BYTES = 256 << 10
 """Small, so that every round rolls to new segments."""
 
+TARGET = "examples.kv:app"
+
 END_S = 40.0
 
 
@@ -72,9 +74,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def starting(data: Path | str, source: str, *words: str) -> Iterator[Served]:
+def starting(data: Path | str, source: str, *words: str, target: str = TARGET) -> Iterator[Served]:
     """Start a server; at the end it is killed if it still lives."""
-    command = [*COMMAND, "run", "examples.kv:app", "--listen", "tcp://127.0.0.1:0"]
+    command = [*COMMAND, "run", target, "--listen", "tcp://127.0.0.1:0"]
     command += ["--backend", source, "--log-level", "warning", "--data", str(data)]
     if "--segment-bytes" not in words:
         command += ["--segment-bytes", str(SEGMENT_BYTES)]
@@ -94,8 +96,8 @@ def starting(data: Path | str, source: str, *words: str) -> Iterator[Served]:
 
 
 @contextlib.contextmanager
-def serving(data: Path | str, source: str, *words: str) -> Iterator[Served]:
+def serving(data: Path | str, source: str, *words: str, target: str = TARGET) -> Iterator[Served]:
     """Start a server that must begin to serve."""
-    with starting(data, source, *words) as served:
+    with starting(data, source, *words, target=target) as served:
         assert served.is_ready, f"it did not start, status {served.wait()}:\n{served.errors}"
         yield served

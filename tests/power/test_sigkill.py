@@ -13,7 +13,7 @@ from tests.power.clients import Load
 from tests.power.machine import wait_for
 from tests.power.resp import Connection
 from tests.power.rounds import check_source, rounds
-from tests.power.served import Served, serving
+from tests.power.served import TARGET, Served, serving
 from tests.power.story import Story
 
 KILL_AFTER_S_MAX = 0.25
@@ -31,14 +31,14 @@ def kill_under_load(served: Served, name: str, chance: random.Random) -> Load:
     return load
 
 
-def run_rounds(data: Path, source: str, count: int, name: str) -> Story:
+def run_rounds(data: Path, source: str, count: int, name: str, target: str = TARGET) -> Story:
     """Start, compare with the round before, write, kill; on the same folder."""
     story, load = Story(seed=count), None
     for number, chance in rounds(count, name):
-        with serving(data, source) as served:
+        with serving(data, source, target=target) as served:
             story.check(served.port, load)
             load = kill_under_load(served, f"{number}", chance)
-    with serving(data, source) as served:
+    with serving(data, source, target=target) as served:
         story.check(served.port, load)
         assert served.stop() == 0
     return story
@@ -83,3 +83,14 @@ def test_starts_that_are_killed_leave_few_segments(tmp_path: Path) -> None:
                 wait_for(lambda: any(tmp_path.glob("snap-*.pbs")), "a snapshot")
             if turn == 15:
                 wait_for(lambda: len([*tmp_path.glob("seg-*")]) < 14, "old segments go")
+
+
+@pytest.mark.power
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_the_kernel_had_survives_every_kill(tmp_path: Path, source: str) -> None:
+    """At the level "os" replies do not wait for the disk, and a kill takes none back."""
+    name = f"sigkill os {source}"
+    target = "tests.power.kept:app"
+    story = run_rounds(tmp_path / "data", check_source(source), 40, name, target)
+    print(f"{source}: {story.rounds} recoveries, {story.judged} acknowledged, none lost")
