@@ -194,6 +194,12 @@ class RunningNode(Protocol):
     def remove_child(self, supervisor: str, child: Any, *, timeout: float | None = None) -> None:
         """Stop a child and forget it."""
 
+    def restart(self, supervisor: str, child_id: str) -> Any:
+        """Stop a child and start it again, on purpose."""
+
+    def reconfigure(self, supervisor: str, spec: Any) -> list[str]:
+        """Change a supervisor's flags and children."""
+
     def restart_child(self, supervisor: str, child_id: str) -> Any:
         """Start a stopped child again."""
 

@@ -170,6 +170,14 @@ class Supervisor:
         fields = {name: getattr(self, name) for name in SUPERVISOR_RULES if name != "strategy"}
         return Supervisor(self.strategy, self.children, **{**fields, "id": id})
 
+    def treated_as(self, other: Supervisor) -> Supervisor:
+        """Return this supervisor with another one's place: its id, restart, shutdown, ..."""
+        copy: Supervisor = object.__new__(Supervisor)
+        for name in Supervisor.__slots__:
+            source = other if name in ("id", "restart", "shutdown", "significant") else self
+            object.__setattr__(copy, name, getattr(source, name))
+        return copy
+
     def dump(self) -> str:
         """Return the tree as text, one line per worker and supervisor."""
         return "\n".join(_dump_lines(self, self.id or ROOT_ID, "", ""))

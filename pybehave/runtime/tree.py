@@ -273,6 +273,24 @@ class Tree:
         """
         return self._ask(supervisor, tree_requests.remove_child, child)
 
+    def restart(self, supervisor: str, child_id: str) -> Answer[Any]:
+        """Stop a child if it runs, with all below it, and start it again: no failure.
+
+        Returns:
+            Its new ref, or None when its init ignored; or NotFound, StartFailed (then it stays
+            stopped), Stopped.
+        """
+        return self._ask(supervisor, tree_requests.restart, child_id)
+
+    def reconfigure(self, supervisor: str, spec: Supervisor) -> Answer[Any]:
+        """Change a supervisor's flags and children; nothing starts, nothing stops.
+
+        Returns:
+            The ids that are new, and stopped; or SpecError (then nothing has changed), NotFound,
+            Stopped.
+        """
+        return self._ask(supervisor, tree_requests.reconfigure, spec)
+
     def which_children(self, supervisor: str) -> list[ChildInfo]:
         """List a supervisor's children as they are now, newest first.
 
@@ -387,6 +405,10 @@ class _Root:
     def stop_done(self, outcome: object) -> None:
         """The root has stopped as it was told to."""
         self.tree.root_ended(outcome, STOPPED)
+
+    def reconfigured(self, spec: Supervisor) -> None:
+        """The root goes by another specification."""
+        self.tree.spec = spec
 
     def ended(self, reason: object, because: str) -> None:
         """The root has ended by itself."""

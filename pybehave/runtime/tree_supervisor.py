@@ -86,6 +86,9 @@ class Entry(Protocol):
     def ended(self, reason: object, because: str) -> None:
         """It ended by itself."""
 
+    def reconfigured(self, spec: Supervisor) -> None:
+        """It goes by another specification, also when it is started again."""
+
 
 Event: TypeAlias = tuple[Callable[["SupervisorNode", Any, Any], None], Any, Any]
 
