@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pybehave.actions import Down
     from pybehave.runtime.crashes import CrashReport
+    from pybehave.runtime.groups import Groups
     from pybehave.runtime.sys import Sys
 
 State = TypeVar("State")
@@ -175,6 +176,7 @@ class RunningNode(Protocol):
         """Return a server's state."""
 
     sys: Sys
+    groups: Groups
 
     def crashes(self) -> list[CrashReport]:
         """Return the newest crash reports."""

@@ -129,7 +129,7 @@ class Node(Supervision):
         self.events = EventHub()
         self.exit_status = 0
         self.loop = Loop(backend or default_backend(), seed=seed, **loop_options)
-        self.host = LoopHost(self.loop, self.events)
+        self.host = LoopHost(self.loop, self.events, self.run_on_loop)
         self.host.node = self
         if debug_isolation:
             self.host.isolation = Isolation(self.events)
@@ -147,6 +147,7 @@ class Node(Supervision):
             self.journal = NodeJournal(self, disk, journal_options or Options())
         self.watchdog = watchdog_for(self, step_budget, step_abort)
         self.sys = Sys(self)
+        self.groups = self.host.groups
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
         self._is_stopping = False
