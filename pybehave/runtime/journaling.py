@@ -47,6 +47,7 @@ from pybehave.journal import recovery, snapshot
 from pybehave.journal.disk import Disk
 from pybehave.journal.progress import Progress
 from pybehave.journal.recovery import Options, Piece, Recovery, recover, segment_name
+from pybehave.runtime.families import Specs
 from pybehave.runtime.letters import DeadLetters
 from pybehave.runtime.policies import Policies
 from pybehave.runtime.quarantine import Quarantine
@@ -234,9 +235,9 @@ class NodeJournal:
 
     def _replay(self, found: Recovery) -> None:
         began = time.perf_counter()
-        specs = {
-            worker.name: worker for worker in self.node.applications.workers() if worker.journal
-        }
+        planned = self.node.applications
+        listed = {worker.name: worker for worker in planned.workers() if worker.journal}
+        specs = Specs([app.tree for app in planned.planned], listed)
         self.quarantine.begin(found)
         while True:
             stepped = self._replay_of(specs)

@@ -52,6 +52,7 @@ from pybehave.runtime.applications import Applications
 from pybehave.runtime.counters import counters_of
 from pybehave.runtime.crashes import CrashReport
 from pybehave.runtime.events import EventHub
+from pybehave.runtime.families import Families
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journaling import NodeJournal
@@ -148,6 +149,8 @@ class Node(Supervision):
         self.watchdog = watchdog_for(self, step_budget, step_abort)
         self.sys = Sys(self)
         self.groups = self.host.groups
+        self.families = Families(self.host, self.applications.trees)
+        self.loop.dispatcher.on_missing = self.families.wake
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
         self._is_stopping = False

@@ -118,6 +118,7 @@ class Tree:
             None before.
         root: The outermost machine, while there is one.
         supervisors: The machines, by path.
+        families: Those whose children are started by the first message, in start order.
         workers: The workers that run, by the host's ref (T1).
     """
 
@@ -127,6 +128,7 @@ class Tree:
         "_on_root_stopped",
         "_ready",
         "ended_because",
+        "families",
         "host",
         "on_root_ended",
         "root",
@@ -151,6 +153,7 @@ class Tree:
         self.root: SupervisorNode | None = None
         self.supervisors: dict[str, SupervisorNode] = {}
         self.workers: dict[object, TreeChild] = {}
+        self.families: list[SupervisorNode] = []
         self.ended_because: str | None = None
         self.start_error: StartFailed | None = None
         self._ready: deque[SupervisorNode] = deque()

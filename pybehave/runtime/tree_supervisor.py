@@ -151,6 +151,8 @@ class SupervisorNode:
     def begin_start(self) -> None:
         """Plan the start of all children; `go_on` carries it out."""
         spec = self.state.spec
+        if spec.pattern is not None:
+            self.tree.families.append(self)
         if not spec.is_simple:  # else they come one by one, made from the template
             for child_id, child_spec in zip(spec.child_ids, spec.children, strict=True):
                 self.state.children[child_id] = self.make_child(child_id, child_spec)
@@ -317,6 +319,8 @@ class SupervisorNode:
         self.phase = Phase.ENDED
         self.plan = None
         self.tree.supervisors.pop(self.path, None)
+        if self in self.tree.families:
+            self.tree.families.remove(self)
         inbox, self.inbox = self.inbox, deque()
         waiting = [detail for _, _, detail in inbox if isinstance(detail, Answer)]
         if self.answer is not None:
