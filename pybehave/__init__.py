@@ -12,6 +12,7 @@ from pybehave.behaviours.application import Application, Callbacks
 from pybehave.behaviours.asyncio_task import AsyncioTask
 from pybehave.behaviours.backoff import Backoff
 from pybehave.behaviours.child_spec import Ref, Worker
+from pybehave.behaviours.family import family
 from pybehave.behaviours.gen_event import EventHandler, GenEvent
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.gen_statem import GenStatem
@@ -49,5 +50,6 @@ __all__ = [
     "actions",
     "errors",
     "events",
+    "family",
     "statem",
 ]

@@ -56,6 +56,11 @@ def _check_server(action: Action, server: Any) -> None:
         raise TypeError(f"{type(action).__name__}: server is the name of one, not {show(server)}")
 
 
+def _check_group(action: Action, group: Any) -> None:
+    if not isinstance(group, str) or not group:
+        raise TypeError(f"{type(action).__name__}: group is a name, not {show(group)}")
+
+
 def _check_seconds(action: Action, field: str, seconds: Any) -> None:
     if type(seconds) in (int, float) and seconds >= 0:
         return
@@ -148,6 +153,61 @@ class Info(Action, Struct, frozen=True):
 
     def __post_init__(self) -> None:
         _check_server(self, self.server)
+
+
+@final
+class Join(Action, Struct, frozen=True):
+    """Become a member of a process group until `Leave`, or this server's end. Source: OTP pg.
+
+    Returned from `init` it is carried out at every start, also of a journaled server.
+
+    Attributes:
+        group: The group's name; a group is there as long as it has members.
+
+    Raises:
+        TypeError: `group` is no name.
+    """
+
+    group: str
+
+    def __post_init__(self) -> None:
+        _check_group(self, self.group)
+
+
+@final
+class Leave(Action, Struct, frozen=True):
+    """Be a member of a process group no more; of one it is not in, nothing changes.
+
+    Attributes:
+        group: The group's name.
+
+    Raises:
+        TypeError: `group` is no name.
+    """
+
+    group: str
+
+    def __post_init__(self) -> None:
+        _check_group(self, self.group)
+
+
+@final
+class CastGroup(Action, Struct, frozen=True):
+    """Send a message to all members of a process group, this server too if it is one.
+
+    Attributes:
+        group: The group's name; nobody gets the message if it has no members.
+        message: What each member's handle_cast gets: the same object.
+
+    Raises:
+        TypeError: `group` is no name.
+    """
+
+    group: str
+    message: Any
+
+    def __post_init__(self) -> None:
+        _check_group(self, self.group)
 
 
 @final

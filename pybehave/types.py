@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pybehave.actions import Down
     from pybehave.runtime.crashes import CrashReport
+    from pybehave.runtime.groups import Groups
     from pybehave.runtime.sys import Sys
 
 State = TypeVar("State")
@@ -194,6 +195,7 @@ class RunningNode(Protocol):
         """Return a server's state."""
 
     sys: Sys
+    groups: Groups
 
     def crashes(self) -> list[CrashReport]:
         """Return the newest crash reports."""
@@ -212,6 +214,12 @@ class RunningNode(Protocol):
 
     def remove_child(self, supervisor: str, child: Any, *, timeout: float | None = None) -> None:
         """Stop a child and forget it."""
+
+    def restart(self, supervisor: str, child_id: str) -> Any:
+        """Stop a child and start it again, on purpose."""
+
+    def reconfigure(self, supervisor: str, spec: Any) -> list[str]:
+        """Change a supervisor's flags and children."""
 
     def restart_child(self, supervisor: str, child_id: str) -> Any:
         """Start a stopped child again."""

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 from typing_extensions import disjoint_base
@@ -8,6 +9,7 @@ from pybehave._uring.values import Values
 
 @disjoint_base
 class Names(Turn):
+    on_missing: Callable[[str], None] | None
     @property
     def addresses(self) -> dict[str, Address]: ...
     def address(self, name: str) -> Address: ...

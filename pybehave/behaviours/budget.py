@@ -69,6 +69,11 @@ class Budget:
         self.attempts.append(now)
         self.latest = now
 
+    def adopt(self, spec: Supervisor) -> None:
+        """Go by other flags from now on; what was charged stays, the latest attempts first."""
+        self._spec = spec
+        self.attempts = deque(self.attempts, maxlen=spec.intensity)
+
     def clear(self) -> None:
         """Forget all attempts."""
         self.attempts.clear()

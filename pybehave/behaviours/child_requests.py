@@ -149,6 +149,21 @@ def plan_restart_child(state: SupervisorState, path: str, child_id: str) -> Plan
     return Plan(Verdict.REQUEST, child, starts=[child])
 
 
+def plan_restart_on_purpose(state: SupervisorState, path: str, child_id: str) -> Plan:
+    """Decide on stopping a child, if it runs, and starting it again: no failure, not charged.
+
+    Its siblings stay as they are, whatever the strategy. A start that fails leaves it stopped.
+
+    Raises:
+        NotFound: There is no such child.
+    """
+    child = find_child(state, path, child_id)
+    if child.status is Status.RUNNING:
+        return Plan(Verdict.REQUEST, child, stops=[child], starts=[child])
+    cancel_retry(child)
+    return Plan(Verdict.REQUEST, child, starts=[child])
+
+
 def delete_child(state: SupervisorState, path: str, child_id: str) -> None:
     """Forget a child that is stopped.
 

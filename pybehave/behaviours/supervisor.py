@@ -59,6 +59,11 @@ SUPERVISOR_RULES: Final[Mapping[str, Rule]] = {
     "backoff": BACKOFF_RULE,
     "resume_every": Rule(lambda value: is_number(value) and value >= 0, "seconds >= 0"),
     "reset_after": OPTIONAL_SECONDS,
+    "pattern": Rule(
+        lambda value: value is None or (isinstance(value, str) and value != ""),
+        'a pattern of names, as "user-*", or None',
+    ),
+    "idle": OPTIONAL_SECONDS,
     "auto_shutdown": one_of("never", "any_significant", "all_significant"),
     "restart": RESTART_RULE,
     "shutdown": SHUTDOWN_RULE,
@@ -85,6 +90,8 @@ class Supervisor:
             wait and the others run. None is to give up.
         resume_every: Seconds between the starts of those that waited for the end of a pause.
         reset_after: Seconds without a restart after which all are forgotten; None is never.
+        pattern: Names that are started by the first message for them (`family`); None is no name.
+        idle: Seconds without an input after which one of these is stopped; None is never.
         auto_shutdown: Whether the end of significant children ends the supervisor.
         restart: How its own supervisor treats its end.
         shutdown: How long its own supervisor waits for it; "infinity" unless there is a reason.
@@ -100,6 +107,8 @@ class Supervisor:
     backoff: Backoff | None
     resume_every: float
     reset_after: float | None
+    pattern: str | None
+    idle: float | None
     auto_shutdown: AutoShutdown
     restart: Restart
     shutdown: ShutdownLimit
@@ -119,6 +128,8 @@ class Supervisor:
         backoff: Backoff | None = None,
         resume_every: float = RESUME_EVERY_S,
         reset_after: float | None = None,
+        pattern: str | None = None,
+        idle: float | None = None,
         auto_shutdown: AutoShutdown = "never",
         restart: Restart = "permanent",
         shutdown: ShutdownLimit = "infinity",
@@ -134,6 +145,8 @@ class Supervisor:
             "backoff": backoff,
             "resume_every": resume_every,
             "reset_after": reset_after,
+            "pattern": pattern,
+            "idle": idle,
             "auto_shutdown": auto_shutdown,
             "restart": restart,
             "shutdown": shutdown,
@@ -148,8 +161,7 @@ class Supervisor:
         for child_id, child in zip(self.child_ids, self.children, strict=True):
             check_significant(path, auto_shutdown, child_id, child)
         _check_names(path, self)
-        if self.is_simple:
-            _check_template(path, self.children)
+        _check_template(path, self)
 
     @property
     def is_simple(self) -> bool:
@@ -169,6 +181,14 @@ class Supervisor:
         """Return this supervisor under another id."""
         fields = {name: getattr(self, name) for name in SUPERVISOR_RULES if name != "strategy"}
         return Supervisor(self.strategy, self.children, **{**fields, "id": id})
+
+    def treated_as(self, other: Supervisor) -> Supervisor:
+        """Return this supervisor with another one's place: its id, restart, shutdown, ..."""
+        copy: Supervisor = object.__new__(Supervisor)
+        for name in Supervisor.__slots__:
+            source = other if name in ("id", "restart", "shutdown", "significant") else self
+            object.__setattr__(copy, name, getattr(source, name))
+        return copy
 
     def dump(self) -> str:
         """Return the tree as text, one line per worker and supervisor."""
@@ -316,14 +336,20 @@ def _check_names(path: str, tree: Supervisor) -> None:
         seen.add(worker.name)
 
 
-def _check_template(path: str, children: tuple[ChildSpec, ...]) -> None:
-    """(S5) Source: OTP supervisor, `bad_start_spec`."""
-    if len(children) != 1 or not isinstance(children[0], Worker):
-        raise SpecError(
-            path,
-            f"{SIMPLE} has {len(children)} children in its list; use exactly one Worker, the "
-            f"template that start_child makes children from",
-        )
+def _check_template(path: str, tree: Supervisor) -> None:
+    """(S5), and what only a template may have. Source: OTP supervisor, `bad_start_spec`."""
+    if tree.is_simple:
+        count = len(tree.children)
+        if count != 1 or not isinstance(tree.children[0], Worker):
+            raise SpecError(
+                path,
+                f"{SIMPLE} has {count} children in its list; use exactly one Worker, the template "
+                f"that start_child makes children from",
+            )
+    elif tree.pattern is not None:
+        raise refused(path, "pattern", tree.pattern, f"it with {SIMPLE}, as family() does")
+    if tree.idle is not None and tree.pattern is None:
+        raise refused(path, "idle", tree.idle, "it with a pattern, as family() does")
 
 
 # --- text and JSON -----------------------------------------------------------
@@ -348,6 +374,8 @@ def describe(node: ChildSpec) -> str:
         words = [node.strategy, f"{node.intensity} {how}"]
         if node.backoff is not None:
             words.append(f"pauses {_describe_backoff(node.backoff)}")
+        if node.pattern is not None:
+            words.append(f"family {node.pattern}")
         if node.auto_shutdown != "never":
             words.append(f"auto_shutdown {node.auto_shutdown}")
         if node.shutdown != "infinity":

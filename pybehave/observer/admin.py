@@ -46,8 +46,9 @@ from pybehave.listener import Listener
 from pybehave.observer import view
 from pybehave.observer.wire import AdminProtocol, Message, failure, readable, success
 from pybehave.runtime import listeners
-from pybehave.runtime.node import CALL_TIMEOUT_S, check_timeout
+from pybehave.runtime.node import CALL_TIMEOUT_S
 from pybehave.runtime.servers import make_server
+from pybehave.runtime.waiters import check_timeout
 
 if TYPE_CHECKING:
     from pybehave._uring.handles import Caller, Connection

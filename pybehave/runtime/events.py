@@ -8,6 +8,7 @@
 | StartError       | error | a start failed, at first or in a restart; info when it was asked for|
 | ShutdownError    | error | killed after its time, terminate raised, another clean reason       |
 | IntensityReached | error | one attempt too many: the supervisor gives up                       |
+| ChildPassivated  | debug | a member of a family was idle and is stopped                        |
 | RestartDelayed   | warn. | a restart waits for its back-off, or for its supervisor's pause     |
 | SupervisorPaused | error | one attempt too many: restarts wait, the others run                 |
 | SupervisorResumed| info  | the pause is over                                                   |
@@ -201,6 +202,21 @@ class IntensityReached(Event, frozen=True):
     def error(self) -> BaseException | None:
         """None: the traceback was in the report of the child's end."""
         return None
+
+
+class ChildPassivated(Event, frozen=True):
+    """A member of a family is stopped because it was idle; the next message wakes it.
+
+    Attributes:
+        ref: What the runtime knows it by.
+    """
+
+    level = logging.DEBUG
+
+    ref: object
+
+    def __str__(self) -> str:
+        return f"{self.supervisor}/{self.child} is idle and is stopped until somebody asks for it"
 
 
 class RestartDelayed(Event, frozen=True):

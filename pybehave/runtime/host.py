@@ -16,7 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, final
 
 from pybehave._uring.servers import Server
-from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Run
+from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Join, Run
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of, shown_state
 from pybehave.behaviours.hosted import Beside, HostedServer
@@ -28,6 +28,7 @@ from pybehave.runtime import addresses, asked
 from pybehave.runtime.cleanup import terminate
 from pybehave.runtime.crashes import MESSAGES_KEPT, Crashes, CrashReport
 from pybehave.runtime.events import Event, EventHub
+from pybehave.runtime.groups import Groups
 from pybehave.runtime.monitors import Monitors
 from pybehave.runtime.pools import Pools
 from pybehave.runtime.recoveries import error_text
@@ -63,6 +64,7 @@ class LoopHost:
     Args:
         loop: Where the servers live.
         events: Who hears of starts and ends.
+        run_on_loop: How another thread gets a function called on the loop's.
 
     Attributes:
         on_worker_ended: Called when a worker has ended by itself, its terminate included.
@@ -70,13 +72,19 @@ class LoopHost:
         is_durable: A worker with `journal=True` must find a journal; False: it is kept in memory.
     """
 
-    def __init__(self, loop: Loop, events: EventHub) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        events: EventHub,
+        run_on_loop: Callable[[Callable[[], Any]], Any] = lambda function: function(),
+    ) -> None:
         self.loop = loop
         self.events = events
         self.crashes = Crashes()
         self.workers = Workers()
         self.pools = Pools(loop, self.defer)
         self.monitors = Monitors(loop.dispatcher, self._end_linked, self.defer)
+        self.groups = Groups(loop.dispatcher, run_on_loop)
         self.on_worker_ended: Callable[[Server, object], None] | None = None
         self.path_of: Callable[[object], str] = lambda _: ""
         self.is_durable = False
@@ -206,7 +214,8 @@ class LoopHost:
             return server
         if offer is None:
             journal.started(worker, server, {"policy": "last_good"})
-            initial = Initial(known.state, ())
+            joins = (action for action in initial.actions if isinstance(action, Join))
+            initial = Initial(known.state, tuple(joins))
         else:
             journal.started(worker, server, offer.fields(initial))
         dispatcher.revive(
@@ -314,6 +323,7 @@ class LoopHost:
         self.monitors.ended(ref, KILLED)
 
     def _remember(self, server: Server, *, is_crash: bool, failure: Failure | None = None) -> None:
+        self.groups.ended(server)
         if self.isolation is not None:
             self.isolation.forget(server.name)
         if self.journal is not None and server.number:
@@ -392,7 +402,7 @@ class LoopHost:
 
     def _act(self, server: Server, action: object, lsn: int, index: int) -> None:
         """Actions that need more than the core: workers, other servers' ends, connections."""
-        if self.monitors.act(server, action):
+        if self.monitors.act(server, action) or self.groups.act(server, action):
             return
         if isinstance(action, Run):
             self.pools.run(server, action, (lsn, index) if lsn else None)

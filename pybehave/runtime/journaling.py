@@ -48,6 +48,7 @@ from pybehave.journal.disk import Disk
 from pybehave.journal.progress import Progress
 from pybehave.journal.recovery import Options, Piece, Recovery, recover, segment_name
 from pybehave.journal.tail import TailFile
+from pybehave.runtime.families import Specs
 from pybehave.runtime.letters import DeadLetters
 from pybehave.runtime.policies import Policies
 from pybehave.runtime.quarantine import Quarantine
@@ -278,10 +279,10 @@ class NodeJournal:
         total = found.last_lsn - before
         self.progress.begin("replaying", "records", total, lambda: replayer.lsn - before)
 
-    def _specs(self) -> dict[str, Worker[Any, Any]]:
-        return {
-            worker.name: worker for worker in self.node.applications.workers() if worker.journal
-        }
+    def _specs(self) -> Specs:
+        planned = self.node.applications
+        listed = {worker.name: worker for worker in planned.workers() if worker.journal}
+        return Specs([app.tree for app in planned.planned], listed)
 
     def _replay_of(self, specs: dict[str, Worker[Any, Any]]) -> Replay:
         quarantine = self.quarantine

@@ -34,9 +34,7 @@ from pybehave._uring.servers import (
 )
 from pybehave.actions import Down
 from pybehave.behaviours.application import Application, StartType
-from pybehave.behaviours.child_requests import ChildCount, ChildInfo
 from pybehave.behaviours.child_spec import Ref
-from pybehave.behaviours.supervisor import ChildSpec
 from pybehave.config import Config
 from pybehave.errors import (
     CalledInCallback,
@@ -55,14 +53,16 @@ from pybehave.runtime.applications import Applications
 from pybehave.runtime.counters import counters_of
 from pybehave.runtime.crashes import CrashReport
 from pybehave.runtime.events import EventHub
+from pybehave.runtime.families import Families
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journaling import NodeJournal
 from pybehave.runtime.servers import level_of
+from pybehave.runtime.supervision import Supervision
 from pybehave.runtime.sys import Sys, name_of
-from pybehave.runtime.tree import Answer, Tree
+from pybehave.runtime.tree import Tree
 from pybehave.runtime.unstopped import Unstopped, unstopped
-from pybehave.runtime.waiters import ThreadWaiter
+from pybehave.runtime.waiters import ThreadWaiter, check_timeout
 from pybehave.runtime.watchdog import watchdog_for
 from pybehave.types import Acknowledge, RunningNode
 
@@ -91,7 +91,7 @@ logger = logging.getLogger("pybehave")
 
 
 @final
-class Node:
+class Node(Supervision):
     """One running application.
 
     Args:
@@ -132,7 +132,7 @@ class Node:
         self.events = EventHub()
         self.exit_status = 0
         self.loop = Loop(backend or default_backend(), seed=seed, **loop_options)
-        self.host = LoopHost(self.loop, self.events)
+        self.host = LoopHost(self.loop, self.events, self.run_on_loop)
         self.host.node = self
         if debug_isolation:
             self.host.isolation = Isolation(self.events)
@@ -150,6 +150,9 @@ class Node:
             self.journal = NodeJournal(self, disk, journal_options or Options())
         self.watchdog = watchdog_for(self, step_budget, step_abort)
         self.sys = Sys(self)
+        self.groups = self.host.groups
+        self.families = Families(self.host, self.applications.trees)
+        self.loop.dispatcher.on_missing = self.families.wake
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
         self._is_stopping = False
@@ -608,114 +611,6 @@ class Node:
         """
         self.run_on_loop(lambda: self.applications.configure(Config.of(config)))
 
-    # --- the tree while it runs ----------------------------------------------------------------
-
-    def start_child(
-        self, supervisor: str, spec: ChildSpec | Sequence[Any], *, name: str | None = None
-    ) -> Any:
-        """Add a child to a running supervisor and start it (OTP, supervisor:start_child/2).
-
-        From a hook (an init, a step, a terminate) the request is carried out at once if the
-        supervisor is idle; if it is starting or stopping something, the request waits in its queue,
-        this returns None, and a refusal is logged. The same holds for the three calls below.
-
-        Args:
-            supervisor: Its path ("root/supervisor-2"), or its id where only one has it.
-            spec: A Worker, or a Supervisor with an id; for a simple_one_for_one the list of
-                arguments that are added to the template's.
-            name: What a child made from a template answers to; by default the template's name
-                and a number.
-
-        Returns:
-            The new child's ref, or None when its init ignored.
-
-        Raises:
-            AlreadyStarted, AlreadyPresent, SpecError, StartFailed, NotFound: Nothing was stored.
-        """
-        return self._ask(lambda: self._tree(supervisor).start_child(supervisor, spec, name))
-
-    def terminate_child(self, supervisor: str, child: Any, *, timeout: float | None = None) -> None:
-        """Stop a child; it stays in the list unless it is temporary or made from a template.
-
-        Args:
-            supervisor: As for start_child.
-            child: Its id, or the ref that start_child returned.
-            timeout: Seconds to wait for its end; None waits as long as it takes. It ends the
-                wait, not the stop.
-
-        Raises:
-            NotFound: No such supervisor or child.
-            Stopped: Its supervisor has ended meanwhile, and the child with it.
-            Timeout: It has not stopped yet; `unstopped()` shows where it stands.
-        """
-        self._ask(lambda: self._tree(supervisor).terminate_child(supervisor, child), timeout)
-
-    def remove_child(self, supervisor: str, child: Any, *, timeout: float | None = None) -> None:
-        """Stop a child if it runs, and forget it (Suture, RemoveAndWait).
-
-        Args:
-            supervisor: As for start_child.
-            child: As for terminate_child.
-            timeout: As for terminate_child.
-
-        Raises:
-            NotFound: No such supervisor or child, or the child is another supervisor's.
-            Stopped: Its supervisor has ended meanwhile, and the child with it.
-            Timeout: It has not stopped yet; `unstopped()` shows where it stands.
-        """
-        self._ask(lambda: self._tree(supervisor).remove_child(supervisor, child), timeout)
-
-    def restart_child(self, supervisor: str, child_id: str) -> Any:
-        """Start a stopped child in its old place.
-
-        Raises:
-            NotFound, Running, Restarting, StartFailed: It stays as it is.
-        """
-        return self._ask(lambda: self._tree(supervisor).restart_child(supervisor, child_id))
-
-    def delete_child(self, supervisor: str, child_id: str) -> None:
-        """Forget a stopped child.
-
-        Raises:
-            NotFound, Running, Restarting: It stays as it is.
-        """
-        self._ask(lambda: self._tree(supervisor).delete_child(supervisor, child_id))
-
-    def which_children(self, supervisor: str) -> list[ChildInfo]:
-        """List a supervisor's children, newest first."""
-        return self.run_on_loop(lambda: self._tree(supervisor).which_children(supervisor))
-
-    def count_children(self, supervisor: str) -> ChildCount:
-        """Count a supervisor's children by kind and whether they run."""
-        return self.run_on_loop(lambda: self._tree(supervisor).count_children(supervisor))
-
-    def _tree(self, supervisor: str) -> Tree:
-        return self.applications.tree_with(supervisor)
-
-    def _ask(self, request: Callable[[], Answer[Any]], timeout: float | None = None) -> Any:
-        check_timeout(timeout)
-        if self.loop.thread == threading.get_ident():
-            answer = request()
-            if answer.is_done:
-                return answer.result()
-            answer.then(_log_refusal)  # it waits for what its supervisor is doing now
-            return None
-        waiter = ThreadWaiter()
-
-        def answered(answer: Answer[Any]) -> None:
-            waiter.settle(None if answer.error else answer.result(), answer.error)
-
-        def work() -> None:
-            try:
-                request().then(answered)
-            except Exception as error:  # noqa: BLE001 -- raised again in the asking thread
-                waiter.settle(None, error)
-
-        self.post(None, 0, work, waiter)
-        if not waiter.wait(timeout):
-            raise Timeout("of the supervisor", timeout or 0.0)
-        return waiter.take()
-
     def monitor(self, server: str | Ref[Any, Any]) -> Future[Down]:
         """Watch a server from outside; the result is its `Down`, once it has ended.
 
@@ -787,12 +682,6 @@ def default_backend() -> str:
     return os.environ.get("PYBEHAVE_BACKEND") or "auto"
 
 
-def check_timeout(timeout: float | None) -> None:
-    """Refuse a timeout that is no time, before anything is sent."""
-    if timeout is not None and not timeout >= 0:
-        raise ValueError(f"timeout={timeout} is not allowed; use seconds >= 0, or None for ever")
-
-
 def _stop_tree(tree: Tree, done: Callable[[], None]) -> None:
     tree.stop("shutdown", lambda _: done())
 
@@ -801,9 +690,3 @@ if TYPE_CHECKING:
     from pybehave._uring.servers import Port
 
     _start: Callable[..., RunningNode] = Node
-
-
-def _log_refusal(answer: Answer[Any]) -> None:
-    """A request from within a hook had to wait, and nobody is there to hear its error."""
-    if answer.error is not None:
-        logger.error("a request made in a hook was refused: %s", answer.error)

@@ -118,6 +118,7 @@ class Tree:
             None before.
         root: The outermost machine, while there is one.
         supervisors: The machines, by path.
+        families: Those whose children are started by the first message, in start order.
         workers: The workers that run, by the host's ref (T1).
     """
 
@@ -127,6 +128,7 @@ class Tree:
         "_on_root_stopped",
         "_ready",
         "ended_because",
+        "families",
         "host",
         "on_root_ended",
         "root",
@@ -151,6 +153,7 @@ class Tree:
         self.root: SupervisorNode | None = None
         self.supervisors: dict[str, SupervisorNode] = {}
         self.workers: dict[object, TreeChild] = {}
+        self.families: list[SupervisorNode] = []
         self.ended_because: str | None = None
         self.start_error: StartFailed | None = None
         self._ready: deque[SupervisorNode] = deque()
@@ -273,6 +276,24 @@ class Tree:
         """
         return self._ask(supervisor, tree_requests.remove_child, child)
 
+    def restart(self, supervisor: str, child_id: str) -> Answer[Any]:
+        """Stop a child if it runs, with all below it, and start it again: no failure.
+
+        Returns:
+            Its new ref, or None when its init ignored; or NotFound, StartFailed (then it stays
+            stopped), Stopped.
+        """
+        return self._ask(supervisor, tree_requests.restart, child_id)
+
+    def reconfigure(self, supervisor: str, spec: Supervisor) -> Answer[Any]:
+        """Change a supervisor's flags and children; nothing starts, nothing stops.
+
+        Returns:
+            The ids that are new, and stopped; or SpecError (then nothing has changed), NotFound,
+            Stopped.
+        """
+        return self._ask(supervisor, tree_requests.reconfigure, spec)
+
     def which_children(self, supervisor: str) -> list[ChildInfo]:
         """List a supervisor's children as they are now, newest first.
 
@@ -387,6 +408,10 @@ class _Root:
     def stop_done(self, outcome: object) -> None:
         """The root has stopped as it was told to."""
         self.tree.root_ended(outcome, STOPPED)
+
+    def reconfigured(self, spec: Supervisor) -> None:
+        """The root goes by another specification."""
+        self.tree.spec = spec
 
     def ended(self, reason: object, because: str) -> None:
         """The root has ended by itself."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.plan import Child
-from pybehave.behaviours.supervisor import ChildSpec
+from pybehave.behaviours.supervisor import ChildSpec, Supervisor
 from pybehave.errors import StartFailed
 
 if TYPE_CHECKING:
@@ -83,6 +83,11 @@ class TreeChild(Child):
             owner.note_start_failed(self, error)
         if owner.is_waiting:
             owner.tree.run(owner)
+
+    def reconfigured(self, spec: Supervisor) -> None:
+        """It goes by other flags and children; how it is treated itself stays as it is."""
+        assert isinstance(self.spec, Supervisor)
+        self.spec = spec.treated_as(self.spec)
 
     def stop_done(self, outcome: object) -> None:
         """A step of the supervisor's plan is over: this child has stopped."""

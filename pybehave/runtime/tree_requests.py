@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 
 from pybehave.behaviours import child_requests
 from pybehave.behaviours.plan import Status
+from pybehave.behaviours.reconfigure import reconfigure as change
+from pybehave.behaviours.rules import refused
+from pybehave.behaviours.supervisor import Supervisor
 from pybehave.errors import NotFound, PybehaveError, show
 
 if TYPE_CHECKING:
@@ -166,6 +169,29 @@ def restart_child(node: SupervisorNode, child_id: str, answer: Answer[Any]) -> N
         answer.fail(error)
     else:
         node.carry_out(plan, answer)
+
+
+def restart(node: SupervisorNode, child_id: str, answer: Answer[Any]) -> None:
+    """Plan the stop and the start of a child, with all that is below it."""
+    try:
+        plan = child_requests.plan_restart_on_purpose(node.state, node.path, child_id)
+    except PybehaveError as error:
+        answer.fail(error)
+    else:
+        node.carry_out(plan, answer)
+
+
+def reconfigure(node: SupervisorNode, spec: Any, answer: Answer[Any]) -> None:
+    """Change a supervisor's specification; nothing starts, nothing stops."""
+    try:
+        if not isinstance(spec, Supervisor):
+            raise refused(f"Supervisor {node.path!r}", "reconfigure", spec, "a Supervisor")
+        added = change(node.state, node.path, spec, node.make_child)
+    except PybehaveError as error:
+        answer.fail(error)
+    else:
+        node.entry.reconfigured(spec)
+        answer.give(added)
 
 
 def delete_child(node: SupervisorNode, child_id: str, answer: Answer[Any]) -> None:

@@ -86,6 +86,9 @@ class Entry(Protocol):
     def ended(self, reason: object, because: str) -> None:
         """It ended by itself."""
 
+    def reconfigured(self, spec: Supervisor) -> None:
+        """It goes by another specification, also when it is started again."""
+
 
 Event: TypeAlias = tuple[Callable[["SupervisorNode", Any, Any], None], Any, Any]
 
@@ -148,6 +151,8 @@ class SupervisorNode:
     def begin_start(self) -> None:
         """Plan the start of all children; `go_on` carries it out."""
         spec = self.state.spec
+        if spec.pattern is not None:
+            self.tree.families.append(self)
         if not spec.is_simple:  # else they come one by one, made from the template
             for child_id, child_spec in zip(spec.child_ids, spec.children, strict=True):
                 self.state.children[child_id] = self.make_child(child_id, child_spec)
@@ -314,6 +319,8 @@ class SupervisorNode:
         self.phase = Phase.ENDED
         self.plan = None
         self.tree.supervisors.pop(self.path, None)
+        if self in self.tree.families:
+            self.tree.families.remove(self)
         inbox, self.inbox = self.inbox, deque()
         waiting = [detail for _, _, detail in inbox if isinstance(detail, Answer)]
         if self.answer is not None:

@@ -76,3 +76,9 @@ class TaskWaiter:
             self.future.set_result(value)
         else:
             self.future.set_exception(error.with_traceback(None))
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Refuse a timeout that is no time, before anything is sent."""
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(f"timeout={timeout} is not allowed; use seconds >= 0, or None for ever")

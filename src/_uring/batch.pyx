@@ -22,14 +22,13 @@ def call_many(Dispatcher dispatcher, str name, requests) -> tuple:
         (outputs in order, an exception in place of each that failed; the batch of the journal that
         they wait for, 0 = none).
     """
-    cdef Address address = dispatcher.addresses.get(name)
     cdef Answer box
     cdef Caller caller
     cdef Server server
     cdef uint64_t barrier = 0
     outputs = []
     for request in requests:
-        server = None if address is None else address.server
+        server = dispatcher.answering(name)
         if server is None: # it never was, or gave up under one of these
             outputs.append(NoProc(name))
             continue

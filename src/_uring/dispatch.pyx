@@ -307,16 +307,17 @@ cdef class Dispatcher(Acting):
             Timeout: The server puts its reply off; only another thread can wait for that.
             Suspended: It takes no inputs now; only another thread can wait for that, too.
         """
-        cdef Address address = self.addresses.get(name)
+        cdef Address address
         cdef Server server
         cdef Caller caller
         if self.current is not None:
             if self.current.name == name:
                 raise CallingSelf(name)
             raise CalledInCallback(self.current.name, name)
-        if address is None or address.server is None:
+        server = self.answering(name)
+        if server is None:
             raise NoProc(name)
-        server = address.server
+        address = server.address
         if server.is_suspended():
             raise Suspended(name)
         self.barrier = 0

@@ -53,17 +53,17 @@ cdef class Mailboxes(Names):
 
     def post(self, str name, int kind, message, waiter) -> None:
         """A call (with a waiter), cast or info for a name, from outside the turn."""
-        cdef Address address = self.addresses.get(name)
+        cdef Server server = self.answering(name)
         cdef Caller caller = None
         if waiter is not None:
             caller = self._waiter_caller(name, waiter)
-        if address is None or address.server is None:
+        if server is None:
             self._undeliverable(name, kind, caller)
             return
         if caller is not None:
-            caller.owner = address.server
+            caller.owner = server
             caller.level = getattr(waiter, "level", ACK_SERVERS)
-        self._post(address.server, kind, message, caller)
+        self._post(server, kind, message, caller)
 
     cdef int _send_on(self, Server server, str name, int kind, object message) except -1:
         """A message of one server to another. Between journaled ones it is part of the sender's
@@ -79,8 +79,8 @@ cdef class Mailboxes(Names):
 
     def deliver(self, str name, int kind, message, uint64_t lsn, uint32_t index) -> None:
         """A message that the input of that lsn has sent, as its message of that index."""
+        cdef Server server = self.answering(name)
         cdef Address address = self.addresses.get(name)
-        cdef Server server = None if address is None else address.server
         if address is None or not address.is_journaled:
             self.post(name, kind, message, None)
             return
@@ -249,18 +249,20 @@ cdef class Mailboxes(Names):
     cdef int _call_action(self, Server server, object action) except -1:
         cdef Caller caller = Caller.__new__(Caller)
         cdef Address address = self.addresses.get(action.server)
+        cdef Server receiver
         caller.kind = FROM_SERVER
         caller.server = action.server
         caller.sender = server
         caller.tag = action.tag
         if address is server.address:
             return self._resolve(caller, None, CallingSelf(action.server))
-        if address is None or address.server is None:
+        receiver = self.answering(action.server)
+        if receiver is None:
             return self._resolve(caller, None, NoProc(action.server))
-        caller.owner = address.server
+        caller.owner = receiver
         if action.timeout is not None:
             caller.timer = self._alarm(action.timeout, caller, action.timeout, None)
-        return self._post(address.server, INPUT_CALL, action.request, caller)
+        return self._post(receiver, INPUT_CALL, action.request, caller)
 
     cdef int _owe(self, Server server, Caller caller) except -1:
         """The reply is put off: remember who waits, so that a crash can tell them."""

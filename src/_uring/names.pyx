@@ -30,6 +30,7 @@ cdef class Names(Turn):
 
     def __cinit__(self):
         self.addresses = {}
+        self.on_missing = None
         self.sweep_at = ADDRESSES_MIN
         self.swept_incarnation = 0
         self.callbacks = weakref.WeakKeyDictionary()
@@ -45,6 +46,20 @@ cdef class Names(Turn):
             found.incarnation = self.swept_incarnation
             self.addresses[name] = found
         return found
+
+    cdef Server answering(self, str name):
+        """Who answers to a name when a message comes; a family's server is made now."""
+        cdef Address found = self.addresses.get(name)
+        cdef uint64_t barrier
+        if found is not None and found.server is not None:
+            return found.server
+        if self.on_missing is None:
+            return None
+        barrier = self.barrier # an init may do anything
+        self.on_missing(name)
+        self.barrier = barrier
+        found = self.addresses.get(name)
+        return None if found is None else found.server
 
     cdef int _sweep(self) except -1:
         """Forget addresses that only this table holds; half of them at least are new each time."""

@@ -38,6 +38,9 @@ ACTIONS = [
     actions.Demonitor("kv", 1),
     actions.Link("kv"),
     actions.Unlink("kv"),
+    actions.Join("group"),
+    actions.Leave("group"),
+    actions.CastGroup("group", 1),
     actions.Stop(),
     actions.Hibernate(),
 ]
