@@ -26,7 +26,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memmove, memset
 
 from .codec cimport (
     FRAME_CUSTOM, FRAME_MORE, FRAME_READY, Codec, frame_next, frame_view, outq_bytes, outq_pool,
@@ -59,6 +59,7 @@ cdef enum:
 cdef uint32_t GATHER_MAX = 256          # completions in a tick: fairness against batching
 cdef uint32_t WAIT_US_MIN = 50
 cdef size_t POOL_BYTES_KEPT = 16 << 20
+cdef uint32_t WOKEN_PER_TICK = 64       # connections that go on after a pause; for the same reason
 cdef Py_ssize_t INBOX_PER_TICK = 1024   # so that callers from threads do not starve connections
 cdef uint64_t NS_PER_MS = 1_000_000
 cdef int CLOSE_TICKS_MAX = 100          # 0.1 s: what is not home by then never comes
@@ -323,7 +324,7 @@ cdef class Loop(Ports):
             self._take_inbox()
         if self.dispatcher.ready:
             self.dispatcher.run_ready()
-        while self._conns.woken.count > 0:
+        if self._conns.woken.count > 0:
             self._parse_woken()
         if self.dispatcher.commit is not None:
             if self.dispatcher.commit.has_released:
@@ -512,18 +513,26 @@ cdef class Loop(Ports):
         return used
 
     cdef int _parse_woken(self) except -1:
-        """Connections whose output drained: parse what had to wait."""
+        """Connections whose output drained: parse what had to wait, the longest waiting first.
+
+        Some of them: each may be owed a large reply at once, and the others' inputs wait for it.
+        """
         cdef slot_list *woken = &self._conns.woken
+        cdef uint32_t count = min(woken.count, WOKEN_PER_TICK)
+        cdef uint32_t index
         cdef conn *c
-        while woken.count > 0:
-            woken.count -= 1
-            c = conns_at(&self._conns, woken.slots[woken.count])
-            if conn_takes_input(c):
-                conn_enter(c)
-                try:
-                    self._parse_carry(c)
-                finally:
-                    conn_leave(&self._conns, c)
+        try:
+            for index in range(count):
+                c = conns_at(&self._conns, woken.slots[index])
+                if conn_takes_input(c):
+                    conn_enter(c)
+                    try:
+                        self._parse_carry(c)
+                    finally:
+                        conn_leave(&self._conns, c)
+        finally: # also what an interrupt leaves: it stays in the list
+            woken.count -= index + 1
+            memmove(woken.slots, woken.slots + index + 1, woken.count * sizeof(uint32_t))
         return 0
 
     cdef int _timers(self) except -1:
