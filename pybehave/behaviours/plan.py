@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from pybehave.behaviours.backoff import Backoff, Row
 from pybehave.behaviours.budget import Budget
@@ -25,6 +25,8 @@ from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor
 from pybehave.errors import TerminateTree
 from pybehave.types import Restart
+
+T = TypeVar("T")
 
 
 class Status(Enum):
@@ -75,6 +77,37 @@ class Verdict(Enum):
     """Somebody asked for one child to be started or stopped."""
 
 
+class Kept(Generic[T]):
+    """An attribute that nearly all children have at its default, so that those keep nothing of it.
+
+    A hundred thousand children of one supervisor are nothing unusual, and each slot of each of them
+    is most of a megabyte.
+
+    Args:
+        default: What a child has that was never given another.
+    """
+
+    __slots__ = ("_default", "_name")
+
+    def __init__(self, default: T) -> None:
+        self._default = default
+        self._name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, child: Child, owner: type | None = None) -> T:
+        rare = child.rare
+        return self._default if rare is None else cast("T", rare.get(self._name, self._default))
+
+    def __set__(self, child: Child, value: T) -> None:
+        rare = child.rare
+        if rare is not None:
+            rare[self._name] = value
+        elif value is not self._default:
+            child.rare = {self._name: value}
+
+
 class Child:
     """One entry of a supervisor's list.
 
@@ -86,18 +119,21 @@ class Child:
         ref: What the runtime knows it by while it runs; else None.
         restarts: How often it was started again by its supervisor.
         row: Its failures in a row, once it has failed, if it has a back-off.
+        rare: What few children have; most have no such dict (`Kept`).
     """
 
-    __slots__ = ("attempt", "id", "ref", "restarts", "row", "spec", "status")
+    __slots__ = ("id", "rare", "ref", "spec", "status")
+
+    attempt = Kept(0)
+    restarts = Kept(0)
+    row: Kept[Row | None] = Kept(None)
 
     def __init__(self, child_id: str, spec: ChildSpec) -> None:
         self.id = child_id
         self.spec = spec
         self.status = Status.STOPPED
-        self.attempt = 0
         self.ref: Any = None
-        self.restarts = 0
-        self.row: Row | None = None
+        self.rare: dict[str, Any] | None = None
 
     @property
     def restart(self) -> Restart:

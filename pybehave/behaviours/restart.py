@@ -320,8 +320,9 @@ def is_retry_due(child: Child, attempt: int) -> bool:
 
 def cancel_retry(child: Child) -> None:
     """Mark a child as stopped; a retry that is queued for it becomes void (R7)."""
+    if child.status is Status.RESTARTING:
+        child.attempt += 1
     child.status = Status.STOPPED
-    child.attempt += 1
 
 
 # --- what is an error in a report --------------------------------------------

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, final
 
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.plan import Child
+from pybehave.behaviours.plan import Child, Kept
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor
 from pybehave.errors import StartFailed
 
@@ -30,14 +30,15 @@ class TreeChild(Child):
         reason: What it ended with, or why its start failed, until that is handled.
     """
 
-    __slots__ = ("has_ended", "node", "owner", "reason")
+    __slots__ = ("owner",)
+
+    node: Kept[SupervisorNode | None] = Kept(None)
+    has_ended = Kept(False)
+    reason: Kept[object] = Kept(None)
 
     def __init__(self, owner: SupervisorNode, child_id: str, spec: ChildSpec) -> None:
         super().__init__(child_id, spec)
         self.owner = owner
-        self.node: SupervisorNode | None = None
-        self.has_ended = False
-        self.reason: object = None
 
     @property
     def path(self) -> str:

@@ -109,15 +109,12 @@ cdef class Names(Turn):
         cdef Server server = Server.__new__(Server)
         cdef Context context = Context.__new__(Context)
         address.incarnation = incarnation if incarnation else address.incarnation + 1
-        context.name = name
-        context.incarnation = address.incarnation
         context.turn = self
         context.server = server
         server.address = address
         server.name = name
         server.incarnation = address.incarnation
         server.instance = instance
-        server.context = context
         server.callbacks = self._callbacks_of(type(instance))
         server.step = server.callbacks.step
         server.is_fast_call = is_fast_call

@@ -79,16 +79,10 @@ cdef class Server:
     cdef readonly uint64_t incarnation
     cdef readonly object instance
     cdef readonly object state
-    cdef readonly bint is_running
     cdef readonly uint64_t inputs
     cdef public object owner
-    cdef object context
     cdef Callbacks callbacks
     cdef object step                   # of the callbacks, one look-up nearer
-    cdef bint is_fast_call
-    cdef bint is_fast_cast
-    cdef bint is_ready
-    cdef readonly int overflow
     cdef readonly Py_ssize_t capacity
     cdef object mailbox                # a deque while there is mail, else None
     cdef list continues                # these are None until first needed
@@ -96,18 +90,24 @@ cdef class Server:
     cdef object timers                 # the only Alarm, or a dict of them by name
     cdef Alarm idle_timer
     cdef readonly double idle_s        # of the idle timer, 0 = not armed
-    cdef readonly uint32_t number      # in the journal; 0 = not journaled
     cdef readonly Values values        # encodes its inputs
-    cdef int level                     # ACK_: when replies leave
     cdef uint64_t barrier              # batch of the latest record that its state contains
     cdef readonly uint64_t failed_lsn  # of the input that it failed on, 0 = none
     cdef readonly dict due             # journaled: timer name -> (Unix time ns, message)
-    cdef uint64_t last_lsn             # of its latest input, 0 = none; and how many messages
-    cdef uint32_t sent                 # that input has sent to other servers so far
-    cdef uint32_t jobs                 # and how many jobs it has asked for
+    cdef uint64_t last_lsn             # of its latest input, 0 = none
     cdef readonly Requests requests    # of clients that name them; None until the first
     cdef readonly Control control      # what system requests have set; nearly always None
     cdef readonly Asked asked          # journaled: what it waits to hear of, or None
+    # Small ones together: a hundred thousand idle servers are nothing unusual.
+    cdef readonly uint32_t number      # in the journal; 0 = not journaled
+    cdef uint32_t sent                 # how many messages its latest input has sent to others,
+    cdef uint32_t jobs                 # and how many jobs it has asked for, so far
+    cdef readonly bint is_running
+    cdef readonly unsigned char overflow
+    cdef char is_fast_call
+    cdef char is_fast_cast
+    cdef char is_ready
+    cdef char level                    # ACK_: when replies leave
     cdef int note(self, object action) except -1
     cdef Requests requests_made(self)
     cdef object mail(self)

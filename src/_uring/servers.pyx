@@ -134,7 +134,7 @@ cdef class Server:
 
     def random_state(self):
         """The state of `context.random`, or None when it was not used yet."""
-        generator = self.context.generator_now()
+        generator = self.instance.context.generator_now()
         return None if generator is None else generator.getstate()
 
     def go_on(self, Server before) -> None:

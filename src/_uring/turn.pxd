@@ -9,8 +9,6 @@ from .servers cimport Server
 
 
 cdef class Context:
-    cdef readonly str name
-    cdef readonly uint64_t incarnation
     cdef Turn turn
     cdef Server server
     cdef object generator

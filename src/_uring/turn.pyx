@@ -43,6 +43,16 @@ cdef class Context:
     """
 
     @property
+    def name(self) -> str:
+        """The server's registered name."""
+        return self.server.name
+
+    @property
+    def incarnation(self) -> int:
+        """Counts the starts of this name."""
+        return self.server.incarnation
+
+    @property
     def now(self) -> float:
         """Unix time of the current input, seconds."""
         return self.turn.unix_ns() / 1e9
@@ -60,8 +70,9 @@ cdef class Context:
     @property
     def random(self):
         """A `random.Random` of this incarnation, seeded by the node's seed and its own name."""
+        cdef Server server = self.server
         if self.generator is None:
-            self.generator = random.Random(f"{self.turn.seed}/{self.name}/{self.incarnation}")
+            self.generator = random.Random(f"{self.turn.seed}/{server.name}/{server.incarnation}")
         return self.generator
 
     def generator_now(self):
@@ -71,13 +82,13 @@ cdef class Context:
     @property
     def caller(self):
         """Who waits for the reply to the current input, or None. Keep it to reply later."""
-        return self.turn.caller_now(self.name)
+        return self.turn.caller_now(self.server.name)
 
     @property
     def connection(self):
         """The connection the current input came from, or None."""
         cdef Turn turn = self.turn
-        if turn.current is None or turn.current.context is not self:
+        if turn.current is None or turn.current is not self.server:
             return None
         if turn.current_conn != NULL:
             return turn.connection_of(turn.current_conn)
