@@ -8,13 +8,22 @@ Source: Suture v4, `ErrDoNotRestart`, `ErrTerminateSupervisorTree`, matched with
 
 from __future__ import annotations
 
-from pybehave.errors import DoNotRestart, TerminateTree
+from typing import Final
+
+from pybehave.errors import DoNotRestart, InitStopped, StartFailed, TerminateTree
+
+_HOLDERS: Final = (DoNotRestart, TerminateTree, InitStopped, StartFailed, BaseExceptionGroup)
 
 
 def order_of(reason: object) -> DoNotRestart | TerminateTree | None:
     """Return the order in a reason of ending, the strongest if there are several; or None."""
+    if not isinstance(reason, BaseException):
+        return None
+    if reason.__cause__ is None and not isinstance(reason, _HOLDERS):
+        return None  # nearly every crash: no list and no set are made for it
     found: DoNotRestart | TerminateTree | None = None
-    waiting, seen = [reason], set[int]()
+    waiting: list[object] = [reason]
+    seen: set[int] = set()
     while waiting:
         error = waiting.pop()
         if not isinstance(error, BaseException) or id(error) in seen:
@@ -27,7 +36,8 @@ def order_of(reason: object) -> DoNotRestart | TerminateTree | None:
         elif isinstance(error, DoNotRestart) and found is None:
             found = error
         waiting.append(error.__cause__)
-        waiting.append(getattr(error, "reason", None))  # InitStopped, StartFailed
+        if isinstance(error, InitStopped | StartFailed):
+            waiting.append(error.reason)
         if isinstance(error, BaseExceptionGroup):
             waiting.extend(error.exceptions)
     return found

@@ -350,7 +350,7 @@ class LoopHost:
 
         def done(how: object, error: BaseException | None) -> None:
             del self._ending[server]
-            if order_of(reason) is not None:
+            if how is not reason and order_of(reason) is not None:
                 how = reason  # an order stands, also when the terminate fails or is given up
             if error is not None and error is not reason:
                 self._report(server, error, kind, message)
