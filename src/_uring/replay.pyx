@@ -12,6 +12,8 @@ Invariants
   (Y3) Inputs come in the order of their lsn, and each server's clock is the record's.
   (Y4) Behind an input that was stepped the first time and is skipped now, its server's outcomes may
        be others, until the SKIP record; one that raises there has to be skipped as well (Diverged).
+  (Y5) A handle_continue that raises has ended its incarnation the first time, too, with the state
+       before it: a START comes next. Another input in its place means that it had not raised then.
 
 Does not know: files, whether frames are sound (blocks.pyx), which policy decides (runtime).
 """
@@ -69,6 +71,7 @@ cdef class Replayer:
     cdef dict servers             # number -> Server or None
     cdef set skipped
     cdef dict diverging           # server number -> lsns skipped whose SKIP records come later
+    cdef dict ended               # server number -> what its handle_continue has raised (Y5)
     cdef bint is_strict
     cdef readonly uint64_t inputs
     cdef readonly uint64_t failed
@@ -94,6 +97,7 @@ cdef class Replayer:
         self.servers = {}
         self.skipped = set(skipped)
         self.diverging = {}
+        self.ended = {}
         self.marker = marker
         self.is_strict = is_strict
         self.differences = []
@@ -167,6 +171,8 @@ cdef class Replayer:
             return 0
         if record.type == RECORD_SERVER or record.type == RECORD_START \
                 or record.type == RECORD_STATE:
+            if record.type == RECORD_START:
+                self.ended.pop(record.server, None)
             self._set_clock()
             self.servers[record.server] = self.on_record(
                 record.type, record.server, payload, lsn)
@@ -185,6 +191,8 @@ cdef class Replayer:
         server.last_lsn, server.sent, server.jobs = lsn, 0, 0
         if record.flags & RECORD_FAILED or (self.skipped and lsn in self.skipped):
             return self._pass_over(server, record, lsn) # (Y1)
+        if self.ended:
+            self._check_ended(server, record.server, lsn)
         caller = self._nobody(server)
         message = self._message(server, record, lsn, caller)
         self.inputs += 1
@@ -276,6 +284,14 @@ cdef class Replayer:
         message = self._message(server, &record, lsn, self._nobody(server))
         return lsn, message[1] if record.kind == INPUT_TIMER else message
 
+    cdef int _check_ended(self, Server server, uint32_t number, uint64_t lsn) except -1:
+        """(Y5)"""
+        error = self.ended.get(number)
+        if error is not None:
+            kind_of = Diverged if number in self.diverging else NonDeterminism
+            raise kind_of(server.name, lsn, 0, 0) from error
+        return 0
+
     def recent(self, uint32_t number) -> list:
         """The lsns of that server's latest inputs, oldest first."""
         return list(self.latest.get(number, ()))
@@ -357,14 +373,8 @@ cdef class Replayer:
     cdef object _conclude(self, Server server, int kind, object result):
         """The new state, and of the actions those that are the server's own: timers, continues."""
         cdef tuple actions = self.dispatcher._checked(server, kind, result)
-        cdef list continues = []
         server.state = result[0]
-        self.remember(server, actions, continues)
-        while continues:
-            again = self.dispatcher._callback(server, INPUT_CONTINUE, continues.pop(0), None)
-            more = self.dispatcher._checked(server, INPUT_CONTINUE, again)
-            server.state = again[0]
-            self.remember(server, more, continues)
+        self.act(server, actions)
         return result[1]
 
     cdef int remember(self, Server server, tuple actions, list continues) except -1:
@@ -418,11 +428,16 @@ cdef class Replayer:
         self.act(server, actions)
 
     def act(self, Server server, tuple actions) -> None:
-        """Of an init's actions those that are the server's own."""
+        """Of a step's or an init's actions those that are the server's own."""
         cdef list continues = []
         self.remember(server, actions, continues)
-        while continues:
-            again = self.dispatcher._callback(server, INPUT_CONTINUE, continues.pop(0), None)
-            more = self.dispatcher._checked(server, INPUT_CONTINUE, again)
-            server.state = again[0]
-            self.remember(server, more, continues)
+        try:
+            while continues:
+                again = self.dispatcher._callback(server, INPUT_CONTINUE, continues.pop(0), None)
+                more = self.dispatcher._checked(server, INPUT_CONTINUE, again)
+                server.state = again[0]
+                self.remember(server, more, continues)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error: # (Y5)
+            self.ended[server.number] = error

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from pybehave import Application, GenServer, Listener, Supervisor, Worker, actions
-from pybehave.errors import Crashed, NotJournalable
+from pybehave.errors import Crashed, NonDeterminism, NotJournalable
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
 from pybehave.testing.disk import SimDisk
@@ -282,3 +282,58 @@ def test_many_clients_wait_for_a_disk_that_is_behind_and_none_is_refused(
     answers = [int(line) for client in clients for line in client.received.split()]
     assert sorted(answers) == list(range(1, 121))
     world.stop()
+
+
+class Continuing(GenServer[list[Any], Any, Any]):
+    """Its handle_continue fails, or does not, as a class says that stands for a version of it."""
+
+    is_failing = True
+
+    def init(self, args: Any) -> Any:
+        return [], actions.Continue("init")
+
+    def step(self, command: Any, state: list[Any]) -> Any:
+        return [*state, command], len(state), [actions.Continue("fail")] * (command == "fail")
+
+    def handle_continue(self, term: Any, state: list[Any]) -> Any:
+        if term == "fail" and self.is_failing:
+            raise ValueError("a deliberate bug")
+        return [*state, term], None
+
+
+class Mended(Continuing):
+    is_failing = False
+
+
+def continuing(kind: type[Continuing]) -> Application:
+    worker = Worker("c", kind, journal=True)
+    return Application("test", Supervisor("one_for_one", [worker], intensity=100))
+
+
+def test_a_continue_that_fails_keeps_the_state_before_it(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    node = start(continuing(Continuing), data=tmp_path / "data")
+    assert node.call("c", "one") == 1
+    assert node.call("c", "fail") == 2
+    wait_for(lambda: node.whereis("c") == 2, "it is restarted")
+    assert node.call("c", "two") == 3
+    assert node.call("c", "fail") == 4
+    wait_for(lambda: node.whereis("c") == 3, "it is restarted")
+    node.stop()
+    node = start(continuing(Continuing), data=tmp_path / "data")
+    assert node.get_state("c") == ["init", "one", "fail", "two", "fail"]
+
+
+def test_a_continue_that_fails_only_when_it_is_repeated_is_found(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    node = start(continuing(Mended), data=tmp_path / "data")
+    node.call("c", "fail")
+    node.call("c", "one")
+    node.stop()
+    with pytest.raises(NonDeterminism, match="Server 'c' does not repeat itself"):
+        start(continuing(Continuing), data=tmp_path / "data")
+    assert start(continuing(Mended), data=tmp_path / "data").get_state("c") == [
+        "init", "fail", "fail", "one",
+    ]  # fmt: skip
