@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from pybehave.journal.segments import held, records
 from tests.processes import run
 
 OPTIONS = Options(segment_bytes=128 * 1024)
+FILES_MAX = 200
 SNAPSHOTS = 5
 """So often the oldest segments are removed while a test reads."""
 
@@ -47,6 +49,8 @@ def busy(start: Callable[..., Any], tmp_path: Path) -> Any:
         while not is_over.is_set():
             number += 1
             node.call("c", bytes(number % 40 * 1000))
+            while len(os.listdir(tmp_path)) > FILES_MAX and not is_over.wait(0.01):
+                node.call("c", b"slowly")  # more files than can be held open cannot be read
 
     thread = threading.Thread(target=write)
     thread.start()
