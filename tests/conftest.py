@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,9 @@ from hypothesis import settings
 
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
 from pybehave.errors import SourceUnavailable
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: not for children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("ci", deadline=None, print_blob=True)
 settings.load_profile("ci")

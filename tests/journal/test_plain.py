@@ -43,7 +43,8 @@ def through_json(data: bytes) -> bytes:
 def test_every_value_comes_back_as_the_same_bytes(value: Any) -> None:
     data = Values().encode(value)
     assert through_json(data) == data
-    assert "$msgpack" not in json.dumps(to_plain(data)) or "$msgpack" in repr(value)
+    has_reason = "$msgpack" in repr(value) or "nan" in repr(value)  # of NaN there are many
+    assert has_reason or "$msgpack" not in json.dumps(to_plain(data))
 
 
 @given(st.binary(max_size=200))
