@@ -63,7 +63,9 @@ class Running:
         start_type: What its end means for the node.
         ports: Its listeners and where they listen.
         bound: The socket files that they have made.
-        is_stopping: Its stop is under way.
+        is_stopping: Its stop is under way: it drains, or its tree stops ...
+        is_ending: ... and this is the second.
+        waiting: Who wants to know when it has stopped.
     """
 
     app: Application
@@ -72,6 +74,8 @@ class Running:
     ports: list[tuple[Listener, Port]] = field(default_factory=list)
     bound: list[tuple[str, int, int]] = field(default_factory=list)
     is_stopping: bool = False
+    is_ending: bool = False
+    waiting: list[Callable[[], None]] = field(default_factory=list)
 
 
 @final
@@ -205,29 +209,37 @@ class Applications:
                     "application %r is stopped, though %r depends on it", name, other.app.name
                 )
         running.is_stopping = True
+        running.waiting.append(done)
         loop = self._node.loop
         for _, port in running.ports:
             loop.close_port(port)
         until = loop.now() + (self._node.drain_timeout if drain else 0.0)
-        self._drain(running, until, done)
+        self._drain(running, until)
 
-    def _drain(self, running: Running, until: float, done: Callable[[], None]) -> None:
+    def _drain(self, running: Running, until: float) -> None:
+        if running.is_ending:
+            return  # the node did not wait for its connections
         loop = self._node.loop
         is_late = loop.now() >= until
         left = sum(loop.end_connections(port, is_late) for _, port in running.ports)
         if left and not is_late:
-            loop.dispatcher.start_alarm(DRAIN_LOOK_S, lambda: self._drain(running, until, done))
+            loop.dispatcher.start_alarm(DRAIN_LOOK_S, lambda: self._drain(running, until))
             return
-        self.end_tree(running, done)
+        self.end_tree(running)
 
-    def end_tree(self, running: Running, done: Callable[[], None]) -> None:
+    def end_tree(self, running: Running, done: Callable[[], None] | None = None) -> None:
         """Stop an application's tree, with its callbacks around it (P3)."""
-        running.is_stopping = True
+        if done is not None:
+            running.waiting.append(done)
+        if running.is_ending:
+            return
+        running.is_stopping = running.is_ending = True
         self._call_back(running, "prep_stop")
 
         def ended(_reason: object) -> None:
             self._forget(running)
-            done()
+            for tell in running.waiting:
+                tell()
 
         running.tree.stop("shutdown", ended)
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from pybehave.actions import Demonitor, Down, Exit, Link, Monitor, Unlink
+from pybehave.runtime.hands import tell
 
 if TYPE_CHECKING:
     from pybehave._uring.dispatch import Dispatcher
@@ -100,7 +101,13 @@ class Monitors:
             future.set_result(Down(name, 0, NOPROC))
         else:
             self._watch(watched, future, None)
+            future.add_done_callback(self._given_up)
         return future
+
+    def _given_up(self, future: Future[Down]) -> None:
+        """Whoever cancels its future in time is not kept until the server ends."""
+        if future.cancelled():
+            tell(self._defer, lambda: self._forget_watcher(future))
 
     def link(self, server: Server, name: str) -> None:
         """Tie two servers together."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pybehave import Application, Callbacks, GenServer, Listener, Supervisor, Worker
+from pybehave import NO_REPLY, Application, Callbacks, GenServer, Listener, Supervisor, Worker
 from pybehave.actions import Stop
 from pybehave.errors import (
     AlreadyStarted,
@@ -194,6 +195,36 @@ def test_an_application_brings_its_listeners_and_takes_them_away(
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=10)
     assert node.call("top", 1) == 1
+
+
+class Putting(Told):
+    """Never answers a line."""
+
+    def handle_call(self, request: Any, caller: Any, state: Any) -> Any:
+        return state, NO_REPLY
+
+
+def test_a_node_that_stops_ends_a_stop_that_waits_for_connections(
+    start: Callable[..., Any],
+) -> None:
+    log: list[str] = []
+    node = start(make("top", log), drain_timeout=60.0)
+    tree = Supervisor("one_for_one", [Worker("other", Putting, log)])
+    listener = Listener("tcp://127.0.0.1:0", Lines(), to="other")
+    node.start_application(make("other", log, tree=tree, listeners=[listener]))
+    port = int(node.urls[0].rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(b"hello\n")
+        wait_for(lambda: node.stats()["servers"]["other"]["callers"] == 1, "it came")
+        stopping = threading.Thread(target=node.stop_application, args=("other",))
+        stopping.start()
+        wait_for(lambda: node.urls == (), "it accepts no more")
+        node.stop(drain=False)
+        stopping.join(10)
+        assert not stopping.is_alive()
+    assert [line for line in log if line in ("prep_stop other", "stop other")] == [
+        "prep_stop other", "stop other",
+    ]  # fmt: skip
 
 
 class Env(msgspec.Struct, frozen=True):

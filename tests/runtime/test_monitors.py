@@ -139,6 +139,14 @@ def test_somebody_outside_can_watch(start: Callable[..., Any]) -> None:
     assert left.result(10) == Down("b", 1, "shutdown")
 
 
+def test_who_gives_up_watching_leaves_nothing(start: Callable[..., Any]) -> None:
+    node = start(app())
+    for _ in range(100):
+        assert node.monitor("a").cancel()
+    wait_for(lambda: not node.host.monitors._watching, "they are forgotten")
+    assert node.host.monitors._watched == {}
+
+
 def test_an_abnormal_end_takes_the_linked_one_along(start: Callable[..., Any]) -> None:
     node = start(app())
     node.call("b", [Link("a")])
