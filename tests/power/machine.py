@@ -76,6 +76,12 @@ def loop_device(image: Path, *options: str) -> Iterator[str]:
         run("losetup", "--detach", device)
 
 
+def one_block_a_request(device: str, block: int) -> None:
+    """Let a loop device hand on requests of one block, in bytes, for it does not see short ones."""
+    queue = Path("/sys/block") / Path(device).name / "queue"
+    (queue / "max_sectors_kb").write_text(f"{block // 1024}")
+
+
 @contextlib.contextmanager
 def formatted(folder: Path, file_system: str, size: int = 0) -> Iterator[str]:
     """A block device with an empty file system, in an image in that folder."""

@@ -10,8 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests.power.clients import Load
-from tests.power.failing_device import failing_device, layered
-from tests.power.machine import formatted, loop_device, mounted, need, run, wait_for
+from tests.power.failing_device import BLOCK, failing_device, layered
+from tests.power.machine import (
+    formatted,
+    loop_device,
+    mounted,
+    need,
+    one_block_a_request,
+    run,
+    wait_for,
+)
 from tests.power.rounds import check_source, rounds
 from tests.power.served import serving, starting
 from tests.power.story import Story
@@ -19,7 +27,6 @@ from tests.power.story import Story
 pytestmark = [pytest.mark.power, pytest.mark.timeout(300)]
 
 SOURCES = ("full", "epoll")
-BLOCK = 4096
 
 
 def test_the_page_cache_lies_after_a_failed_write(tmp_path: Path) -> None:
@@ -146,8 +153,7 @@ def test_a_device_without_room_loses_nothing_that_was_acknowledged(
         with open(image, "wb") as file:
             file.truncate(96 << 20)
         with loop_device(image) as device:
-            queue = Path("/sys/block") / Path(device).name / "queue"
-            (queue / "max_sectors_kb").write_text(f"{BLOCK // 1024}")
+            one_block_a_request(device, BLOCK)
             run("mkfs.ext4", "-q", "-F", "-b", str(BLOCK), device)
             with mounted(device, tmp_path / "mount") as place:
                 with serving(place / "data", source) as served:
