@@ -121,6 +121,7 @@ SAMPLES: dict[str, tuple[Tree, Tree]] = {
         {"pybehave/a.py": "", "pybehave/__init__.py": "import pybehave\n"},
         {"pybehave/a.py": "", "pybehave/__init__.py": "import pybehave\nfrom .a import B\n"},
     ),
+    "top_level_is_fixed": ({"NOTES.txt": ""}, {"README.md": "", "docs/notes.txt": ""}),
     "examples_are_tested": (
         {"examples/kv.py": "", "tests/a.py": "kv = 1\n"},
         {"examples/kv.py": "", "tests/a.py": "'examples.kv:app'\n"},

@@ -38,6 +38,10 @@ CORE_IMPORTS = {"errors", "actions", "jobs", "once", "_uring"}
 BEHAVIOURS_FORBIDDEN = {"time", "random", "os", "socket", "threading"}
 DECISION_HEADINGS = ("context", "options", "decision", "consequences", "what would change our mind")
 PUBLIC_NAMES = "tests/public_names.txt"
+TOP_LEVEL = {
+    "CHANGELOG.md", "CMakeLists.txt", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md",
+    "pyproject.toml",
+}  # fmt: skip
 NATIVE = (".c", ".h", ".pyx", ".pxd")
 PYTHON = (".py", ".pyi")
 CODE = (*NATIVE, *PYTHON, ".sh", ".cmake", "CMakeLists.txt", "Makefile", "run")
@@ -427,6 +431,13 @@ def decisions_have_five_headings(tree: Tree) -> Iterator[Found]:
         missing = [w for w in DECISION_HEADINGS if not any(h.startswith(w) for h in have)]
         if missing and not path.endswith("README.md"):
             yield Found(path, 1, f"no heading for {', '.join(missing)}")
+
+
+@rule("put it where a newcomer looks for it, or leave it out of the repository; the top is fixed")
+def top_level_is_fixed(tree: Tree) -> Iterator[Found]:
+    for path in tree:
+        if "/" not in path and path not in TOP_LEVEL:
+            yield Found(path, 1, "a file at the top level")
 
 
 @rule("one line `# Title` at the top, `##` below it")

@@ -60,9 +60,9 @@ class Hand(Protocol):
         """End now, or be abandoned."""
 
 
-@final
-class ThreadHand:
-    """A thread of this process.
+# Not final: a hand is one of the two below.
+class QueueHand:
+    """A thread that takes its tasks from a queue; what it does with them is the subclasses'.
 
     Args:
         name: The thread's.
@@ -78,7 +78,6 @@ class ThreadHand:
         self._key = key
         self._post = post
         self._tasks: SimpleQueue[Run | None] = SimpleQueue()
-        self._is_abandoned = False
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def give(self, task: Run) -> None:
@@ -88,6 +87,16 @@ class ThreadHand:
     def end(self) -> None:
         """End when idle."""
         self._tasks.put(None)
+
+    def _work(self) -> None:
+        raise NotImplementedError
+
+
+@final
+class ThreadHand(QueueHand):
+    """A thread of this process."""
+
+    _is_abandoned = False
 
     def kill(self) -> None:
         """Go on unheard, if anything is under way."""
@@ -104,38 +113,20 @@ class ThreadHand:
 
 
 @final
-class ProcessHand:
+class ProcessHand(QueueHand):
     """A process, and the thread that starts it, talks to it and waits for its end.
 
     The thread lives as long as the process: the kernel kills a process whose parent *thread* has
     ended (PR_SET_PDEATHSIG), and with the node every thread ends.
-
-    Args:
-        name: The thread's.
-        owner: Who is told.
-        key: Names this hand to the owner.
-        post: Calls a function on the loop's thread.
     """
 
     def __init__(
         self, name: str, owner: Owner, key: Any, post: Callable[[Callable[[], None]], None]
     ) -> None:
-        self._owner = owner
-        self._key = key
-        self._post = post
-        self._tasks: SimpleQueue[Run | None] = SimpleQueue()
         self._child: Child | None = None
         self._is_killed = False
         self._lock = threading.Lock()
-        threading.Thread(target=self._work, name=name, daemon=True).start()
-
-    def give(self, task: Run) -> None:
-        """Do it."""
-        self._tasks.put(task)
-
-    def end(self) -> None:
-        """End when idle."""
-        self._tasks.put(None)
+        super().__init__(name, owner, key, post)
 
     def kill(self) -> None:
         """Kill the process."""
