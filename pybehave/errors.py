@@ -442,6 +442,35 @@ class EndlessTurn(PybehaveError):
         self.limit = limit
 
 
+class InvariantViolated(PybehaveError):
+    """A step has come to a state that breaks an invariant; the input has not happened.
+
+    Attributes:
+        server: The server's name.
+        invariant: Which one.
+        input: What the callback was given; of an init its args.
+        state: The state that it came to, which was not kept.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        invariant: str,
+        input: object,  # noqa: A002 -- what it is
+        state: object,
+        why: str = "",
+    ) -> None:
+        reason = f": {why}" if why else ""
+        super().__init__(
+            f"Server {server!r}: {show(input)} leads to the state {show(state)}, which breaks the "
+            f"invariant {invariant!r}{reason}; the state before stands, mend the step"
+        )
+        self.server = server
+        self.invariant = invariant
+        self.input = input
+        self.state = state
+
+
 class SpecError(PybehaveError, ValueError):
     """A tree, worker or listener is described wrongly; nothing was started.
 

@@ -187,6 +187,22 @@ class GenServer(Generic[State, Input, Output]):
         """
         return None
 
+    def invariant(self, state: State) -> object:
+        """Say whether a state is one that may be; asked before a new state stands.
+
+        A class that defines it is asked after each callback and each init. If the answer is no, the
+        callback has crashed with `InvariantViolated`: nothing that it returned is carried out, and
+        a journaled server goes on with the state before (docs/guide/testing.md). A class that does
+        not define it pays nothing.
+
+        Args:
+            state: What the callback has returned, as `sys.get_state` shows it; not to be changed.
+
+        Returns:
+            False, or any exception (`assert`), if it may not be; else None or anything true.
+        """
+        return None
+
     def code_change(self, old_version: Any, state: State, extra: Any) -> Any:
         """Return the state in the shape this version of the code wants; by default as it is.
 

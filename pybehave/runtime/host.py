@@ -29,6 +29,7 @@ from pybehave.runtime.cleanup import terminate
 from pybehave.runtime.crashes import MESSAGES_KEPT, Crashes, CrashReport
 from pybehave.runtime.events import Event, EventHub
 from pybehave.runtime.groups import Groups
+from pybehave.runtime.invariants import Invariants
 from pybehave.runtime.monitors import Monitors
 from pybehave.runtime.pools import Pools
 from pybehave.runtime.recoveries import error_text
@@ -90,6 +91,7 @@ class LoopHost:
         self.is_durable = False
         self.node: Node | None = None
         self.isolation: Isolation | None = None
+        self.invariants = Invariants()
         self.doing: tuple[str, str, int] | None = None  # what else than a step: for the watchdog
         self._done = 0
         self.journal: NodeJournal | None = None
@@ -203,6 +205,8 @@ class LoopHost:
         initial = self._init(server, worker, args, recovery)
         if not isinstance(initial, Initial):
             return IGNORED
+        if known is not None and offer is None:  # a journal may be older than an invariant
+            self.invariants.check(server.name, instance, args, known.state)
         server.owner = worker
         is_clean = known is None or (
             not is_asked and known.is_after_crash and journal.policies.of(worker) == "clean"
@@ -232,6 +236,7 @@ class LoopHost:
     def _make_instance(self, worker: Worker[Any, Any]) -> Any:
         """Make a server, with somebody who looks over its shoulder if that is wanted."""
         instance = worker.server()
+        self.invariants.watch(instance)
         if self.isolation is not None:
             self.isolation.watch(instance)
         return instance
@@ -255,6 +260,8 @@ class LoopHost:
         self.doing = (server.name, "init", self._done)
         try:
             initial = initial_of(server.name, server.instance, args, recovery)
+            if isinstance(initial, Initial):
+                self.invariants.check(server.name, server.instance, args, initial.state)
         except InitStopped:
             raise
         except Exception as error:

@@ -164,6 +164,7 @@ class Sys:
 
         Raises:
             CallbackFailed: The function raised, or what it returned is no state; nothing changed.
+            InvariantViolated: The server's class says that this state may not be.
             NotJournalable, RecordTooLarge, JournalFull: The journal cannot keep the new state;
                 nothing changed.
             CalledInCallback: From within a callback.
@@ -360,12 +361,15 @@ class Sys:
         """The new state as it is shown, and the batch that makes it durable."""
         dispatcher = self._node.loop.dispatcher
         instance, values = found.instance, found.values
+        check = self._node.host.invariants.check
         if values is None:
             state = _made(found, function)
+            check(found.name, instance, "replace_state", state)
             return shown_state(instance, state), dispatcher.replace(found, state, b"")
         before = values.encode(instance.dump(found.state))
         try:
             state = _made(found, function)
+            check(found.name, instance, "replace_state", state)
             payload = _kept(found, values, state)
             return shown_state(instance, state), dispatcher.replace(found, state, payload)
         except Exception:

@@ -29,13 +29,15 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, final
 
 from pybehave._uring.sim import Network, Peer
 from pybehave.behaviours.application import Application
+from pybehave.behaviours.gen_server import shown_state
+from pybehave.errors import InvariantViolated
 from pybehave.journal.recovery import Options
 from pybehave.runtime.hands import DIES, Fate
 from pybehave.runtime.node import Node
@@ -165,11 +167,14 @@ class Simulator:
         journal_options: How the journal is kept.
         shake: Draw the weather from the seed; otherwise it is calm.
         work: Given a `Run`, returns how many virtual seconds it takes, or `DIES`.
+        always: Invariants over all servers, by name: functions of their states by name, asked
+            before a new state stands (runtime/invariants.py).
         loop_options: As for the Loop: `buffers`, `buffer_bytes`, `submissions`, `completions`.
 
     Attributes:
         node: The running application, with `call`, `cast`, `stats`.
         network: Knobs, peers, trace.
+        violations: Of invariants, those that classes define included, in their order.
     """
 
     def __init__(
@@ -181,6 +186,7 @@ class Simulator:
         journal_options: Options | None = None,
         shake: bool = False,
         work: Fate | None = None,
+        always: Mapping[str, Callable[[Mapping[str, Any]], object]] | None = None,
         **loop_options: int,
     ) -> None:
         options: dict[str, Any] = {"buffers": BUFFERS, "buffer_bytes": BUFFER_BYTES, **loop_options}
@@ -191,6 +197,8 @@ class Simulator:
         )
         if work is not None:
             self.node.host.pools.fate = work
+        self.violations: list[InvariantViolated] = []
+        self._set_invariants(always or {})
         self.network = Network(self.node.loop)
         if disk is not None:
             self.network.set_disk(disk)
@@ -201,6 +209,19 @@ class Simulator:
         self._is_stopped = False
         if shake:
             self.network.shake()
+
+    def _set_invariants(self, always: Mapping[str, Callable[[Mapping[str, Any]], object]]) -> None:
+        invariants = self.node.host.invariants
+        invariants.overall = dict(always)
+        invariants.look = self._shown_state
+        invariants.names = self.node.loop.dispatcher.names
+        invariants.on_violated = self.violations.append
+
+    def _shown_state(self, name: str) -> Any:
+        server = self.node.loop.dispatcher.whereis(name)
+        if server is None:
+            raise KeyError(name)
+        return shown_state(server.instance, server.state)
 
     def start(self) -> Self:
         """Start the application.

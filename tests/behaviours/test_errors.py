@@ -42,6 +42,7 @@ SAMPLES = [
     errors.EncodeError(object(), "no such type"),
     errors.EndlessTurn("m", "in state 'a' events were handled", 10),
     errors.BadReturn("kv", "step", 7),
+    errors.InvariantViolated("bank", "no debts", ("pay", 5), {"Ann": -5}, "Ann has -5"),
     errors.SpecError("Worker 'kv'", "shutdown=-1 is not allowed"),
     errors.StartFailed("root/kv", ValueError("no disk")),
     errors.DoNotRestart("all done"),
