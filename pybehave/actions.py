@@ -23,6 +23,7 @@ from typing import Any, Final, final
 from msgspec import Struct
 
 from pybehave.errors import show
+from pybehave.types import OnRestart
 
 CALL_TIMEOUT_S: Final = 5.0
 """OTP's default for gen_server:call."""
@@ -119,9 +120,12 @@ class Call(Action, Struct, frozen=True):
         idempotent: Carrying the request out twice does no harm. A journaled server that starts
             again before the answer came sends it once more: it is carried out at least once.
             Otherwise `CallFailed` brings `Interrupted`: it was carried out at most once.
+        on_restart: What the receiver's end means for a request that it has not begun: "fail",
+            `CallFailed` at once; "wait", the next incarnation takes it, if its supervisor is to
+            start one within `timeout`.
 
     Raises:
-        TypeError, ValueError: `server` is no name, or `timeout` no time.
+        TypeError, ValueError: `server` is no name, `timeout` no time, `on_restart` no such word.
     """
 
     server: str
@@ -129,11 +133,14 @@ class Call(Action, Struct, frozen=True):
     tag: Any = None
     timeout: float | None = CALL_TIMEOUT_S
     idempotent: bool = False
+    on_restart: OnRestart = "fail"
 
     def __post_init__(self) -> None:
         _check_server(self, self.server)
         if self.timeout is not None:
             _check_seconds(self, "timeout", self.timeout)
+        if self.on_restart not in ("fail", "wait"):
+            raise ValueError(f'Call: on_restart is "fail" or "wait", not {show(self.on_restart)}')
 
 
 @final

@@ -55,6 +55,11 @@ RecoverySpec: TypeAlias = Policy | tuple[Policy, ...]
 
 Acknowledge: TypeAlias = Literal["disk", "os", "memory"]
 """When the replies of a journaled server leave."""
+
+OnRestart: TypeAlias = Literal["fail", "wait"]
+"""What a server's end means for a request that it has not begun: an error at once, or that its next
+incarnation takes it."""
+
 ShutdownLimit: TypeAlias = float | Literal["brutal_kill", "infinity"]
 
 NORMAL: Final = "normal"
@@ -156,6 +161,7 @@ class RunningNode(Protocol):
         *,
         timeout: float | None = 5.0,
         acknowledge: Acknowledge | None = None,
+        on_restart: OnRestart = "fail",
     ) -> Any:
         """Send a request and wait for its reply."""
 
@@ -166,6 +172,7 @@ class RunningNode(Protocol):
         *,
         timeout: float | None = 5.0,
         acknowledge: Acknowledge | None = None,
+        on_restart: OnRestart = "fail",
     ) -> Awaitable[Any]:
         """Send a request, to be awaited in an asyncio task."""
 
@@ -178,6 +185,14 @@ class RunningNode(Protocol):
         acknowledge: Acknowledge | None = None,
     ) -> list[Any]:
         """Send many requests and wait once."""
+
+    def multi_call(
+        self, servers: Any, request: Any, timeout: float | None = None
+    ) -> tuple[list[tuple[str, Any]], list[str]]:
+        """Call many servers at once: replies by name, and who gave none."""
+
+    def abcast(self, servers: Any, message: Any) -> None:
+        """Cast a message to many servers."""
 
     def cast(self, server: Any, message: Any) -> None:
         """Send a message and wait for nothing."""
@@ -263,7 +278,14 @@ class RunningNode(Protocol):
 class ServerCaller(Protocol):
     """What can call servers by name: a node, or a stand-in in a test."""
 
-    def call(self, server: str, request: Any, *, timeout: float | None = 5.0) -> Any:
+    def call(
+        self,
+        server: str,
+        request: Any,
+        *,
+        timeout: float | None = 5.0,
+        on_restart: OnRestart = "fail",
+    ) -> Any:
         """Send a request and wait for its reply."""
 
     def cast(self, server: str, message: Any) -> None:

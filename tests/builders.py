@@ -99,6 +99,9 @@ class FakeHost:
     def emit(self, event: Event) -> None:
         self.events.append(event)
 
+    def settled(self) -> None:
+        pass
+
     def start_worker(self, worker: Worker[Any, Any], name: str, args: Any) -> object:
         if name in self.names:
             raise AlreadyStarted(name, self.names[name])

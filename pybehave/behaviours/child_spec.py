@@ -26,6 +26,7 @@ from pybehave.errors import show
 from pybehave.types import (
     Acknowledge,
     Input,
+    OnRestart,
     Output,
     Overflow,
     RecoverySpec,
@@ -107,15 +108,23 @@ class Ref(Generic[Input, Output]):
 
     name: str
 
-    def call(self, node: ServerCaller, request: Input, *, timeout: float | None = 5.0) -> Output:
+    def call(
+        self,
+        node: ServerCaller,
+        request: Input,
+        *,
+        timeout: float | None = 5.0,
+        on_restart: OnRestart = "fail",
+    ) -> Output:
         """Send a request to this server on a node and wait for the reply.
 
         Args:
             node: Where the server runs.
             request: What its handle_call gets.
             timeout: Seconds; None waits for ever.
+            on_restart: What the server's end means for a request that it has not begun.
         """
-        reply: Output = node.call(self.name, request, timeout=timeout)
+        reply: Output = node.call(self.name, request, timeout=timeout, on_restart=on_restart)
         return reply
 
     def cast(self, node: ServerCaller, message: Input) -> None:

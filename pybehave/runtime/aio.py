@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from pybehave.runtime.node import Node
 
 
-async def call(node: Node, name: str, request: Any, timeout: float | None, level: int) -> Any:
+async def call(
+    node: Node, name: str, request: Any, timeout: float | None, level: int, *, is_patient: bool
+) -> Any:
     """Await a server's reply; cancellation and timeout end the wait, not the request."""
-    waiter = TaskWaiter(level)
+    waiter = TaskWaiter(level, is_patient=is_patient)
     node.post(name, INPUT_CALL, request, waiter)
     try:
         async with asyncio.timeout(timeout):

@@ -118,7 +118,8 @@ def fields_of(action: Any) -> list[Any]:
     if isinstance(action, Call):
         if not action.idempotent:
             return ["call", action.tag, action.server, None, None, False]
-        return ["call", action.tag, action.server, action.request, action.timeout, True]
+        again = ["call", action.tag, action.server, action.request, action.timeout, True]
+        return again if action.on_restart == "fail" else [*again, action.on_restart]
     if isinstance(action, Connect):
         return ["connect", action.tag, action.url]
     if isinstance(action, Monitor):
@@ -128,8 +129,8 @@ def fields_of(action: Any) -> list[Any]:
 
 
 _MAKE: dict[str, Callable[..., Any]] = {
-    "call": lambda tag, server, request, timeout, idempotent: Call(
-        server, request, tag, timeout, idempotent=idempotent
+    "call": lambda tag, server, request, timeout, idempotent, on_restart="fail": Call(
+        server, request, tag, timeout, idempotent=idempotent, on_restart=on_restart
     ),
     "connect": lambda tag, url: Connect(url, None, tag),
     "monitor": lambda tag, server: Monitor(server, tag),

@@ -68,6 +68,7 @@ class LoopHost:
         run_on_loop: How another thread gets a function called on the loop's.
 
     Attributes:
+        settled: Called when a tree has done what it could for now.
         on_worker_ended: Called when a worker has ended by itself, its terminate included.
         path_of: Where a server stands in its tree.
         is_durable: A worker with `journal=True` must find a journal; False: it is kept in memory.
@@ -86,6 +87,7 @@ class LoopHost:
         self.pools = Pools(loop, self.defer)
         self.monitors = Monitors(loop.dispatcher, self._end_linked, self.defer)
         self.groups = Groups(loop.dispatcher, run_on_loop)
+        self.settled: Callable[[], None] = lambda: None
         self.on_worker_ended: Callable[[Server, object], None] | None = None
         self.path_of: Callable[[object], str] = lambda _: ""
         self.is_durable = False

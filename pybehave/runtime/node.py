@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
@@ -26,6 +26,7 @@ from pybehave._uring.batch import call_many
 from pybehave._uring.loop import Loop
 from pybehave._uring.servers import (
     ACK_OS,
+    ACK_SERVERS,
     INPUT_CALL,
     INPUT_CAST,
     INPUT_INFO,
@@ -48,7 +49,7 @@ from pybehave.errors import (
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import Options
 from pybehave.listener import Listener
-from pybehave.runtime import addresses, listeners, signals, systemd
+from pybehave.runtime import addresses, listeners, multi, signals, systemd
 from pybehave.runtime.applications import Applications
 from pybehave.runtime.counters import counters_of
 from pybehave.runtime.crashes import CrashReport
@@ -57,14 +58,15 @@ from pybehave.runtime.families import Families
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journaling import NodeJournal
+from pybehave.runtime.patience import Patience
 from pybehave.runtime.servers import level_of
 from pybehave.runtime.supervision import Supervision
 from pybehave.runtime.sys import Sys, name_of
 from pybehave.runtime.tree import Tree
 from pybehave.runtime.unstopped import Unstopped, unstopped
-from pybehave.runtime.waiters import ThreadWaiter, check_timeout
+from pybehave.runtime.waiters import ThreadWaiter, check_timeout, is_patient_of
 from pybehave.runtime.watchdog import watchdog_for
-from pybehave.types import Acknowledge, RunningNode
+from pybehave.types import Acknowledge, OnRestart, RunningNode
 
 T = TypeVar("T")
 
@@ -153,6 +155,8 @@ class Node(Supervision):
         self.groups = self.host.groups
         self.families = Families(self.host, self.applications.trees)
         self.loop.dispatcher.on_missing = self.families.wake
+        patience = Patience(self.loop.dispatcher, self.applications.trees, self.host.defer)
+        self.host.settled = patience.settled
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
         self._is_stopping = False
@@ -368,6 +372,7 @@ class Node(Supervision):
         *,
         timeout: float | None = CALL_TIMEOUT_S,
         acknowledge: Acknowledge | None = None,
+        on_restart: OnRestart = "fail",
     ) -> Any:
         """Send a request and wait for its reply; from any thread.
 
@@ -380,19 +385,25 @@ class Node(Supervision):
             timeout: Seconds; None waits for ever. A timeout ends the wait, not the request.
             acknowledge: When a journaled server's reply may be given: "disk", "os" or "memory";
                 by default as its worker says.
+            on_restart: What the server's end means for a request that it has not begun: "fail",
+                an error at once, as in OTP; "wait", the next incarnation takes it, if its
+                supervisor is to start one within `timeout`. One that has begun always fails. On
+                the loop's own thread nothing can wait.
 
         Raises:
             NoProc: No server has this name; `names()` lists them.
             Crashed: The callback raised; nothing is retried.
+            Stopped: The server ended before it replied.
             Overloaded: The mailbox is full and its policy is to reject.
             Timeout: No reply in time.
         """
         name = server if type(server) is str else name_of(server)
         check_timeout(timeout)
         level = self._level(acknowledge)
+        is_patient = is_patient_of(on_restart)
         if self.loop.thread == threading.get_ident():
             return self._call_here(name, request, level)
-        waiter = ThreadWaiter(level)
+        waiter = ThreadWaiter(level, is_patient=is_patient)
         self.post(name, INPUT_CALL, request, waiter)
         if not waiter.wait(timeout):
             self.host.defer(lambda: self.loop.dispatcher.abandon(waiter))
@@ -432,13 +443,15 @@ class Node(Supervision):
         *,
         timeout: float | None = CALL_TIMEOUT_S,
         acknowledge: Acknowledge | None = None,
+        on_restart: OnRestart = "fail",
     ) -> Awaitable[Any]:
         """Like `call`, to be awaited in an asyncio task. Cancelling ends the wait only."""
         check_timeout(timeout)
         from pybehave.runtime import aio  # here, for asyncio takes 50 ms to import
 
         level = self._level(acknowledge)
-        return aio.call(self, name_of(server), request, timeout, level)
+        is_patient = is_patient_of(on_restart)
+        return aio.call(self, name_of(server), request, timeout, level, is_patient=is_patient)
 
     def call_many(
         self,
@@ -480,6 +493,54 @@ class Node(Supervision):
 
         result: list[Any] = self.waited(work, waiter, name, timeout)
         return result
+
+    def multi_call(
+        self,
+        servers: Iterable[str | Ref[Any, Any]],
+        request: Any,
+        timeout: float | None = None,
+    ) -> multi.Replies:
+        """Call many servers at once (OTP, gen_server:multi_call/3); from any thread.
+
+        On the loop's own thread they are called one after the other.
+
+        Args:
+            servers: Names, or workers' `ref`s; a name given twice is called twice.
+            request: What each gets.
+            timeout: Seconds for all of them; None waits as long as it takes.
+
+        Returns:
+            A list of (name, reply), in the order of `servers`; and the names of those that do not
+            exist, failed, refused, or have not replied in time.
+
+        Raises:
+            TypeError: `servers` is one name.
+            CalledInCallback: From within a callback; return `Call` actions instead.
+        """
+        names = multi.names_of(servers)
+        check_timeout(timeout)
+        if self.loop.thread != threading.get_ident():
+            return multi.from_a_thread(self, names, request, timeout, self._abandon)
+        stepping = self.loop.dispatcher.stepping_name
+        if stepping is not None:
+            raise CalledInCallback(stepping, ", ".join(names))
+        return multi.on_the_loop(lambda name: self._call_here(name, request, ACK_SERVERS), names)
+
+    def _abandon(self, waiters: list[ThreadWaiter]) -> None:
+        for waiter in waiters:
+            self.host.defer(partial(self.loop.dispatcher.abandon, waiter))
+
+    def abcast(self, servers: Iterable[str | Ref[Any, Any]], message: Any) -> None:
+        """Cast a message to many servers (OTP, gen_server:abcast/3); never fails, never waits.
+
+        What a name that nobody has, or a mailbox that refuses, does not take is counted as lost.
+        Within a callback, return `Cast` actions instead.
+
+        Raises:
+            TypeError: `servers` is one name.
+        """
+        for name in multi.names_of(servers):
+            self.post(name, INPUT_CAST, message, None)
 
     def cast(self, server: str | Ref[Any, Any], message: Any) -> None:
         """Send a message and wait for nothing; to an unknown name it is lost (OTP, cast/2).

@@ -100,6 +100,9 @@ class Host(Protocol):
     def emit(self, event: Event) -> None:
         """Report an event; must not raise."""
 
+    def settled(self) -> None:
+        """Take note that the tree has done what it could for now; must not raise."""
+
 
 @final
 class Tree:
@@ -358,6 +361,7 @@ class Tree:
                 ready.popleft().go_on()
         finally:
             self._is_running = False
+        self.host.settled()
 
     def root_ended(self, reason: object, because: str) -> None:
         """Take note that the root has ended, and tell who waits for it."""

@@ -3,7 +3,8 @@
 A waiter is settled once, on the loop's thread, with a value or an error. It may give up before;
 then the reply, when it comes, is dropped, and the request is still carried out
 (OTP, gen_server:call/3: a timeout ends the wait, not the request). Its `level` (`ACK_...`) says
-when it wants its reply; by default that is its server's.
+when it wants its reply; by default that is its server's. `is_patient`: a request that has not begun
+when its server ends waits for the next incarnation (patience.py).
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import threading
 from typing import Any, final
 
 from pybehave._uring.servers import ACK_SERVERS
+from pybehave.errors import show
 
 
 @final
 class ThreadWaiter:
     """A thread's wait, on a lock: the cheapest one-shot signal that CPython has."""
 
-    __slots__ = ("_lock", "caller", "error", "level", "value")
+    __slots__ = ("_lock", "caller", "error", "is_patient", "level", "value")
 
-    def __init__(self, level: int = ACK_SERVERS) -> None:
+    def __init__(self, level: int = ACK_SERVERS, *, is_patient: bool = False) -> None:
         self.level = level
+        self.is_patient = is_patient
         self._lock = threading.Lock()
         self._lock.acquire()
         self.value: Any = None
@@ -54,10 +57,11 @@ class ThreadWaiter:
 class TaskWaiter:
     """An asyncio task's wait, on a future of its own loop."""
 
-    __slots__ = ("_loop", "caller", "future", "level")
+    __slots__ = ("_loop", "caller", "future", "is_patient", "level")
 
-    def __init__(self, level: int = ACK_SERVERS) -> None:
+    def __init__(self, level: int = ACK_SERVERS, *, is_patient: bool = False) -> None:
         self.level = level
+        self.is_patient = is_patient
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self._loop.create_future()
         self.caller: object = None
@@ -76,6 +80,17 @@ class TaskWaiter:
             self.future.set_result(value)
         else:
             self.future.set_exception(error.with_traceback(None))
+
+
+def is_patient_of(on_restart: object) -> bool:
+    """Whether a call waits for its server's next incarnation.
+
+    Raises:
+        ValueError: `on_restart` is neither "fail" nor "wait".
+    """
+    if on_restart not in ("fail", "wait"):
+        raise ValueError(f'on_restart={show(on_restart)} is not allowed; use "fail" or "wait"')
+    return on_restart == "wait"
 
 
 def check_timeout(timeout: float | None) -> None:

@@ -100,8 +100,7 @@ cdef class Dispatcher(Acting):
             self.retire(server, NoProc(server.name))
             raise
         if server.address.kept is not None:
-            server.mail().extend(server.address.kept)
-            server.address.kept = None
+            self._take_kept(server)
         if server.continues or server.mailbox:
             self._make_ready(server)
 
@@ -131,6 +130,7 @@ cdef class Dispatcher(Acting):
         """The incarnation ends: the name is free, callers are told `error`, timers are gone."""
         cdef Caller caller
         cdef tuple item
+        cdef bint is_awaited = False
         if not server.is_running:
             return
         server.is_running = False
@@ -147,7 +147,9 @@ cdef class Dispatcher(Acting):
         for caller in list(server.waiting or ()):
             self._resolve(caller, None, error)
         for item in mailbox or ():
-            if item[2] is not None:
+            if item[2] is not None and self._outlive(server.address, item):
+                is_awaited = True
+            elif item[2] is not None:
                 self._resolve(item[2], None, error)
             elif len(item) == 4: # it was committed with what sent it
                 self._keep(server.address, item)
@@ -155,6 +157,8 @@ cdef class Dispatcher(Acting):
                 self.stats.casts_lost += 1
         if server.control is not None:
             self.release(server, error)
+        if is_awaited:
+            self.on_patient(server.name, server, error)
 
     # ---- inputs from connections -------------------------------------------------------------
 
@@ -464,15 +468,30 @@ cdef class Dispatcher(Acting):
         if server.continues:
             self._run_continues(server)
         if not server.is_running:
-            if caller is not None:
-                self._resolve(caller, None, NoProc(server.name))
-            return 0
+            return self._not_begun(server, kind, message, caller)
         if type(message) is Once and (kind == INPUT_CALL or kind == INPUT_CAST):
             self._once(server, kind, message, caller)
         else:
             self._one(server, kind, message, caller)
         if server.continues:
             self._run_continues(server)
+        return 0
+
+    cdef int _not_begun(self, Server server, int kind, object message, Caller caller) except -1:
+        """What the server had yet to do before this input has ended it."""
+        cdef Server following = server.address.server
+        if caller is None:
+            return 0
+        if not caller.is_patient or self.on_patient is None:
+            return self._resolve(caller, None, NoProc(server.name))
+        if following is not None: # started again already: the request goes before all that waits
+            caller.owner = following
+            following.mail().appendleft((kind, message, caller))
+            return self._make_ready(following)
+        error = NoProc(server.name)
+        if not self.on_patient(server.name, server, error) \
+                or not self._outlive(server.address, (kind, message, caller), True):
+            return self._resolve(caller, None, error)
         return 0
 
     cdef int _once(self, Server server, int kind, object once, Caller caller) except -1:

@@ -4,6 +4,11 @@
 A mailbox has a capacity and a policy for what comes when it is full. A caller is answered at most
 once, by a reply, by the end of whoever owes it, or by its time running out.
 
+A patient caller (`on_restart="wait"`) outlives the incarnation that it called, as long as its
+request has not begun: the request is kept with the name, in its place, and the next incarnation
+takes it. Whether there will be one is the supervisors' business: `on_patient` asks them, and they
+end the wait by `refuse_kept`.
+
 Does not know: turns, that is, when a mailbox is served and what becomes of an input (dispatch.pyx).
 """
 
@@ -48,6 +53,7 @@ cdef class Mailboxes(Names):
         self.ready = collections.deque()
         self.stalled = []
         self.parked = []
+        self.on_patient = None
 
     # ---- inputs --------------------------------------------------------------------------------
 
@@ -57,8 +63,10 @@ cdef class Mailboxes(Names):
         cdef Caller caller = None
         if waiter is not None:
             caller = self._waiter_caller(name, waiter)
+            caller.is_patient = getattr(waiter, "is_patient", False)
         if server is None:
-            self._undeliverable(name, kind, caller)
+            if not self._is_to_come(name, kind, message, caller):
+                self._undeliverable(name, kind, caller)
             return
         if caller is not None:
             caller.owner = server
@@ -131,6 +139,55 @@ cdef class Mailboxes(Names):
             return self._lose(item)
         address.kept.append(item)
         return 0
+
+    cdef bint _outlive(self, Address address, tuple item, bint is_first=False) except -1:
+        """Keep a patient caller's request that has not begun; False = it is none, or too many."""
+        cdef Caller caller = item[2]
+        if not caller.is_patient or self.on_patient is None:
+            return False
+        if caller.is_done: # it has given up: nothing is left to be done
+            return True
+        if address.kept is None:
+            address.kept = []
+        if len(address.kept) >= KEPT_MAX:
+            address.kept = [kept for kept in address.kept
+                            if kept[2] is None or not (<Caller>kept[2]).is_done]
+        if len(address.kept) >= KEPT_MAX:
+            return False
+        address.kept.insert(0 if is_first else len(address.kept), item)
+        return True
+
+    cdef bint _is_to_come(self, str name, int kind, object message, Caller caller) except -1:
+        """Nobody answers to the name: keep a patient caller's request, if somebody will."""
+        cdef Address address = self.addresses.get(name)
+        if caller is None or not caller.is_patient or self.on_patient is None \
+                or address is None or address.incarnation == 0: # nobody ever had the name
+            return False
+        return self.on_patient(name, None, NoProc(name)) \
+            and self._outlive(address, (kind, message, caller))
+
+    cdef int _take_kept(self, Server server) except -1:
+        """What was kept for the name is the new incarnation's."""
+        cdef list kept = server.address.kept
+        server.address.kept = None
+        for item in kept:
+            if item[2] is not None:
+                if (<Caller>item[2]).is_done:
+                    continue
+                (<Caller>item[2]).owner = server
+            server.mail().append(item)
+        return 0
+
+    def refuse_kept(self, str name, error) -> None:
+        """Nobody will answer to the name any more: patient callers are told."""
+        cdef Address address = self.addresses.get(name)
+        if address is None or address.kept is None:
+            return
+        refused = [item for item in address.kept if item[2] is not None]
+        address.kept = [item for item in address.kept if item[2] is None] or None
+        self.barrier = 0
+        for item in refused:
+            self._resolve(item[2], None, error)
 
     cdef int _lose(self, tuple item) except -1:
         """Everything is bounded: a committed message beyond the bound is given up, and counted. (A
@@ -254,14 +311,18 @@ cdef class Mailboxes(Names):
         caller.server = action.server
         caller.sender = server
         caller.tag = action.tag
+        caller.is_patient = action.on_restart == "wait"
         if address is server.address:
             return self._resolve(caller, None, CallingSelf(action.server))
         receiver = self.answering(action.server)
-        if receiver is None:
+        if receiver is None \
+                and not self._is_to_come(action.server, INPUT_CALL, action.request, caller):
             return self._resolve(caller, None, NoProc(action.server))
         caller.owner = receiver
         if action.timeout is not None:
             caller.timer = self._alarm(action.timeout, caller, action.timeout, None)
+        if receiver is None:
+            return 0
         return self._post(receiver, INPUT_CALL, action.request, caller)
 
     cdef int _owe(self, Server server, Caller caller) except -1:
