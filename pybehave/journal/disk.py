@@ -86,6 +86,10 @@ class Disk(Protocol):
     def medium(self) -> Medium:
         """Say what the folder is good for."""
 
+    def new_id(self) -> bytes:
+        """Return 16 bytes that no other journal has: its id. Its servers' randomness follows."""
+        return os.urandom(16)
+
     def lock(self) -> None:
         """Become the one writer, or raise JournalLocked; until `unlock` or the process ends."""
 

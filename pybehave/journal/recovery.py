@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, final
@@ -216,14 +215,14 @@ def recover(
     options: Options,
     *,
     now_ns: int,
-    make_id: Callable[[], bytes] = lambda: os.urandom(16),
+    make_id: Callable[[], bytes] | None = None,
     progress: Progress | None = None,
 ) -> Recovery:
     """Take steps 1 to 13. The disk is locked already.
 
     Args:
         now_ns: Unix time, for information in headers.
-        make_id: Gives the id of a new journal.
+        make_id: Gives the id of a new journal; None asks the disk.
         progress: Is told how much has been read.
 
     Raises:
@@ -237,7 +236,7 @@ def recover(
     disk.sync_names()  # 2
     if MANIFEST not in names:
         _refuse_orphans(disk, names)
-        manifest = _create(disk, options, make_id())
+        manifest = _create(disk, options, (make_id or disk.new_id)())
     else:
         manifest = read_manifest(disk, report)  # 3, 4
     headers = _headers(disk, names, manifest, report)  # 5

@@ -87,6 +87,8 @@ class Invariants:
         look: Gives a server's state by its name, for those.
         names: Gives the names of all servers, for those.
         on_violated: Hears of each violation.
+        interfere: Called with a server's name when a callback has returned, before anybody asks
+            about its state; what it raises, the callback has raised. For simulated crashes.
     """
 
     def __init__(self) -> None:
@@ -94,6 +96,7 @@ class Invariants:
         self.look: Callable[[str], Any] = _nobody
         self.names: Callable[[], list[str]] = list
         self.on_violated: Callable[[InvariantViolated], None] | None = None
+        self.interfere: Callable[[str], None] | None = None
         self._followed: dict[type, type] = {}
 
     def watch(self, instance: Any) -> None:
@@ -101,7 +104,7 @@ class Invariants:
         kind = type(instance)
         if not isinstance(instance, GenServer) or isinstance(instance, HostedServer):
             return
-        if not self.overall and not overrides(instance, OWN):
+        if not self.overall and self.interfere is None and not overrides(instance, OWN):
             return
         if kind not in self._followed:
             self._followed[kind] = self._derived(kind)
@@ -166,6 +169,8 @@ class Invariants:
     def _looked_at(self, own: Callable[..., Any]) -> Callable[..., Any]:
         def followed(server: Any, message: Any, *rest: Any) -> Any:
             returned = own(server, message, *rest)
+            if self.interfere is not None:
+                self.interfere(server.context.name)
             if type(returned) is tuple and len(returned) in LENGTHS:
                 self.check(server.context.name, server, message, returned[0])
             return returned

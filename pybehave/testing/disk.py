@@ -108,7 +108,7 @@ class SimDisk(Disk):
     """A folder on a simulated disk.
 
     Args:
-        seed: Of the weather, and of what failed writes leave behind.
+        seed: Of the weather, of what failed writes leave behind, and of a new journal's id.
         room: Bytes that files may take; None = no end.
         weather: Faults at random; none by default.
 
@@ -128,6 +128,7 @@ class SimDisk(Disk):
         self.room = room
         self.weather = weather
         self.random = _random.Random(seed)
+        self._ids = _random.Random(f"id {seed}")
         self.operations = 0
         self.failures = 0
         self.cut_at = 0
@@ -400,6 +401,9 @@ class SimDisk(Disk):
 
     def medium(self) -> Medium:
         return MEDIUM
+
+    def new_id(self) -> bytes:
+        return self._ids.randbytes(16)
 
     def lock(self) -> None:
         if self._is_locked:
