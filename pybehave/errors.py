@@ -27,18 +27,32 @@ from pybehave.journal_errors import NonDeterminism as NonDeterminism
 from pybehave.journal_errors import NotJournalable as NotJournalable
 from pybehave.journal_errors import RecordTooLarge as RecordTooLarge
 from pybehave.journal_errors import StateNotKept as StateNotKept
+from pybehave.store_errors import Fenced as Fenced
+from pybehave.store_errors import InboxFull as InboxFull
+from pybehave.store_errors import LeaseHeld as LeaseHeld
+from pybehave.store_errors import NotQueued as NotQueued
+from pybehave.store_errors import SequenceMismatch as SequenceMismatch
+from pybehave.store_errors import StoreRefused as StoreRefused
+from pybehave.store_errors import Trimmed as Trimmed
 
 PybehaveError.__module__ = __name__  # here it is looked for, by people and by pickle
 for _kind in (
     DurabilityLost,
+    Fenced,
+    InboxFull,
     JournalBusy,
     JournalFull,
     JournalLocked,
     JournalRefused,
+    LeaseHeld,
     NonDeterminism,
     NotJournalable,
+    NotQueued,
     RecordTooLarge,
+    SequenceMismatch,
     StateNotKept,
+    StoreRefused,
+    Trimmed,
 ):
     _kind.__module__ = __name__
 

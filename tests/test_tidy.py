@@ -94,6 +94,7 @@ SAMPLES: dict[str, tuple[Tree, Tree]] = {
         {
             "pybehave/a.py": "class A:\n    'A.'\n    def f(self): 'F.'\n    def _g(self): 1\n",
             "pybehave/b.py": "class B(A[int]):\n    'B.'\n    def f(self): return 1\n",
+            "pybehave/testing/c.py": "class C:\n    'C.'\n    def test_f(self): return 1\n",
         },
     ),
     "public_types": (

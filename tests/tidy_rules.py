@@ -25,7 +25,7 @@ NATIVE_FUNCTION_LINES_MAX = 70
 
 # A module imports its own package and packages of a lower or equal level.
 LEVELS = {
-    "error_base": 0, "journal_errors": 0, "errors": 0,
+    "error_base": 0, "journal_errors": 0, "store_errors": 0, "errors": 0,
     "actions": 0, "jobs": 0, "once": 0, "statem": 0, "events": 0, "types": 0,
     "_version": 0,
     "listener": 10, "behaviours": 10, "config": 10,
@@ -376,7 +376,8 @@ def public_docstrings(tree: Tree) -> Iterator[Found]:
             known = inherited[scope.name]
             wanted += [n for n in methods(scope) if is_public(n) and n.name not in known]
         for node in wanted:
-            if not ast.get_docstring(node):
+            is_test = path.startswith("pybehave/testing/") and node.name.startswith("test_")
+            if not is_test and not ast.get_docstring(node):  # a test's name is its sentence
                 yield Found(path, node.lineno, f"{node.name} has no docstring")
 
 
