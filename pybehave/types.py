@@ -191,6 +191,21 @@ class RunningNode(Protocol):
     ) -> tuple[list[tuple[str, Any]], list[str]]:
         """Call many servers at once: replies by name, and who gave none."""
 
+    def send_request(
+        self,
+        server: Any,
+        request: Any,
+        *,
+        acknowledge: Acknowledge | None = None,
+        on_restart: OnRestart = "fail",
+    ) -> Future[Any]:
+        """Send a request and go on."""
+
+    def stop_server(
+        self, server: Any, reason: object = "normal", timeout: float | None = None
+    ) -> None:
+        """End a server and wait until it has ended."""
+
     def abcast(self, servers: Any, message: Any) -> None:
         """Cast a message to many servers."""
 

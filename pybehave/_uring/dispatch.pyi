@@ -12,6 +12,7 @@ from pybehave._uring.servers import Server
 @final
 class Dispatcher(Acting):
     on_ended: Callable[[Server, object, int, Any], None]
+    on_unexpected: Callable[[Server, Any], None] | None
     def begin(self, server: Server, state: Any, actions: tuple[Any, ...]) -> None: ...
     def live_connection(self, slot: int, generation: int) -> Connection | None: ...
     def revive(

@@ -24,6 +24,7 @@ class Names(Turn):
         overflow: int,
         is_fast_call: bool,
         is_fast_cast: bool,
+        is_deaf: bool = False,
         number: int = 0,
         values: Values | None = None,
         level: int = ...,

@@ -15,11 +15,11 @@ Invariants
   (E1) A handler that raises, or returns nothing, is removed; all others still get that event.
   (E2) No handler sees an event before those it comes after are done with it.
   (E3) Whoever sent an event with sync_notify is answered when every handler is done with it.
-  (E4) The owner of a supervised handler is told exactly once.
+  (E4) The owner of a supervised handler is told exactly once; when the owner ends first, its
+       handlers go silently. It is watched as long as it has one.
 
 Does not know: mailboxes, timers, journals.
-Source: OTP stdlib, gen_event; for the ring see ring.py. Differs: a name can be there only once; an
-owner's end does not remove its handlers.
+Source: OTP stdlib, gen_event; for the ring see ring.py. Differs: a name can be there only once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Final, Literal, final
 
 from pybehave import events
-from pybehave.actions import NO_REPLY, Info, Reply
+from pybehave.actions import NO_REPLY, Demonitor, Down, Exit, Info, Monitor, Reply
 from pybehave.behaviours.class_names import class_named
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.ring import Ring
@@ -37,6 +37,8 @@ from pybehave.events import MARK, Handled, Key, Later, Remove, Swap
 from pybehave.types import Context
 
 FLUSH: Final = (MARK, "flush")
+OWNER: Final = (MARK, "owner")
+"""The tag of the monitors of handlers' owners."""
 OK: Final = "ok"
 _SPECIAL: Final = frozenset({Handled, Later, Remove, Swap})
 
@@ -63,8 +65,11 @@ class EventHandler:
     Attributes:
         context: The manager's: name, time and randomness.
         batch: The sequence of the current event, and whether it ends a batch.
+        batch_max: How many events `handle_batch` gets at most in one call; None is all that have
+            gathered.
     """
 
+    batch_max: ClassVar[int | None] = None
     context: Context
     batch: Batch
 
@@ -105,8 +110,8 @@ class EventHandler:
         """Clean up; what it returns is the reply of delete_handler, and is handed on by a swap.
 
         Args:
-            reason: The args of delete or swap; `"remove_handler"`; `("error", exception)`; or
-                `("stop", reason)`.
+            reason: The args of delete or swap; `"remove_handler"`; `("error", exception)`;
+                `"stop"`, the manager ends; or `("stop", reason)`, the owner has ended.
             state: The last good one.
         """
 
@@ -250,6 +255,8 @@ class GenEvent(GenServer[Manager, Any, Any]):
         self._deliver(manager, actions)
         if message == FLUSH:
             manager.is_flushing = False
+        elif type(message) is Down and message.tag == OWNER:
+            self._owner_ended(manager, actions, message)
         else:
             for entry in list(manager.entries):
                 self._guarded(manager, actions, entry, entry.handler.handle_info, message)
@@ -259,7 +266,15 @@ class GenEvent(GenServer[Manager, Any, Any]):
     def terminate(self, reason: Any, state: Manager) -> None:
         """Every handler ends, newest first."""
         for entry in state.entries:
-            _terminated(entry, ("stop", reason))
+            _terminated(entry, "stop")
+
+    def _last_words(self, state: Manager) -> list[tuple[str, Any]]:
+        """What owners are told when the manager has ended (E4)."""
+        return [
+            (entry.owner, ("event_handler_exit", self.context.name, entry.key, "shutdown"))
+            for entry in state.entries
+            if entry.owner is not None
+        ]
 
     # --- events --------------------------------------------------------------------------------
 
@@ -360,6 +375,9 @@ class GenEvent(GenServer[Manager, Any, Any]):
     def _hand_all(self, manager: Manager, actions: list[Any], entry: Entry, sequence: int) -> None:
         """Everything from `sequence` on that may be handed out, at once."""
         last = min(manager.ring.published, entry.reach)
+        batch_max = entry.handler.batch_max
+        if batch_max is not None:
+            last = min(last, sequence - 1 + batch_max)
         found = manager.ring.slice(sequence, last)
         if entry.shard is not None:
             found = [each for at, each in enumerate(found, sequence) if entry.takes(each, at)]
@@ -430,7 +448,33 @@ class GenEvent(GenServer[Manager, Any, Any]):
         if entry.owner is not None:
             said = ("event_handler_exit", self.context.name, entry.key, told)
             actions.append(Info(entry.owner, said))
+            self._disowned(manager, actions, entry.owner)
         return _terminated(entry, reason)
+
+    # --- owners --------------------------------------------------------------------------------
+
+    def _owned(self, manager: Manager, actions: list[Any], entry: Entry, owner: str) -> None:
+        """A handler has an owner: it is watched from its first one on."""
+        entry.owner = owner
+        if sum(other.owner == owner for other in manager.entries) == 1:
+            actions.append(Monitor(owner, OWNER))
+
+    def _disowned(self, manager: Manager, actions: list[Any], owner: str) -> None:
+        """An owner has one handler less."""
+        if all(other.owner != owner for other in manager.entries):
+            actions.append(Demonitor(owner, OWNER))
+
+    def _owner_ended(self, manager: Manager, actions: list[Any], down: Down) -> None:
+        """Its handlers go without a word; the others hear of the end (OTP, gen_event)."""
+        if down.reason == "restart":  # the whole node was: the owner may be back, as we are
+            actions.append(Monitor(down.name, OWNER))
+            return
+        for entry in [each for each in manager.entries if each.owner == down.name]:
+            entry.owner = None
+            self._remove(manager, actions, entry, ("stop", down.reason), None)
+        for entry in list(manager.entries):
+            told = Exit(down.name, down.reason)
+            self._guarded(manager, actions, entry, entry.handler.handle_info, told)
 
     # --- requests ------------------------------------------------------------------------------
 
@@ -470,9 +514,10 @@ class GenEvent(GenServer[Manager, Any, Any]):
             return error
         entry.after = [each for each in before if each is not None]
         entry.shard = tuple(shard) if shard is not None else None  # type: ignore[assignment]
-        entry.owner = owner
         place = 1 + max((manager.entries.index(each) for each in entry.after), default=-1)
         manager.entries.insert(place, entry)
+        if owner is not None:
+            self._owned(manager, actions, entry, owner)
         return OK
 
     def _made(self, manager: Manager, key: Key, args: Any) -> Entry:
@@ -496,6 +541,8 @@ class GenEvent(GenServer[Manager, Any, Any]):
         if entry is not None:
             owner, entry.owner = entry.owner, None
             term = self._remove(manager, actions, entry, args, None)
+            if owner is not None:
+                self._disowned(manager, actions, owner)
         answer = self._add(manager, actions, key, (new_args, term), [], None, owner)
         if owner is not None:
             told = ("swapped", key) if answer == OK else ("error", show_reason(answer))

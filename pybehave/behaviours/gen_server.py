@@ -285,6 +285,12 @@ class GenServer(Generic[State, Input, Output]):
         """What the runtime calls for `terminate`."""
         return self.terminate(reason, state)
 
+    def _last_words(self, state: State) -> list[tuple[str, Any]]:
+        """Whom the runtime tells what, by info, when the server has ended; if it is not journaled,
+        for then it goes on.
+        """
+        return []
+
     def _shown(self, state: State) -> Any:
         """What system requests show as the state; other behaviours on top of this one differ."""
         return state

@@ -22,7 +22,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, TypeAlias, final
 
 from pybehave.actions import NO_REPLY, Call, Cast, Info, Reply, Send
 from pybehave.errors import show, show_reason
@@ -133,11 +133,21 @@ class Debug:
         unix_ns: The loop's time.
     """
 
-    __slots__ = ("_functions", "_inputs", "_outputs", "_since", "_unix_ns", "log", "server")
+    __slots__ = (
+        "_file",
+        "_functions",
+        "_inputs",
+        "_outputs",
+        "_since",
+        "_unix_ns",
+        "log",
+        "server",
+    )
 
     def __init__(self, server: Server, unix_ns: Callable[[], int]) -> None:
         self.server = server
         self.log: deque[Event] | None = None
+        self._file: TextIO | None = None
         self._unix_ns = unix_ns
         self._functions: list[tuple[Installed, Any]] = []
         self._since: float | None = None
@@ -160,19 +170,30 @@ class Debug:
     def ended(self, error: BaseException) -> None:
         """The incarnation has ended; nothing follows."""
         self._tell("ended", "", error, None)
+        self.keep_file(None)
 
     # --- what is switched on ----------------------------------------------------------------------
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is switched on."""
-        return self.log is None and self._since is None and not self._functions
+        return (
+            self.log is None and self._since is None and self._file is None and not self._functions
+        )
+
+    def switch_off(self) -> None:
+        """Forget everything that is switched on (OTP, sys:no_debug/1)."""
+        self.log = self._since = None
+        self.keep_file(None)
+        self._functions = []
 
     def words(self) -> tuple[str, ...]:
         """What is switched on, for people."""
         found = [] if self.log is None else [f"log of {self.log.maxlen}"]
         if self._since is not None:
             found.append("statistics")
+        if self._file is not None:
+            found.append(f"log to {self._file.name}")
         if self._functions:
             found.append(f"{len(self._functions)} functions")
         return tuple(found)
@@ -180,6 +201,12 @@ class Debug:
     def keep_log(self, count: int) -> None:
         """Keep so many of the newest events; 0 keeps none."""
         self.log = deque(self.log or (), maxlen=count) if count else None
+
+    def keep_file(self, file: TextIO | None) -> None:
+        """Write events to a file, which is closed when another or none takes its place."""
+        if self._file is not None:
+            self._file.close()
+        self._file = file
 
     def count(self, *, is_on: bool) -> None:
         """Begin to count, or forget the counts."""
@@ -209,7 +236,7 @@ class Debug:
     def _tell(
         self, what: What, kind: str, value: Any, caller: Caller | None, actions: Any = ()
     ) -> None:
-        if self.log is None and not self._functions:
+        if self.log is None and self._file is None and not self._functions:
             return
         server = self.server
         event = Event(
@@ -217,12 +244,22 @@ class Debug:
         )
         if self.log is not None:
             self.log.append(event)
+        if self._file is not None:
+            self._write(self._file, event)
         if self._functions:
             self._functions = [
                 (function, state)
                 for function, before in self._functions
                 if (state := self._called(function, before, event)) is not DONE
             ]
+
+    def _write(self, file: TextIO, event: Event) -> None:
+        try:
+            file.write(f"{event}\n")
+            file.flush()
+        except BaseException:  # (B1)
+            logger.exception("the log of %r to %s ends", event.server, file.name)
+            self.keep_file(None)
 
     def _called(self, function: Installed, state: Any, event: Event) -> Any:
         try:

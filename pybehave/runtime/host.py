@@ -15,14 +15,14 @@ from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, final
 
-from pybehave._uring.servers import Server
+from pybehave._uring.servers import INPUT_INFO, Server
 from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Join, Run
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.gen_server import Initial, initial_of, shown_state
+from pybehave.behaviours.gen_server import GenServer, Initial, initial_of, shown_state
 from pybehave.behaviours.hosted import Beside, HostedServer
 from pybehave.behaviours.orders import order_of
 from pybehave.behaviours.recovery import Failure, Recovery, takes_recovery
-from pybehave.errors import AlreadyStarted, InitStopped, NoProc, SpecError, Stopped
+from pybehave.errors import AlreadyStarted, InitStopped, NoProc, SpecError, Stopped, show
 from pybehave.listener import Listener
 from pybehave.runtime import addresses, asked
 from pybehave.runtime.cleanup import terminate
@@ -53,8 +53,9 @@ CALLBACKS = {
     4: "handle_continue",
     5: "handle_info",
     6: "a link to another server",
+    7: "sys.terminate",
 }
-ACTION, LINK = 0, 6
+ACTION, LINK, SYSTEM = 0, 6, 7
 """Its own callback was over when it ended, so its state stands."""
 
 
@@ -103,6 +104,7 @@ class LoopHost:
         # Servers whose own terminate still yields after a crash, and who else waits for it.
         self._ending: dict[Server, list[Callable[[object], None]]] = {}
         loop.dispatcher.on_ended = self._ended
+        loop.dispatcher.on_unexpected = _warn_of_info
         loop.on_error = _report_posted
         loop.dispatcher.on_action = self._act
 
@@ -314,10 +316,18 @@ class LoopHost:
         self._remember(ref, is_crash=False)
 
         def ended(how: object, _error: BaseException | None) -> None:
-            self.monitors.ended(ref, how)
+            self._gone(ref, how)
             done(how)
 
         self._terminate(ref, reason, timeout, ended)
+
+    def _gone(self, server: Server, how: object) -> None:
+        """Its terminate has run: who is to hear of the end is told (O2 of monitors.py)."""
+        instance = server.instance
+        if not server.number and isinstance(instance, GenServer):
+            for name, message in instance._last_words(server.state):
+                self.loop.dispatcher.post(name, INPUT_INFO, message, None)
+        self.monitors.ended(server, how)
 
     def ended_name(self, ref: Any) -> str | None:
         """The name of a server that has ended, or None."""
@@ -345,7 +355,7 @@ class LoopHost:
         failure = None
         if server.failed_lsn:
             failure = Failure(server.failed_lsn, message, error_text(reason))
-        self._remember(server, is_crash=kind not in (ACTION, LINK), failure=failure)
+        self._remember(server, is_crash=kind not in (ACTION, LINK, SYSTEM), failure=failure)
         worker = server.owner
         if self.journal is not None and server.failed_lsn:
             self.journal.letters.add(server, worker, reason, kind, message)
@@ -363,13 +373,18 @@ class LoopHost:
                 how = reason  # an order stands, also when the terminate fails or is given up
             if error is not None and error is not reason:
                 self._report(server, error, kind, message)
-            self.monitors.ended(server, how)
+            self._gone(server, how)
             for tell in waiting:
                 tell(how)
             if self.on_worker_ended is not None:
                 self.on_worker_ended(server, how)
 
         self._terminate(server, reason, limit, done)
+
+    def end_worker(self, server: Server, reason: object) -> None:
+        """End a server between two inputs as if by itself: its supervisor acts on the reason."""
+        self.loop.dispatcher.retire(server, Stopped(server.name, reason))
+        self._ended(server, reason, SYSTEM, None)
 
     def _end_linked(self, server: Server, reason: object) -> None:
         self.loop.dispatcher.retire(server, Stopped(server.name, reason))
@@ -445,6 +460,13 @@ class LoopHost:
     ) -> None:
         codec = settings.protocol.codec()
         self.loop.connect(action.url, address, codec, server, action.tag, settings)
+
+
+def _warn_of_info(server: Server, message: Any) -> None:
+    """A server without handle_info got an info, and ignores it (OTP, gen_server: a warning)."""
+    logger.warning(
+        "server %r has no handle_info and ignores the info %s", server.name, show(message)
+    )
 
 
 def _report_posted(error: Exception) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
@@ -26,7 +26,6 @@ from pybehave._uring.batch import call_many
 from pybehave._uring.loop import Loop
 from pybehave._uring.servers import (
     ACK_OS,
-    ACK_SERVERS,
     INPUT_CALL,
     INPUT_CAST,
     INPUT_INFO,
@@ -49,7 +48,7 @@ from pybehave.errors import (
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import Options
 from pybehave.listener import Listener
-from pybehave.runtime import addresses, listeners, multi, signals, systemd
+from pybehave.runtime import addresses, listeners, signals, systemd
 from pybehave.runtime.applications import Applications
 from pybehave.runtime.counters import counters_of
 from pybehave.runtime.crashes import CrashReport
@@ -59,6 +58,7 @@ from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journaling import NodeJournal
 from pybehave.runtime.patience import Patience
+from pybehave.runtime.requests import Requests
 from pybehave.runtime.servers import level_of
 from pybehave.runtime.supervision import Supervision
 from pybehave.runtime.sys import Sys, name_of
@@ -93,7 +93,7 @@ logger = logging.getLogger("pybehave")
 
 
 @final
-class Node(Supervision):
+class Node(Requests, Supervision):
     """One running application.
 
     Args:
@@ -399,10 +399,10 @@ class Node(Supervision):
         """
         name = server if type(server) is str else name_of(server)
         check_timeout(timeout)
-        level = self._level(acknowledge)
+        level = self.level(acknowledge)
         is_patient = is_patient_of(on_restart)
         if self.loop.thread == threading.get_ident():
-            return self._call_here(name, request, level)
+            return self.call_here(name, request, level)
         waiter = ThreadWaiter(level, is_patient=is_patient)
         self.post(name, INPUT_CALL, request, waiter)
         if not waiter.wait(timeout):
@@ -410,14 +410,14 @@ class Node(Supervision):
             raise Timeout(name, timeout or 0.0)
         return waiter.take()
 
-    def _level(self, acknowledge: Acknowledge | None) -> int:
+    def level(self, acknowledge: Acknowledge | None) -> int:
         """The number of a call's level; what it needs is there from now on."""
         level = level_of(acknowledge)
         if level == ACK_OS and self.journal is not None and self.journal.commit.tail is None:
             self.run_on_loop(self.journal.tail.want)
         return level
 
-    def _call_here(self, name: str, request: Any, level: int) -> Any:
+    def call_here(self, name: str, request: Any, level: int) -> Any:
         """Call on the loop's own thread; between ticks the loop runs until the reply is durable."""
         dispatcher = self.loop.dispatcher
         if self.journal is None:
@@ -449,7 +449,7 @@ class Node(Supervision):
         check_timeout(timeout)
         from pybehave.runtime import aio  # here, for asyncio takes 50 ms to import
 
-        level = self._level(acknowledge)
+        level = self.level(acknowledge)
         is_patient = is_patient_of(on_restart)
         return aio.call(self, name_of(server), request, timeout, level, is_patient=is_patient)
 
@@ -476,7 +476,7 @@ class Node(Supervision):
         check_timeout(timeout)
         if self.loop.thread == threading.get_ident():
             raise CalledInCallback("the loop", name)
-        level = self._level(acknowledge)
+        level = self.level(acknowledge)
         waiter = ThreadWaiter()
 
         def work() -> None:
@@ -493,54 +493,6 @@ class Node(Supervision):
 
         result: list[Any] = self.waited(work, waiter, name, timeout)
         return result
-
-    def multi_call(
-        self,
-        servers: Iterable[str | Ref[Any, Any]],
-        request: Any,
-        timeout: float | None = None,
-    ) -> multi.Replies:
-        """Call many servers at once (OTP, gen_server:multi_call/3); from any thread.
-
-        On the loop's own thread they are called one after the other.
-
-        Args:
-            servers: Names, or workers' `ref`s; a name given twice is called twice.
-            request: What each gets.
-            timeout: Seconds for all of them; None waits as long as it takes.
-
-        Returns:
-            A list of (name, reply), in the order of `servers`; and the names of those that do not
-            exist, failed, refused, or have not replied in time.
-
-        Raises:
-            TypeError: `servers` is one name.
-            CalledInCallback: From within a callback; return `Call` actions instead.
-        """
-        names = multi.names_of(servers)
-        check_timeout(timeout)
-        if self.loop.thread != threading.get_ident():
-            return multi.from_a_thread(self, names, request, timeout, self._abandon)
-        stepping = self.loop.dispatcher.stepping_name
-        if stepping is not None:
-            raise CalledInCallback(stepping, ", ".join(names))
-        return multi.on_the_loop(lambda name: self._call_here(name, request, ACK_SERVERS), names)
-
-    def _abandon(self, waiters: list[ThreadWaiter]) -> None:
-        for waiter in waiters:
-            self.host.defer(partial(self.loop.dispatcher.abandon, waiter))
-
-    def abcast(self, servers: Iterable[str | Ref[Any, Any]], message: Any) -> None:
-        """Cast a message to many servers (OTP, gen_server:abcast/3); never fails, never waits.
-
-        What a name that nobody has, or a mailbox that refuses, does not take is counted as lost.
-        Within a callback, return `Cast` actions instead.
-
-        Raises:
-            TypeError: `servers` is one name.
-        """
-        for name in multi.names_of(servers):
-            self.post(name, INPUT_CAST, message, None)
 
     def cast(self, server: str | Ref[Any, Any], message: Any) -> None:
         """Send a message and wait for nothing; to an unknown name it is lost (OTP, cast/2).

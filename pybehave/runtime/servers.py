@@ -46,6 +46,7 @@ def make_server(
         overflow=OVERFLOWS[worker.overflow],
         is_fast_call=not overrides(instance, "handle_call"),
         is_fast_cast=not overrides(instance, "handle_cast"),
+        is_deaf=not overrides(instance, "handle_info"),
         number=number,
         values=values,
         level=LEVELS[worker.acknowledge],

@@ -22,6 +22,7 @@ Source: OTP sys.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -178,6 +179,25 @@ class Sys:
 
         return self._change(server, replace, timeout, batches)
 
+    # --- ending -----------------------------------------------------------------------------------
+
+    def terminate(
+        self, server: Name, reason: object = "normal", *, timeout: float | None = TIMEOUT_S
+    ) -> None:
+        """Let a server end with a reason, as if by itself (OTP, sys:terminate/2).
+
+        This returns when it takes no more inputs; its `terminate` may still be under way. What its
+        supervisor does then depends on its restart type and the reason. A suspended server ends,
+        too. `node.stop_server` waits for the end.
+
+        Args:
+            reason: `"normal"`, `"shutdown"`, `Shutdown(term)` are clean; all else is a crash.
+
+        Raises:
+            CalledInCallback: From within a callback.
+        """
+        self._change(server, lambda found: self._node.host.end_worker(found, reason), timeout)
+
     # --- watching ---------------------------------------------------------------------------------
 
     def trace(self, server: Name, to: Watcher | None, *, timeout: float | None = TIMEOUT_S) -> None:
@@ -236,6 +256,39 @@ class Sys:
             return None if debug is None else debug.statistics()
 
         return self._look(server, look, timeout)
+
+    def log_to_file(
+        self,
+        server: Name,
+        path: str | os.PathLike[str] | None,
+        *,
+        timeout: float | None = TIMEOUT_S,
+    ) -> None:
+        """Write every Event of a server to a file, a line each, from now on; None ends that.
+
+        The file is written on the loop's thread: for looking into something, not for ever.
+
+        Args:
+            path: Lines are added to what is there.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        file = None if path is None else open(path, "a", encoding="utf-8")  # noqa: SIM115
+
+        def switch(debug: Debug) -> None:
+            debug.keep_file(file)
+
+        try:
+            self._debug(server, switch, timeout)
+        except BaseException:
+            if file is not None:
+                file.close()
+            raise
+
+    def no_debug(self, server: Name, *, timeout: float | None = TIMEOUT_S) -> None:
+        """Switch off all that watches a server: traces, logs, statistics, installed functions."""
+        self._debug(server, Debug.switch_off, timeout)
 
     def install(
         self,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import Future
 from typing import Any, final
 
 from pybehave._uring.servers import ACK_SERVERS
@@ -75,6 +76,28 @@ class TaskWaiter:
 
     def _set(self, value: Any, error: BaseException | None) -> None:
         if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(value)
+        else:
+            self.future.set_exception(error.with_traceback(None))
+
+
+@final
+class FutureWaiter:
+    """Somebody's wait on a future that belongs to no event loop."""
+
+    __slots__ = ("caller", "future", "is_patient", "level")
+
+    def __init__(self, level: int = ACK_SERVERS, *, is_patient: bool = False) -> None:
+        self.level = level
+        self.is_patient = is_patient
+        self.future: Future[Any] = Future()
+        self.caller: object = None
+
+    def settle(self, value: Any, error: BaseException | None) -> None:
+        """Give the reply; called by the loop."""
+        if not self.future.set_running_or_notify_cancel():
             return
         if error is None:
             self.future.set_result(value)

@@ -11,6 +11,7 @@ from .servers cimport Alarm, Answer, Port, Server
 
 cdef class Dispatcher(Acting):
     cdef public object on_ended        # (server, reason, kind, message) -> None
+    cdef public object on_unexpected   # (server, info): it has no handle_info; or None
     cdef uint64_t[::1] marker          # which timer's input is stepped, or None
     cdef object refusal                # why the journal did not take the latest message
 

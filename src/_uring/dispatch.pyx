@@ -78,6 +78,7 @@ cdef class Dispatcher(Acting):
 
     def __cinit__(self):
         self.marker = None
+        self.on_unexpected = None
 
     def set_marker(self, marker) -> None:
         """Three numbers that outlive the process: which timer's input is stepped; None = none."""
@@ -603,6 +604,8 @@ cdef class Dispatcher(Acting):
             return server.callbacks.on_cast(server.instance, message, server.state)
         if kind == INPUT_CONTINUE:
             return server.callbacks.on_continue(server.instance, message, server.state)
+        if server.is_deaf and self.on_unexpected is not None:
+            self.on_unexpected(server, message)
         return server.callbacks.on_info(server.instance, message, server.state)
 
     cdef tuple _checked(self, Server server, int kind, object result):

@@ -98,10 +98,12 @@ cdef class Names(Turn):
         return found
 
     def create(self, str name, instance, *, Py_ssize_t capacity, int overflow,
-               bint is_fast_call, bint is_fast_cast, uint32_t number=0, Values values=None,
+               bint is_fast_call, bint is_fast_cast, bint is_deaf=False,
+               uint32_t number=0, Values values=None,
                int level=ACK_DISK, uint64_t incarnation=0):
         """A new incarnation, not yet running: its `init` has still to be called.
 
+        `is_deaf`: infos it gets are unexpected.
         `number` and `values`: it is journaled. `level`: when its replies leave.
         `incarnation`: which one it is, when the journal knows; 0 = the next.
         """
@@ -119,6 +121,7 @@ cdef class Names(Turn):
         server.step = server.callbacks.step
         server.is_fast_call = is_fast_call
         server.is_fast_cast = is_fast_cast
+        server.is_deaf = is_deaf
         server.capacity = capacity
         server.overflow = overflow
         server.number = number

@@ -106,6 +106,7 @@ cdef class Server:
     cdef readonly unsigned char overflow
     cdef char is_fast_call
     cdef char is_fast_cast
+    cdef char is_deaf                  # it has no handle_info of its own
     cdef char is_ready
     cdef char level                    # ACK_: when replies leave
     cdef int note(self, object action) except -1

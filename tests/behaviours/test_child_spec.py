@@ -8,6 +8,7 @@ import pytest
 
 from pybehave.behaviours.child_spec import ID_CHARS_MAX, MAILBOX_CAPACITY, Ref, Worker
 from pybehave.errors import SpecError
+from pybehave.types import OnRestart
 from tests.builders import Idle
 
 WRONG = [
@@ -91,7 +92,14 @@ def test_a_factory_may_stand_for_the_class() -> None:
 
 
 class FakeNode:
-    def call(self, server: str, request: Any, *, timeout: float | None = 5.0) -> Any:
+    def call(
+        self,
+        server: str,
+        request: Any,
+        *,
+        timeout: float | None = 5.0,
+        on_restart: OnRestart = "fail",
+    ) -> Any:
         return server, request, timeout
 
     def cast(self, server: str, message: Any) -> None:

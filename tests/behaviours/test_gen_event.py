@@ -192,7 +192,8 @@ def test_the_owner_is_told_once_when_its_handler_goes() -> None:
         assert [a for a in bus.actions if type(a) is Info] == [Info("me", said)]
     bus.call(events.add_sup_handler(Log, owner="me"))
     bus.sync(("swap", "log"))
-    assert ("swapped", events.key_of(Other)) == bus.actions[0].message[3]
+    (told,) = [action.message[3] for action in bus.actions if type(action) is Info]
+    assert told == ("swapped", events.key_of(Other))
     bus.call(events.delete_handler(Other))
     assert bus.actions[0] == Info(
         "me", ("event_handler_exit", "bus", events.key_of(Other), "normal")
@@ -240,6 +241,21 @@ def test_a_handler_may_take_all_that_has_gathered_at_once() -> None:
         bus.cast(events.notify(number))
     bus.info(FLUSH)
     assert LOG == [("whole", 1, 2, 3), ("log", 1), ("log", 2), ("log", 3)]
+
+
+class Pairs(Whole):
+    batch_max = 2
+
+
+def test_a_batch_is_no_larger_than_its_handler_wants() -> None:
+    bus = Bus(Pairs)
+    bus.call(events.add_handler(Whole, after=[Pairs]))
+    LOG.clear()
+    bus.cast(events.notify_many([1, 2, 3, 4, 5]))
+    assert LOG == [
+        ("whole", 1, 2), ("whole", 1, 2), ("whole", 3, 4), ("whole", 3, 4), ("whole", 5),
+        ("whole", 5),
+    ]  # fmt: skip
 
 
 def test_one_that_takes_batches_is_never_ahead_of_those_it_comes_after() -> None:

@@ -283,8 +283,11 @@ def test_who_waits_for_a_suspended_server_hears_of_its_end(start: Any) -> None:
 
 
 def test_timers_of_a_suspended_server_go_on_and_expire_when_it_is_resumed(node: Any) -> None:
-    node.call("a", lambda _self, state: (state, None, StartTimer("t", 0.001, "tick")))
-    node.sys.suspend("a")
+    def begin() -> None:  # in one go: the timer cannot come between
+        node.call("a", lambda _self, state: (state, None, StartTimer("t", 0.001, "tick")))
+        node.sys.suspend("a")
+
+    node.run_on_loop(begin)
     waiting(node, 1)
     assert node.sys.get_state("a") == []
     node.sys.resume("a")
