@@ -27,6 +27,8 @@ from pybehave.journal_errors import NonDeterminism as NonDeterminism
 from pybehave.journal_errors import NotJournalable as NotJournalable
 from pybehave.journal_errors import RecordTooLarge as RecordTooLarge
 from pybehave.journal_errors import StateNotKept as StateNotKept
+from pybehave.release_errors import UpgradeFailed as UpgradeFailed
+from pybehave.release_errors import UpgradeRefused as UpgradeRefused
 
 PybehaveError.__module__ = __name__  # here it is looked for, by people and by pickle
 for _kind in (
@@ -39,6 +41,8 @@ for _kind in (
     NotJournalable,
     RecordTooLarge,
     StateNotKept,
+    UpgradeFailed,
+    UpgradeRefused,
 ):
     _kind.__module__ = __name__
 

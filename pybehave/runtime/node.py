@@ -57,6 +57,7 @@ from pybehave.runtime.families import Families
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journaling import NodeJournal
+from pybehave.runtime.releases import Releases
 from pybehave.runtime.servers import level_of
 from pybehave.runtime.supervision import Supervision
 from pybehave.runtime.sys import Sys, name_of
@@ -150,6 +151,8 @@ class Node(Supervision):
             self.journal = NodeJournal(self, disk, journal_options or Options())
         self.watchdog = watchdog_for(self, step_budget, step_abort)
         self.sys = Sys(self)
+        self.releases = Releases(self)
+        self.host.on_change = self.releases.server_changes
         self.groups = self.host.groups
         self.families = Families(self.host, self.applications.trees)
         self.loop.dispatcher.on_missing = self.families.wake
@@ -315,6 +318,7 @@ class Node(Supervision):
             return
         self._is_stopping = True
         systemd.notify("STOPPING=1")
+        self.releases.close()
         self._close_connections()
         self.host.pools.is_closing = True
         self._stop_trees()
