@@ -80,7 +80,9 @@ def import_release(
     if folder is not None and not os.path.isdir(folder):
         raise UpgradeRefused(target, f"there is no folder {folder!r}")
     root = _root_of(top)
-    belonging = {name for name, module in sys.modules.items() if _belongs(name, module, top, root)}
+    belonging = {
+        name for name, module in list(sys.modules.items()) if _belongs(name, module, top, root)
+    }
     before = {name: sys.modules.pop(name) for name in belonging}
     path_before = list(sys.path)
     if folder is not None:
