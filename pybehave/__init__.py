@@ -18,6 +18,7 @@ from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.gen_statem import GenStatem
 from pybehave.behaviours.pool import Pool
 from pybehave.behaviours.recovery import Recovery
+from pybehave.behaviours.release import Migration, Release
 from pybehave.behaviours.supervisor import Supervisor
 from pybehave.errors import DoNotRestart, TerminateTree
 from pybehave.listener import Listener
@@ -37,10 +38,12 @@ __all__ = [
     "GenServer",
     "GenStatem",
     "Listener",
+    "Migration",
     "Once",
     "Pool",
     "Recovery",
     "Ref",
+    "Release",
     "Rollback",
     "Shutdown",
     "Supervisor",

@@ -27,6 +27,8 @@ from pybehave.journal_errors import NonDeterminism as NonDeterminism
 from pybehave.journal_errors import NotJournalable as NotJournalable
 from pybehave.journal_errors import RecordTooLarge as RecordTooLarge
 from pybehave.journal_errors import StateNotKept as StateNotKept
+from pybehave.release_errors import UpgradeFailed as UpgradeFailed
+from pybehave.release_errors import UpgradeRefused as UpgradeRefused
 from pybehave.store_errors import Fenced as Fenced
 from pybehave.store_errors import InboxFull as InboxFull
 from pybehave.store_errors import LeaseHeld as LeaseHeld
@@ -34,9 +36,23 @@ from pybehave.store_errors import NotQueued as NotQueued
 from pybehave.store_errors import SequenceMismatch as SequenceMismatch
 from pybehave.store_errors import StoreRefused as StoreRefused
 from pybehave.store_errors import Trimmed as Trimmed
+from pybehave.supervision_errors import AlreadyPresent as AlreadyPresent
+from pybehave.supervision_errors import AlreadyStarted as AlreadyStarted
+from pybehave.supervision_errors import ChildError as ChildError
+from pybehave.supervision_errors import DoNotRestart as DoNotRestart
+from pybehave.supervision_errors import NotFound as NotFound
+from pybehave.supervision_errors import NotStarted as NotStarted
+from pybehave.supervision_errors import Restarting as Restarting
+from pybehave.supervision_errors import Running as Running
+from pybehave.supervision_errors import SimpleOneForOne as SimpleOneForOne
+from pybehave.supervision_errors import TerminateTree as TerminateTree
 
 PybehaveError.__module__ = __name__  # here it is looked for, by people and by pickle
 for _kind in (
+    AlreadyPresent,
+    AlreadyStarted,
+    ChildError,
+    DoNotRestart,
     DurabilityLost,
     Fenced,
     InboxFull,
@@ -46,13 +62,21 @@ for _kind in (
     JournalRefused,
     LeaseHeld,
     NonDeterminism,
+    NotFound,
     NotJournalable,
     NotQueued,
+    NotStarted,
     RecordTooLarge,
+    Restarting,
+    Running,
     SequenceMismatch,
+    SimpleOneForOne,
     StateNotKept,
     StoreRefused,
+    TerminateTree,
     Trimmed,
+    UpgradeFailed,
+    UpgradeRefused,
 ):
     _kind.__module__ = __name__
 
@@ -556,132 +580,6 @@ class StartFailed(PybehaveError):
         while isinstance(cause, StartFailed):
             cause = cause.reason
         return cause
-
-
-class DoNotRestart(PybehaveError):
-    """An order to the supervisor: this server has ended for good, whatever its restart type.
-
-    Raise it from a callback, also as the cause of another exception, or end with it:
-    `Stop(DoNotRestart("all done"))`. Source: Suture v4, `ErrDoNotRestart`.
-
-    Attributes:
-        why: For people.
-    """
-
-    def __init__(self, why: object = "it has said so") -> None:
-        super().__init__(f"This server is not to be started again: {show_reason(why)}")
-        self.why = why
-
-
-class TerminateTree(PybehaveError):
-    """An order to the supervisor: something is wrong that no restart will mend.
-
-    Raise it from a callback, also as the cause of another exception, or end with it. The other
-    children stop, then the supervisor ends. Source: Suture v4, `ErrTerminateSupervisorTree`.
-
-    Attributes:
-        scope: `"supervisor"`: the supervisor above does not start it again (Suture,
-            `DontPropagateTermination`). `"root"`: that one ends, too, and so on to the process.
-        why: For people.
-    """
-
-    def __init__(self, why: object = "it has said so", *, scope: str = "root") -> None:
-        if scope not in ("supervisor", "root"):
-            raise ValueError(f'scope={show(scope)} is not allowed; use "supervisor" or "root"')
-        super().__init__(f"The {scope} of this server is to end: {show_reason(why)}")
-        self.scope = scope
-        self.why = why
-
-
-class ChildError(PybehaveError):
-    """A request to a supervisor about one of its children was refused.
-
-    Attributes:
-        child: The child's id, path or name.
-    """
-
-    def __init__(self, child: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.child = child
-
-
-class AlreadyStarted(ChildError):
-    """The id or the name is taken by a child that runs. Source: OTP, `already_started`.
-
-    Attributes:
-        ref: The running child's reference, when known.
-    """
-
-    def __init__(self, child: str, ref: object = None) -> None:
-        super().__init__(
-            child, f"Child {child!r} runs already; use another id and name, or terminate it first"
-        )
-        self.ref = ref
-
-
-class AlreadyPresent(ChildError):
-    """The id belongs to a child that does not run. Source: OTP, `already_present`."""
-
-    def __init__(self, child: str) -> None:
-        super().__init__(
-            child,
-            f"Child {child!r} is in the list but does not run; use restart_child to start it, or "
-            f"delete_child to forget it",
-        )
-
-
-class NotStarted(PybehaveError):
-    """No such application runs on the node. Source: OTP, `not_started`.
-
-    Attributes:
-        application: Its name.
-    """
-
-    def __init__(self, application: str) -> None:
-        super().__init__(
-            f"Application {application!r} does not run here; applications() lists those that do"
-        )
-        self.application = application
-
-
-class NotFound(ChildError):
-    """There is no such child, or no such supervisor in the tree. Source: OTP, `not_found`."""
-
-    def __init__(self, child: str) -> None:
-        super().__init__(
-            child, f"There is no child or supervisor {child!r}; which_children lists them"
-        )
-
-
-class Running(ChildError):
-    """The child runs, so it can be neither restarted nor deleted. Source: OTP, `running`."""
-
-    def __init__(self, child: str) -> None:
-        super().__init__(child, f"Child {child!r} runs; use terminate_child first")
-
-
-class SimpleOneForOne(ChildError):
-    """A request that means nothing to a supervisor of this strategy. Source: OTP, error
-    `simple_one_for_one`.
-    """
-
-    def __init__(self, child: str) -> None:
-        super().__init__(
-            child,
-            f"Child {child!r} belongs to a simple_one_for_one, which forgets what is stopped; "
-            f"use start_child for another, and terminate_child with a name or reference",
-        )
-
-
-class Restarting(ChildError):
-    """The child's start failed and is being tried again. Source: OTP, `restarting`."""
-
-    def __init__(self, child: str) -> None:
-        super().__init__(
-            child,
-            f"Child {child!r} is being restarted; wait for it, or end the attempts with "
-            f"terminate_child",
-        )
 
 
 # --- the loop ----------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing_extensions import disjoint_base
 from pybehave._uring.handles import Caller
 from pybehave._uring.mailboxes import Mailboxes
 from pybehave._uring.servers import Server
+from pybehave._uring.values import Values
 
 @disjoint_base
 class System(Mailboxes):
@@ -15,6 +16,15 @@ class System(Mailboxes):
     def resume(self, server: Server) -> None: ...
     def set_debug(self, server: Server, debug: object) -> None: ...
     def replace(self, server: Server, state: Any, payload: bytes) -> int: ...
+    def change_code(
+        self,
+        server: Server,
+        instance: Any,
+        state: Any,
+        values: Values | None,
+        is_fast_call: bool,
+        is_fast_cast: bool,
+    ) -> None: ...
     def take_left(
         self,
     ) -> tuple[Caller | None, deque[tuple[Any, ...]] | None, int, int, Any] | None: ...

@@ -115,6 +115,16 @@ class EventHandler:
             state: The last good one.
         """
 
+    def code_change(self, old_version: Any, state: Any, extra: Any) -> Any:
+        """Return the state in the shape this version of the code wants; by default as it is.
+
+        Args:
+            old_version: The manager's; see GenServer.code_change.
+            state: In the old shape.
+            extra: From the upgrade's instructions.
+        """
+        return state
+
     def shard_of(self, event: Any) -> int | None:
         """Return what decides to which shard an event belongs; None = its sequence."""
         return None
@@ -143,6 +153,13 @@ class Entry:
         self.shard: tuple[int, int] | None = None
         self.owner: str | None = None
         self.missed = 0
+
+    def copy(self, handler: EventHandler) -> Entry:
+        """Return an entry in the same place, with another handler."""
+        copy = Entry(self.key, handler, self.sequence)
+        for name in ("after", "given", "is_waiting", "missed", "owner", "shard", "state"):
+            setattr(copy, name, getattr(self, name))
+        return copy
 
     @property
     def reach(self) -> int:
@@ -183,6 +200,21 @@ class Manager:
         self.dropped = 0
         self.batch = Batch()
         self.bound: GenEvent | None = None
+
+    def copy(self, handler_of: Callable[[Entry], EventHandler]) -> Manager:
+        """Return a manager with other handlers in the same places, and the same ring.
+
+        Args:
+            handler_of: Gives the handler for an entry.
+        """
+        copy = Manager(1)  # the ring is replaced
+        for name in ("batch", "dropped", "is_flushing", "refused", "ring", "waiting"):
+            setattr(copy, name, getattr(self, name))
+        places = {id(entry): entry.copy(handler_of(entry)) for entry in self.entries}
+        copy.entries = list(places.values())
+        for entry in copy.entries:
+            entry.after = [places[id(other)] for other in entry.after]
+        return copy
 
 
 class GenEvent(GenServer[Manager, Any, Any]):
@@ -563,6 +595,21 @@ class GenEvent(GenServer[Manager, Any, Any]):
         for entry, (_, state) in zip(manager.entries, shown, strict=True):
             entry.state = state
         return manager
+
+    # --- upgrades ------------------------------------------------------------------------------
+
+    def _code_changed(self, old_version: Any, manager: Manager, extra: Any) -> Manager:
+        """Every handler's own; a way back asks those that still run (OTP, gen_event)."""
+        changed = manager.copy(lambda entry: entry.handler)
+        for entry in changed.entries:
+            is_down = type(old_version) is tuple
+            handler = entry.handler if is_down else self._handler(manager, entry.key)
+            entry.state = handler.code_change(old_version, entry.state, extra)
+        return changed
+
+    def _adopted(self, manager: Manager) -> Manager:
+        """With handlers of the classes that have these names today."""
+        return manager.copy(lambda entry: self._handler(manager, entry.key))
 
     # --- snapshots -----------------------------------------------------------------------------
 

@@ -74,8 +74,9 @@ class GenServer(Generic[State, Input, Output]):
             may be in inputs and in what `dump` returns.
         trap_exit: What a linked server's end means (`Link`): False, this one ends, too; True, it
             gets the info `Exit`.
-        version: With a journal: which shape of inputs and states this code wants; 1 is the first.
-            Raise it by one when an older journal cannot be used as it is, and define `upcast` and
+        version: Which shape of inputs and states this code wants; 1 is the first. Raise it by one
+            when the next release cannot use the states of the one before, or an older journal, as
+            they are; define `code_change` (docs/guide/releases.md), and with a journal `upcast` and
             `upcast_state` (docs/guide/schema.md).
         aliases: With a journal: classes by the names that an older journal has for them. The key
             is a `__qualname__` that no class in `types` has today; or (name, version), for what
@@ -206,10 +207,17 @@ class GenServer(Generic[State, Input, Output]):
     def code_change(self, old_version: Any, state: State, extra: Any) -> Any:
         """Return the state in the shape this version of the code wants; by default as it is.
 
+        An upgrade calls it on the new code; a way back calls it on the code that still runs. It
+        should return a new state: what it raises leaves the server with its old code and state,
+        and then a copy made before has to stand in for a state that was changed in place.
+
         Args:
-            old_version: The version that left this state.
-            state: In the old shape.
+            old_version: The `version` of the class that left this state; ("down", version) when the
+                state is to be what that version wants.
+            state: In the old shape; of a way back, in this one's.
             extra: From the upgrade's instructions.
+
+        Source: OTP stdlib, gen_server, Module:code_change/3.
         """
         return state
 
@@ -290,6 +298,14 @@ class GenServer(Generic[State, Input, Output]):
         for then it goes on.
         """
         return []
+
+    def _code_changed(self, old_version: Any, state: Any, extra: Any) -> Any:
+        """What the runtime calls for `code_change`; other behaviours on top of this one differ."""
+        return self.code_change(old_version, state, extra)
+
+    def _adopted(self, state: Any) -> Any:
+        """The state of an instance of other code, in the right shape, as this one keeps it."""
+        return state
 
     def _shown(self, state: State) -> Any:
         """What system requests show as the state; other behaviours on top of this one differ."""

@@ -109,7 +109,7 @@ class GenStatem(GenServer[Machine, Any, Any]):
         """Return state and data in the shape this version of the code wants.
 
         Args:
-            old_version: The version that left them.
+            old_version: The version that left them, or is to have them; see GenServer.code_change.
             state: In the old shape.
             data: In the old shape.
             extra: From the upgrade's instructions.
@@ -236,6 +236,21 @@ class GenStatem(GenServer[Machine, Any, Any]):
     def _terminate(self, reason: Any, machine: Machine) -> Any:
         return self._current(machine.modules).terminate(reason, machine.state, machine.data)
 
+    def _code_changed(self, old_version: Any, machine: Machine, extra: Any) -> Machine:
+        is_down = type(old_version) is tuple  # then this is the code that still runs
+        modules = machine.modules if is_down else _named_alike(machine.modules)
+        pair = self._current(modules).code_change(old_version, machine.state, machine.data, extra)
+        if type(pair) is not tuple or len(pair) != 2:
+            raise BadReturn(self._name(), "code_change", pair, "a pair (state, data) is wanted")
+        return Machine(*pair, machine.postponed, machine.running, machine.modules)
+
+    def _adopted(self, machine: Machine) -> Machine:
+        """No enter call is made (OTP). Callback modules are those of the same names today."""
+        modules = _named_alike(machine.modules)
+        self.__dict__.pop("_others", None)
+        self._current(modules)._check_state(machine.state)
+        return Machine(machine.state, machine.data, machine.postponed, machine.running, modules)
+
     def _shown(self, machine: Machine) -> Any:
         return machine.state, machine.data
 
@@ -314,6 +329,11 @@ class GenStatem(GenServer[Machine, Any, Any]):
 
 _OWN: Final = frozenset(dir(GenStatem))
 """What is no state function, whatever a class calls its states."""
+
+
+def _named_alike(modules: tuple[type, ...]) -> tuple[type[GenStatem], ...]:
+    """The classes that have these names today."""
+    return tuple(class_named(name_of(kind), GenStatem) for kind in modules)
 
 
 def _is_same(machine: Machine, value: tuple[Any, ...]) -> bool:

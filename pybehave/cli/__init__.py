@@ -15,6 +15,7 @@ from pybehave._version import __version__
 COMMANDS = {
     "run": ("pybehave.cli.run", "Serve an application."),
     "attach": ("pybehave.cli.attach", "Look into a node that runs, and act on its servers."),
+    "release": ("pybehave.cli.release", "Take a running node to new code, and back."),
     "replay": ("pybehave.cli.replay", "Step through a journal's history."),
     "tree": ("pybehave.cli.tree", "Print an application's supervision tree."),
     "config": ("pybehave.cli.config", "What may be set, and where its value comes from."),

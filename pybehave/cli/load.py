@@ -8,10 +8,12 @@ import sys
 import traceback
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 
 import click
 
 from pybehave.behaviours.application import Application
+from pybehave.behaviours.release import Release
 from pybehave.errors import SpecError
 
 logger = logging.getLogger("pybehave")
@@ -41,8 +43,12 @@ def _where(module_name: str, error: BaseException) -> str:
     )
 
 
-def load(target: str) -> Application:
-    """Import MODULE and return its APP.
+def load(target: str, folder: str | None = None) -> Application:
+    """Import MODULE and return its APP; that of a Release is its application.
+
+    Args:
+        target: "MODULE:APP".
+        folder: Where to look first; None = here.
 
     Raises:
         Mistake: No such module or attribute, not an Application, or a tree that is not allowed.
@@ -50,8 +56,26 @@ def load(target: str) -> Application:
     module_name, colon, attribute = target.partition(":")
     if not colon or not module_name or not attribute:
         raise Mistake(f"{target!r} is not MODULE:APP; write for example examples.kv:app")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    place = os.getcwd() if folder is None else os.path.abspath(folder)
+    if place not in sys.path:
+        sys.path.insert(0, place)
+    module = _imported(module_name, attribute)
+    application = getattr(module, attribute, None)
+    if application is None:
+        kinds = Application | Release
+        names = [n for n, value in vars(module).items() if isinstance(value, kinds)]
+        raise Mistake(
+            f"module {module_name!r} has no {attribute!r}; it has: {', '.join(names) or 'none'}"
+        )
+    if isinstance(application, Release):
+        return application.app
+    if not isinstance(application, Application):
+        kind = type(application).__name__
+        raise Mistake(f"{target} is a {kind}, not a pybehave.Application")
+    return application
+
+
+def _imported(module_name: str, attribute: str) -> ModuleType:
     try:
         found = find_spec(module_name)
     except (ImportError, ValueError):
@@ -62,7 +86,7 @@ def load(target: str) -> Application:
             raise Mistake(f"{module_name!r} is a file; name the module: {name}:{attribute}")
         raise Mistake(f"there is no module {module_name!r} here or in {sys.prefix}")
     try:
-        module = import_module(module_name)
+        return import_module(module_name)
     except SpecError as error:
         raise Mistake(str(error)) from error
     except SyntaxError as error:
@@ -72,13 +96,3 @@ def load(target: str) -> Application:
     except BaseException as error:  # whatever the module does at its import is the user's
         logger.debug("importing %s failed", module_name, exc_info=error)
         raise Mistake(_where(module_name, error)) from error
-    application = getattr(module, attribute, None)
-    if application is None:
-        names = [n for n, value in vars(module).items() if isinstance(value, Application)]
-        raise Mistake(
-            f"module {module_name!r} has no {attribute!r}; it has: {', '.join(names) or 'none'}"
-        )
-    if not isinstance(application, Application):
-        kind = type(application).__name__
-        raise Mistake(f"{target} is a {kind}, not a pybehave.Application")
-    return application

@@ -87,6 +87,16 @@ def _step_by_step(
             sys.exit(0)
 
 
+def show_changes(history: History, lsn: int) -> None:
+    """Print what one input changes in the states of servers.
+
+    Args:
+        history: Stands before that lsn, or nearer to the beginning.
+        lsn: The input's.
+    """
+    _step_by_step(history, lsn, lsn, None, None, True)
+
+
 def _is_true(expression: str, history: History, server: str | None) -> bool:
     """Whether an expression of the operator's is true of a server's state."""
     for name, state in history.states().items():

@@ -43,7 +43,7 @@ from pybehave.errors import (
 )
 from pybehave.journal import dead_letters
 from pybehave.listener import Listener
-from pybehave.observer import view
+from pybehave.observer import admin_releases, view
 from pybehave.observer.wire import AdminProtocol, Message, failure, readable, success
 from pybehave.runtime import listeners
 from pybehave.runtime.node import CALL_TIMEOUT_S
@@ -393,6 +393,18 @@ def _letter(path: str, lsn: int) -> dict[str, Any] | None:
     return {"lsn": lsn, "at": letter.at, "server": letter.server, "error": letter.error}
 
 
+def _release_status(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
+    admin_releases.status(desk.node, answer)
+
+
+def _release_upgrade(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
+    admin_releases.upgrade(desk.node, request, answer)
+
+
+def _release_rollback(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
+    admin_releases.rollback(desk.node, answer)
+
+
 _Function = Callable[[_Desk, Message, Any, Any], None]
 
 VERBS: Final[dict[str, tuple[_Function, bool]]] = {
@@ -408,5 +420,8 @@ VERBS: Final[dict[str, tuple[_Function, bool]]] = {
     "restart": (_restart, True),
     "dead_letters": (_dead_letters, False),
     "stats": (_stats, False),
+    "release_status": (_release_status, False),
+    "release_upgrade": (_release_upgrade, False),
+    "release_rollback": (_release_rollback, False),
 }
 """Every request: what carries it out, and whether it is about a server."""

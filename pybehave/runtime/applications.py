@@ -378,6 +378,31 @@ class Applications:
                 if any(what):
                     self._config_changed(part, *what)
 
+    # --- releases ------------------------------------------------------------------------------
+
+    def planned_for(self, app: Application) -> list[Application]:
+        """An application of another release and what it depends on, in order, configured.
+
+        Raises:
+            SpecError, ConfigError: They do not go together, or not with the node's configuration.
+        """
+        return ensure_all(self._config.configured(app), self._load)
+
+    def replace(self, running: Running, app: Application) -> None:
+        """An application that runs is of another release from now on."""
+        if running.app is self.primary:
+            self.primary = self._node.app = app
+        self.planned = [app if each.name == app.name else each for each in self.planned]
+        running.app = app
+
+    def tell_changed(self, before: list[Application], after: list[Application]) -> None:
+        """Call `config_change` where another release has another environment (OTP)."""
+        old = {part.name: part.env for part in self._all(before)}
+        for part in self._all(after):
+            what = differences(old.get(part.name), part.env)
+            if any(what):
+                self._config_changed(part, *what)
+
     def _config_changed(self, app: Application, *what: Any) -> None:
         try:
             app.callbacks.config_change(self._node, *what)

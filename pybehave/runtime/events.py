@@ -14,6 +14,8 @@
 | SupervisorResumed| info  | the pause is over                                                   |
 | Escalated        | error | a supervisor ended by itself and its parent acts; info when that    |
 |                  |       | was auto_shutdown                                                   |
+| Upgraded         | info  | an application runs another release                                 |
+| RolledBack       | warn. | it runs the one before again                                        |
 
 Events are msgspec structures: as immutable as frozen dataclasses, and made in 60 ns instead of
 500, which is what a restart of a thousand children notices.
@@ -308,6 +310,34 @@ class Escalated(Event, frozen=True):
         path = f"{self.supervisor}/{self.child}" if self.supervisor else self.child
         above = f"{self.supervisor} decides" if self.supervisor else "it was the root"
         return f"{path} ended ({self.cause}); {above}"
+
+
+class Upgraded(Event, frozen=True):
+    """An application's servers run another release (`child` is its name).
+
+    Attributes:
+        before: Its version before.
+        after: Its version since.
+        servers: Those that run other code now.
+        pause: Seconds in which they took no inputs.
+    """
+
+    before: str
+    after: str
+    servers: tuple[str, ...]
+    pause: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.child} went from version {self.before} to {self.after}: {len(self.servers)} "
+            f"servers, in {self.pause * 1000:.1f} ms"
+        )
+
+
+class RolledBack(Upgraded, frozen=True):
+    """An application's servers run the release before again, asked to or after crashes."""
+
+    level = logging.WARNING
 
 
 Hook: TypeAlias = Callable[[Event], object]

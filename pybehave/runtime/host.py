@@ -72,6 +72,7 @@ class LoopHost:
         settled: Called when a tree has done what it could for now.
         on_worker_ended: Called when a worker has ended by itself, its terminate included.
         path_of: Where a server stands in its tree.
+        on_change: Called with a server's name before it starts, or is ended from outside.
         is_durable: A worker with `journal=True` must find a journal; False: it is kept in memory.
     """
 
@@ -91,6 +92,7 @@ class LoopHost:
         self.settled: Callable[[], None] = lambda: None
         self.on_worker_ended: Callable[[Server, object], None] | None = None
         self.path_of: Callable[[object], str] = lambda _: ""
+        self.on_change: Callable[[str], None] = lambda _: None
         self.is_durable = False
         self.node: Node | None = None
         self.isolation: Isolation | None = None
@@ -143,6 +145,7 @@ class LoopHost:
             Stopped: Init returned Stop.
             BaseException: Whatever init raised.
         """
+        self.on_change(name)
         dispatcher = self.loop.dispatcher
         if name in self._starting or dispatcher.whereis(name) is not None:
             raise AlreadyStarted(name)
@@ -162,7 +165,7 @@ class LoopHost:
                 "journal=True, but no worker was journaled when the node started, so it keeps no "
                 "journal; start the node with this worker",
             )
-        instance = self._make_instance(worker)
+        instance = self.make_instance(worker)
         server = make_server(dispatcher, worker, instance, name=name)
         initial = self._init(server, worker, args)
         if not isinstance(initial, Initial):
@@ -193,7 +196,7 @@ class LoopHost:
         told what there is.
         """
         dispatcher = self.loop.dispatcher
-        instance = self._make_instance(worker)
+        instance = self.make_instance(worker)
         is_asked = takes_recovery(instance)
         known = journal.known(worker, is_asked=is_asked)
         server = make_server(
@@ -237,7 +240,7 @@ class LoopHost:
             self._settle_later(server, before)
         return server
 
-    def _make_instance(self, worker: Worker[Any, Any]) -> Any:
+    def make_instance(self, worker: Worker[Any, Any]) -> Any:
         """Make a server, with somebody who looks over its shoulder if that is wanted."""
         instance = worker.server()
         self.invariants.watch(instance)
@@ -311,6 +314,7 @@ class LoopHost:
         if ref in self._ending:
             self._ending[ref].append(done)  # it terminates already, and only once
             return
+        self.on_change(ref.name)
         dispatcher = self.loop.dispatcher
         dispatcher.retire(ref, Stopped(ref.name, reason))
         self._remember(ref, is_crash=False)
@@ -335,6 +339,7 @@ class LoopHost:
 
     def kill_worker(self, ref: Server) -> None:
         """End a server without its `terminate` (brutal_kill)."""
+        self.on_change(ref.name)
         if isinstance(ref.instance, HostedServer) and ref.instance.beside is not None:
             ref.instance.beside.kill(KILLED)
         self.loop.dispatcher.retire(ref, Stopped(ref.name, KILLED))
@@ -387,6 +392,7 @@ class LoopHost:
         self._ended(server, reason, SYSTEM, None)
 
     def _end_linked(self, server: Server, reason: object) -> None:
+        self.on_change(server.name)
         self.loop.dispatcher.retire(server, Stopped(server.name, reason))
         self._ended(server, reason, LINK, None)
 

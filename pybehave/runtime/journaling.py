@@ -466,8 +466,15 @@ class NodeJournal:
             self._known[worker.name] = rebuilt
         return rebuilt
 
-    def started(self, worker: Worker[Any, Any], server: Server, choice: dict[str, Any]) -> None:
-        """Record that an incarnation begins (N2), and with what.
+    def started(
+        self,
+        worker: Worker[Any, Any],
+        server: Server,
+        choice: dict[str, Any],
+        reason: str = "start",
+    ) -> None:
+        """Record that an incarnation begins (N2), and with what; or that it goes on with other
+        code, for the reason "upgrade".
 
         Raises:
             StateNotKept: The state that its init chose does not fit into a frame.
@@ -489,7 +496,7 @@ class NodeJournal:
         start = {
             "incarnation": server.incarnation,
             **choice,
-            "reason": "start",
+            "reason": reason,
             "version": version_of(server.instance),
         }
         try:
@@ -541,6 +548,15 @@ class NodeJournal:
     def remembered(self, name: str) -> Known | None:
         """What is known of a server that does not run."""
         return self._known.get(name)
+
+    def remember(self, name: str, known: Known) -> None:
+        """Put something else in the place of what is known of a server that does not run."""
+        self._known[name] = known
+
+    def set_values(self, name: str, values: Values) -> None:
+        """A server's values are encoded by other code from now on."""
+        self._values[name] = values
+        values.find_live = self._dispatcher.live_connection
 
     def values_named(self, name: str) -> Values:
         """What encodes a server's values."""
@@ -608,12 +624,24 @@ class NodeJournal:
             self.commit.no_room()
             self._dispatcher.start_alarm(SPARE_RETRY_S, self._prepare_spare)
 
-    def name_snapshot(self, lsn: int, digest: bytes) -> None:
-        """Let the manifest name a snapshot; then what only older ones needed is removed."""
+    def name_snapshot(
+        self, lsn: int, digest: bytes, then: Callable[[], None] | None = None
+    ) -> None:
+        """Let the manifest name a snapshot; then what only older ones needed is removed.
+
+        Args:
+            then: Called when the manifest does, durably.
+        """
         before = self.commit.snapshots[0]
         oldest, kept = snapshot.still_needed(self.segment_starts, lsn, before)
         self._newest = (lsn, digest)
-        self.commit.snapshot_taken(lsn, digest, oldest, lambda: self._remove_old(oldest, kept))
+
+        def named() -> None:
+            if then is not None:
+                then()
+            self._remove_old(oldest, kept)
+
+        self.commit.snapshot_taken(lsn, digest, oldest, named)
 
     def segment_behind(self, lsn: int) -> int:
         """The number of the segment that holds the record behind an lsn."""

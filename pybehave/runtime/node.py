@@ -58,6 +58,7 @@ from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journaling import NodeJournal
 from pybehave.runtime.patience import Patience
+from pybehave.runtime.releases import Releases
 from pybehave.runtime.requests import Requests
 from pybehave.runtime.servers import level_of
 from pybehave.runtime.supervision import Supervision
@@ -152,11 +153,12 @@ class Node(Requests, Supervision):
             self.journal = NodeJournal(self, disk, journal_options or Options())
         self.watchdog = watchdog_for(self, step_budget, step_abort)
         self.sys = Sys(self)
+        self.releases = Releases(self)
+        self.host.on_change = self.releases.server_changes
         self.groups = self.host.groups
         self.families = Families(self.host, self.applications.trees)
         self.loop.dispatcher.on_missing = self.families.wake
-        patience = Patience(self.loop.dispatcher, self.applications.trees, self.host.defer)
-        self.host.settled = patience.settled
+        self.host.settled = Patience(self.host, self.applications.trees).settled
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
         self._is_stopping = False
@@ -319,6 +321,7 @@ class Node(Requests, Supervision):
             return
         self._is_stopping = True
         systemd.notify("STOPPING=1")
+        self.releases.close()
         self._close_connections()
         self.host.pools.is_closing = True
         self._stop_trees()

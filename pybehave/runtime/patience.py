@@ -26,8 +26,8 @@ from pybehave.runtime.tree_child import TreeChild
 from pybehave.runtime.tree_supervisor import Phase
 
 if TYPE_CHECKING:
-    from pybehave._uring.dispatch import Dispatcher
     from pybehave._uring.servers import Server
+    from pybehave.runtime.host import LoopHost
     from pybehave.runtime.tree import Tree
     from pybehave.runtime.tree_supervisor import SupervisorNode
 
@@ -37,23 +37,17 @@ class Patience:
     """Names whose next incarnation somebody waits for.
 
     Args:
-        dispatcher: Whose servers they are.
+        host: Where the servers run.
         trees: Returns the trees that run.
-        defer: Calls a function at the end of the loop's queue.
     """
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        trees: Callable[[], list[Tree]],
-        defer: Callable[[Callable[[], None]], None],
-    ) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, host: LoopHost, trees: Callable[[], list[Tree]]) -> None:
+        self._dispatcher = host.loop.dispatcher
         self._trees = trees
-        self._defer = defer
+        self._defer = host.defer
         self._errors: dict[str, Exception] = {}
         self._children: dict[str, TreeChild] = {}
-        dispatcher.on_patient = self._begin
+        self._dispatcher.on_patient = self._begin
 
     def _begin(self, name: str, server: Server | None, error: Exception) -> bool:
         """Requests for a name are to be kept: since its server has just ended, or nobody has it."""

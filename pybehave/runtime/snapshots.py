@@ -84,6 +84,8 @@ class Snapshots:
         self.is_forking = not getattr(journal.disk, "is_simulated", False)
         self._segment_then = 0
         self._is_busy = False
+        self._on_written: Callable[[BaseException | None], bool] | None = None
+        self._on_named: Callable[[], None] | None = None
         self._complained: set[str] = set()
 
     def begin(self, lsn: int) -> None:
@@ -116,8 +118,18 @@ class Snapshots:
         if is_due and not self._is_busy and not commit.error:
             self.take()
 
-    def take(self) -> bool:
-        """Take a snapshot now; whether one is on its way."""
+    def take(
+        self,
+        on_written: Callable[[BaseException | None], bool] | None = None,
+        on_named: Callable[[], None] | None = None,
+    ) -> bool:
+        """Take a snapshot now; whether one is on its way.
+
+        Args:
+            on_written: Called with None when it and all before it are durable, or with why it is
+                not; says whether the manifest is to name it.
+            on_named: Called when the manifest names it, durably.
+        """
         if self._is_busy:
             return False
         loop = self.journal.node.loop
@@ -137,6 +149,7 @@ class Snapshots:
         if work is None:
             return False
         self._is_busy = True
+        self._on_written, self._on_named = on_written, on_named
         batch = commit.batch_of_last()
         self.journal.off_loop(work, lambda digest, error: self._made(lsn, batch, digest, error))
         return True
@@ -202,13 +215,17 @@ class Snapshots:
 
     def _written(self, lsn: int, digest: bytes | None, error: BaseException | None) -> None:
         self._is_busy = False
-        if digest is None:
+        is_wanted, self._on_written = self._on_written or (lambda error: True), None
+        on_named, self._on_named = self._on_named, None
+        if digest is None or not self.journal.is_open:
+            error = error or OSError("the journal has been closed")
             self.failed += 1
             logger.error("the snapshot of lsn %d could not be written: %s", lsn, error)
+            is_wanted(error)
             return
         self.taken += 1
-        if self.journal.is_open:
-            self.journal.name_snapshot(lsn, digest)
+        if is_wanted(None):
+            self.journal.name_snapshot(lsn, digest, on_named)
 
     # --- states to bytes -----------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ Invariants
        mailbox again only when it has been empty.
   (X3) Whoever waits for a suspended server goes on when it is resumed and when it ends.
   (X4) The state of a journaled server is replaced by a record, so that a replay replaces it too.
+  (X5) Code changes between two inputs: name, incarnation, mailbox, callers and timers stay.
 
 Does not know: who asks, and what the functions are that look (runtime/sys.py, runtime/debug.py).
 Source: OTP sys; suspended processes in gen_server and sys:suspend_loop.
@@ -79,6 +80,21 @@ cdef class System(Mailboxes):
             server.barrier = self.commit.j.batch
         server.state = state
         return self.barrier_for(server.level, server.barrier)
+
+    def change_code(self, Server server, instance, state, values, bint is_fast_call,
+                    bint is_fast_cast) -> None:
+        """Let a suspended server go on as another instance, of another class maybe (X5).
+
+        Args:
+            values: What encodes its inputs from now on; None when it is not journaled.
+        """
+        assert server.is_suspended() and not server.continues
+        self.callbacks.pop(type(server.instance), None) # other servers of it hold their own
+        instance.context = server.instance.context
+        server.instance, server.state, server.values = instance, state, values
+        server.callbacks = self._callbacks_of(type(instance))
+        server.step = server.callbacks.step
+        server.is_fast_call, server.is_fast_cast = is_fast_call, is_fast_cast
 
     def post_when_room(self, str name, int kind, message, waiter) -> None:
         """A cast of another thread, which waits as long as a suspended server has no room."""

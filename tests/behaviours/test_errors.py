@@ -26,6 +26,8 @@ SAMPLES = [
     errors.Suspended("kv"),
     errors.CallbackFailed("kv", "replace_state", ZeroDivisionError("division by zero")),
     errors.Stopped("kv", "shutdown"),
+    errors.UpgradeRefused("kv 2", "version 1 runs here, not 0"),
+    errors.UpgradeFailed("kv 2", "kv1", ZeroDivisionError("division by zero")),
     errors.InitStopped("kv", "no license"),
     errors.CallingSelf("kv"),
     errors.CalledInCallback("kv", "other"),

@@ -190,7 +190,10 @@ def test_gen_server_continues_chain_before_anything_else(node: Any) -> None:
 def test_gen_server_stop_with_reply_terminates_with_the_new_state_first(node: Any) -> None:
     """{stop, Reason, Reply, S}: terminate has the new state, and runs before the reply."""
     order: list[str] = []
-    stop = lambda _, state: ([*state, lambda: order.append("terminate")], "bye", Stop("normal"))  # noqa: E731
+
+    def stop(_: Any, state: Any) -> Any:
+        return [*state, lambda: order.append("terminate")], "bye", Stop("normal")
+
     assert node.call("a", stop) == "bye"
     assert order == ["terminate"]
 

@@ -1,0 +1,237 @@
+"""A release: an application's next version, and how states get there and back.
+
+Theory. A running application has a version; a release says which versions it may follow, and by
+which way each server's state becomes what the new code wants. Ways, the first that is there counts:
+
+| way          | up: old code's state to the new code      | down: the way back                    |
+|--------------|-------------------------------------------|---------------------------------------|
+| MIGRATION    | `Migration.up(state)`                     | `Migration.down(state)`               |
+| CODE_CHANGE  | new code's `code_change(version, ...)`    | running code's `code_change(("down",  |
+|              |                                           | version), ...)`                       |
+| SAME         | both classes have the same `version`: the state as it is                          |
+| UPCAST       | `dump`, `upcast_state` for each version   | there is none                         |
+|              | between, `load`                           |                                       |
+
+Invariants
+  (L1) A server whose `version` changes needs one of them: nothing is passed on by guess.
+  (L2) Whether there is a way is known before anything is touched.
+
+Does not know: nodes, the journal, how code is imported, when servers are suspended.
+Source: OTP sasl, appup and release_handler: instructions for up and down; stdlib, gen_server,
+code_change/3; otp.md section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Generic, TypeVar, final
+
+from pybehave.behaviours.application import Application
+from pybehave.behaviours.child_spec import Worker
+from pybehave.behaviours.gen_event import GenEvent
+from pybehave.behaviours.gen_server import GenServer, overrides, replaced_state, shown_state
+from pybehave.behaviours.gen_statem import GenStatem
+from pybehave.behaviours.rules import refused
+from pybehave.behaviours.schema import Schema, version_of
+from pybehave.behaviours.supervisor import Supervisor, walk, workers
+from pybehave.errors import SpecError, show
+
+Old = TypeVar("Old")
+New = TypeVar("New")
+
+DOWN: Final = "down"
+"""Begins the old version that `code_change` gets on the way back (OTP)."""
+
+
+@final
+@dataclass(frozen=True)  # no slots: Migration[Old, New](...) could not be made
+class Migration(Generic[Old, New]):
+    """How one server's state gets from a version to the next, and back.
+
+    Attributes:
+        up: Returns the new state; it must leave the old one as it is.
+        down: Returns the old state; None: there is no way back, and so no automatic rollback.
+    """
+
+    up: Callable[[Old], New]
+    down: Callable[[New], Old] | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, init=False)
+class Release:
+    """A version of an application, and which versions it may follow on a running node.
+
+    Attributes:
+        app: The application as it is to be.
+        upgrades: Versions from which an upgrade may come.
+        migrations: By the name of a worker (of a template: the template's).
+    """
+
+    app: Application
+    upgrades: tuple[str, ...]
+    migrations: Mapping[str, Migration[Any, Any]]
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        upgrades: str | tuple[str, ...],
+        migrations: Mapping[str, Migration[Any, Any]] | None = None,
+    ) -> None:
+        path = f"Release {show(getattr(app, 'name', app))}"
+        if not isinstance(app, Application):
+            raise refused(path, "app", app, "an Application")
+        versions = (upgrades,) if isinstance(upgrades, str) else upgrades
+        is_text = isinstance(versions, tuple) and all(isinstance(v, str) for v in versions)
+        if not is_text or not versions or app.version in versions:
+            raise refused(
+                path, "upgrades", upgrades, f"versions other than its own, {app.version!r}"
+            )
+        migrations = dict(migrations or {})
+        names = {worker.name for worker in workers(app.tree)}
+        for name, migration in migrations.items():
+            if name not in names:
+                raise SpecError(path, f"migrations[{show(name)}]: the tree has no such worker")
+            if not isinstance(migration, Migration):
+                raise refused(path, f"migrations[{name!r}]", migration, "a Migration")
+        for key, value in (("app", app), ("upgrades", versions), ("migrations", migrations)):
+            object.__setattr__(self, key, value)
+
+    def __str__(self) -> str:
+        return f"{self.app.name} {self.app.version}"
+
+
+class Way(Enum):
+    """How a state gets to other code; the table is in the module's header."""
+
+    MIGRATION = "migration"
+    CODE_CHANGE = "code_change"
+    SAME = "same"
+    UPCAST = "upcast"
+
+
+def way_of(old: Any, new: Any, migration: Migration[Any, Any] | None, *, is_down: bool) -> Way:
+    """Return by which way a server's state gets from an instance to another (L2).
+
+    Args:
+        old: The instance that runs.
+        new: The instance that is to run.
+        migration: Of the release, up or down.
+        is_down: Whether `old` is the newer one.
+
+    Raises:
+        LookupError: There is none; says what to define (L1).
+    """
+    if migration is not None:
+        if is_down and migration.down is None:
+            raise LookupError("its Migration has no down, so there is no way back")
+        return Way.MIGRATION
+    asked = old if is_down else new
+    if _changes_code(asked):
+        return Way.CODE_CHANGE
+    before, after = version_of(old), version_of(new)
+    if before == after:
+        return Way.SAME
+    kind = type(asked).__qualname__
+    if not is_down and before < after and overrides(new, "upcast_state"):
+        return Way.UPCAST
+    raise LookupError(
+        f"{kind} is version {version_of(asked)} and has nothing that leads from version {before} "
+        f"to version {after}: define code_change, or give the release a Migration"
+    )
+
+
+def changed_state(
+    server: str,
+    old: Any,
+    new: Any,
+    state: Any,
+    migration: Migration[Any, Any] | None,
+    extra: Any = None,
+    *,
+    is_down: bool = False,
+) -> Any:
+    """Return a server's state as another instance wants it.
+
+    Args:
+        server: Its name, for errors.
+        old: The instance that runs.
+        new: The instance that is to run.
+        state: What the runtime keeps for `old`.
+        migration: Of the release, or None.
+        extra: For `code_change`.
+        is_down: Whether `old` is the newer one.
+
+    Raises:
+        LookupError: There is no way.
+        BaseException: Whatever the way's code raises.
+    """
+    match way_of(old, new, migration, is_down=is_down):
+        case Way.MIGRATION:
+            assert migration is not None
+            function = migration.down if is_down else migration.up
+            assert function is not None
+            shown = function(shown_state(old, state))
+            if isinstance(new, GenEvent):
+                state = new._adopted(state)  # a copy, with handlers of the new code
+            state = replaced_state(new, state, shown)
+        case Way.CODE_CHANGE:
+            version = version_of(new if is_down else old)
+            state = _code_changed(old if is_down else new, version, state, extra, is_down)
+        case Way.UPCAST:
+            dumped = Schema(server, new).state(version_of(old), old.dump(state), "its state")
+            return new.load(dumped)
+        case Way.SAME:
+            pass
+    return new._adopted(state) if isinstance(new, GenServer) else state
+
+
+def _changes_code(instance: Any) -> bool:
+    """Whether a class has a code_change; a GenEvent asks those of its handlers."""
+    own = getattr(type(instance), "code_change", None)
+    return isinstance(instance, GenEvent) or own not in (
+        None,
+        GenServer.code_change,
+        GenStatem.code_change,
+    )
+
+
+def _code_changed(asked: Any, version: int, state: Any, extra: Any, is_down: bool) -> Any:
+    old_version = (DOWN, version) if is_down else version
+    if isinstance(asked, GenServer):
+        return asked._code_changed(old_version, state, extra)
+    return asked.code_change(old_version, state, extra)
+
+
+def supervisors_of(tree: Supervisor, root_id: str) -> Iterator[tuple[str, Supervisor]]:
+    """Yield the supervisors of a tree and their paths, each before those below it."""
+    for path, node in walk(tree, root_id):
+        if isinstance(node, Supervisor):
+            yield path, node
+
+
+def spec_of(supervisor: Supervisor, child_id: str) -> Worker[Any, Any] | None:
+    """Return what a supervisor's specification says of a worker; None = it knows none."""
+    if supervisor.is_simple:
+        template = supervisor.children[0]
+        assert isinstance(template, Worker)
+        return template
+    for known, spec in zip(supervisor.child_ids, supervisor.children, strict=True):
+        if known == child_id:
+            return spec if isinstance(spec, Worker) else None
+    return None
+
+
+def listener_changes(before: Application, after: Application) -> str:
+    """Say what makes an application's listeners others than before; "" = nothing does."""
+    old = [(each.url, each.to, type(each.protocol).__qualname__) for each in before.listeners]
+    new = [(each.url, each.to, type(each.protocol).__qualname__) for each in after.listeners]
+    if old == new:
+        return ""
+    changed = next((each for each in new if each not in old), None)
+    if changed is None:
+        changed = next((each for each in old if each not in new), old[0])
+    return f"{changed[0]!r} to {changed[1]!r}, {changed[2]}"

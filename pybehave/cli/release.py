@@ -1,0 +1,183 @@
+"""`pybehave release status|check|upgrade|rollback`: a running node's code, and the next one.
+
+`check` needs no node: it steps a recorded journal again with the new code. The others ask the node
+at its admin socket.
+
+Does not know: how servers change (runtime/releases.py), what a journal is (runtime/history.py).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+from pybehave.behaviours.application import Application
+from pybehave.cli.folder import check_folder, data_option
+from pybehave.cli.load import Mistake, load
+from pybehave.cli.replay import show_changes
+from pybehave.errors import JournalRefused, NonDeterminism, NotAnswered, RequestRefused, SpecError
+from pybehave.observer.client import AdminClient
+from pybehave.runtime.history import LSN_MAX, History
+from pybehave.runtime.node import DATA
+from pybehave.runtime.probation import CRASHES, WATCH_S
+
+CHANGE_S: Final = 600.0
+"""How long a change may take: an import, and a snapshot of all that is journaled."""
+
+Option = Callable[[Any], Any]
+
+
+def node_option(command: Any) -> Any:
+    """Add `--node PATH`."""
+    return click.option(
+        "--node",
+        default=DATA,
+        show_default=True,
+        metavar="PATH",
+        help="The node's admin socket, or its journal's folder.",
+    )(command)
+
+
+@click.group()
+def command() -> None:
+    """Take a running node to new code, look how it is, and go back."""
+
+
+@command.command()
+@node_option
+def status(node: str) -> None:
+    """What runs, since when, and what could be gone back to."""
+    found = _ask(node, "release_status")
+    line = f"{found['application']} {found['version']} is {found['state']}"
+    if found["state"] == "current":
+        line += f": on probation, {found['crashes']} crashes"
+    click.echo(line)
+    if found["under_way"]:
+        click.echo(f"on the way to {found['under_way']}")
+    if found["old"] is not None:
+        click.echo(f"old: {found['old']}; `pybehave release rollback` goes back to it")
+    for name, version, kind in found["applications"]:
+        click.echo(f"  {name} {version}, {kind}")
+    for report in found["history"]:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(report["at"]))
+        click.echo(f"{at}  {_sentence(report)}")
+
+
+@command.command()
+@click.argument("target", metavar="MODULE:APP")
+@click.option(
+    "--path", type=click.Path(file_okay=False, exists=True), help="The new code's folder."
+)
+@click.option("--from", "before", metavar="VERSION", help="What is to run now; else it is refused.")
+@click.option(
+    "--watch", type=float, default=WATCH_S, show_default=True, help="Seconds of probation."
+)
+@click.option(
+    "--crashes", type=int, default=CRASHES, show_default=True, help="So many take it back by then."
+)
+@node_option
+def upgrade(
+    target: str, path: str | None, before: str | None, watch: float, crashes: int, node: str
+) -> None:
+    """Let a running node import MODULE and go on with its APP, an Application or a Release.
+
+    Connections stay, states are migrated. When anything fails, all goes on as before.
+    """
+    report = _ask(
+        node,
+        "release_upgrade",
+        target=target,
+        path=None if path is None else os.path.abspath(path),
+        watch=watch,
+        crashes=crashes,
+        **{"from": before},
+    )
+    click.echo(_sentence(report))
+    for added in report["added"]:
+        supervisor, _, child = added.rpartition("/")
+        click.echo(f"new, and not started: {child!r} of {supervisor!r}")
+    if report["no_way_back"]:
+        click.echo(f"there is no way back: {report['no_way_back']}")
+
+
+@command.command()
+@node_option
+def rollback(node: str) -> None:
+    """Let a running node go on with the release before. What was acknowledged stays."""
+    click.echo(_sentence(_ask(node, "release_rollback")))
+
+
+@command.command()
+@click.argument("target", metavar="MODULE:APP")
+@click.option(
+    "--path", type=click.Path(file_okay=False, exists=True), help="The new code's folder."
+)
+@data_option
+def check(target: str, path: str | None, data: str) -> None:
+    """Step a recorded journal again with new code; name the first outcome that differs.
+
+    Nothing is locked, written or sent; the node may run. Exit status 1: something differs, or the
+    new code does not read what the journal holds.
+    """
+    application = load(target, path)
+    check_folder(data)
+    history, lsn, first = _replayed(application, data)
+    click.echo(f"{history.replay.replayer.inputs} inputs up to lsn {history.replay.replayer.lsn}")
+    if history.replay.is_old:
+        click.echo("some are of an older version of their class: read by upcast, not compared")
+    if first is None:
+        click.echo(f"no outcome differs: {application.name} {application.version} may follow")
+        return
+    click.echo(f"the first that differs: {first}")
+    if lsn is not None:
+        _show(application, data, lsn)
+    sys.exit(1)
+
+
+def _replayed(application: Application, data: str) -> tuple[History, int | None, object]:
+    """The history as far as it goes, and the first difference with its lsn."""
+    try:
+        history = History(application, data, is_strict=False)
+    except (JournalRefused, SpecError) as error:
+        raise Mistake(str(error)) from error
+    try:
+        history.advance(LSN_MAX)
+    except NonDeterminism as error:
+        cause = f": {type(error.__cause__).__name__}: {error.__cause__}" if error.__cause__ else ""
+        found = history.replay.replayer.differences
+        return (history, found[0].lsn, found[0]) if found else (history, None, f"{error}{cause}")
+    except JournalRefused as error:
+        return history, None, error
+    found = history.replay.replayer.differences
+    return (history, found[0].lsn, found[0]) if found else (history, None, None)
+
+
+def _show(application: Application, data: str, lsn: int) -> None:
+    """What the new code makes of that input."""
+    history = History(application, data, lsn - 1, is_strict=False)
+    click.echo("what the new code changes there:")
+    show_changes(history, lsn)
+    history.close()
+
+
+def _ask(node: str, verb: str, **words: Any) -> Any:
+    try:
+        with AdminClient(node) as client:
+            return client.ask(verb, wait=CHANGE_S, **words)
+    except (RequestRefused, NotAnswered) as error:
+        click.echo(f"pybehave: {error}", err=True)
+        sys.exit(1)
+
+
+def _sentence(report: dict[str, Any]) -> str:
+    how = "back" if report["is_rollback"] else "on"
+    count = len(report["servers"])
+    return (
+        f"{report['application']} went {how} from {report['before']} to {report['after']}: {count} "
+        f"server{'' if count == 1 else 's'}, in {report['pause'] * 1000:.1f} ms"
+    )
