@@ -199,9 +199,10 @@ def _snapshot_line(found: Snapshot) -> dict[str, Plain]:
     servers = [
         {"facts": to_plain(entry.facts), "state": to_plain(entry.state)} for entry in found.entries
     ]
-    return {
-        "type": "snapshot", "lsn": found.lsn, "time_ns": found.time_ns, "servers": servers
-    }  # fmt: skip
+    line: dict[str, Plain] = {"type": "snapshot", "lsn": found.lsn, "time_ns": found.time_ns}
+    if found.version != snapshot.VERSION:
+        line["version"] = found.version
+    return line | {"servers": servers}
 
 
 # --- and back ------------------------------------------------------------------------------------
@@ -349,5 +350,6 @@ def _snapshot(line: dict[str, Plain], head: Head) -> Snapshot:
         for each in line["servers"]
     )
     lsn, time_ns = _whole(line["lsn"]), _whole(line["time_ns"])
-    content = snapshot.encode(head.journal_id, lsn, time_ns, entries)
+    version = _whole(line.get("version", snapshot.VERSION))
+    content = snapshot.encode(head.journal_id, lsn, time_ns, entries, version)
     return snapshot.decode("snapshot", memoryview(content))

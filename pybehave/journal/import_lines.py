@@ -81,7 +81,7 @@ def import_lines(lines: Iterable[bytes], target: str, *, source: str, now_ns: in
 
 def encode_again(found: Snapshot) -> bytes:
     """Return the file of a snapshot: the same bytes as before, so the same digest."""
-    return encode(found.journal_id, found.lsn, found.time_ns, found.entries)
+    return encode(found.journal_id, found.lsn, found.time_ns, found.entries, found.version)
 
 
 def _check_order(source: str, lsn: int, expected: int) -> None:

@@ -6,7 +6,7 @@ one needs, so an unreadable one costs a longer replay and nothing else (F-21, F-
 
     at   bytes  field (docs/journal-format.md, section 8)
     0    8      "pbhvsnp" and a newline
-    8    4      format version (1)
+    8    4      format version (1; 2 = it has servers of the format "absent")
     12   4      entries
     16   16     journal id
     32   8      lsn: the last record that the states contain
@@ -32,6 +32,9 @@ from pybehave.journal.disk import Disk
 
 MAGIC: Final = b"pbhvsnp\n"
 VERSION: Final = 1
+VERSION_ABSENT: Final = 2
+"""With servers of the format "absent", which readers of the first version would take for states."""
+
 HEADER: Final = struct.Struct("<8sII16sQQQ40x32s")
 ENTRY: Final = struct.Struct("<IQ")
 HASHED: Final = 96
@@ -62,6 +65,7 @@ class Snapshot:
         time_ns: Unix time of its making.
         digest: The first 16 bytes of its SHA-256: how the manifest knows it.
         entries: The servers.
+        version: Of its format.
     """
 
     journal_id: bytes
@@ -69,6 +73,7 @@ class Snapshot:
     time_ns: int
     digest: bytes
     entries: tuple[Entry, ...]
+    version: int = VERSION
 
 
 def snapshot_name(lsn: int) -> str:
@@ -86,13 +91,15 @@ def snapshot_lsn(name: str) -> int | None:
         return None
 
 
-def encode(journal_id: bytes, lsn: int, time_ns: int, entries: Sequence[Entry]) -> bytes:
+def encode(
+    journal_id: bytes, lsn: int, time_ns: int, entries: Sequence[Entry], version: int = VERSION
+) -> bytes:
     """Return the bytes of a snapshot file."""
     body: list[bytes] = []
     for entry in entries:
         body += ENTRY.pack(len(entry.facts), len(entry.state)), entry.facts, entry.state
     size = sum(map(len, body))
-    fields = (MAGIC, VERSION, len(entries), journal_id, lsn, time_ns, size)
+    fields = (MAGIC, version, len(entries), journal_id, lsn, time_ns, size)
     digest = hashlib.sha256(HEADER.pack(*fields, bytes(32))[:HASHED])
     for piece in body:
         digest.update(piece)
@@ -110,12 +117,13 @@ def decode(name: str, content: memoryview) -> Snapshot:
     magic, version, count, journal_id, lsn, time_ns, size, digest = HEADER.unpack_from(content)
     if magic != MAGIC:
         raise JournalRefused(name, "it is not a snapshot")
-    if version != VERSION:
+    if version not in (VERSION, VERSION_ABSENT):
         raise JournalRefused(name, "a newer version of pybehave wrote it; use that one")
     body = content[HEADER.size :]
     if size != len(body) or _digest(content[:HASHED], body) != digest:
         raise JournalRefused(name, "the snapshot is damaged: its SHA-256 is another")
-    return Snapshot(journal_id, lsn, time_ns, digest[:16], tuple(_entries(name, body, count)))
+    entries = tuple(_entries(name, body, count))
+    return Snapshot(journal_id, lsn, time_ns, digest[:16], entries, version)
 
 
 def _entries(name: str, body: memoryview, count: int) -> list[Entry]:

@@ -48,6 +48,7 @@ from pybehave.journal.disk import Disk
 from pybehave.journal.progress import Progress
 from pybehave.journal.recovery import Options, Piece, Recovery, recover, segment_name
 from pybehave.journal.tail import TailFile
+from pybehave.runtime.absent import Absent, say_absent
 from pybehave.runtime.families import Specs
 from pybehave.runtime.letters import DeadLetters
 from pybehave.runtime.policies import Policies
@@ -105,6 +106,7 @@ class NodeJournal:
         recovery: What was found when it was opened; None before.
         progress: Where opening it stands.
         watch: How that is shown; may be changed until it is opened.
+        absent: Servers that it knows and that have not been started by this process.
     """
 
     def __init__(self, node: Node, disk: Disk, options: Options) -> None:
@@ -126,6 +128,9 @@ class NodeJournal:
         self._values: dict[str, Values] = {}
         self._numbers: dict[str, int] = {}
         self._known: dict[str, Known] = {}
+        self._planned: Specs = Specs([], {})
+        self._added: dict[str, Worker[Any, Any]] = {}
+        self.absent: dict[str, Absent] = {}
         self._named: set[str] = set()
         self._newest: tuple[int, bytes] | None = None
         self._undelivered: list[Undelivered] = []
@@ -224,6 +229,8 @@ class NodeJournal:
                 report.quarantine,
                 report.may_be_affected,
             )
+        if self.absent:
+            say_absent(report.directory, self.absent)
         if report.kept:
             logger.info(
                 "%s: the process before was killed; its tail had %d records that the "
@@ -250,10 +257,11 @@ class NodeJournal:
 
     def _replay(self, found: Recovery) -> None:
         began = time.perf_counter()
-        specs = self._specs()
+        specs = self._planned = self._specs()
         self.quarantine.begin(found)
         while True:
             stepped = self._replay_of(specs)
+            stepped.replayer.keeps_absent = True
             self._note_progress(found, stepped.replayer)
             stepped.replayer.on_skipped = self.quarantine.passed_over
             try:
@@ -270,6 +278,7 @@ class NodeJournal:
                 found.report.seconds_replaying = time.perf_counter() - began
         self.progress.end()
         self._known = stepped.known()
+        self.absent = stepped.absent()
         self._undelivered = stepped.undelivered()
         self._is_old = stepped.is_old
         self.quarantine.take_timers(self._known)
@@ -464,7 +473,27 @@ class NodeJournal:
         rebuilt = self.rebuild(worker)
         if rebuilt is not None:
             self._known[worker.name] = rebuilt
+        self.absent.pop(worker.name, None)
         return rebuilt
+
+    def build_dirty(self) -> None:
+        """Build the states of servers that failed and were not started again, for a snapshot.
+
+        Blocks as `rebuild` does, but once for each such end.
+        """
+        for name, found in list(self._known.items()):
+            worker = self._added.get(name) or self._planned.get(name)
+            if not found.is_dirty or worker is None or self._dispatcher.whereis(name) is not None:
+                continue
+            try:
+                rebuilt = self._learn(worker)
+            except PybehaveError as error:
+                logger.warning("the state of %r cannot be built again: %s", name, error)
+                continue
+            if rebuilt is not None:
+                rebuilt.is_after_crash = found.is_after_crash
+                rebuilt.is_rolled_back = found.is_rolled_back
+                rebuilt.failure = _told_again(found.failure, rebuilt.failure)
 
     def started(
         self,
@@ -482,6 +511,8 @@ class NodeJournal:
         now_ns = self._dispatcher.unix_now()
         number = server.number
         encode = self._values[worker.name].encode
+        if worker.name not in self._planned:
+            self._added[worker.name] = worker
         if worker.name not in self._named:
             self._named.add(worker.name)
             kind = type(server.instance)

@@ -30,6 +30,7 @@ from pybehave.errors import JournalRefused, show_reason
 from pybehave.jobs import JOBS_FROM
 from pybehave.journal.snapshot import Entry, Snapshot
 from pybehave.runtime import asked
+from pybehave.runtime.absent import Absent, absent_of
 from pybehave.runtime.recoveries import offered_by, unpack
 from pybehave.runtime.servers import make_server, reader_of
 
@@ -137,14 +138,16 @@ class Replay:
         self.journal = journal
         self.specs = specs
         self.servers: dict[str, Server] = {}
+        self._skipped = frozenset(skipped)
         self.replayer = Replayer(
             journal.node.loop.dispatcher,
             self._record,
             is_strict=is_strict,
-            skipped=skipped,
+            skipped=self._skipped,
             marker=marker,
         )
         self.is_old = False
+        self._absent: dict[int, Absent] = {}
         self._names: dict[int, str] = {}
         self._versions: dict[str, int] = {}
         self._written_by: dict[str, int] = {}
@@ -164,15 +167,40 @@ class Replay:
                 self._take_outbox(entry.state)
                 continue
             self._names[number] = name
-            self._versions[name] = facts.get("version", VERSION_FIRST)
             self.journal.set_number(name, number)
+            absent = absent_of(entry, facts)
             worker = self.specs.get(name)
             if worker is None:
+                self._absent[number] = absent
                 continue
-            server, _ = self._make(worker, number, facts["incarnation"], found.lsn)
-            self._load(server, entry, self._versions[name], found.lsn)
-            self.servers[name] = server
-            self.replayer.bind(number, server)
+            if absent.base is not None:
+                self._begin_from(worker, absent.base, found.lsn)
+            if absent.records:
+                self.replayer.feed_absent(absent.records, absent.skipped)
+                self.replayer.outbox.clear()  # what it sent was under way to nobody since
+
+    def _begin_from(self, worker: Worker[Any, Any], entry: Entry, lsn: int) -> None:
+        """Let a server be what a snapshot says."""
+        facts = self._reader.decode(entry.facts)
+        name, number = facts["name"], facts["number"]
+        self._versions[name] = facts.get("version", VERSION_FIRST)
+        server, _ = self._make(worker, number, facts["incarnation"], lsn)
+        self._load(server, entry, self._versions[name], lsn)
+        self.servers[name] = server
+        self.replayer.bind(number, server)
+
+    def absent(self) -> dict[str, Absent]:
+        """The servers that nobody has code for; only if the replayer keeps their records."""
+        found = {}
+        for number, name in self._names.items():
+            if name in self.servers:
+                continue
+            kept = self._absent.get(number) or Absent(name, number)
+            records = self.replayer.absent.get(number, [])
+            kept.skipped += [lsn for lsn, _, _ in records if lsn in self._skipped]
+            kept.records += records
+            found[name] = kept
+        return found
 
     def _load(self, server: Server, entry: Entry, version: int, lsn: int) -> None:
         """State of a snapshot, and what the server has beside it."""

@@ -5,8 +5,8 @@ them as they are and stay, encodes them, writes them and reads them back; the lo
 In the simulator the states are encoded on the spot. The manifest names a snapshot only when every
 record in it is durable.
 
-A server that is known but does not run is kept too. One whose state cannot be encoded, or whose
-code is not there, keeps all segments: nothing that is still needed is ever removed.
+A server that is known but does not run is kept too, also one whose code is not there (absent.py).
+One whose state cannot be encoded keeps all segments: nothing that is still needed is ever removed.
 
 Does not know: how the file is laid out (pybehave/journal/snapshot.py).
 """
@@ -141,6 +141,7 @@ class Snapshots:
         if lsn < 1:
             return False
         try:
+            self.journal.build_dirty()
             work = self._begin_in_child(lsn) if self.is_forking else self._begin_here(lsn)
         except OSError as error:  # no process or descriptor is left: there is a next time
             self._written(lsn, None, error)
@@ -161,8 +162,12 @@ class Snapshots:
             return None
         assert self.journal.recovery is not None
         journal_id, now_ns = self.journal.recovery.manifest.id, self.journal.now_ns()
+        is_plain = all(absent.is_plain for absent in self.journal.absent.values())
+        version = snapshot.VERSION if is_plain else snapshot.VERSION_ABSENT
         disk = self.journal.disk
-        return lambda: snapshot.write(disk, snapshot.encode(journal_id, lsn, now_ns, entries), lsn)
+        return lambda: snapshot.write(
+            disk, snapshot.encode(journal_id, lsn, now_ns, entries, version), lsn
+        )
 
     def _begin_in_child(self, lsn: int) -> Callable[[], bytes] | None:
         """Let a fork's child encode the states as they are now, and write them (decision 0007)."""
@@ -241,8 +246,10 @@ class Snapshots:
                     entry = self._running(server)
                 elif known is not None and not known.is_dirty and known.dump is not None:
                     entry = self._stopped(name, number, known)
+                elif known is None and name in journal.absent:
+                    entry = journal.absent[name].entry()
                 else:
-                    raise NotJournalable("its state is not at hand")
+                    raise NotJournalable("its state could not be built again")
             except Exception as error:  # noqa: BLE001 -- whatever `dump` does
                 self._complain(name, error)
                 return None

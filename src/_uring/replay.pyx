@@ -90,6 +90,8 @@ cdef class Replayer:
     cdef readonly dict older
     # server number -> (lsn, kind, flags, payload): the latest input its incarnation failed on
     cdef readonly dict failures
+    cdef public bint keeps_absent # whether the records of servers that are not stepped are kept
+    cdef readonly dict absent     # server number -> [lsn, time_ns, record] of each of them
 
     def __init__(self, dispatcher, on_record, *, bint is_strict=True, skipped=(), marker=None):
         self.dispatcher = dispatcher
@@ -106,6 +108,7 @@ cdef class Replayer:
         self.older = {}
         self.failures = {}
         self.open = {}
+        self.absent = {}
 
     def bind(self, uint32_t number, Server server) -> None:
         """Inputs of this number go to that server; None = nowhere."""
@@ -141,6 +144,15 @@ cdef class Replayer:
         """Records that are not yet durable, from the frame's own buffer (Commit.pending)."""
         self._records(&body[0], body.shape[0], lsn, records, 0, 0xffffffffffffffff)
 
+    def feed_absent(self, list records, skipped) -> None:
+        """Records that were kept, as `absent` has them, and which of them are not to be stepped."""
+        cdef const uint8_t[::1] record
+        self.skipped.update(skipped)
+        for lsn, time_ns, data in records:
+            self.time_ns = time_ns
+            record = data
+            self._records(&record[0], record.shape[0], lsn, 1, 0, 0xffffffffffffffff)
+
     cdef int _records(self, const uint8_t *data, size_t left, uint64_t lsn, uint32_t records,
                       uint64_t lsn_from, uint64_t lsn_to) except -1:
         cdef segment_record record
@@ -161,7 +173,20 @@ cdef class Replayer:
                     self._input(&record, lsn)
                 elif record.type != RECORD_TIME:
                     self._other(&record, lsn)
+                if self.keeps_absent:
+                    self._keep_absent(&record, data - size, size, lsn)
             lsn += 1
+        return 0
+
+    cdef int _keep_absent(self, const segment_record *record, const uint8_t *data, size_t size,
+                          uint64_t lsn) except -1:
+        """What its server needs to be built again, when somebody has its code."""
+        if record.type != RECORD_INPUT and record.type != RECORD_START \
+                and record.type != RECORD_STATE and record.type != RECORD_SKIP:
+            return 0
+        if self.servers.get(record.server) is None:
+            self.absent.setdefault(record.server, []).append(
+                [lsn, self.time_ns, (<const char *>data)[:size]])
         return 0
 
     cdef int _other(self, const segment_record *record, uint64_t lsn) except -1:
