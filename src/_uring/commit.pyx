@@ -275,6 +275,7 @@ cdef class Commit:
         if at == NULL:
             raise self._no_room_for(len(payload))
         memcpy(at, <const uint8_t *>payload, len(payload))
+        self._check_room()
         return journal_end(&self.j, type, kind, flags, server, 0)
 
     # ---- keeping ("os") ----------------------------------------------------------------------
