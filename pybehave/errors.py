@@ -35,26 +35,9 @@ from pybehave.store_errors import SequenceMismatch as SequenceMismatch
 from pybehave.store_errors import StoreRefused as StoreRefused
 from pybehave.store_errors import Trimmed as Trimmed
 
-PybehaveError.__module__ = __name__  # here it is looked for, by people and by pickle
-for _kind in (
-    DurabilityLost,
-    Fenced,
-    InboxFull,
-    JournalBusy,
-    JournalFull,
-    JournalLocked,
-    JournalRefused,
-    LeaseHeld,
-    NonDeterminism,
-    NotJournalable,
-    NotQueued,
-    RecordTooLarge,
-    SequenceMismatch,
-    StateNotKept,
-    StoreRefused,
-    Trimmed,
-):
-    _kind.__module__ = __name__
+for _kind in [*vars().values()]:  # here they are looked for, by people and by pickle
+    if isinstance(_kind, type) and issubclass(_kind, PybehaveError):
+        _kind.__module__ = __name__
 
 
 # --- calls -------------------------------------------------------------------

@@ -194,7 +194,7 @@ class DiskStore(LocalStore):
         self._commit.on_rolled = self._rolled
         for warning in found.report.warnings:
             logger.warning("%s: %s", self._disk.path, warning)
-        self._segments_behind = sum(lsn > self._base_lsn for _, lsn in self._starts)
+        self._segments_behind: int = sum(lsn > self._base_lsn for _, lsn in self._starts)
         with self._lock:
             self._settle()
 
