@@ -373,7 +373,7 @@ cdef class Commit:
                     journal_drop(&self.j)
             if place == NULL:
                 raise ValueError(f"a run of {run.shape[0]} bytes does not fit into a frame")
-            memcpy(place, &run[at + RECORD_HEADER_BYTES], size - RECORD_HEADER_BYTES)
+            memcpy(place, &run[0] + at + RECORD_HEADER_BYTES, size - RECORD_HEADER_BYTES)
             journal_end(&self.j, record.type, record.kind, record.flags, record.server,
                         record.outcome)
             at += size

@@ -10,6 +10,7 @@ pytest.register_assert_rewrite(
     "tests.journal.model",
     "tests.journal.engine",
     "tests.journal.store_crashes",
+    "tests.journal.tail_crashes",
     "pybehave.testing.store_conformance",
     "pybehave.testing.store_model",
     "pybehave.testing.store_walk",
