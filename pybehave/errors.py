@@ -47,38 +47,9 @@ from pybehave.supervision_errors import Running as Running
 from pybehave.supervision_errors import SimpleOneForOne as SimpleOneForOne
 from pybehave.supervision_errors import TerminateTree as TerminateTree
 
-PybehaveError.__module__ = __name__  # here it is looked for, by people and by pickle
-for _kind in (
-    AlreadyPresent,
-    AlreadyStarted,
-    ChildError,
-    DoNotRestart,
-    DurabilityLost,
-    Fenced,
-    InboxFull,
-    JournalBusy,
-    JournalFull,
-    JournalLocked,
-    JournalRefused,
-    LeaseHeld,
-    NonDeterminism,
-    NotFound,
-    NotJournalable,
-    NotQueued,
-    NotStarted,
-    RecordTooLarge,
-    Restarting,
-    Running,
-    SequenceMismatch,
-    SimpleOneForOne,
-    StateNotKept,
-    StoreRefused,
-    TerminateTree,
-    Trimmed,
-    UpgradeFailed,
-    UpgradeRefused,
-):
-    _kind.__module__ = __name__
+for _kind in [*vars().values()]:  # here they are looked for, by people and by pickle
+    if isinstance(_kind, type) and issubclass(_kind, PybehaveError):
+        _kind.__module__ = __name__
 
 
 # --- calls -------------------------------------------------------------------

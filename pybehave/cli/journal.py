@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -16,12 +17,14 @@ import click
 
 from pybehave.cli.folder import shown
 from pybehave.cli.load import Mistake
+from pybehave.cli.progress import shown_on
 from pybehave.errors import JournalLocked, JournalRefused
 from pybehave.journal import reader
 from pybehave.journal.compact import compact as make_compact
 from pybehave.journal.export import LSN_MAX, Names, snapshots_of
 from pybehave.journal.export import export as exported
 from pybehave.journal.import_lines import import_lines
+from pybehave.journal.progress import Progress
 from pybehave.journal.repair import repair as make_copy
 from pybehave.journal.segments import held, records
 from pybehave.journal.verify import Report, verify
@@ -40,7 +43,8 @@ def command() -> None:
 def checked(directory: str, *, is_deep: bool = False) -> Report:
     """The report; a mistake when the folder holds no journal."""
     try:
-        return verify(directory, is_deep=is_deep)
+        with shown_on(sys.stderr) as progress:
+            return verify(directory, is_deep=is_deep, progress=progress)
     except JournalRefused as error:
         raise Mistake(str(error)) from error
 
@@ -134,10 +138,26 @@ def export(directory: str, first: int, last: int, server: str | None, output: Bi
             f"it is damaged: {report.problems[0]}; export a copy that `pybehave journal repair` "
             "has made"
         )
-    with mistakes(), held(directory) as held_open:
-        for line in exported(directory, *held_open, first=first, last=last, server=server):
+    is_read_here = output.isatty()  # then the lines are what one looks at
+    stream = io.StringIO() if is_read_here else sys.stderr
+    with mistakes(), held(directory) as held_open, shown_on(stream) as progress:
+        lines = exported(
+            directory, *held_open, first=first, last=last, server=server, progress=progress
+        )
+        for line in lines:
             output.write(line.encode())
         output.flush()
+
+
+def counted(file: BinaryIO, progress: Progress) -> Iterator[bytes]:
+    """Yield the lines of a file; where it has an end that is known, the progress is told of it."""
+    done = 0
+    size = os.fstat(file.fileno()).st_size if file.seekable() else 0
+    if size:
+        progress.begin("importing", "bytes", size, lambda: done)
+    for line in file:
+        done += len(line)
+        yield line
 
 
 @command.command(name="import")
@@ -148,8 +168,9 @@ def import_command(directory: str, file: BinaryIO) -> None:
 
     Numbers of records, times, snapshots and the journal's id are kept.
     """
-    with mistakes():
-        made = import_lines(file, directory, source=file.name, now_ns=time.time_ns())
+    with mistakes(), shown_on(sys.stderr) as progress:
+        lines = counted(file, progress)
+        made = import_lines(lines, directory, source=file.name, now_ns=time.time_ns())
     click.echo(
         f"{directory} holds lsn {made.first_lsn} to {made.last_lsn} in {made.segments} segments"
         + "".join(f", a snapshot of lsn {lsn}" for lsn in made.snapshots)
@@ -165,8 +186,8 @@ def compact(directory: str, target: str) -> None:
 
     Nobody may be serving it. The original is not touched; remove it when the copy serves.
     """
-    with mistakes():
-        made = make_compact(directory, target, now_ns=time.time_ns())
+    with mistakes(), shown_on(sys.stderr) as progress:
+        made = make_compact(directory, target, now_ns=time.time_ns(), progress=progress)
     since = f"the snapshot of lsn {made.snapshot_lsn}" if made.snapshot_lsn else "the beginning"
     click.echo(
         f"{target} holds {made.records} records from {since} to lsn {made.last_lsn}: "

@@ -5,12 +5,15 @@ Does not know: who works, on which thread (runtime/watching.py calls).
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Iterator
 from typing import Final, TextIO, final
 
 import click
 
-from pybehave.journal.progress import Moment
-from pybehave.runtime.watching import Watch
+from pybehave.journal.progress import Moment, Progress
+from pybehave.runtime.watching import Watch, watched
 
 EVERY_S: Final = 0.2
 AFTER_S: Final = 0.5
@@ -61,6 +64,15 @@ def _words(moment: Moment | None) -> str | None:
     if moment.left_s is None:
         return moment.amounts
     return f"{moment.amounts}, {moment.speed}, {moment.left_s:.0f} s left"
+
+
+@contextlib.contextmanager
+def shown_on(file: TextIO) -> Iterator[Progress]:
+    """While this lasts, what the progress is told is shown, if the stream is a terminal."""
+    progress = Progress(time.monotonic)
+    watch = watch_on(file)
+    with watched(progress, watch) if watch is not None else contextlib.nullcontext():
+        yield progress
 
 
 def watch_on(file: TextIO) -> Watch | None:

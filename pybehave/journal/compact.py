@@ -26,9 +26,10 @@ from pybehave.journal.dead_letters import FOLDER as LETTERS
 from pybehave.journal.disk import FolderDisk, sync_folder
 from pybehave.journal.export import snapshots_of
 from pybehave.journal.import_lines import encode_again
+from pybehave.journal.progress import Progress
 from pybehave.journal.reader import read_manifest
 from pybehave.journal.rewrite import Rewriter, refuse_existing
-from pybehave.journal.segments import held, records
+from pybehave.journal.segments import Walk, held, records
 from pybehave.journal.verify import verify
 
 JOURNAL: Final = ("seg-*.pbj", "snap-*.pbs")
@@ -54,13 +55,16 @@ class Compacted:
     bytes_after: int
 
 
-def compact(source: str, target: str, *, now_ns: int) -> Compacted:
+def compact(
+    source: str, target: str, *, now_ns: int, progress: Progress | None = None
+) -> Compacted:
     """Copy a journal into a new folder.
 
     Args:
         source: Its folder; nobody may be serving it.
         target: A folder that does not exist yet, or is empty.
         now_ns: Unix time, for information in headers.
+        progress: Is told how far it is.
 
     Raises:
         JournalLocked: Somebody serves it.
@@ -72,28 +76,28 @@ def compact(source: str, target: str, *, now_ns: int) -> Compacted:
     disk = FolderDisk(source, is_volatile_allowed=True)
     disk.lock()
     try:
-        problems = verify(source, is_deep=True).problems
+        problems = verify(source, is_deep=True, progress=progress).problems
         if problems:
             raise JournalRefused(
                 source,
                 f"it is damaged, and a compact copy would hide that: {problems[0]}; save what can "
                 "be saved with `pybehave journal repair`",
             )
-        found = _copy(source, target, now_ns)
+        found = _copy(source, target, now_ns, progress)
         _copy_beside(source, target)
     finally:
         disk.unlock()
     return found
 
 
-def _copy(source: str, target: str, now_ns: int) -> Compacted:
+def _copy(source: str, target: str, now_ns: int, progress: Progress | None) -> Compacted:
     with held(source) as (manifest, segments):
         newest = snapshots_of(source, manifest)[:1]
         begin = segments[0].header.first_lsn if segments else 1
         first_lsn = newest[0].lsn + 1 if newest else begin
         where = (target, manifest.journal_id, manifest.segment_bytes, first_lsn)
         with Rewriter(*where, now_ns) as writer:
-            for record in records(segments):
+            for record in records(segments, Walk(segments, progress, "copying")):
                 if record.lsn >= first_lsn:
                     writer.add(record)
             writer.finish([(each.lsn, encode_again(each)) for each in newest])

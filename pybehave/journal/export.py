@@ -31,8 +31,9 @@ from typing import Any, Final, final
 from pybehave.errors import JournalRefused
 from pybehave.journal import reader, snapshot
 from pybehave.journal.plain import Plain, from_plain, to_plain, to_plains
+from pybehave.journal.progress import Progress
 from pybehave.journal.reader import Manifest, Record, Segment
-from pybehave.journal.segments import records
+from pybehave.journal.segments import Walk, records
 from pybehave.journal.snapshot import Snapshot
 
 FORMAT: Final = 1
@@ -106,6 +107,7 @@ def export(
     first: int = 0,
     last: int = LSN_MAX,
     server: str | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[str]:
     """Yield the lines of a journal, each with its newline.
 
@@ -115,6 +117,7 @@ def export(
         first: Begin with this lsn.
         last: End with this one.
         server: Only records of the server with that name; then there is no way back.
+        progress: Is told how far it is.
 
     Raises:
         JournalRefused: A segment cannot be read.
@@ -133,7 +136,7 @@ def export(
     for found in kept:
         if begin - 1 <= found.lsn <= last and server is None:  # (E2)
             yield line(_snapshot_line(found))
-    for record in records(segments):
+    for record in records(segments, Walk(segments, progress, "exporting")):
         name = names.of(record)
         if record.lsn > last:
             break

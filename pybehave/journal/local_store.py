@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar, final
 
-from pybehave.errors import JournalBusy, LoopClosed, StoreRefused
+from pybehave.errors import JournalBusy, JournalRefused, LoopClosed, StoreRefused
 from pybehave.journal.leases import Leases
 from pybehave.journal.store import (
     NUMBER_MAX,
@@ -93,12 +93,8 @@ class LocalStore(Store, ABC):
         """Keep a snapshot's content, durably, under a number of its own; without the lock."""
 
     @abstractmethod
-    def _get_content(self, kept: Sequence[Kept]) -> tuple[Kept, bytes]:
-        """Return the content of the first that is sound; without the lock.
-
-        Raises:
-            FileNotFoundError: It is gone, as when newer ones have followed meanwhile.
-        """
+    def _get_content(self, kept: Sequence[Kept]) -> tuple[Kept, bytes] | None:
+        """Return the content of the first that is there and sound; without the lock."""
 
     @abstractmethod
     def _drop_content(self, kept: Sequence[Kept]) -> None:
@@ -252,13 +248,16 @@ class LocalStore(Store, ABC):
                 self._settle()
             if not kept:
                 return None
-            try:
-                found, content = self._get_content(kept)
-            except FileNotFoundError:
-                if kept == self._streams.get(stream).snapshots:
-                    raise
-            else:
-                return StreamSnapshot(found.sequence, found.epoch, content)
+            found = self._get_content(kept)
+            with self._lock:
+                is_gone = kept != self._streams.get(stream).snapshots
+            if found is not None and (found[0] == kept[0] or not is_gone):
+                return StreamSnapshot(found[0].sequence, found[0].epoch, found[1])
+            if not is_gone:
+                raise JournalRefused(
+                    f"stream {stream!r}",
+                    "none of its snapshots can be read; restore the store from a copy",
+                )
 
     # --- the one passage -----------------------------------------------------------------------
 

@@ -46,11 +46,9 @@ class MemoryStore(LocalStore):
         self._contents[number] = content
         return Kept(lease.stream, sequence, lease.epoch, number, b"")
 
-    def _get_content(self, kept: Sequence[Kept]) -> tuple[Kept, bytes]:
-        try:
-            return kept[0], self._contents[kept[0].number]
-        except KeyError:
-            raise FileNotFoundError from None
+    def _get_content(self, kept: Sequence[Kept]) -> tuple[Kept, bytes] | None:
+        content = self._contents.get(kept[0].number)
+        return None if content is None else (kept[0], content)
 
     def _drop_content(self, kept: Sequence[Kept]) -> None:
         for each in kept:

@@ -36,7 +36,7 @@ FRAME_FIELDS: Final = struct.Struct("<8sBBHIIIQQQQQQQ16s16s16s")
 RECORD_FIELDS: Final = struct.Struct("<IBBHII")
 
 DATA, SEAL, CLOSE = 1, 2, 3
-INPUT, SERVER, TIME, START, SKIP, EFFECT, STATE = 1, 2, 3, 4, 5, 6, 7
+INPUT, SERVER, TIME, START, SKIP, EFFECT, STATE, STORE = 1, 2, 3, 4, 5, 6, 7, 8
 TYPES: Final = {
     INPUT: "input",
     SERVER: "server",
@@ -45,6 +45,7 @@ TYPES: Final = {
     SKIP: "skip",
     EFFECT: "effect",
     STATE: "state",
+    STORE: "store",
 }
 KINDS: Final = {1: "call", 2: "cast", 3: "info", 5: "timer"}
 FAILED, CAUSE, REQUEST, STOPS, FROM = 1, 2, 4, 8, 16

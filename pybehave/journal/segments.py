@@ -12,11 +12,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, final
 
 from pybehave.errors import JournalRefused
 from pybehave.journal.ahead import ReadAhead
+from pybehave.journal.progress import Progress
 from pybehave.journal.reader import (
+    BLOCK,
     Manifest,
     Record,
     Segment,
@@ -90,6 +92,32 @@ def _hold(segments: Iterable[Segment], opened: contextlib.ExitStack) -> None:
         segment.read_from(fd)
 
 
+@final
+class Walk:
+    """How far a walk over segments is.
+
+    Args:
+        segments: All of them, in order.
+        progress: Is told; None = nobody wants to know.
+        phase: What is done with them: "checking", "copying".
+    """
+
+    def __init__(self, segments: list[Segment], progress: Progress | None, phase: str) -> None:
+        self._first = segments[0].header.number if segments else 0
+        self._size = segments[0].header.size if segments else 0
+        self._done = 0
+        if progress is not None:
+            progress.begin(phase, "bytes", len(segments) * self._size, lambda: self._done)
+
+    def at(self, segment: Segment, block: int) -> None:
+        """It has come to this block of this segment."""
+        self._done = (segment.header.number - self._first) * self._size + block * BLOCK
+
+    def over(self, segment: Segment) -> None:
+        """It is done with this segment."""
+        self.at(segment, self._size // BLOCK)
+
+
 def loaded(segments: list[Segment]) -> Iterator[Segment]:
     """Yield segments with their contents, read ahead; a content is gone when the next one comes."""
     size = max((segment.header.size for segment in segments), default=0)
@@ -107,8 +135,11 @@ def with_followers(segments: list[Segment]) -> Iterator[tuple[Segment, int | Non
         yield segment, None if is_last else segments[index + 1].header.before_seq
 
 
-def records(segments: list[Segment]) -> Iterator[Record]:
+def records(segments: list[Segment], walk: Walk | None = None) -> Iterator[Record]:
     """Yield the records that count, in order, to the first damage.
+
+    Args:
+        walk: Is told how far it is.
 
     Raises:
         JournalRefused: A segment cannot be read, or its records do not fill their frames.
@@ -117,4 +148,8 @@ def records(segments: list[Segment]) -> Iterator[Record]:
         for frame in segment.frames(last_seq):
             if isinstance(frame, Stop):
                 return
+            if walk is not None:
+                walk.at(segment, frame.block)
             yield from segment.records(frame)
+        if walk is not None:
+            walk.over(segment)

@@ -158,7 +158,11 @@ def write(disk: Disk, content: bytes, lsn: int) -> bytes:
         JournalRefused: What was read back is not what was written.
         OSError: The disk is full, or failed.
     """
-    name = snapshot_name(lsn)
+    return write_as(disk, snapshot_name(lsn), content)
+
+
+def write_as(disk: Disk, name: str, content: bytes) -> bytes:
+    """Put a snapshot on the disk under a name; as `write`."""
     disk.put(f"{name}.tmp", content)
     read = decode(f"{name}.tmp", disk.read(f"{name}.tmp", 0, len(content)))
     disk.rename(f"{name}.tmp", name)

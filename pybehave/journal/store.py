@@ -32,7 +32,7 @@ soon: (S5) needs no clock. A holder counts on its own clock, from before it aske
 what it has in memory when that time is over: it is wrong by the difference of the two rates.
 
 Calls return when it is done, and may be made from any thread; many at once share the cost of a disk
-or a network (decision 0017). A loop makes them from its worker threads.
+or a network (decision 0019). A loop makes them from its worker threads.
 
 Does not know: servers, loops, what bytes mean.
 """
@@ -139,7 +139,7 @@ class Batch:
         taken: Positions of messages that leave the stream's own inbox.
         sent: Streams, and messages for their inboxes, queued as by `enqueue`.
         forgotten: Clients that will never send to this stream again: their numbers need not be
-            remembered.
+            remembered. This comes last.
     """
 
     entries: tuple[bytes, ...] = ()

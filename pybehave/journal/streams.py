@@ -236,9 +236,10 @@ class Streams:
         found.sequence += len(change.entries)
         for position in change.taken:
             del found.inbox[position]
-        for client in change.forgotten:
+        woken = self._queue(change.sent)
+        for client in change.forgotten:  # last: also what it has just sent to itself
             found.numbers.pop(client, None)
-        return self._queue(change.sent) | ({change.stream} if change.entries else set())
+        return woken | ({change.stream} if change.entries else set())
 
     def _queue(self, sent: Iterable[Sent]) -> set[str]:
         woken = set()

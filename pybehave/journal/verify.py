@@ -9,6 +9,7 @@ from typing import final
 
 from pybehave.errors import JournalRefused
 from pybehave.journal import snapshot
+from pybehave.journal.progress import Progress
 from pybehave.journal.reader import (
     BLOCK,
     CLOSE,
@@ -20,7 +21,7 @@ from pybehave.journal.reader import (
     Stop,
     read_manifest,
 )
-from pybehave.journal.segments import TRIES, held, loaded
+from pybehave.journal.segments import TRIES, Walk, held, loaded
 
 
 @final
@@ -52,7 +53,7 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
 
-def verify(path: str, *, is_deep: bool = False) -> Report:
+def verify(path: str, *, is_deep: bool = False, progress: Progress | None = None) -> Report:
     """Check everything that counts.
 
     Beside a node that writes, a read may come between two of its commits: the newer one is seen,
@@ -61,16 +62,17 @@ def verify(path: str, *, is_deep: bool = False) -> Report:
 
     Args:
         is_deep: Take each record apart too.
+        progress: Is told how far it is.
 
     Raises:
         JournalRefused: It is not a journal, or a newer version wrote it, or it changes faster than
             it can be read.
     """
-    report = _verify(path, is_deep=is_deep)
+    report = _verify(path, is_deep, progress)
     for _ in range(TRIES):
         if not report.problems:
             return report
-        again = _verify(path, is_deep=is_deep)
+        again = _verify(path, is_deep, progress)
         if set(again.problems) & set(report.problems):
             return again
         report = again
@@ -79,7 +81,7 @@ def verify(path: str, *, is_deep: bool = False) -> Report:
     return report
 
 
-def _verify(path: str, *, is_deep: bool) -> Report:
+def _verify(path: str, is_deep: bool, progress: Progress | None) -> Report:
     """Look once."""
     began = time.perf_counter()
     report = Report(path)
@@ -89,7 +91,8 @@ def _verify(path: str, *, is_deep: bool) -> Report:
             report.journal_id = manifest.journal_id.hex()
             report.epoch, report.durable_seq = manifest.epoch, manifest.durable_seq
             _check_snapshots(path, manifest, report)
-            _check_segments(manifest, found, report, is_deep=is_deep)
+            walk = Walk(found, progress, "checking")
+            _check_segments(manifest, found, report, walk, is_deep=is_deep)
     except JournalRefused as error:
         report.problems.append(str(error))
     report.seconds = time.perf_counter() - began
@@ -112,7 +115,7 @@ def _check_snapshots(path: str, manifest: Manifest, report: Report) -> None:
 
 
 def _check_segments(
-    manifest: Manifest, found: list[Segment], report: Report, *, is_deep: bool
+    manifest: Manifest, found: list[Segment], report: Report, walk: Walk, *, is_deep: bool
 ) -> None:
     last: Frame | None = None
     for index, segment in enumerate(loaded(found)):
@@ -128,6 +131,7 @@ def _check_segments(
             if isinstance(frame, Stop):
                 end = frame
                 break
+            walk.at(segment, frame.block)
             last, chain = frame, frame.body_hash
             block = frame.block + frame.blocks
             report.frames += 1
@@ -136,6 +140,7 @@ def _check_segments(
             if is_deep:
                 for _ in segment.records(frame):
                     pass
+        walk.over(segment)
         report.bytes += block * BLOCK
         if follower is not None:
             joins = (follower.before, follower.before_seq, follower.chain) == (

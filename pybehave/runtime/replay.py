@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 RECORD_SERVER: Final = 2
 RECORD_START: Final = 4
 RECORD_STATE: Final = 7
+RECORD_STORE: Final = 8
 """Numbers of `enum record_type` in src/_uring/segment.h."""
+
+HOLDS_A_STORE: Final = "it holds a store (DiskStore), and no servers; give the node another folder"
 
 logger = logging.getLogger("pybehave.journal")
 
@@ -162,6 +165,8 @@ class Replay:
         """
         for entry in found.entries:
             facts = self._reader.decode(entry.facts)
+            if facts.get("format") == "store":
+                raise JournalRefused("journal", HOLDS_A_STORE)
             name, number = facts["name"], facts["number"]
             if not number:
                 self._take_outbox(entry.state)
@@ -303,6 +308,8 @@ class Replay:
         }
 
     def _record(self, kind: int, number: int, payload: bytes, lsn: int) -> Server | None:
+        if kind == RECORD_STORE:
+            raise JournalRefused("journal", HOLDS_A_STORE)
         if kind == RECORD_STATE:
             return self._replace(self._names.get(number, ""), payload, lsn)
         fields = self._reader.decode(payload)

@@ -9,7 +9,8 @@
 These are the sentences of the contract, one by one; the second line is of store_walk.py. A store
 whose clock cannot be set, as a cluster's, gives another `Clock`, which waits.
 
-Needs pytest. Does not know: what a store survives; that is each one's own to prove.
+Needs pytest (`pip install pybehave[testing]`). Does not know: what a store survives; that is each
+one's own to prove.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 
 Hypothesis looks for the shortest walk that does not. See store_conformance.py for the sentences.
 
-Needs Hypothesis. Does not know: what a store survives, but for what `reopen` does to it.
+Needs Hypothesis (`pip install pybehave[testing]`). Does not know: what a store survives, but for
+what `reopen` does to it.
 """
 
 from __future__ import annotations

@@ -275,6 +275,7 @@ cdef class Commit:
         if at == NULL:
             raise self._no_room_for(len(payload))
         memcpy(at, <const uint8_t *>payload, len(payload))
+        self._check_room()
         return journal_end(&self.j, type, kind, flags, server, 0)
 
     # ---- keeping ("os") ----------------------------------------------------------------------
@@ -372,7 +373,7 @@ cdef class Commit:
                     journal_drop(&self.j)
             if place == NULL:
                 raise ValueError(f"a run of {run.shape[0]} bytes does not fit into a frame")
-            memcpy(place, &run[at + RECORD_HEADER_BYTES], size - RECORD_HEADER_BYTES)
+            memcpy(place, &run[0] + at + RECORD_HEADER_BYTES, size - RECORD_HEADER_BYTES)
             journal_end(&self.j, record.type, record.kind, record.flags, record.server,
                         record.outcome)
             at += size

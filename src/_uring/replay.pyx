@@ -24,10 +24,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from .commit cimport (
     FRAME_HEADER_BYTES, RECORD_CAUSE, RECORD_FAILED, RECORD_FROM, RECORD_INPUT, RECORD_REQUEST,
-    RECORD_SERVER, RECORD_SKIP, RECORD_START, RECORD_STATE, RECORD_TIME, SEGMENT_BLOCK,
-    SEGMENT_HEADER_BLOCKS,
-    SEGMENT_SOUND, journal_hash, segment_blocks_bytes, segment_frame, segment_frame_read,
-    segment_record, segment_record_read,
+    RECORD_SERVER, RECORD_SKIP, RECORD_START, RECORD_STATE, RECORD_STORE, RECORD_TIME,
+    SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS, SEGMENT_SOUND, journal_hash, segment_blocks_bytes,
+    segment_frame, segment_frame_read, segment_record, segment_record_read,
 )
 from .dispatch cimport Dispatcher
 from .handles cimport Caller
@@ -195,7 +194,7 @@ cdef class Replayer:
             self._skip_recorded(record.server, int.from_bytes(payload[:8], "little"))
             return 0
         if record.type == RECORD_SERVER or record.type == RECORD_START \
-                or record.type == RECORD_STATE:
+                or record.type == RECORD_STATE or record.type == RECORD_STORE:
             if record.type == RECORD_START:
                 self.ended.pop(record.server, None)
             self._set_clock()

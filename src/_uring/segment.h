@@ -60,6 +60,7 @@ enum record_type {
     RECORD_SKIP,
     RECORD_EFFECT,
     RECORD_STATE,
+    RECORD_STORE,
 };
 
 enum record_flag {

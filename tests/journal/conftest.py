@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.journal.model", "tests.journal.engine")
+pytest.register_assert_rewrite(
+    "tests.journal.model",
+    "tests.journal.engine",
+    "tests.journal.store_crashes",
+    "tests.journal.tail_crashes",
+    "pybehave.testing.store_conformance",
+    "pybehave.testing.store_model",
+    "pybehave.testing.store_walk",
+)
 
 STATES = 100_000
 """Twenty seconds; PYBEHAVE_CRASH_STATES=10000000 is the long mode, half an hour."""

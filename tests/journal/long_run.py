@@ -2,11 +2,12 @@
 
     python -m tests.journal.long_run --states 10000000 --summary long_run.json
 
-Theory. One seed is one life of a journal (engine.py), with nothing else in it that changes. Seeds
-are played in order, from 0, in chunks; behind each chunk the summary is written anew, whole or not
-at all. So a run may be killed at any moment: the next one with the same summary goes on behind the
-last chunk that it names, and a summary says which seeds were played, and what they met. A seed
-that fails stands in the summary, and the run goes on; the exit status tells.
+Theory. One seed is one life: of a journal (engine.py), of one with a tail (tail_crashes.py), of a
+store (store_crashes.py), with nothing else in it that changes. Seeds are played in order, from 0,
+in chunks; behind each chunk the summary is written anew, whole or not at all. So a run may be
+killed at any moment: the next one with the same summary goes on behind the last chunk that it
+names, and a summary says which seeds were played, and what they met. A seed that fails stands in
+the summary, and the run goes on; the exit status tells.
 
 Invariants
   (L1) The seeds of a kind that the summary counts are 0 to `next_seed` - 1, each once.
@@ -29,14 +30,16 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.journal.engine import play
+from tests.journal import engine, store_crashes, tail_crashes
 
 CHUNK_SEEDS = 50
 """A few seconds of work, so that little is lost when it is killed."""
 
 KINDS: dict[str, Callable[[int], Counter[str]]] = {
-    "plain": lambda seed: play(seed).counts,
-    "snapshots": lambda seed: play(seed, has_snapshots=True).counts,
+    "plain": lambda seed: engine.play(seed).counts,
+    "snapshots": lambda seed: engine.play(seed, has_snapshots=True).counts,
+    "store": lambda seed: store_crashes.play(seed).counts,
+    "tail": lambda seed: tail_crashes.play(seed).counts,
 }
 """What is played, by name; the long run shares its time evenly between them."""
 

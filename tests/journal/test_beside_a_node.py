@@ -124,7 +124,7 @@ def test_what_never_stands_still_is_not_called_damaged(
 ) -> None:
     places = iter(range(100))
 
-    def never_the_same(path: str, **_: Any) -> verify.Report:
+    def never_the_same(path: str, *_: Any) -> verify.Report:
         return verify.Report(path, problems=[f"damaged at block {next(places)}"])
 
     monkeypatch.setattr(verify, "_verify", never_the_same)

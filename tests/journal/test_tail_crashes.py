@@ -1,0 +1,71 @@
+"""What was kept outlives every kill, in any order of keeps, commits, kills and power cuts."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from pybehave.errors import JournalRefused
+from pybehave.journal.tail import TailFile
+from tests.journal.tail_crashes import play
+
+SHARE = 8
+"""So many fewer states than in the random suite of the segments."""
+
+EVENTS = ["keeps", "not kept", "adopted", "unwanted", "from the tail", "nested", "kills", "cuts"]
+"""What a suite of this size must have met; else it proves nothing."""
+
+
+@pytest.mark.timeout(0)  # bounded by the number of states
+def test_what_was_kept_outlives_kills_and_power_cuts_in_any_order(
+    journal_seeds: Callable[[], Iterator[int]], states: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts: Counter[str] = Counter()
+    began = time.perf_counter()
+    for seed in journal_seeds():
+        counts += play(seed).counts
+        counts["seeds"] += 1
+        if counts["states"] >= states // SHARE:
+            break
+    with capsys.disabled():
+        rate = counts["states"] / (time.perf_counter() - began)
+        print(f"\n{dict(counts)}, {rate:.0f} states a second")
+    if counts["seeds"] > 30:
+        assert [event for event in EVENTS if counts[event] == 0] == []
+
+
+def attach_at_once(tail: TailFile, commit: Any, *, is_wanted: bool) -> None:
+    """The file is written to before what it held is durable (K2)."""
+    ADOPT(tail, commit, is_wanted=False)
+    if is_wanted:
+        tail._attach(commit)
+
+
+def adopt_when_wanted(tail: TailFile, commit: Any, *, is_wanted: bool) -> None:
+    """Who does not want the level does not take the tail over (K1)."""
+    if is_wanted:
+        ADOPT(tail, commit, is_wanted=is_wanted)
+
+
+def adopt_last(tail: TailFile, commit: Any, *, is_wanted: bool) -> None:
+    """Something is recorded before what was kept (K1), and so an lsn is given twice (K3)."""
+    if tail.runs:
+        commit.record(1, 9, b"first", 1)
+        tail.runs = []
+    ADOPT(tail, commit, is_wanted=is_wanted)
+
+
+ADOPT = TailFile.adopt
+MUTANTS = {"K2": attach_at_once, "K1": adopt_when_wanted, "K3": adopt_last}
+
+
+@pytest.mark.parametrize("rule", MUTANTS)
+def test_without_the_rule_a_life_fails(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TailFile, "adopt", MUTANTS[rule])
+    with pytest.raises((AssertionError, JournalRefused)):
+        for seed in range(100):
+            play(seed)
