@@ -256,7 +256,7 @@ class NodeJournal:
     # --- 14: replay ----------------------------------------------------------------------------
 
     def _replay(self, found: Recovery) -> None:
-        began = time.perf_counter()
+        began, clock = time.perf_counter(), self._dispatcher.unix_now()
         specs = self._planned = self._specs()
         self.quarantine.begin(found)
         while True:
@@ -276,6 +276,7 @@ class NodeJournal:
                 found.report.replayed = stepped.replayer.inputs
                 found.report.passed_over = stepped.replayer.failed
                 found.report.seconds_replaying = time.perf_counter() - began
+                self._dispatcher.set_unix_now(clock)  # it was that of the input stepped last
         self.progress.end()
         self._known = stepped.known()
         self.absent = stepped.absent()

@@ -210,6 +210,8 @@ class Upgrade:
                 self._extra,
                 is_down=self._is_down,
             )
+            check = self._host.invariants.check
+            check(server.name, target.instance, "code_change", target.state)
             if target.values is not None and way is not Way.SAME:
                 target.values.encode(target.instance.dump(target.state))  # or there is no snapshot
         except Exception as error:

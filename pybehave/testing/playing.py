@@ -140,6 +140,7 @@ class Playing:
         self._began = 0.0
         self._world: Simulator | None = None
         self._is_up = False
+        self._is_ending = False
 
     def run(self) -> Played:
         """Play the script to its end, or to the first failure."""
@@ -228,9 +229,11 @@ class Playing:
         now, world = self.now, self.world
         self._look_at_violations()
         self._is_up = False
+        self._is_ending = True
         self.life += 1  # whoever is told something by the end does not hear it
         self._hash.update(f"{world.trace_hash}".encode())
         end(world)
+        self._is_ending = False
         return now
 
     def _cut(self, luck: Random) -> None:
@@ -401,6 +404,8 @@ class Playing:
         error = event.error
         is_restart = isinstance(event, StartError) and event.context == "restart"
         if error is None or not (is_restart or isinstance(event, ChildTerminated)):
+            return
+        if self._is_ending:  # with the power off everything fails
             return
         self.counts["crashes"] += 1
         if isinstance(error, StartFailed):

@@ -23,7 +23,7 @@ def test_every_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     for match in re.finditer(r"^```python\n(.*?)^```", text, re.S | re.M):
         line = text.count("\n", 0, match.start()) + 1
         code = "\n" * line + match.group(1)
-        exec(compile(code, str(page), "exec"), namespace)
+        exec(compile(code, str(page), "exec", dont_inherit=True), namespace)
 
 
 def test_there_are_pages_with_code() -> None:

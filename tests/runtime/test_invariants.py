@@ -10,7 +10,7 @@ import pytest
 
 from pybehave import Application, GenServer, GenStatem, Supervisor, Worker
 from pybehave.actions import Cast, Continue, Reply, StartTimer
-from pybehave.errors import Crashed, InvariantViolated, StartFailed
+from pybehave.errors import Crashed, InvariantViolated, StartFailed, UpgradeFailed
 from pybehave.journal import dead_letters
 from pybehave.statem import NextState
 from pybehave.testing.disk import SimDisk
@@ -54,12 +54,15 @@ class Log(GenServer[list[Any], Any, Any]):
         return ([*state, command], None) if command != "read" else (state, state)
 
 
-def application(*, journal: bool = False, kind: type = Purse, coins: int = 10) -> Application:
+def application(
+    *, journal: bool = False, kind: type = Purse, coins: int = 10, version: str = "0"
+) -> Application:
     children = [
         Worker("purse", kind, coins, journal=journal),
         Worker("log", Log, journal=journal),
     ]
-    return Application("app", Supervisor("one_for_one", children, intensity=100))
+    tree = Supervisor("one_for_one", children, intensity=100)
+    return Application("app", tree, version=version)
 
 
 def refused(node: Any, command: Any) -> InvariantViolated:
@@ -145,6 +148,21 @@ def test_a_state_of_the_journal_is_looked_at_when_the_code_is_another(
 def test_an_assertion_says_why(start: Callable[..., Any]) -> None:
     node = start(application(kind=Strict))
     assert "only 4 coins" in str(refused(node, ("take", 6)))
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_a_migrated_state_is_looked_at_before_the_release_counts(
+    start: Callable[..., Any], tmp_path: Path, *, journal: bool
+) -> None:
+    node = start(application(journal=journal), data=tmp_path)
+    node.call("purse", ("take", 7))
+    stricter = application(journal=journal, kind=Strict, version="1")
+    with pytest.raises(UpgradeFailed, match="only 3 coins"):
+        node.releases.upgrade(stricter, from_version="0")
+    assert node.call("purse", ("take", 1)) == "taken"
+    node.call("purse", ("take", -9))
+    node.releases.upgrade(stricter, from_version="0")
+    assert "only 4 coins" in str(refused(node, ("take", 7)))
 
 
 class Broken(Purse):
