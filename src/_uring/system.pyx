@@ -24,16 +24,23 @@ Source: OTP sys; suspended processes in gen_server and sys:suspend_loop.
 from libc.stdint cimport uint64_t
 
 from .commit cimport RECORD_STATE
-from .handles cimport Caller
+from .handles cimport FROM_CONNECTION, Caller
 from .leaves cimport (
-    CONN_FREE, PAUSE_SUSPENDED, conn, conn_pause, conn_resume, conn_token, conns_find,
+    CONN_FREE, END_SHUTDOWN, PAUSE_SUSPENDED, conn, conn_finish, conn_pause, conn_resume,
+    conn_takes_input, conn_token, conns_find,
 )
 from .mailboxes cimport Mailboxes
 from .servers cimport OVERFLOW_BLOCK, Control, Port, Server
 
+from pybehave.errors import Stopped
+
 # Connections that ended while they waited leave their names behind; beyond this many they are
 # looked for.
 cdef Py_ssize_t PAUSED_CHECKED = 1024
+
+
+cdef bint _is_client(object caller):
+    return caller is not None and (<Caller>caller).kind == FROM_CONNECTION
 
 
 # Not final: the Dispatcher is the rest of it.
@@ -59,6 +66,33 @@ cdef class System(Mailboxes):
             self._make_ready(server)
         else:
             self.settle_control(server)
+
+    def refuse_clients(self, Server server) -> int:
+        """The node is to stop, and a suspended server will answer nobody: connections that wait for
+        it are told so, and are read no further. Returns how many requests that were; 0 also when it
+        is not suspended.
+        """
+        cdef Caller caller
+        cdef conn *c
+        cdef uint64_t token
+        if not server.is_suspended():
+            return 0
+        error = Stopped(server.name, "shutdown")
+        mailbox = server.mailbox
+        refused = [item[2] for item in mailbox or () if _is_client(item[2])]
+        if refused:
+            server.mailbox = type(mailbox)(item for item in mailbox if not _is_client(item[2]))
+        refused.extend(caller for caller in list(server.waiting or ()) if _is_client(caller))
+        self.barrier = 0
+        for caller in refused:
+            self._resolve(caller, None, error)
+        paused, server.control.paused = server.control.paused, []
+        for token in paused:
+            c = conns_find(self.conns, token)
+            if c != NULL and conn_takes_input(c):
+                self.answer_error(c, <Port>c.port, error)
+                conn_finish(self.conns, c, END_SHUTDOWN)
+        return len(refused) + len(paused)
 
     def set_debug(self, Server server, debug) -> None:
         """Let an object see each input (`took`), its outcome (`gave`) and the end (`ended`)."""
