@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from typing import Any
 
@@ -333,6 +334,8 @@ def test_a_drain_tells_clients_of_a_suspended_server_and_does_not_wait(
         logging.getLogger("pybehave").setLevel(logging.WARNING)
         client.sendall(b"1\n")
         other.sendall(b"2\n3\n")
+        for each in (client, other):
+            each.shutdown(socket.SHUT_WR)  # else the node lingers for their ends
         if overflow == "block":
             until(node, lambda: node.loop.stats()["connections"]["pauses"] == 2)
         else:
@@ -347,6 +350,7 @@ def test_a_drain_does_not_wait_for_a_reply_that_a_suspended_server_has_put_off(s
     node = start(application(), drain_timeout=3600.0)
     with dial(node) as client:
         client.sendall(b"later\n")
+        client.shutdown(socket.SHUT_WR)
         until(node, lambda: node.loop.dispatcher.whereis("a").callers_count == 1)
         node.sys.suspend("a")
         assert node.stop() == 0
@@ -360,6 +364,7 @@ def test_an_application_that_drains_does_not_wait_for_a_suspended_server_either(
     node.sys.suspend("a")
     with dial(node) as client:
         client.sendall(b"1\n")
+        client.shutdown(socket.SHUT_WR)
         until(node, lambda: node.loop.stats()["connections"]["pauses"] == 1)
         node.stop_application("looked at")
         assert receive_all(client).startswith(b"error: ")
