@@ -659,6 +659,8 @@ class Node(Requests, Supervision):
             found = self.loop.dispatcher.whereis(name)
             if found is None:
                 raise NoProc(name)
+            if self.journal is not None:
+                return self.journal.hibernation.look(found, lambda server: server.state)
             return found.state
 
         return self.run_on_loop(look)

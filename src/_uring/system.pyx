@@ -14,6 +14,8 @@ Invariants
   (X2) Resumed, a server takes what waited in the order in which it came: connections get past the
        mailbox again only when it has been empty.
   (X3) Whoever waits for a suspended server goes on when it is resumed and when it ends.
+  (X5) A server whose state is not in memory gets it back before its next input, its end and its
+       suspension; a server hibernates only between two inputs, with none that waits.
   (X4) The state of a journaled server is replaced by a record, so that a replay replaces it too.
   (X5) Code changes between two inputs: name, incarnation, mailbox, callers and timers stay.
 
@@ -30,7 +32,7 @@ from .leaves cimport (
     conn_takes_input, conn_token, conns_find,
 )
 from .mailboxes cimport Mailboxes
-from .servers cimport OVERFLOW_BLOCK, Control, Port, Server
+from .servers cimport OVERFLOW_BLOCK, Asleep, Control, Port, Server
 
 from pybehave.errors import Stopped
 
@@ -47,8 +49,26 @@ cdef bint _is_client(object caller):
 cdef class System(Mailboxes):
     """System requests to servers that run. Base of the Dispatcher."""
 
+    cpdef int hibernate(self, Server server) except -1:
+        """An input has asked for it, and is over (X5)."""
+        if self.on_hibernate is None or not server.is_running or not server.number \
+                or server.continues or server.mailbox or server.control is not None \
+                or type(server.state) is Asleep:
+            return 0
+        asleep = self.on_hibernate(server)
+        if asleep is not None:
+            server.state = asleep
+        return 0
+
+    cpdef int wake(self, Server server) except -1:
+        """Let a server have its state in memory; one that has, keeps it."""
+        if type(server.state) is Asleep:
+            server.state = self.on_wake(server, server.state)
+        return 0
+
     def suspend(self, Server server) -> None:
         """Let a server take no more inputs; suspended twice is suspended."""
+        self.wake(server)
         control = self._control(server)
         if not control.is_suspended:
             control.is_suspended = True
