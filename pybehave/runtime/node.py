@@ -198,6 +198,8 @@ class Node(Requests, Supervision):
             except KeyboardInterrupt:
                 self._is_draining = False
             self._shut_down()
+        if self._failure is not None:
+            raise self._failure
         return self.exit_status
 
     def boot(self) -> None:
@@ -257,6 +259,13 @@ class Node(Requests, Supervision):
         elif not self.loop.is_running:
             self._shut_down()
         return self.exit_status
+
+    def fail(self, error: BaseException) -> None:
+        """End the node with an exception: `run` raises it, or leaving the `with` block does."""
+        if self._failure is None:
+            self._failure = error
+        self.exit_status = 1
+        self.request_stop(drain=False)
 
     def request_stop(self, *, drain: bool = True) -> None:
         """Ask the node to stop; from any thread and from signal handlers."""

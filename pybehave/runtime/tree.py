@@ -100,6 +100,9 @@ class Host(Protocol):
     def emit(self, event: Event) -> None:
         """Report an event; must not raise."""
 
+    def pass_through(self, error: BaseException) -> None:
+        """End the node with an exception that its supervisor does not bear; must not raise."""
+
     def settled(self) -> None:
         """Take note that the tree has done what it could for now; must not raise."""
 

@@ -14,10 +14,10 @@ Invariants
   (X2) Resumed, a server takes what waited in the order in which it came: connections get past the
        mailbox again only when it has been empty.
   (X3) Whoever waits for a suspended server goes on when it is resumed and when it ends.
-  (X5) A server whose state is not in memory gets it back before its next input, its end and its
-       suspension; a server hibernates only between two inputs, with none that waits.
   (X4) The state of a journaled server is replaced by a record, so that a replay replaces it too.
   (X5) Code changes between two inputs: name, incarnation, mailbox, callers and timers stay.
+  (X6) A server whose state is not in memory gets it back before its next input, its end and its
+       suspension; a server hibernates only between two inputs, with none that waits.
 
 Does not know: who asks, and what the functions are that look (runtime/sys.py, runtime/debug.py).
 Source: OTP sys; suspended processes in gen_server and sys:suspend_loop.
@@ -50,7 +50,7 @@ cdef class System(Mailboxes):
     """System requests to servers that run. Base of the Dispatcher."""
 
     cpdef int hibernate(self, Server server) except -1:
-        """An input has asked for it, and is over (X5)."""
+        """An input has asked for it, and is over (X6)."""
         if self.on_hibernate is None or not server.is_running or not server.number \
                 or server.continues or server.mailbox or server.control is not None \
                 or type(server.state) is Asleep:
