@@ -538,7 +538,11 @@ class Stop(Action, Struct, frozen=True):
 
 @final
 class Hibernate(Action, Struct, frozen=True):
-    """Give back memory until the next input. It changes nothing that can be seen."""
+    """Give back memory until the next input. It changes nothing that can be seen.
+
+    A journaled server's state leaves memory when the input is over and none waits, and is read back
+    before the next one (runtime/hibernation.py); a server without a journal keeps it.
+    """
 
 
 @final

@@ -81,6 +81,7 @@ class FakeHost:
         self.incarnations = 0
         self.alarms: list[tuple[float, int, Callable[[], None]]] = []
         self.luck = 0.0
+        self.passed: list[BaseException] = []
 
     # --- what the tree asks ----------------------------------------------------
 
@@ -101,6 +102,9 @@ class FakeHost:
 
     def settled(self) -> None:
         pass
+
+    def pass_through(self, error: BaseException) -> None:
+        self.passed.append(error)
 
     def start_worker(self, worker: Worker[Any, Any], name: str, args: Any) -> object:
         if name in self.names:

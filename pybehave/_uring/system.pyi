@@ -1,19 +1,25 @@
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from typing_extensions import disjoint_base
 
 from pybehave._uring.handles import Caller
 from pybehave._uring.mailboxes import Mailboxes
-from pybehave._uring.servers import Server
+from pybehave._uring.servers import Asleep, Server
 from pybehave._uring.values import Values
 
 @disjoint_base
 class System(Mailboxes):
     @property
     def suspended_count(self) -> int: ...
+    on_hibernate: Callable[[Server], Asleep | None] | None
+    on_wake: Callable[[Server, Asleep], Any] | None
+    def hibernate(self, server: Server) -> int: ...
+    def wake(self, server: Server) -> int: ...
     def suspend(self, server: Server) -> None: ...
     def resume(self, server: Server) -> None: ...
+    def refuse_clients(self, server: Server) -> int: ...
     def set_debug(self, server: Server, debug: object) -> None: ...
     def replace(self, server: Server, state: Any, payload: bytes) -> int: ...
     def change_code(

@@ -79,10 +79,12 @@ class ChildCount(NamedTuple):
 
 def which_children(state: SupervisorState) -> list[ChildInfo]:
     """List the children, newest first as OTP does."""
-    return [
-        ChildInfo(child.id, child.status.value, child.ref, _type_of(child), child.restarts)
-        for child in reversed(state.children.values())
-    ]
+    return [child_info(child) for child in reversed(state.children.values())]
+
+
+def child_info(child: Child) -> ChildInfo:
+    """Return what there is to know of one child."""
+    return ChildInfo(child.id, child.status.value, child.ref, _type_of(child), child.restarts)
 
 
 def count_children(state: SupervisorState) -> ChildCount:

@@ -59,6 +59,7 @@ SUPERVISOR_RULES: Final[Mapping[str, Rule]] = {
     "backoff": BACKOFF_RULE,
     "resume_every": Rule(lambda value: is_number(value) and value >= 0, "seconds >= 0"),
     "reset_after": OPTIONAL_SECONDS,
+    "pass_through": BOOL_RULE,
     "pattern": Rule(
         lambda value: value is None or (isinstance(value, str) and value != ""),
         'a pattern of names, as "user-*", or None',
@@ -90,6 +91,8 @@ class Supervisor:
             wait and the others run. None is to give up.
         resume_every: Seconds between the starts of those that waited for the end of a pause.
         reset_after: Seconds without a restart after which all are forgotten; None is never.
+        pass_through: An exception of a child is not supervised: it ends the node, and `run`, or the
+            `with` block of a started application, raises it. For finding mistakes.
         pattern: Names that are started by the first message for them (`family`); None is no name.
         idle: Seconds without an input after which one of these is stopped; None is never.
         auto_shutdown: Whether the end of significant children ends the supervisor.
@@ -107,6 +110,7 @@ class Supervisor:
     backoff: Backoff | None
     resume_every: float
     reset_after: float | None
+    pass_through: bool
     pattern: str | None
     idle: float | None
     auto_shutdown: AutoShutdown
@@ -128,6 +132,7 @@ class Supervisor:
         backoff: Backoff | None = None,
         resume_every: float = RESUME_EVERY_S,
         reset_after: float | None = None,
+        pass_through: bool = False,
         pattern: str | None = None,
         idle: float | None = None,
         auto_shutdown: AutoShutdown = "never",
@@ -145,6 +150,7 @@ class Supervisor:
             "backoff": backoff,
             "resume_every": resume_every,
             "reset_after": reset_after,
+            "pass_through": pass_through,
             "pattern": pattern,
             "idle": idle,
             "auto_shutdown": auto_shutdown,
@@ -374,6 +380,8 @@ def describe(node: ChildSpec) -> str:
         words = [node.strategy, f"{node.intensity} {how}"]
         if node.backoff is not None:
             words.append(f"pauses {_describe_backoff(node.backoff)}")
+        if node.pass_through:
+            words.append("passes exceptions through")
         if node.pattern is not None:
             words.append(f"family {node.pattern}")
         if node.auto_shutdown != "never":

@@ -37,7 +37,7 @@ from pybehave.behaviours.supervisor import ROOT_ID, workers
 from pybehave.config import Config, loader
 from pybehave.errors import AlreadyStarted, NotFound, NotStarted, StartFailed
 from pybehave.listener import Listener
-from pybehave.runtime import listeners
+from pybehave.runtime import draining, listeners
 from pybehave.runtime.optional import load_optional
 from pybehave.runtime.tree import Tree
 
@@ -221,6 +221,7 @@ class Applications:
             return  # the node did not wait for its connections
         loop = self._node.loop
         is_late = loop.now() >= until
+        draining.refuse_suspended(loop, lambda: list(running.tree.workers))
         left = sum(loop.end_connections(port, is_late) for _, port in running.ports)
         if left and not is_late:
             loop.dispatcher.start_alarm(DRAIN_LOOK_S, lambda: self._drain(running, until))
@@ -324,6 +325,10 @@ class Applications:
     def workers(self) -> list[Worker[Any, Any]]:
         """All workers that a boot starts."""
         return [worker for app in self.planned for worker in workers(app.tree)]
+
+    def servers(self) -> list[Any]:
+        """All servers that run."""
+        return [server for tree in self.trees() for server in tree.workers]
 
     def path_of(self, server: object) -> str:
         """Where a running worker stands: ids from its root, joined by "/"; "" = in no tree."""

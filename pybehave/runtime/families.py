@@ -151,6 +151,9 @@ class _Watch:
         elif now - before[2] >= self._idle and _is_quiet(server):
             passivate = partial(_passivate, server, server.inputs)
             self._node.post((passivate, child, Answer()))
+            journal = self._host.journal
+            if journal is not None:
+                self._host.defer(partial(journal.hibernation.lay_down, server.name, server))
 
 
 def _is_quiet(server: Server) -> bool:

@@ -386,6 +386,11 @@ class LoopHost:
 
         self._terminate(server, reason, limit, done)
 
+    def pass_through(self, error: BaseException) -> None:
+        """End the node with an exception that its supervisor does not bear."""
+        if self.node is not None:
+            self.node.fail(error)
+
     def end_worker(self, server: Server, reason: object) -> None:
         """End a server between two inputs as if by itself: its supervisor acts on the reason."""
         self.loop.dispatcher.retire(server, Stopped(server.name, reason))

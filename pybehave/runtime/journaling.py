@@ -50,6 +50,7 @@ from pybehave.journal.recovery import Options, Piece, Recovery, recover, segment
 from pybehave.journal.tail import TailFile
 from pybehave.runtime.absent import Absent, say_absent
 from pybehave.runtime.families import Specs
+from pybehave.runtime.hibernation import Hibernation
 from pybehave.runtime.letters import DeadLetters
 from pybehave.runtime.policies import Policies
 from pybehave.runtime.quarantine import Quarantine
@@ -120,6 +121,7 @@ class NodeJournal:
         self.watch = Watch()
         self.segment_starts: list[tuple[int, int]] = []
         self.snapshots = Snapshots(self)
+        self.hibernation = Hibernation(self)
         self.letters = DeadLetters(self)
         self.quarantine = Quarantine(self)
         self.policies = Policies()
@@ -211,6 +213,8 @@ class NodeJournal:
         is_kept = any(worker.acknowledge == "os" for worker in self._specs().values())
         self.tail.adopt(self.commit, is_wanted=is_kept)
         self.quarantine.record()
+        self._dispatcher.on_hibernate = self.hibernation.hibernate
+        self._dispatcher.on_wake = self.hibernation.wake
         self._dispatcher.set_marker(self.quarantine.attempts.marker)
         self._prepare_spare()
 
@@ -397,6 +401,9 @@ class NodeJournal:
             else:
                 self._dispatcher.deliver(name, kind, message, lsn, index)
         self._undelivered = []
+        for name in self._known:  # members of families that nobody has asked for yet
+            if self._dispatcher.whereis(name) is None:
+                self.hibernation.lay_down(name)
         if self._is_old:  # then no older input is stepped by newer code again
             self.snapshots.take()
 
@@ -429,6 +436,8 @@ class NodeJournal:
 
     def _find_out(self, worker: Worker[Any, Any], *, is_asked: bool) -> Known | None:
         found = self._known.get(worker.name)
+        if found is not None:
+            self.hibernation.get_up(worker.name, found)
         if found is None and worker.name in self._numbers:
             return self._learn(worker)  # added while the node runs, as in an earlier run
         if found is None or not found.is_after_crash:
@@ -576,6 +585,10 @@ class NodeJournal:
     def is_open(self) -> bool:
         """Whether records are taken."""
         return self._is_open
+
+    def forget(self, name: str) -> None:
+        """A server that runs has a state of its own by now."""
+        self._known.pop(name, None)
 
     def remembered(self, name: str) -> Known | None:
         """What is known of a server that does not run."""
@@ -741,6 +754,7 @@ class NodeJournal:
             **self.commit.stats(),
             "medium": self.disk.medium().sentence,
             "snapshots": self.snapshots.stats(),
+            "hibernation": self.hibernation.stats(),
             "recovery": self.recovery.report.as_json() if self.recovery is not None else {},
         }
 
@@ -775,6 +789,7 @@ class NodeJournal:
         if not self.commit.is_busy:
             for fd in self.commit.take_descriptors():
                 self.disk.close(fd)
+        self.hibernation.close()
         self.disk.unlock()
 
 

@@ -48,7 +48,7 @@ from pybehave.errors import (
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import Options
 from pybehave.listener import Listener
-from pybehave.runtime import addresses, listeners, signals, systemd
+from pybehave.runtime import addresses, draining, listeners, signals, systemd
 from pybehave.runtime.applications import Applications
 from pybehave.runtime.counters import counters_of
 from pybehave.runtime.crashes import CrashReport
@@ -79,13 +79,6 @@ DATA: Final = "data"
 
 DRAIN_TIMEOUT_S: Final = 10.0
 """How long connections may take to get their last replies when the node stops."""
-
-DRAIN_TICKS_MAX: Final = 64
-"""Ticks that read what clients had sent before a drain; busy ones would never be done sending."""
-
-ABORT_TICKS_MAX: Final = 200
-ABORT_TICK_S: Final = 0.005
-"""Aborted connections come home within a tick or two; after 1 s something is wrong."""
 
 STOP_TICK_S: Final = 1.0
 """How long a tick may wait while the tree stops; whatever ends a stop also ends the wait."""
@@ -205,6 +198,8 @@ class Node(Requests, Supervision):
             except KeyboardInterrupt:
                 self._is_draining = False
             self._shut_down()
+        if self._failure is not None:
+            raise self._failure
         return self.exit_status
 
     def boot(self) -> None:
@@ -265,6 +260,13 @@ class Node(Requests, Supervision):
             self._shut_down()
         return self.exit_status
 
+    def fail(self, error: BaseException) -> None:
+        """End the node with an exception: `run` raises it, or leaving the `with` block does."""
+        if self._failure is None:
+            self._failure = error
+        self.exit_status = 1
+        self.request_stop(drain=False)
+
     def request_stop(self, *, drain: bool = True) -> None:
         """Ask the node to stop; from any thread and from signal handlers."""
         self._is_draining = self._is_draining and drain
@@ -322,7 +324,9 @@ class Node(Requests, Supervision):
         self._is_stopping = True
         systemd.notify("STOPPING=1")
         self.releases.close()
-        self._close_connections()
+        draining.close_connections(
+            self.loop, self.drain_timeout, lambda: self._is_draining, self.applications.servers
+        )
         self.host.pools.is_closing = True
         self._stop_trees()
         self.host.pools.close()
@@ -336,22 +340,6 @@ class Node(Requests, Supervision):
         for bound in self._beside.values():
             if bound is not None and self.loop.source != "sim":
                 listeners.remove_socket(bound)
-
-    def _close_connections(self) -> None:
-        ticks = DRAIN_TICKS_MAX if self._is_draining else 0
-        while ticks and self.loop.run_once(0.0):
-            ticks -= 1
-        self.loop.close_listeners()
-        if self._is_draining:
-            deadline = self.loop.now() + self.drain_timeout
-            left = self.loop.finish_connections()
-            while left and self._is_draining and self.loop.now() < deadline:
-                self.loop.run_once(deadline - self.loop.now())
-                left = self.loop.connections_open
-        ticks = ABORT_TICKS_MAX
-        while self.loop.abort_connections() and ticks:
-            self.loop.run_once(ABORT_TICK_S)
-            ticks -= 1
 
     def _stop_trees(self) -> None:
         for running in self.applications.in_reverse():
@@ -680,6 +668,8 @@ class Node(Requests, Supervision):
             found = self.loop.dispatcher.whereis(name)
             if found is None:
                 raise NoProc(name)
+            if self.journal is not None:
+                return self.journal.hibernation.look(found, lambda server: server.state)
             return found.state
 
         return self.run_on_loop(look)

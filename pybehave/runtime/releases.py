@@ -425,6 +425,8 @@ class Releases:
             return
         for worker in workers(app.tree):
             known = journal.remembered(worker.name)
+            if known is not None:
+                journal.hibernation.get_up(worker.name, known)
             if known is None or self.node.loop.dispatcher.whereis(worker.name) is not None:
                 continue
             if known.is_dirty or known.dump is None:

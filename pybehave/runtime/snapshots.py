@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, final
 
+from pybehave._uring.servers import Asleep
 from pybehave._uring.values import Values
 from pybehave.behaviours.schema import version_of
 from pybehave.errors import NotJournalable
@@ -196,8 +197,11 @@ class Snapshots:
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != node:
                 return  # it died in between
-            os.closerange(3, writing)
-            os.closerange(writing + 1, max(writing + 1, os.sysconf("SC_OPEN_MAX")))
+            below = 3
+            for kept in sorted([writing, *self.journal.hibernation.descriptors]):
+                os.closerange(below, kept)
+                below = kept + 1
+            os.closerange(below, max(below, os.sysconf("SC_OPEN_MAX")))
             gc.disable()
             os.nice(CHILD_NICE)
             work = self._begin_here(lsn)
@@ -290,7 +294,7 @@ class Snapshots:
             "requests": server.requests.dump() if server.requests is not None else [],
             "format": "values",
         }
-        return Entry(values.encode(facts), values.encode(server.instance.dump(server.state)))
+        return Entry(values.encode(facts), self._bytes(server.instance.dump, server.state, values))
 
     def _stopped(self, name: str, number: int, known: Known) -> Entry:
         assert known.dump is not None
@@ -310,7 +314,13 @@ class Snapshots:
             "requests": known.requests.dump() if known.requests is not None else [],
             "format": "values",
         }
-        return Entry(values.encode(facts), values.encode(known.dump(known.state)))
+        return Entry(values.encode(facts), self._bytes(known.dump, known.state, values))
+
+    def _bytes(self, dump: Callable[[Any], Any], state: Any, values: Values) -> bytes:
+        """A state; one that is out of memory as it lies there."""
+        if type(state) is Asleep:
+            return self.journal.hibernation.encoded(state)
+        return values.encode(dump(state))
 
     def _complain(self, name: str, error: BaseException) -> None:
         if name not in self._complained:

@@ -161,6 +161,22 @@ class Supervision:
         """List a supervisor's children, newest first."""
         return self.run_on_loop(lambda: self._tree(supervisor).which_children(supervisor))
 
+    def which_child(self, supervisor: str, child_id: str) -> ChildInfo:
+        """Find one of a supervisor's children (OTP 28, supervisor:which_child/2).
+
+        Raises:
+            NotFound: There is no such child or supervisor.
+        """
+        return self.run_on_loop(lambda: self._tree(supervisor).which_child(supervisor, child_id))
+
+    def get_childspec(self, supervisor: str, child_id: str) -> ChildSpec:
+        """Return what a child is specified as (OTP, supervisor:get_childspec/2).
+
+        Raises:
+            NotFound: There is no such child or supervisor.
+        """
+        return self.run_on_loop(lambda: self._tree(supervisor).get_childspec(supervisor, child_id))
+
     def count_children(self, supervisor: str) -> ChildCount:
         """Count a supervisor's children by kind and whether they run."""
         return self.run_on_loop(lambda: self._tree(supervisor).count_children(supervisor))

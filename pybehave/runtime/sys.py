@@ -318,7 +318,11 @@ class Sys:
 
     def _look(self, server: Name, look: Callable[[Server], T], timeout: float | None) -> T:
         name = name_of(server)
-        return self._node.run_on_loop(lambda: look(self._found(name)), timeout=timeout)
+        return self._node.run_on_loop(lambda: self._awake(name, look), timeout=timeout)
+
+    def _awake(self, name: str, look: Callable[[Server], T]) -> T:
+        journal, found = self._node.journal, self._found(name)
+        return look(found) if journal is None else journal.hibernation.look(found, look)
 
     def _change(
         self,
@@ -335,7 +339,9 @@ class Sys:
             stepping = node.loop.dispatcher.stepping_name
             if stepping is not None:
                 raise CalledInCallback(stepping, name)
-            return change(self._found(name))
+            found = self._found(name)
+            node.loop.dispatcher.wake(found)
+            return change(found)
 
         if node.loop.thread == threading.get_ident():
             result = work()

@@ -28,6 +28,7 @@ from typing import Any, Final, Protocol, final
 from pybehave.behaviours.child_requests import (
     ChildCount,
     ChildInfo,
+    child_info,
     count_children,
     find_child,
     which_children,
@@ -99,6 +100,9 @@ class Host(Protocol):
 
     def emit(self, event: Event) -> None:
         """Report an event; must not raise."""
+
+    def pass_through(self, error: BaseException) -> None:
+        """End the node with an exception that its supervisor does not bear; must not raise."""
 
     def settled(self) -> None:
         """Take note that the tree has done what it could for now; must not raise."""
@@ -304,6 +308,15 @@ class Tree:
             NotFound: There is no such supervisor, or it is ambiguous.
         """
         return which_children(self.supervisor(supervisor).state)
+
+    def which_child(self, supervisor: str, child_id: str) -> ChildInfo:
+        """Find one of a supervisor's children as it is now.
+
+        Raises:
+            NotFound: There is no such child or supervisor.
+        """
+        node = self.supervisor(supervisor)
+        return child_info(find_child(node.state, node.path, child_id))
 
     def count_children(self, supervisor: str) -> ChildCount:
         """Count a supervisor's children as they are now.

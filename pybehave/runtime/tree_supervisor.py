@@ -36,10 +36,11 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, final
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard, cast, final
 
 from pybehave.behaviours import child_requests, restart
 from pybehave.behaviours.child_spec import Worker
+from pybehave.behaviours.orders import order_of
 from pybehave.behaviours.plan import Plan, Status, SupervisorState, Verdict
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor
 from pybehave.errors import AlreadyStarted, DoNotRestart, StartFailed, Stopped
@@ -200,6 +201,10 @@ class SupervisorNode:
         child.has_ended = False
         reason, ref = child.reason, child.ref
         host = self.tree.host
+        if self.state.spec.pass_through and _is_panic(reason):
+            self.note_stopped(child, reason)
+            host.pass_through(reason)
+            return
         plan = restart.plan_restart(self.state, child.id, host.now(), reason, host.draw())
         child.node = child.ref = None
         if restart.is_end_reported(child, reason):
@@ -483,3 +488,8 @@ class SupervisorNode:
         child.node = None
         event = ShutdownError if restart.is_shutdown_error(child, outcome) else ChildStopped
         self.tree.host.emit(event(self.path, child.id, ref, outcome))
+
+
+def _is_panic(reason: object) -> TypeGuard[BaseException]:
+    """Whether a child ended by an exception that orders nothing (Suture, PassThroughPanics)."""
+    return isinstance(reason, BaseException) and order_of(reason) is None

@@ -189,6 +189,7 @@ class Upgrade:
             if self._dispatcher.whereis(server.name) is not server:
                 self._let_go()
                 self._refuse(target, "it has just ended; try again")
+            self._dispatcher.wake(server)  # its state must be in memory to be put back
             target.was_suspended = server.control is not None and server.control.is_suspended
             target.before = (server.instance, server.state, server.values, server.owner)
             self._dispatcher.suspend(server)

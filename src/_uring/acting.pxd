@@ -8,6 +8,8 @@ from .system cimport System
 cdef class Acting(System):
     cdef public object on_action       # (server, action, lsn, index) -> None: Connect, Run, Cancel
 
+    cdef Server drowsy                 # whose input has asked to hibernate; or None
+
     cdef object _carry_out(self, Server server, tuple actions, list closes)
     cdef int _hand_on(self, Server server, object action) except -1
     cdef Caller _caller_to(self, object to)

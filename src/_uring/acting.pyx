@@ -74,7 +74,7 @@ cdef class Acting(System):
                 if action.connection is not None: # what came from no connection has none to close
                     closes.append(<Connection?>action.connection)
             elif kind is _actions.Hibernate:
-                pass # there is no heap of its own to give back
+                self.drowsy = server # when the input is over
             elif kind is Stop:
                 reason = action.reason if reason is _NOT_STOPPED else reason
             elif kind in WATCHING: # nobody outside sees it, so it need not be durable

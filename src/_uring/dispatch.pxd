@@ -36,6 +36,7 @@ cdef class Dispatcher(Acting):
                             Caller caller) except -1
     cdef object _callback(self, Server server, int kind, object message, Caller caller)
     cdef tuple _checked(self, Server server, int kind, object result)
+    cdef int _doze(self, Server server) except -1
     cdef int _conclude(self, Server server, tuple actions, conn *c, bytes answer, Caller caller,
               object output) except -1
     cdef int _crashed(self, Server server, object error, int kind, object message,

@@ -39,7 +39,7 @@ from .leaves cimport (
 from .requests cimport Request, Requests
 from .servers cimport (
     INPUT_CALL, INPUT_CAST, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, OVERFLOW_BLOCK, Address,
-    Alarm, Answer, Port, Server,
+    Alarm, Asleep, Answer, Port, Server,
 )
 
 
@@ -104,6 +104,8 @@ cdef class Dispatcher(Acting):
             self._take_kept(server)
         if server.continues or server.mailbox:
             self._make_ready(server)
+        elif self.drowsy is not None:
+            self._doze(server)
 
     def live_connection(self, uint32_t slot, uint32_t generation):
         """The handle of a connection that is still there, or None."""
@@ -134,6 +136,7 @@ cdef class Dispatcher(Acting):
         cdef bint is_awaited = False
         if not server.is_running:
             return
+        self.wake(server)
         server.is_running = False
         if server.address.server is server:
             server.address.server = None
@@ -228,6 +231,8 @@ cdef class Dispatcher(Acting):
         cdef Caller caller
         cdef tuple actions
         cdef bytes answer
+        if type(server.state) is Asleep:
+            self.wake(server)
         if server.number and not self._record_message(server, c, port, message):
             return 0
         if not server.number:
@@ -530,6 +535,8 @@ cdef class Dispatcher(Acting):
         cdef conn *c = NULL
         if caller is not None and caller.kind == FROM_CONNECTION:
             c = conns_find(self.conns, caller.connection.token())
+        if type(server.state) is Asleep:
+            self.wake(server)
         self.barrier = self.barrier_of(server)
         if server.number and not self._record_input(server, kind, message, caller):
             self.client = None
@@ -668,7 +675,13 @@ cdef class Dispatcher(Acting):
                 self._close(connection)
         if server.continues and server.is_running:
             self._make_ready(server)
+        elif self.drowsy is not None:
+            self._doze(server)
         return 0
+
+    cdef int _doze(self, Server server) except -1:
+        drowsy, self.drowsy = self.drowsy, None
+        return self.hibernate(server) if drowsy is server else 0
 
     cdef int _crashed(self, Server server, object error, int kind, object message,
                       Caller caller) except -1:

@@ -121,6 +121,11 @@ cdef class Server:
     cdef bint is_suspended(self)
 
 
+cdef class Asleep:
+    cdef readonly uint64_t at
+    cdef readonly uint32_t size
+
+
 cdef class Control:
     cdef readonly bint is_suspended
     cdef readonly object debug         # has took, gave and ended; None = nobody looks

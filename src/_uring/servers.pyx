@@ -179,6 +179,15 @@ cdef class Server:
 
 
 @cython.final
+cdef class Asleep:
+    """In place of a state that is not in memory: where it is (runtime/hibernation.py)."""
+
+    def __init__(self, at, size):
+        self.at = at
+        self.size = size
+
+
+@cython.final
 cdef class Control:
     """What system requests have set for one incarnation (system.pyx)."""
 

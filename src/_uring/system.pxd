@@ -8,8 +8,12 @@ from .servers cimport Control, Port, Server
 
 cdef class System(Mailboxes):
     cdef readonly Py_ssize_t suspended_count # servers that are suspended
+    cdef public object on_hibernate    # server -> Asleep, or None: it stays; or None
+    cdef public object on_wake         # (server, Asleep) -> its state
     cdef tuple left                    # what the server that is just ending leaves, or None
 
+    cpdef int wake(self, Server server) except -1
+    cpdef int hibernate(self, Server server) except -1
     cdef Control _control(self, Server server)
     cdef int settle_control(self, Server server) except -1
     cdef int release(self, Server server, object error) except -1

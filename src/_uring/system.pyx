@@ -16,6 +16,8 @@ Invariants
   (X3) Whoever waits for a suspended server goes on when it is resumed and when it ends.
   (X4) The state of a journaled server is replaced by a record, so that a replay replaces it too.
   (X5) Code changes between two inputs: name, incarnation, mailbox, callers and timers stay.
+  (X6) A server whose state is not in memory gets it back before its next input, its end and its
+       suspension; a server hibernates only between two inputs, with none that waits.
 
 Does not know: who asks, and what the functions are that look (runtime/sys.py, runtime/debug.py).
 Source: OTP sys; suspended processes in gen_server and sys:suspend_loop.
@@ -24,24 +26,49 @@ Source: OTP sys; suspended processes in gen_server and sys:suspend_loop.
 from libc.stdint cimport uint64_t
 
 from .commit cimport RECORD_STATE
-from .handles cimport Caller
+from .handles cimport FROM_CONNECTION, Caller
 from .leaves cimport (
-    CONN_FREE, PAUSE_SUSPENDED, conn, conn_pause, conn_resume, conn_token, conns_find,
+    CONN_FREE, END_SHUTDOWN, PAUSE_SUSPENDED, conn, conn_finish, conn_pause, conn_resume,
+    conn_takes_input, conn_token, conns_find,
 )
 from .mailboxes cimport Mailboxes
-from .servers cimport OVERFLOW_BLOCK, Control, Port, Server
+from .servers cimport OVERFLOW_BLOCK, Asleep, Control, Port, Server
+
+from pybehave.errors import Stopped
 
 # Connections that ended while they waited leave their names behind; beyond this many they are
 # looked for.
 cdef Py_ssize_t PAUSED_CHECKED = 1024
 
 
+cdef bint _is_client(object caller):
+    return caller is not None and (<Caller>caller).kind == FROM_CONNECTION
+
+
 # Not final: the Dispatcher is the rest of it.
 cdef class System(Mailboxes):
     """System requests to servers that run. Base of the Dispatcher."""
 
+    cpdef int hibernate(self, Server server) except -1:
+        """An input has asked for it, and is over (X6)."""
+        if self.on_hibernate is None or not server.is_running or not server.number \
+                or server.continues or server.mailbox or server.control is not None \
+                or type(server.state) is Asleep:
+            return 0
+        asleep = self.on_hibernate(server)
+        if asleep is not None:
+            server.state = asleep
+        return 0
+
+    cpdef int wake(self, Server server) except -1:
+        """Let a server have its state in memory; one that has, keeps it."""
+        if type(server.state) is Asleep:
+            server.state = self.on_wake(server, server.state)
+        return 0
+
     def suspend(self, Server server) -> None:
         """Let a server take no more inputs; suspended twice is suspended."""
+        self.wake(server)
         control = self._control(server)
         if not control.is_suspended:
             control.is_suspended = True
@@ -59,6 +86,33 @@ cdef class System(Mailboxes):
             self._make_ready(server)
         else:
             self.settle_control(server)
+
+    def refuse_clients(self, Server server) -> int:
+        """The node is to stop, and a suspended server will answer nobody: connections that wait for
+        it are told so, and are read no further. Returns how many requests that were; 0 also when it
+        is not suspended.
+        """
+        cdef Caller caller
+        cdef conn *c
+        cdef uint64_t token
+        if not server.is_suspended():
+            return 0
+        error = Stopped(server.name, "shutdown")
+        mailbox = server.mailbox
+        refused = [item[2] for item in mailbox or () if _is_client(item[2])]
+        if refused:
+            server.mailbox = type(mailbox)(item for item in mailbox if not _is_client(item[2]))
+        refused.extend(caller for caller in list(server.waiting or ()) if _is_client(caller))
+        self.barrier = 0
+        for caller in refused:
+            self._resolve(caller, None, error)
+        paused, server.control.paused = server.control.paused, []
+        for token in paused:
+            c = conns_find(self.conns, token)
+            if c != NULL and conn_takes_input(c):
+                self.answer_error(c, <Port>c.port, error)
+                conn_finish(self.conns, c, END_SHUTDOWN)
+        return len(refused) + len(paused)
 
     def set_debug(self, Server server, debug) -> None:
         """Let an object see each input (`took`), its outcome (`gave`) and the end (`ended`)."""

@@ -48,6 +48,7 @@ from pybehave.errors import (
     CallingSelf,
     Crashed,
     NoProc,
+    NotFound,
     StartFailed,
     Stopped,
     Timeout,
@@ -490,6 +491,15 @@ def test_supervisor_defaults() -> None:
     worker = Worker("a", Lab)
     assert (tree.intensity, tree.period, tree.auto_shutdown) == (1, 5, "never")
     assert (worker.restart, worker.shutdown, worker.significant) == ("permanent", 5.0, False)
+
+
+def test_supervisor_which_child(node: Any) -> None:
+    """which_child/2: one of which_children/1; not_found for others."""
+    assert node.which_child("root", "a") == node.which_children("root")[1]
+    assert node.get_childspec("root", "a").id == "a"
+    for ask in (node.which_child, node.get_childspec):
+        with pytest.raises(NotFound):
+            ask("root", "nobody")
 
 
 # --- sys ---------------------------------------------------------------------------------------

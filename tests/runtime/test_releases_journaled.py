@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pybehave import Application, Release, Supervisor, Worker
-from pybehave.errors import JournalRefused
+from pybehave.actions import Hibernate
+from pybehave.errors import JournalRefused, UpgradeFailed
 from pybehave.runtime.releases import Wish
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
@@ -121,3 +122,35 @@ def test_a_stopped_servers_state_is_migrated_too() -> None:
         assert sim.node.releases.upgrade(new, from_version="1").servers == ()
         sim.node.restart_child("root", "c")
         assert sim.node.call("c", "up") == b"11"
+
+
+class Dozing(Counter):
+    def step(self, command: Any, state: Any) -> Any:
+        return *super().step(command, state), Hibernate()
+
+
+class Dozing2(Counter2):
+    def step(self, command: Any, state: Any) -> Any:
+        return *super().step(command, state), Hibernate()
+
+
+class Refusing(Dozing2):
+    def code_change(self, old_version: Any, state: Any, extra: Any) -> Any:
+        raise ValueError("no way")
+
+
+def test_a_server_that_hibernates_is_migrated_too_or_stays_as_it_was(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    node = start(application(Dozing, journal=True), data=tmp_path / "d", journal_options=SMALL)
+    assert node.call("c", "up") == b"1"
+    with pytest.raises(UpgradeFailed):
+        node.releases.upgrade(application(Refusing, "2", journal=True), from_version="1")
+    assert node.call("c", "up") == b"2"
+    node.releases.upgrade(application(Dozing2, "2", journal=True), from_version="1")
+    assert [node.call("c", "up") for _ in range(2)] == [b"12", b"22"]
+    node.stop()
+    node = start(
+        application(Dozing2, "2", journal=True), data=tmp_path / "d", journal_options=SMALL
+    )
+    assert node.call("c", "up") == b"32"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import socket
 import threading
 from typing import Any
 
 import pytest
 
 from pybehave import (
+    NO_REPLY,
     Application,
     EventHandler,
     GenEvent,
@@ -31,7 +34,7 @@ from pybehave.errors import (
 from pybehave.protocols import Lines
 from pybehave.runtime.debug import DONE
 from pybehave.statem import NextState
-from tests.conftest import dial, receive
+from tests.conftest import dial, receive, receive_all
 
 
 class Log(GenServer[list[Any], Any, Any]):
@@ -43,6 +46,8 @@ class Log(GenServer[list[Any], Any, Any]):
     def step(self, command: Any, state: list[Any]) -> Any:
         if callable(command):
             return command(self, state)
+        if command == b"later" and self.context.caller is not None:  # it is kept, not answered
+            return state, NO_REPLY
         state.append(command)
         return state, command
 
@@ -319,13 +324,50 @@ def test_suspended_twice_is_suspended_and_resumed_once(node: Any) -> None:
     assert node.run_on_loop(lambda: node.loop.dispatcher.whereis("a").control) is None
 
 
-def test_a_node_stops_although_a_server_is_suspended(start: Any) -> None:
-    node = start(application(), drain_timeout=0.05)
+@pytest.mark.parametrize("overflow", ["block", "reject"])
+def test_a_drain_tells_clients_of_a_suspended_server_and_does_not_wait(
+    start: Any, overflow: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = start(application(overflow=overflow), drain_timeout=3600.0)
+    node.sys.suspend("a")
+    with dial(node) as client, dial(node) as other, caplog.at_level("WARNING", "pybehave"):
+        logging.getLogger("pybehave").setLevel(logging.WARNING)
+        client.sendall(b"1\n")
+        other.sendall(b"2\n3\n")
+        for each in (client, other):
+            each.shutdown(socket.SHUT_WR)  # else the node lingers for their ends
+        if overflow == "block":
+            until(node, lambda: node.loop.stats()["connections"]["pauses"] == 2)
+        else:
+            waiting(node, 3)
+        assert node.stop() == 0
+        assert receive_all(client).startswith(b"error: ")
+        assert receive_all(other).startswith(b"error: ")
+    assert "'a' is suspended: " in caplog.text
+
+
+def test_a_drain_does_not_wait_for_a_reply_that_a_suspended_server_has_put_off(start: Any) -> None:
+    node = start(application(), drain_timeout=3600.0)
+    with dial(node) as client:
+        client.sendall(b"later\n")
+        client.shutdown(socket.SHUT_WR)
+        until(node, lambda: node.loop.dispatcher.whereis("a").callers_count == 1)
+        node.sys.suspend("a")
+        assert node.stop() == 0
+        assert receive_all(client).startswith(b"error: ")
+
+
+def test_an_application_that_drains_does_not_wait_for_a_suspended_server_either(
+    start: Any,
+) -> None:
+    node = start(application(), drain_timeout=3600.0)
     node.sys.suspend("a")
     with dial(node) as client:
         client.sendall(b"1\n")
+        client.shutdown(socket.SHUT_WR)
         until(node, lambda: node.loop.stats()["connections"]["pauses"] == 1)
-        assert node.stop() == 0
+        node.stop_application("looked at")
+        assert receive_all(client).startswith(b"error: ")
 
 
 # --- changing -------------------------------------------------------------------------------------

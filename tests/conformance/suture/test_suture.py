@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pybehave import Backoff, DoNotRestart, TerminateTree
+from pybehave import Application, Backoff, DoNotRestart, Supervisor, TerminateTree
 from pybehave.behaviours.child_spec import Worker
 from pybehave.errors import NotFound, Stopped
 from pybehave.runtime.events import (
@@ -20,6 +20,7 @@ from pybehave.runtime.events import (
     SupervisorPaused,
     SupervisorResumed,
 )
+from pybehave.runtime.node import Node
 from tests.builders import Boom, Idle, Run, running, supervisor, workers
 
 PAUSE = Backoff(15, 15, jitter="none")
@@ -286,3 +287,32 @@ def test_issue_35_a_hundred_supervisors_stop_at_once() -> None:
     run.host.advance(20)
     assert run.tree.is_ended
     assert run.host.registered == {}
+
+
+def test_E_9_an_exception_that_is_passed_through_ends_the_program() -> None:
+    run = suture("a b", pass_through=True)
+    error = Boom("a")
+    run.host.crash("a", error)
+    assert run.host.passed == [error]
+    assert run.host.take() == "term a"  # and nothing is started again
+    run.host.crash("b", "no exception")
+    assert run.host.take() == "term b, init b"
+
+
+@pytest.mark.parametrize("on_a_thread", [True, False])
+def test_E_9_a_node_raises_what_is_passed_through(source: str, on_a_thread: bool) -> None:
+    class Wrong(Idle):
+        def step(self, command: Any, state: Any) -> Any:
+            raise Boom(command)
+
+    tree = Supervisor("one_for_one", [Worker("a", Wrong), Worker("b", Idle)], pass_through=True)
+    app = Application("fragile", tree)
+    if on_a_thread:
+        with pytest.raises(Boom, match="mistake"), app.start(backend=source) as node:
+            node.cast("a", "mistake")
+            node.monitor("b").result(10)
+    else:
+        node = Node(app, backend=source)
+        with pytest.raises(Boom, match="mistake"):
+            node.run(lambda node: node.cast("a", "mistake"))
+    assert node.exit_status == 1

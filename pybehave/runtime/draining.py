@@ -1,0 +1,94 @@
+"""The last replies: what a node does with its connections before its tree stops.
+
+Accept no more, answer what was read, flush, close. A server that is suspended answers nothing until
+somebody resumes it, and nobody will: its clients are told at once that it ends, and the drain does
+not wait for them. To resume it instead would run, on the way out, what an operator has held back.
+
+What systemd's users expect of TERM is an end within seconds, and a word on why it takes that long:
+the log and `systemctl status` say who is waited for and who was cut.
+
+Does not know: trees; who asked for the stop.
+Source: OTP sys:suspend_loop: a suspended process ends when its supervisor says so, and its callers
+get that reason.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from pybehave.runtime import systemd
+
+if TYPE_CHECKING:
+    from pybehave._uring.loop import Loop
+
+TICKS_MAX: Final = 64
+"""Ticks that read what clients had sent before a drain; busy ones would never be done sending."""
+
+ABORT_TICKS_MAX: Final = 200
+ABORT_TICK_S: Final = 0.005
+"""Aborted connections come home within a tick or two; after 1 s something is wrong."""
+
+logger = logging.getLogger("pybehave")
+
+
+def close_connections(
+    loop: Loop,
+    seconds: float,
+    is_draining: Callable[[], bool],
+    servers: Callable[[], Iterable[Any]],
+) -> None:
+    """Close all connections, on the loop's thread; with a drain after their last replies.
+
+    Args:
+        loop: Whose connections.
+        seconds: How long the last replies may take.
+        is_draining: Whether they are waited for; it may change meanwhile.
+        servers: Returns those that run.
+    """
+    ticks = TICKS_MAX if is_draining() else 0
+    while ticks and loop.run_once(0.0):
+        ticks -= 1
+    loop.close_listeners()
+    if is_draining():
+        _drain(loop, seconds, is_draining, servers)
+    ticks = ABORT_TICKS_MAX
+    while loop.abort_connections() and ticks:
+        loop.run_once(ABORT_TICK_S)
+        ticks -= 1
+
+
+def refuse_suspended(loop: Loop, servers: Callable[[], Iterable[Any]]) -> None:
+    """Tell the clients of suspended servers that these end."""
+    if not loop.dispatcher.suspended_count:
+        return
+    for server in servers():
+        count = loop.dispatcher.refuse_clients(server)
+        if count:
+            logger.warning(
+                "server %r is suspended: %d requests of clients are refused, for it is to stop",
+                server.name,
+                count,
+            )
+
+
+def _drain(
+    loop: Loop,
+    seconds: float,
+    is_draining: Callable[[], bool],
+    servers: Callable[[], Iterable[Any]],
+) -> None:
+    deadline = loop.now() + seconds
+    left = loop.finish_connections()
+    refuse_suspended(loop, servers)
+    left = loop.connections_open
+    if left:
+        logger.info("waiting at most %g s for the last replies of %d connections", seconds, left)
+        systemd.notify(f"STATUS=Waiting for the last replies of {left} connections")
+    while left and is_draining() and loop.now() < deadline:
+        loop.run_once(deadline - loop.now())
+        refuse_suspended(loop, servers)
+        left = loop.connections_open
+    if left and is_draining():
+        logger.warning("%d connections were cut: no last reply within %g s", left, seconds)
