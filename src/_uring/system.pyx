@@ -48,9 +48,10 @@ cdef class System(Mailboxes):
 
     def resume(self, Server server) -> None:
         """Let a suspended server go on with what has waited."""
-        cdef Control control = server.control
+        cdef Control control
         if not server.is_suspended():
             return
+        control = server.extras.control
         control.is_suspended = False
         self.suspended_count -= 1
         self._let_go(server, control)
@@ -78,33 +79,33 @@ cdef class System(Mailboxes):
             self.commit.try_record(RECORD_STATE, server.number, payload, self.unix_ns())
             server.barrier = self.commit.j.batch
         server.state = state
-        return self.barrier_for(server.level, server.barrier)
+        return self.barrier_for(server.kind.level, server.barrier)
 
     def post_when_room(self, str name, int kind, message, waiter) -> None:
         """A cast of another thread, which waits as long as a suspended server has no room."""
         cdef Server server = self.whereis(name)
-        if server is not None and server.is_suspended() and server.overflow == OVERFLOW_BLOCK \
-                and server.mail_count() >= server.capacity:
-            server.control.blocked.append((kind, message, waiter))
+        if server is not None and server.is_suspended() and server.kind.overflow == OVERFLOW_BLOCK \
+                and server.mail_count() >= server.kind.capacity:
+            server.extras.control.blocked.append((kind, message, waiter))
             return
         self.post(name, kind, message, None)
         waiter.settle(None, None)
 
     cdef Control _control(self, Server server):
-        if server.control is None:
-            server.control = Control.__new__(Control)
-        return server.control
+        if server.extra().control is None:
+            server.extras.control = Control.__new__(Control)
+        return server.extras.control
 
     cdef int settle_control(self, Server server) except -1:
         """Forget the control of a server that nobody looks at; its mailbox is empty (X2)."""
-        if not server.control.is_suspended and server.control.debug is None:
-            server.control = None
+        if not server.extras.control.is_suspended and server.extras.control.debug is None:
+            server.extras.control = None
         return 0
 
     cdef int release(self, Server server, object error) except -1:
         """The incarnation has ended (X3)."""
-        cdef Control control = server.control
-        server.control = None
+        cdef Control control = server.extras.control
+        server.extras.control = None
         if control.is_suspended:
             self.suspended_count -= 1
         if control.debug is not None:
@@ -113,7 +114,7 @@ cdef class System(Mailboxes):
 
     cdef int note_left(self, Server server, Caller caller) except -1:
         """What is known of a server now, and not any more when its end is reported."""
-        debug = None if server.control is None else server.control.debug
+        debug = server.debug()
         self.left = (caller, server.mailbox, server.callers_count, server.timers_count, debug)
         return 0
 
@@ -126,12 +127,12 @@ cdef class System(Mailboxes):
     cdef bint hold_back(self, Port port, conn *c):
         """Read no further from a connection whose server is suspended; False = it is not."""
         cdef Server server = port.address.server if port.address is not None else port.connector
-        if server is None or server.overflow != OVERFLOW_BLOCK or not server.is_suspended():
+        if server is None or server.kind.overflow != OVERFLOW_BLOCK or not server.is_suspended():
             return False
         conn_pause(self.conns, c, PAUSE_SUSPENDED)
-        paused = server.control.paused
+        paused = server.extras.control.paused
         if len(paused) > max(PAUSED_CHECKED, 2 * self.conns.open_count):
-            server.control.paused = paused = [
+            server.extras.control.paused = paused = [
                 token for token in paused if conns_find(self.conns, token) != NULL]
         paused.append(conn_token(c, 0))
         return True
