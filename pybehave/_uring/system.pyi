@@ -30,6 +30,7 @@ class System(Mailboxes):
         values: Values | None,
         is_fast_call: bool,
         is_fast_cast: bool,
+        is_deaf: bool,
     ) -> None: ...
     def take_left(
         self,

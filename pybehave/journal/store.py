@@ -32,7 +32,7 @@ soon: (S5) needs no clock. A holder counts on its own clock, from before it aske
 what it has in memory when that time is over: it is wrong by the difference of the two rates.
 
 Calls return when it is done, and may be made from any thread; many at once share the cost of a disk
-or a network (decision 0019). A loop makes them from its worker threads.
+or a network (decision 0022). A loop makes them from its worker threads.
 
 Does not know: servers, loops, what bytes mean.
 """

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, final
 
 from pybehave._uring.servers import Asleep
 from pybehave.errors import NotJournalable, PybehaveError
+from pybehave.runtime.tree_workers import spec_of
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Server
@@ -180,7 +181,7 @@ class Hibernation:
         data = self._take(key)
         if data is not None:
             return server.instance.load(self._journal.values_named(server.name).decode(data))
-        rebuilt = self._journal.rebuild(server.owner)  # (H2)
+        rebuilt = self._journal.rebuild(spec_of(server.owner))  # (H2)
         if rebuilt is None:
             raise PybehaveError(f"the state of server {server.name!r}, which slept, is lost")
         return rebuilt.state

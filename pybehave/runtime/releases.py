@@ -28,7 +28,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.hosted import HostedServer
@@ -52,7 +52,6 @@ from pybehave.runtime.upgrade import Target, Upgrade
 from pybehave.runtime.waiters import ThreadWaiter
 
 if TYPE_CHECKING:
-    from pybehave._uring.servers import Server
     from pybehave.runtime.applications import Running
     from pybehave.runtime.node import Node
     from pybehave.runtime.release_code import ReleaseCode
@@ -357,8 +356,9 @@ class Releases:
         found = []
         for running, app in changes:
             specs = dict(supervisors_of(app.tree, running.tree.root_id))
-            for ref, child in running.tree.workers.items():
-                server = cast("Server", ref)
+            workers = running.tree.workers
+            for server, child in [(ref, workers.get(ref)) for ref in workers]:
+                assert child is not None
                 supervisor = specs.get(child.owner.path)
                 spec = None if supervisor is None else spec_of(supervisor, child.id)
                 if spec is None or isinstance(server.instance, HostedServer):

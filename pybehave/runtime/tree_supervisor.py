@@ -54,7 +54,7 @@ from pybehave.runtime.events import (
     ShutdownError,
     StartError,
 )
-from pybehave.runtime.tree_child import Crowd, MadeChild, TreeChild
+from pybehave.runtime.tree_child import Crowd, GivenChild, MadeChild, TreeChild
 from pybehave.runtime.tree_requests import Answer
 from pybehave.types import IGNORED, KILLED, SHUTDOWN
 
@@ -176,7 +176,7 @@ class SupervisorNode:
             if child.node is not None:
                 child.node.kill()
             elif child.ref is not None and not child.has_ended:
-                self.tree.workers.pop(child.ref, None)
+                self.tree.workers.discard(child.ref)
                 self.tree.host.kill_worker(child.ref)
         self.in_flight = None
         self._end()
@@ -352,7 +352,9 @@ class SupervisorNode:
         own = child_requests.make_name(self.state, self.path, template, name)
         if template.journal:
             template = template.made(own, args)  # the journal looks for it by its name
-        return MadeChild(self, own, template, args)
+        if args is template.args:
+            return MadeChild(self, own, template)
+        return GivenChild(self, own, template, args)
 
     def _start(self, child: TreeChild) -> None:
         spec = child.spec
@@ -367,7 +369,7 @@ class SupervisorNode:
             if ref is IGNORED:
                 restart.ignored(self.state, child)
             else:
-                self.tree.workers[ref] = child
+                self.tree.workers.add(ref, child)
                 self.note_started(child, ref)
             return
         self.in_flight = child
@@ -421,7 +423,7 @@ class SupervisorNode:
 
     def _stop_worker(self, child: TreeChild, done: Callable[[object], None]) -> None:
         ref, host = child.ref, self.tree.host
-        del self.tree.workers[ref]
+        self.tree.workers.discard(ref)
         limit = child.spec.shutdown
         left = self._time_left()
         if limit == "brutal_kill" or (left is not None and left <= 0):

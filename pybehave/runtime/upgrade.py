@@ -40,6 +40,7 @@ from pybehave.behaviours.gen_server import Initial, initial_of, overrides
 from pybehave.behaviours.release import Migration, Way, changed_state, way_of
 from pybehave.errors import PybehaveError, UpgradeFailed, UpgradeRefused
 from pybehave.runtime.servers import make_values
+from pybehave.runtime.tree_child import TreeChild
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Server
@@ -245,8 +246,12 @@ class Upgrade:
             values,
             not overrides(instance, "handle_call"),
             not overrides(instance, "handle_cast"),
+            not overrides(instance, "handle_info"),
         )
-        server.owner = worker
+        if not isinstance(
+            server.owner, TreeChild
+        ):  # whose spec changes with the tree
+            server.owner = worker
         if values is not None and self._host.journal is not None:
             self._host.journal.set_values(server.name, values)
 

@@ -14,6 +14,7 @@ cdef class Mailboxes(Names):
     cdef list parked                   # servers whose mail waits until the disk has caught up
     cdef public object on_patient      # (name, server or None, error) -> whether one is to come
 
+    cpdef post(self, str name, int kind, message, waiter)
     cdef Caller _waiter_caller(self, str name, object waiter)
     cdef int _undeliverable(self, str name, int kind, Caller caller) except -1
     cdef int tell(self, Server server, object message) except -1
@@ -34,7 +35,7 @@ cdef class Mailboxes(Names):
     cdef int _keep(self, Address address, tuple item) except -1
     cdef bint _outlive(self, Address address, tuple item, bint is_first=*) except -1
     cdef bint _is_to_come(self, str name, int kind, object message, Caller caller) except -1
-    cdef int _take_kept(self, Server server) except -1
+    cdef int _take_kept(self, Server server, Address address) except -1
     cdef Request _name_request(self, Server server)
     cdef int _remember(self, Server server, Request request, Caller caller,
                        object output) except -1
