@@ -248,9 +248,7 @@ class Upgrade:
             not overrides(instance, "handle_cast"),
             not overrides(instance, "handle_info"),
         )
-        if not isinstance(
-            server.owner, TreeChild
-        ):  # whose spec changes with the tree
+        if not isinstance(server.owner, TreeChild):  # whose spec changes with the tree
             server.owner = worker
         if values is not None and self._host.journal is not None:
             self._host.journal.set_values(server.name, values)
