@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Generator
 from itertools import islice
 from random import Random
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave._uring.servers import INPUT_INFO, Server
 from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Join, Run
@@ -58,6 +58,9 @@ CALLBACKS = {
 ACTION, LINK, SYSTEM = 0, 6, 7
 """Its own callback was over when it ended, so its state stands."""
 
+SENT: Final = (1, 2)
+"""Calls and casts come from others; what else a server gets, its own init may bring about again."""
+
 
 @final
 class LoopHost:
@@ -70,7 +73,8 @@ class LoopHost:
 
     Attributes:
         settled: Called when a tree has done what it could for now.
-        on_worker_ended: Called when a worker has ended by itself, its terminate included.
+        on_worker_ended: Called when a worker has ended by itself, its terminate included: with its
+            reason, and whether starting it again is free (restart.py, R10).
         path_of: Where a server stands in its tree.
         on_change: Called with a server's name before it starts, or is ended from outside.
         is_durable: A worker with `journal=True` must find a journal; False: it is kept in memory.
@@ -90,7 +94,7 @@ class LoopHost:
         self.monitors = Monitors(loop.dispatcher, self._end_linked, self.defer)
         self.groups = Groups(loop.dispatcher, run_on_loop)
         self.settled: Callable[[], None] = lambda: None
-        self.on_worker_ended: Callable[[Server, object], None] | None = None
+        self.on_worker_ended: Callable[[Server, object, bool], None] | None = None
         self.path_of: Callable[[object], str] = lambda _: ""
         self.on_change: Callable[[str], None] = lambda _: None
         self.is_durable = False
@@ -365,7 +369,9 @@ class LoopHost:
         if self.journal is not None and server.failed_lsn:
             self.journal.letters.add(server, worker, reason, kind, message)
             if self.journal.policies.of(worker) == "stop":
-                self.journal.stop_for(server)
+                self.journal.stop_for(server, reason)
+        # Asked now: a ladder may have come to another policy when its terminate is over.
+        is_free = self.journal is not None and kind in SENT and self.journal.is_mended(server)
         limit = None if isinstance(worker.shutdown, str) else worker.shutdown
         if not is_clean(reason):
             self._report(server, reason, kind, message)
@@ -382,7 +388,7 @@ class LoopHost:
             for tell in waiting:
                 tell(how)
             if self.on_worker_ended is not None:
-                self.on_worker_ended(server, how)
+                self.on_worker_ended(server, how, is_free)
 
         self._terminate(server, reason, limit, done)
 
