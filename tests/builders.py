@@ -53,6 +53,7 @@ class Running:
     ):
         self.name = name
         self.worker = worker
+        self.owner: object = worker
         self.instance = instance
         self.state = state
         self.incarnation = incarnation

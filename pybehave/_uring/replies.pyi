@@ -5,9 +5,10 @@ from typing_extensions import disjoint_base
 
 from pybehave._uring.codec import Codec
 from pybehave._uring.commit import Commit
+from pybehave._uring.servers import Present
 
 @disjoint_base
-class Replies:
+class Replies(Present):
     @property
     def commit(self) -> Commit | None: ...
     def clients(

@@ -1,7 +1,11 @@
+from random import Random
 from typing import Any, final
+
+from typing_extensions import disjoint_base
 
 from pybehave._uring.asked import Asked
 from pybehave._uring.codec import Codec
+from pybehave._uring.handles import Caller, Connection
 from pybehave._uring.requests import Requests
 from pybehave._uring.values import Values
 
@@ -53,12 +57,32 @@ class Port:
 @final
 class Alarm: ...
 
+@disjoint_base
+class Present:
+    seed: int
+
 @final
-class Callbacks: ...
+class Kind: ...
+
+@final
+class Ledger: ...
+
+@final
+class Extras: ...
 
 @final
 class Server:
     owner: Any
+    @property
+    def now(self) -> float: ...
+    @property
+    def monotonic(self) -> float: ...
+    @property
+    def random(self) -> Random: ...
+    @property
+    def caller(self) -> Caller | None: ...
+    @property
+    def connection(self) -> Connection | None: ...
     @property
     def idle_s(self) -> float: ...
     @property
@@ -80,8 +104,6 @@ class Server:
     def load_requests(self, dumped: list[Any]) -> None: ...
     def random_state(self) -> tuple[Any, ...] | None: ...
     def go_on(self, before: Server) -> None: ...
-    @property
-    def address(self) -> Address: ...
     @property
     def name(self) -> str: ...
     @property

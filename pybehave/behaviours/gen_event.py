@@ -31,6 +31,7 @@ from pybehave import events
 from pybehave.actions import NO_REPLY, Demonitor, Down, Exit, Info, Monitor, Reply
 from pybehave.behaviours.class_names import class_named
 from pybehave.behaviours.gen_server import GenServer
+from pybehave.behaviours.handout import HandOut, Stopped, hand_out
 from pybehave.behaviours.ring import Ring
 from pybehave.errors import BadReturn, NotFound, Overloaded, PybehaveError, show, show_reason
 from pybehave.events import MARK, Handled, Key, Later, Remove, Swap
@@ -40,7 +41,6 @@ FLUSH: Final = (MARK, "flush")
 OWNER: Final = (MARK, "owner")
 """The tag of the monitors of handlers' owners."""
 OK: Final = "ok"
-_SPECIAL: Final = frozenset({Handled, Later, Remove, Swap})
 
 
 @final
@@ -166,6 +166,16 @@ class Entry:
         """The last event that those before it are done with; without them, any."""
         return min((other.sequence for other in self.after), default=2**63)
 
+    def is_plain_at(self, sequence: int) -> bool:
+        """Whether it takes that event next, as it comes, whatever others do."""
+        return (
+            self.sequence == sequence - 1
+            and not self.is_waiting
+            and not self.is_batched
+            and not self.after
+            and self.shard is None
+        )
+
     def takes(self, event: Any, sequence: int) -> bool:
         """Whether the event belongs to its shard."""
         if self.shard is None:
@@ -226,10 +236,18 @@ class GenEvent(GenServer[Manager, Any, Any]):
         overflow: What happens to an event when a slow handler keeps the ring full. `"block"`: it
             waits, as does who sent it with sync_notify; `"reject"`: sync_notify hears Overloaded, a
             cast is dropped and counted; `"drop_oldest"`: the slow handlers miss the oldest event.
+        hand_out: Calls plain handlers; the runtime gives it a faster one.
     """
 
     capacity: ClassVar[int] = 1024
     overflow: ClassVar[Literal["block", "reject", "drop_oldest"]] = "block"
+    hand_out: HandOut = staticmethod(hand_out)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A manager with a handle_cast of its own gets its casts one by one."""
+        super().__init_subclass__(**kwargs)
+        if cls.handle_cast is not GenEvent.handle_cast:
+            cls._handle_casts = None  # type: ignore[assignment, method-assign]
 
     def init(self, args: Any) -> Any:
         """Begin with the handlers in `args`."""
@@ -280,6 +298,36 @@ class GenEvent(GenServer[Manager, Any, Any]):
         else:
             self._ask(manager, actions, message)
         return manager, None, actions
+
+    def _handle_casts(self, messages: list[Any], manager: Manager) -> Any:
+        """Many casts at once, as handle_cast would take them: the core gives a manager those that
+        stand one behind the other in its mailbox, unless it is journaled or somebody looks on.
+        """
+        actions: list[Any] = []
+        gathered: list[Any] = []
+        for message in messages:
+            if type(message) is not tuple or len(message) < 3 or message[0] != MARK:
+                gathered.append(message)
+            elif message[1] == "notify":
+                gathered.append(message[2])
+            else:
+                self._gather(manager, actions, gathered)
+                _, _, asked = self.handle_cast(message, manager)
+                actions += asked
+        self._gather(manager, actions, gathered)
+        return manager, None, actions
+
+    def _gather(self, manager: Manager, actions: list[Any], gathered: list[Any]) -> None:
+        """Publish events, and see to it that the batch they are in comes to an end."""
+        if not gathered:
+            return
+        taken = 0 if manager.refused else manager.ring.offer_all(gathered)
+        for event in gathered[taken:]:
+            self._publish(manager, actions, event, None)
+        gathered.clear()
+        if not manager.is_flushing:
+            manager.is_flushing = True
+            actions.append(Info(self.context.name, FLUSH))
 
     def handle_info(self, message: Any, manager: Manager) -> Any:
         """The end of a batch; anything else goes to every handler's handle_info."""
@@ -350,6 +398,13 @@ class GenEvent(GenServer[Manager, Any, Any]):
         while True:
             sequence = 1 + min((e.sequence for e in manager.entries), default=ring.published)
             while sequence <= ring.published:
+                if all(entry.is_plain_at(sequence) for entry in manager.entries):
+                    events = ring.slice(sequence, ring.published)
+                    stopped = self.hand_out(manager.entries, events, sequence, batch)
+                    if stopped is None:
+                        break
+                    sequence = stopped.sequence
+                    self._take_special(manager, actions, stopped)
                 batch.sequence = sequence
                 batch.is_last = sequence == ring.published
                 event = ring.get(sequence)
@@ -358,22 +413,8 @@ class GenEvent(GenServer[Manager, Any, Any]):
                         continue
                     if entry.is_batched:
                         self._hand_all(manager, actions, entry, sequence)
-                        continue
-                    if entry.after or entry.shard is not None:
-                        self._hand(manager, actions, entry, event, sequence)
-                        continue
-                    try:  # most are plain, and every call counts here
-                        result = entry.handle(event, entry.state)
-                    except Exception as error:  # noqa: BLE001 -- (E1)
-                        self._failed(manager, actions, entry, error)
-                        continue
-                    if result is None or type(result) in _SPECIAL:
-                        entry.given = sequence
-                        self._guarded(manager, actions, entry, _returned(result), event)
                     else:
-                        entry.state = result
-                    if not entry.is_waiting:
-                        entry.sequence = sequence
+                        self._hand(manager, actions, entry, event, sequence)
                 sequence += 1
             ring.release(entry.sequence for entry in manager.entries)
             if not manager.refused or ring.is_full:
@@ -383,6 +424,17 @@ class GenEvent(GenServer[Manager, Any, Any]):
                 published = ring.publish(event)
                 if caller is not None:
                     manager.waiting.append((published, caller))
+
+    def _take_special(self, manager: Manager, actions: list[Any], stopped: Stopped) -> None:
+        """A plain handler gave more than a state, or raised: the others go on without it."""
+        entry = manager.entries[stopped.at]
+        if stopped.error is not None:
+            self._failed(manager, actions, entry, stopped.error)
+            return
+        entry.given = stopped.sequence
+        self._guarded(manager, actions, entry, _returned(stopped.result), None)
+        if not entry.is_waiting:
+            entry.sequence = stopped.sequence
 
     def _bind(self, manager: Manager) -> None:
         """Handlers see this incarnation's context; a state may come from the one before."""

@@ -86,6 +86,13 @@ class Ring(Generic[T]):
         self.published += 1
         return True
 
+    def offer_all(self, events: list[T]) -> int:
+        """Put events in as far as there are free slots, the first first; how many."""
+        taken = min(len(events), self.capacity - len(self._events))
+        self._events.extend(events if taken == len(events) else events[:taken])
+        self.published += taken
+        return taken
+
     def get(self, sequence: int) -> T:
         """Return the event of a sequence that is in the ring."""
         return self._events[sequence - self._first]
@@ -100,6 +107,9 @@ class Ring(Generic[T]):
     def release(self, sequences: Iterable[int]) -> None:
         """Free what is behind all of these sequences; with none, everything."""
         gate = min(sequences, default=self.published)
+        if gate == self.published:
+            self._events.clear()
+            self._first = gate + 1
         while self._first <= gate:
             self._events.popleft()
             self._first += 1

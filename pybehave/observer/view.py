@@ -55,11 +55,10 @@ def servers(node: Node, match: str = "") -> dict[str, Any]:
     """Return the servers whose names contain a text, as rows in the order of their first start."""
     of_trees = [tree.workers for tree in node.applications.trees()]
     found = (
-        address.server
-        for address in node.loop.dispatcher.addresses.values()
-        if match in address.name
-        and address.server is not None
-        and any(address.server in workers for workers in of_trees)  # all but the admin socket's own
+        server
+        for server in node.loop.dispatcher.servers()
+        if match in server.name
+        and any(server in workers for workers in of_trees)  # all but the admin socket's own
     )
     rows = [
         {

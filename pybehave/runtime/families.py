@@ -89,7 +89,7 @@ class Families:
             return
         if ref is IGNORED:
             return
-        node.tree.workers[ref] = child
+        node.tree.workers.add(ref, child)
         child.ref = ref
         restart.started(node.state, child)
         host.emit(ChildStarted(node.path, name, ref, 0))

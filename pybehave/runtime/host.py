@@ -13,12 +13,16 @@ import logging
 from collections.abc import Callable, Generator
 from itertools import islice
 from random import Random
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
+from pybehave._uring.handout import HandOut
 from pybehave._uring.servers import INPUT_INFO, Server
 from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Join, Run
 from pybehave.behaviours.child_spec import Worker
+from pybehave.behaviours.gen_event import GenEvent
 from pybehave.behaviours.gen_server import GenServer, Initial, initial_of, shown_state
+from pybehave.behaviours.handout import SPECIAL
+from pybehave.behaviours.handout import Stopped as RunStopped
 from pybehave.behaviours.hosted import Beside, HostedServer
 from pybehave.behaviours.orders import order_of
 from pybehave.behaviours.recovery import Failure, Recovery, takes_recovery
@@ -34,6 +38,7 @@ from pybehave.runtime.monitors import Monitors
 from pybehave.runtime.pools import Pools
 from pybehave.runtime.recoveries import error_text
 from pybehave.runtime.servers import make_server
+from pybehave.runtime.tree_workers import spec_of
 from pybehave.runtime.workers import Workers
 from pybehave.types import IGNORED, KILLED, is_clean
 
@@ -55,6 +60,7 @@ CALLBACKS = {
     6: "a link to another server",
     7: "sys.terminate",
 }
+HAND_OUT: Final = HandOut(SPECIAL, RunStopped)
 ACTION, LINK, SYSTEM = 0, 6, 7
 """Its own callback was over when it ended, so its state stands."""
 
@@ -243,6 +249,8 @@ class LoopHost:
     def make_instance(self, worker: Worker[Any, Any]) -> Any:
         """Make a server, with somebody who looks over its shoulder if that is wanted."""
         instance = worker.server()
+        if isinstance(instance, GenEvent):
+            instance.hand_out = HAND_OUT
         self.invariants.watch(instance)
         if self.isolation is not None:
             self.isolation.watch(instance)
@@ -361,7 +369,7 @@ class LoopHost:
         if server.failed_lsn:
             failure = Failure(server.failed_lsn, message, error_text(reason))
         self._remember(server, is_crash=kind not in (ACTION, LINK, SYSTEM), failure=failure)
-        worker = server.owner
+        worker = spec_of(server.owner)
         if self.journal is not None and server.failed_lsn:
             self.journal.letters.add(server, worker, reason, kind, message)
             if self.journal.policies.of(worker) == "stop":
@@ -411,7 +419,7 @@ class LoopHost:
         caller, mail, callers, timers, debug = left
         instance, log = server.instance, getattr(debug, "log", None)
         kind = type(instance)
-        worker = server.owner if owner is None else owner
+        worker = spec_of(server.owner if owner is None else owner)
         return CrashReport(
             crash_id=f"{server.name}-{server.incarnation}-{server.inputs}",
             server=server.name,

@@ -38,9 +38,9 @@ from pybehave.behaviours.supervisor import ROOT_ID, ChildSpec, Supervisor, descr
 from pybehave.errors import NotFound, StartFailed
 from pybehave.runtime import tree_requests
 from pybehave.runtime.events import Event
-from pybehave.runtime.tree_child import TreeChild
 from pybehave.runtime.tree_requests import Answer
 from pybehave.runtime.tree_supervisor import Phase, SupervisorNode
+from pybehave.runtime.tree_workers import TreeWorkers
 from pybehave.types import IGNORED, SHUTDOWN
 
 __all__ = ["IGNORED", "Answer", "Host", "Tree"]
@@ -62,7 +62,8 @@ class Host(Protocol):
         `Tree.worker_ended` for this worker must come later than this call's return.
 
         Returns:
-            A hashable reference of this incarnation, or `IGNORED`.
+            A reference of this incarnation, which has an attribute `owner` for the tree, or
+            `IGNORED`.
 
         Raises:
             BaseException: The reason for which it did not start; KeyboardInterrupt passes.
@@ -126,7 +127,7 @@ class Tree:
         root: The outermost machine, while there is one.
         supervisors: The machines, by path.
         families: Those whose children are started by the first message, in start order.
-        workers: The workers that run, by the host's ref (T1).
+        workers: The workers that run, found by the host's ref (T1).
     """
 
     __slots__ = (
@@ -159,7 +160,7 @@ class Tree:
         self.on_root_ended = on_root_ended
         self.root: SupervisorNode | None = None
         self.supervisors: dict[str, SupervisorNode] = {}
-        self.workers: dict[object, TreeChild] = {}
+        self.workers = TreeWorkers(self)
         self.families: list[SupervisorNode] = []
         self.ended_because: str | None = None
         self.start_error: StartFailed | None = None
@@ -220,7 +221,7 @@ class Tree:
             ref: What the host gave when it started.
             reason: `"normal"`, an exception, ...
         """
-        child = self.workers.pop(ref, None)
+        child = self.workers.discard(ref)
         if child is not None:
             child.ended(reason)
 

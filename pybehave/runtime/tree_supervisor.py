@@ -176,7 +176,7 @@ class SupervisorNode:
             if child.node is not None:
                 child.node.kill()
             elif child.ref is not None and not child.has_ended:
-                self.tree.workers.pop(child.ref, None)
+                self.tree.workers.discard(child.ref)
                 self.tree.host.kill_worker(child.ref)
         self.in_flight = None
         self._end()
@@ -367,7 +367,7 @@ class SupervisorNode:
             if ref is IGNORED:
                 restart.ignored(self.state, child)
             else:
-                self.tree.workers[ref] = child
+                self.tree.workers.add(ref, child)
                 self.note_started(child, ref)
             return
         self.in_flight = child
@@ -421,7 +421,7 @@ class SupervisorNode:
 
     def _stop_worker(self, child: TreeChild, done: Callable[[object], None]) -> None:
         ref, host = child.ref, self.tree.host
-        del self.tree.workers[ref]
+        self.tree.workers.discard(ref)
         limit = child.spec.shutdown
         left = self._time_left()
         if limit == "brutal_kill" or (left is not None and left <= 0):

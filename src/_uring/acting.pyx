@@ -64,12 +64,12 @@ cdef class Acting(System):
                 self._cancel_timer(server, action.name)
             elif kind is _actions.IdleTimeout:
                 self._cancel_idle(server)
-                server.idle_timer = self._alarm(action.seconds, server, None, None)
-                server.idle_s = action.seconds
+                server.extra().idle_timer = self._alarm(action.seconds, server, None, None)
+                server.extras.idle_s = action.seconds
             elif kind is _actions.Continue:
-                if server.continues is None:
-                    server.continues = []
-                server.continues.append(action.term)
+                if server.extra().continues is None:
+                    server.extras.continues = []
+                server.extras.continues.append(action.term)
             elif kind is _actions.Close:
                 if action.connection is not None: # what came from no connection has none to close
                     closes.append(<Connection?>action.connection)
@@ -85,13 +85,13 @@ cdef class Acting(System):
 
     def repeat(self, Server server, action) -> None:
         """Carry out a Call of the incarnation before once more."""
-        self.barrier = self.barrier_for(server.level, server.barrier)
+        self.barrier = self.barrier_for(server.kind.level, server.barrier)
         self._call_action(server, action)
 
     cdef int _hand_on(self, Server server, object action) except -1:
         """What needs more than the core; of a journaled server, when the input is durable."""
         cdef tuple origin = (0, 0)
-        if type(action) is _actions.Run and server.last_lsn:
+        if type(action) is _actions.Run and server.latest_lsn():
             origin = self.owe_job(server, action)
         elif type(action) is _actions.Cancel and server.number:
             _jobs.cancel(self.outbox, server.name, action.tag)

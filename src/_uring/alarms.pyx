@@ -84,28 +84,25 @@ cdef class Alarms(Replies):
         wheel_cancel(self.wheel, id) # 0: it is due in this very tick, and finds its slot empty
         return True
 
-    cdef uint64_t unix_ns(self):
-        return <uint64_t>(<int64_t>self.now_ns + self.wall_offset_ns)
-
     cdef int _start_timer(self, Server server, object name, double seconds, message) except -1:
         if server.number:
-            server.values.encode([name, message]) # so that it can be journaled when it fires
+            server.ledger.values.encode([name, message]) # so that it can be journaled when it fires
         self._cancel_timer(server, name)
         server.add_timer(self._alarm(seconds, server, name, message))
         if server.number:
             due_ns = self.unix_ns() + <int64_t>(min(seconds, SECONDS_MAX) * 1e9)
-            server.due[name] = (due_ns, message)
+            server.ledger.due[name] = (due_ns, message)
         return 0
 
     cdef int _cancel_timer(self, Server server, object name) except -1:
         self.cancel_alarm(server.pop_timer(name))
         if server.number:
-            server.due.pop(name, None)
+            server.ledger.due.pop(name, None)
         return 0
 
     cdef int _cancel_idle(self, Server server) except -1:
-        if server.idle_timer is not None:
-            self.cancel_alarm(server.idle_timer)
-            server.idle_timer = None
-            server.idle_s = 0
+        if server.has_idle_timer():
+            self.cancel_alarm(server.extras.idle_timer)
+            server.extras.idle_timer = None
+            server.extras.idle_s = 0
         return 0

@@ -26,6 +26,7 @@ cdef class Dispatcher(Acting):
     cdef bint must_wait(self, Port port)
     cdef int run_ready(self) except -1
     cdef int _serve(self, Server server, Py_ssize_t budget, bint may_wait) except -1
+    cdef Py_ssize_t _take_casts(self, Server server, object message, Py_ssize_t most) except -1
     cdef int _not_taken(self, Server server, tuple item) except -1
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1
     cdef int _not_begun(self, Server server, int kind, object message, Caller caller) except -1

@@ -57,6 +57,10 @@ cdef Py_ssize_t INPUTS_PER_TURN = 64
 # What a marker says that the process is stepping (pybehave/journal/attempts.py).
 cdef uint64_t MARK_TIMER = 2
 
+# Several casts in one turn: never recorded, never shown to a debugger.
+cdef enum:
+    INPUT_CASTS = 8
+
 cdef object NO_REPLY = _actions.NO_REPLY
 cdef object NOT_STOPPED = _NOT_STOPPED
 cdef object TIMEOUT = _actions.TIMEOUT
@@ -69,6 +73,7 @@ _CALLBACKS = {
     INPUT_INFO: "handle_info",
     INPUT_TIMER: "handle_info",
     INPUT_CONTINUE: "handle_continue",
+    INPUT_CASTS: "handle_cast",
 }
 
 
@@ -88,11 +93,12 @@ cdef class Dispatcher(Acting):
 
     def begin(self, Server server, state, tuple actions) -> None:
         """`init` has returned: the name answers from now on."""
-        if server.address.server is not None:
+        cdef Address address = self.address(server.name)
+        if address.server is not None:
             raise PybehaveError(f"the name {server.name!r} is taken")
         server.state = state
         server.is_running = True
-        server.address.server = server
+        address.server = server
         try:
             reason = self._carry_out(server, actions, [])
             if reason is not NOT_STOPPED:
@@ -100,12 +106,13 @@ cdef class Dispatcher(Acting):
         except BaseException:
             self.retire(server, NoProc(server.name))
             raise
-        if server.address.kept is not None:
-            self._take_kept(server)
-        if server.continues or server.mailbox:
+        if address.kept is not None:
+            self._take_kept(server, address)
+        if server.has_continues() or server.mailbox:
             self._make_ready(server)
         elif self.drowsy is not None:
             self._doze(server)
+        self.answer_itself(address)
 
     def live_connection(self, uint32_t slot, uint32_t generation):
         """The handle of a connection that is still there, or None."""
@@ -120,17 +127,18 @@ cdef class Dispatcher(Acting):
         """
         server.state = state
         server.take_requests(requests)
-        server.asked = asked
+        server.take_asked(asked)
         for name, (due_ns, message) in due.items():
             seconds = max(0.0, (<double>due_ns - <double>self.unix_ns()) / 1e9)
             self._start_timer(server, name, seconds, message)
-            server.due[name] = (due_ns, message)
+            server.ledger.due[name] = (due_ns, message)
         if idle_s > 0:
-            server.idle_timer = self._alarm(idle_s, server, None, None)
-            server.idle_s = idle_s
+            server.extra().idle_timer = self._alarm(idle_s, server, None, None)
+            server.extras.idle_s = idle_s
 
     def retire(self, Server server, error) -> None:
         """The incarnation ends: the name is free, callers are told `error`, timers are gone."""
+        cdef Address address
         cdef Caller caller
         cdef tuple item
         cdef bint is_awaited = False
@@ -138,28 +146,32 @@ cdef class Dispatcher(Acting):
             return
         self.wake(server)
         server.is_running = False
-        if server.address.server is server:
-            server.address.server = None
-        due = dict(server.due) if server.number else None # they go on in the next incarnation
+        address = self.address(server.name)
+        if address.server is server:
+            address.server = None
+        # Timers go on in the next incarnation.
+        due = dict(server.ledger.due) if server.number else None
         for alarm in server.all_timers():
             self._cancel_timer(server, (<Alarm>alarm).name)
-        server.due = due
+        if server.number:
+            server.ledger.due = due
         self._cancel_idle(server)
-        server.continues = None
         mailbox = server.mailbox
         server.mailbox = None
-        for caller in list(server.waiting or ()):
-            self._resolve(caller, None, error)
+        if server.extras is not None:
+            server.extras.continues = None
+            for caller in list(server.extras.waiting or ()):
+                self._resolve(caller, None, error)
         for item in mailbox or ():
-            if item[2] is not None and self._outlive(server.address, item):
+            if item[2] is not None and self._outlive(address, item):
                 is_awaited = True
             elif item[2] is not None:
                 self._resolve(item[2], None, error)
             elif len(item) == 4: # it was committed with what sent it
-                self._keep(server.address, item)
+                self._keep(address, item)
             elif item[0] == INPUT_CAST:
                 self.stats.casts_lost += 1
-        if server.control is not None:
+        if server.has_control():
             self.release(server, error)
         if is_awaited:
             self.on_patient(server.name, server, error)
@@ -190,9 +202,9 @@ cdef class Dispatcher(Acting):
         server = port.address.server if port.address is not None else port.connector
         if server is None:
             return self.answer_error(c, port, NoProc(port.address.name))
-        if server.is_fast_call and server.overflow == OVERFLOW_BLOCK and not server.continues \
-                and server.control is None and port.address is not None \
-                and type(message) is not Once:
+        if server.kind.is_fast_call and server.kind.overflow == OVERFLOW_BLOCK \
+                and not server.has_continues() and not server.has_control() \
+                and port.address is not None and type(message) is not Once:
             self._step_connection(server, c, port, message)
         else:
             self._post_connection(server, c, port, message)
@@ -243,10 +255,10 @@ cdef class Dispatcher(Acting):
         self.current_conn = c
         self.current_caller = None
         server.inputs += 1
-        if server.idle_timer is not None:
+        if server.has_idle_timer():
             self._cancel_idle(server)
         try:
-            result = server.step(server.instance, message, server.state)
+            result = server.kind.step(server.instance, message, server.state)
             if self.is_disturbed:
                 self.disturbed()
             if PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2 \
@@ -300,7 +312,8 @@ cdef class Dispatcher(Acting):
             info = _actions.Received(self.connection_of(c), message)
             return self._post(server, INPUT_INFO, info, None)
         caller = self.caller_of(server, c)
-        if server.overflow == OVERFLOW_BLOCK and not server.mailbox and not server.is_suspended():
+        if server.kind.overflow == OVERFLOW_BLOCK and not server.mailbox \
+                and not server.is_suspended():
             return self._turn(server, INPUT_CALL, message, caller)
         self._hold(caller)
         return self._post(server, INPUT_CALL, message, caller)
@@ -317,7 +330,6 @@ cdef class Dispatcher(Acting):
             Timeout: The server puts its reply off; only another thread can wait for that.
             Suspended: It takes no inputs now; only another thread can wait for that, too.
         """
-        cdef Address address
         cdef Server server
         cdef Caller caller
         if self.current is not None:
@@ -327,16 +339,15 @@ cdef class Dispatcher(Acting):
         server = self.answering(name)
         if server is None:
             raise NoProc(name)
-        address = server.address
         if server.is_suspended():
             raise Suspended(name)
         self.barrier = 0
-        if not server.mailbox and not server.continues and not server.number \
-                and server.control is None and type(request) is not Once:
+        if not server.mailbox and not server.has_continues() and not server.number \
+                and not server.has_control() and type(request) is not Once:
             return self._call_fast(server, request)
-        while server.is_running and (server.mailbox or server.continues):
+        while server.is_running and (server.mailbox or server.has_continues()):
             self._serve(server, server.mail_count() + 1, False)
-        server = address.server
+        server = self.whereis(name)
         if server is None:
             raise NoProc(name)
         box = Answer.__new__(Answer)
@@ -355,18 +366,18 @@ cdef class Dispatcher(Acting):
         self.current_conn = NULL
         self.barrier = self.barrier_of(server)
         server.inputs += 1
-        if server.idle_timer is not None:
+        if server.has_idle_timer():
             self._cancel_idle(server)
         try:
-            if server.is_fast_call:
+            if server.kind.is_fast_call:
                 self.current_caller = None
-                result = server.step(server.instance, request, server.state)
+                result = server.kind.step(server.instance, request, server.state)
             else:
                 caller = Caller.__new__(Caller)
                 caller.kind = FROM_WAITER
                 caller.server = server.name
                 self.current_caller = caller
-                result = server.callbacks.on_call(server.instance, request, caller, server.state)
+                result = server.kind.on_call(server.instance, request, caller, server.state)
             if self.is_disturbed:
                 self.disturbed()
             if PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2 \
@@ -422,17 +433,17 @@ cdef class Dispatcher(Acting):
                 continue
             server.is_ready = False
             self._serve(server, INPUTS_PER_TURN, may_wait)
-            if server.is_running and (server.mailbox or server.continues):
+            if server.is_running and (server.mailbox or server.has_continues()):
                 self._make_ready(server)
             else:
                 server.mailbox = None # an idle server owns nothing that it can do without
-                if server.control is not None:
+                if server.has_control():
                     self.settle_control(server)
         return 0
 
     cdef int _serve(self, Server server, Py_ssize_t budget, bint may_wait) except -1:
         cdef tuple item
-        if server.is_running and server.continues:
+        if server.is_running and server.has_continues():
             self._run_continues(server)
         while budget > 0 and server.is_running and server.mailbox:
             if may_wait and self.commit.must_wait():
@@ -447,16 +458,38 @@ cdef class Dispatcher(Acting):
                 if self.caused is not None:
                     self.caused = None
                     self._not_taken(server, item)
+            elif server.kind.on_casts is not None and item[0] == INPUT_CAST \
+                    and server.mailbox and not server.number and not server.has_control():
+                budget -= self._take_casts(server, item[1], budget)
             else:
                 self._turn(server, item[0], item[1], item[2])
         return 0
+
+    cdef Py_ssize_t _take_casts(self, Server server, object message, Py_ssize_t most) except -1:
+        """A cast, and those right behind it, in one turn (GenEvent); how many those were."""
+        cdef list messages = [message]
+        cdef tuple item
+        most = min(most, INPUTS_PER_TURN - 1)
+        while len(messages) <= most and server.mailbox and type(message) is not Once:
+            item = server.mailbox[0]
+            message = item[1]
+            if item[0] != INPUT_CAST or type(message) is Once or len(item) != 3:
+                break
+            server.mailbox.popleft()
+            messages.append(message)
+        if len(messages) == 1:
+            self._turn(server, INPUT_CAST, messages[0], None)
+            return 0
+        server.inputs += len(messages) - 1 # and one more below
+        self._turn(server, INPUT_CASTS, messages, None)
+        return len(messages) - 1
 
     cdef int _not_taken(self, Server server, tuple item) except -1:
         """A message of a journaled server was not recorded: the journal had no room, or its
         receiver had just stopped. What has no form in the journal is lost; a job's result that has
         none has failed."""
         if not server.is_running:
-            return self._keep(server.address, item)
+            return self._keep(self.address(server.name), item)
         if self.commit.is_full or self.commit.is_behind:
             self.stalled.append((server, item))
         elif type(item[1]) is _actions.RunDone:
@@ -469,9 +502,9 @@ cdef class Dispatcher(Acting):
     # ---- the turn ----------------------------------------------------------------------------
 
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1:
-        if server.idle_timer is not None:
+        if server.has_idle_timer():
             self._cancel_idle(server)
-        if server.continues:
+        if server.has_continues():
             self._run_continues(server)
         if not server.is_running:
             return self._not_begun(server, kind, message, caller)
@@ -479,13 +512,13 @@ cdef class Dispatcher(Acting):
             self._once(server, kind, message, caller)
         else:
             self._one(server, kind, message, caller)
-        if server.continues:
+        if server.has_continues():
             self._run_continues(server)
         return 0
 
     cdef int _not_begun(self, Server server, int kind, object message, Caller caller) except -1:
         """What the server had yet to do before this input has ended it."""
-        cdef Server following = server.address.server
+        cdef Server following = self.whereis(server.name)
         if caller is None:
             return 0
         if not caller.is_patient or self.on_patient is None:
@@ -496,7 +529,7 @@ cdef class Dispatcher(Acting):
             return self._make_ready(following)
         error = NoProc(server.name)
         if not self.on_patient(server.name, server, error) \
-                or not self._outlive(server.address, (kind, message, caller), True):
+                or not self._outlive(self.address(server.name), (kind, message, caller), True):
             return self._resolve(caller, None, error)
         return 0
 
@@ -514,17 +547,17 @@ cdef class Dispatcher(Acting):
             return self._one(server, kind, once.request, caller)
         if caller is None:
             return 0
-        self.barrier = self.barrier_for(server.level, server.barrier) # of the first one
+        self.barrier = self.barrier_for(server.kind.level, server.barrier) # of the first one
         return self._repeat(server, known, caller)
 
     def finish(self, Server server) -> None:
         """Do what its latest input has left to do: a system request comes between two inputs."""
-        if self.current is None and server.continues:
+        if self.current is None and server.has_continues():
             self._run_continues(server)
 
     cdef int _run_continues(self, Server server) except -1:
-        while server.is_running and server.continues:
-            self._one(server, INPUT_CONTINUE, server.continues.pop(0), None)
+        while server.is_running and server.has_continues():
+            self._one(server, INPUT_CONTINUE, server.extras.continues.pop(0), None)
         return 0
 
     cdef int _one(self, Server server, int kind, object message, Caller caller) except -1:
@@ -547,8 +580,8 @@ cdef class Dispatcher(Acting):
         self.current_conn = NULL
         self.current_caller = caller
         server.inputs += 1
-        if server.control is not None and server.control.debug is not None:
-            server.control.debug.took(kind, message, caller)
+        if server.debug() is not None:
+            server.debug().took(kind, message, caller)
         try:
             result = self._callback(server, kind, message, caller)
             if self.is_disturbed:
@@ -568,8 +601,8 @@ cdef class Dispatcher(Acting):
             if request is not None:
                 request.fail(f"{server.name}-{server.incarnation}-{server.inputs}")
             return self._crashed(server, error, kind, message, caller)
-        if server.control is not None and server.control.debug is not None:
-            server.control.debug.gave(kind, output, actions, caller)
+        if server.debug() is not None:
+            server.debug().gave(kind, output, actions, caller)
         self.current = None
         if server.number:
             self.recorded(server, kind, self.stops(actions), output)
@@ -602,18 +635,20 @@ cdef class Dispatcher(Acting):
 
     cdef object _callback(self, Server server, int kind, object message, Caller caller):
         if kind == INPUT_CALL:
-            if server.is_fast_call:
-                return server.step(server.instance, message, server.state)
-            return server.callbacks.on_call(server.instance, message, caller, server.state)
+            if server.kind.is_fast_call:
+                return server.kind.step(server.instance, message, server.state)
+            return server.kind.on_call(server.instance, message, caller, server.state)
         if kind == INPUT_CAST:
-            if server.is_fast_cast:
-                return server.step(server.instance, message, server.state)
-            return server.callbacks.on_cast(server.instance, message, server.state)
+            if server.kind.is_fast_cast:
+                return server.kind.step(server.instance, message, server.state)
+            return server.kind.on_cast(server.instance, message, server.state)
+        if kind == INPUT_CASTS:
+            return server.kind.on_casts(server.instance, message, server.state)
         if kind == INPUT_CONTINUE:
-            return server.callbacks.on_continue(server.instance, message, server.state)
-        if server.is_deaf and self.on_unexpected is not None:
+            return server.kind.on_continue(server.instance, message, server.state)
+        if server.kind.is_deaf and self.on_unexpected is not None:
             self.on_unexpected(server, message)
-        return server.callbacks.on_info(server.instance, message, server.state)
+        return server.kind.on_info(server.instance, message, server.state)
 
     cdef tuple _checked(self, Server server, int kind, object result):
         """The actions of a well-formed result; raises BadReturn for anything else."""
@@ -673,7 +708,7 @@ cdef class Dispatcher(Acting):
         if closes:
             for connection in closes:
                 self._close(connection)
-        if server.continues and server.is_running:
+        if server.has_continues() and server.is_running:
             self._make_ready(server)
         elif self.drowsy is not None:
             self._doze(server)
@@ -689,9 +724,10 @@ cdef class Dispatcher(Acting):
         cdef bint was_running = server.is_running # it may have been stopped by its own turn
         cdef uint64_t barrier = self.barrier
         cdef bint is_heard = caller is not None and not caller.is_done
+        kind = INPUT_CAST if kind == INPUT_CASTS else kind
         self.stats.crashes += 1
         crash = None # a third of what a crash costs, were it made for nobody
-        if is_heard or server.waiting or server.mailbox:
+        if is_heard or server.callers_count or server.mailbox:
             crash_id = f"{server.name}-{server.incarnation}-{server.inputs}"
             crash = Crashed(server.name, crash_id, error)
         if was_running:
@@ -722,8 +758,8 @@ cdef class Dispatcher(Acting):
         return 0
 
     cdef int _server_timer(self, Server server, Alarm alarm) except -1:
-        if server.idle_timer is alarm:
-            server.idle_timer = None
+        if server.has_idle_timer() and server.extras.idle_timer is alarm:
+            server.extras.idle_timer = None
             if not server.mailbox: # a waiting input wins (OTP, gen_server timeouts)
                 self.tell(server, TIMEOUT)
         elif server.is_running:
@@ -738,7 +774,7 @@ cdef class Dispatcher(Acting):
         self.timer_name = alarm.name
         if not server.number:
             return self._turn(server, INPUT_TIMER, alarm.message, None)
-        due_ns, _ = server.due.pop(alarm.name)
+        due_ns, _ = server.ledger.due.pop(alarm.name)
         if self.marker is None:
             return self._turn(server, INPUT_TIMER, alarm.message, None)
         self.marker[1], self.marker[2], self.marker[0] = server.number, due_ns, MARK_TIMER

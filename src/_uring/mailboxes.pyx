@@ -77,18 +77,18 @@ cdef class Mailboxes(Names):
         """A message of one server to another. Between journaled ones it is part of the sender's
         input: it arrives once, also when a crash or a power cut comes between.
         """
-        if not server.last_lsn:
+        if not server.latest_lsn():
             self.post(name, kind, message, None)
             return 0
-        index = server.sent
-        server.sent += 1
-        self.deliver(name, kind, message, server.last_lsn, index)
+        index = server.ledger.sent
+        server.ledger.sent += 1
+        self.deliver(name, kind, message, server.ledger.last_lsn, index)
         return 0
 
     def deliver(self, str name, int kind, message, uint64_t lsn, uint32_t index) -> None:
         """A message that the input of that lsn has sent, as its message of that index."""
         cdef Server server = self.answering(name)
-        cdef Address address = self.addresses.get(name)
+        cdef Address address = self.known(name)
         if address is None or not address.is_journaled:
             self.post(name, kind, message, None)
             return
@@ -97,7 +97,7 @@ cdef class Mailboxes(Names):
         if server is None:
             self._keep(address, item)
             return
-        if server.mail_count() >= server.capacity * HARD_LIMIT_FACTOR:
+        if server.mail_count() >= server.kind.capacity * HARD_LIMIT_FACTOR:
             self._lose(item)
             return
         server.barrier = max(server.barrier, self.barrier)
@@ -109,9 +109,9 @@ cdef class Mailboxes(Names):
         says also, at once, when the journal cannot hold what it takes.
         """
         promise = _jobs.promise(action)
-        server.values.encode(promise)
-        origin = (server.last_lsn, JOBS_FROM + server.jobs)
-        server.jobs += 1
+        server.ledger.values.encode(promise)
+        origin = (server.ledger.last_lsn, JOBS_FROM + server.ledger.jobs)
+        server.ledger.jobs += 1
         self.outbox[origin] = (server.name, INPUT_INFO, promise)
         return origin
 
@@ -159,17 +159,17 @@ cdef class Mailboxes(Names):
 
     cdef bint _is_to_come(self, str name, int kind, object message, Caller caller) except -1:
         """Nobody answers to the name: keep a patient caller's request, if somebody will."""
-        cdef Address address = self.addresses.get(name)
+        cdef Address address = self.known(name)
         if caller is None or not caller.is_patient or self.on_patient is None \
                 or address is None or address.incarnation == 0: # nobody ever had the name
             return False
         return self.on_patient(name, None, NoProc(name)) \
             and self._outlive(address, (kind, message, caller))
 
-    cdef int _take_kept(self, Server server) except -1:
+    cdef int _take_kept(self, Server server, Address address) except -1:
         """What was kept for the name is the new incarnation's."""
-        cdef list kept = server.address.kept
-        server.address.kept = None
+        cdef list kept = address.kept
+        address.kept = None
         for item in kept:
             if item[2] is not None:
                 if (<Caller>item[2]).is_done:
@@ -180,7 +180,7 @@ cdef class Mailboxes(Names):
 
     def refuse_kept(self, str name, error) -> None:
         """Nobody will answer to the name any more: patient callers are told."""
-        cdef Address address = self.addresses.get(name)
+        cdef Address address = self.known(name)
         if address is None or address.kept is None:
             return
         refused = [item for item in address.kept if item[2] is not None]
@@ -225,12 +225,12 @@ cdef class Mailboxes(Names):
     cdef int _post(self, Server server, int kind, object message, Caller caller) except -1:
         cdef Py_ssize_t waiting = server.mail_count()
         server.barrier = max(server.barrier, self.barrier) # it learns of what may not be durable
-        if waiting >= server.capacity and kind != INPUT_TIMER:
-            if server.overflow == OVERFLOW_DROP_OLDEST:
+        if waiting >= server.kind.capacity and kind != INPUT_TIMER:
+            if server.kind.overflow == OVERFLOW_DROP_OLDEST:
                 if not self._drop_oldest(server):
                     return self._refused(server, caller)
-            elif server.overflow == OVERFLOW_REJECT \
-                    or waiting >= server.capacity * HARD_LIMIT_FACTOR:
+            elif server.kind.overflow == OVERFLOW_REJECT \
+                    or waiting >= server.kind.capacity * HARD_LIMIT_FACTOR:
                 return self._refused(server, caller)
         server.mail().append((kind, message, caller))
         self._make_ready(server)
@@ -250,7 +250,7 @@ cdef class Mailboxes(Names):
     cdef int _refused(self, Server server, Caller caller) except -1:
         self.stats.overloaded += 1
         if caller is not None:
-            self._resolve(caller, None, Overloaded(server.name, server.capacity))
+            self._resolve(caller, None, Overloaded(server.name, server.kind.capacity))
         return 0
 
     cdef int _make_ready(self, Server server) except -1:
@@ -305,14 +305,13 @@ cdef class Mailboxes(Names):
 
     cdef int _call_action(self, Server server, object action) except -1:
         cdef Caller caller = Caller.__new__(Caller)
-        cdef Address address = self.addresses.get(action.server)
         cdef Server receiver
         caller.kind = FROM_SERVER
         caller.server = action.server
         caller.sender = server
         caller.tag = action.tag
         caller.is_patient = action.on_restart == "wait"
-        if address is server.address:
+        if action.server == server.name:
             return self._resolve(caller, None, CallingSelf(action.server))
         receiver = self.answering(action.server)
         if receiver is None \
@@ -332,9 +331,9 @@ cdef class Mailboxes(Names):
         if not server.is_running: # it was stopped by its own turn: nobody will reply
             return self._resolve(caller, None, Stopped(server.name, "shutdown"))
         caller.owner = server
-        if server.waiting is None:
-            server.waiting = set()
-        server.waiting.add(caller)
+        if server.extra().waiting is None:
+            server.extras.waiting = set()
+        server.extras.waiting.add(caller)
         if caller.kind == FROM_CONNECTION:
             self._hold(caller)
         return 0
@@ -391,10 +390,9 @@ cdef class Mailboxes(Names):
 
     def wanted(self, str name, int level, uint64_t batch) -> int:
         """What the outputs of a server's latest turns wait for at a level; `batch` at its own."""
-        cdef Address address = self.addresses.get(name)
-        if level == ACK_SERVERS or address is None:
+        if level == ACK_SERVERS:
             return batch
-        return self._wanted(address.server, level, batch)
+        return self._wanted(self.whereis(name), level, batch)
 
     cdef int _close_caller(self, Caller caller) except -1:
         caller.is_done = True
@@ -418,7 +416,7 @@ cdef class Mailboxes(Names):
                        object output) except -1:
         """The step has returned: what is known of the request now."""
         if output is not NO_REPLY:
-            return request.keep(output, server.values)
+            return request.keep(output, server.encoder())
         if caller is None:
             return request.lose()
         caller.request = request
@@ -432,7 +430,7 @@ cdef class Mailboxes(Names):
             request.waiting.append(caller)
             return self._owe(server, caller)
         try:
-            output = request.outcome(server.name, server.values)
+            output = request.outcome(server.name, server.encoder())
         except PybehaveError as error:
             return self._resolve(caller, None, error)
         try:
@@ -448,7 +446,7 @@ cdef class Mailboxes(Names):
         if error is not None:
             request.lose()
         else:
-            request.keep(value, None if owner is None else owner.values)
+            request.keep(value, None if owner is None else owner.encoder())
         waiting, request.waiting = request.waiting, None
         for other in waiting or ():
             if error is None:

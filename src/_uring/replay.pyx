@@ -32,7 +32,6 @@ from .dispatch cimport Dispatcher
 from .handles cimport Caller
 from .requests cimport Request
 from .servers cimport INPUT_CALL, INPUT_CAST, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, Server
-from .turn cimport Context
 from .values cimport Values
 
 from libc.string cimport memcpy, memset
@@ -212,7 +211,7 @@ cdef class Replayer:
             self.outbox.pop((record.cause_lsn, record.cause_index), None)
         if server is None:
             return 0
-        server.last_lsn, server.sent, server.jobs = lsn, 0, 0
+        server.ledger.last_lsn, server.ledger.sent, server.ledger.jobs = lsn, 0, 0
         if record.flags & RECORD_FAILED or (self.skipped and lsn in self.skipped):
             return self._pass_over(server, record, lsn) # (Y1)
         if self.ended:
@@ -229,17 +228,18 @@ cdef class Replayer:
         self.dispatcher.current = server
         self.dispatcher.current_conn = NULL
         self.dispatcher.current_caller = caller if kind == INPUT_CALL else None
-        server.idle_s = 0
+        if server.extras is not None:
+            server.extras.idle_s = 0
         if self.marker is not None:
             self.marker[1] = record.server
             self.marker[2] = lsn
         try:
-            if kind == INPUT_CALL and server.is_fast_call:
-                result = server.step(server.instance, message, server.state)
+            if kind == INPUT_CALL and server.kind.is_fast_call:
+                result = server.kind.step(server.instance, message, server.state)
             else:
                 if kind == INPUT_TIMER:
                     name, message = message
-                    server.due.pop(name, None)
+                    server.ledger.due.pop(name, None)
                 result = self.dispatcher._callback(server, kind, message, caller)
             if PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2:
                 output = <object>PyTuple_GET_ITEM(result, 1)
@@ -258,10 +258,10 @@ cdef class Replayer:
                 record.server, collections.deque(maxlen=self.keep_recent)).append(lsn)
         if request is not None and output is not NO_REPLY:
             caller.request = None
-            request.keep(output, server.values)
-        if record.outcome and server.values.outcome(output) != record.outcome \
+            request.keep(output, server.ledger.values)
+        if record.outcome and server.ledger.values.outcome(output) != record.outcome \
                 and record.server not in self.diverging and record.server not in self.older:
-            self._differs(server, lsn, record.outcome, server.values.outcome(output))
+            self._differs(server, lsn, record.outcome, server.ledger.values.outcome(output))
         return 0
 
     cdef object _message(self, Server server, const segment_record *record, uint64_t lsn,
@@ -269,7 +269,7 @@ cdef class Replayer:
         """The input, as today's code wants it; and in `caller` where it came from."""
         cdef const uint8_t *at = record.payload
         cdef const uint8_t *end = record.payload + record.payload_bytes
-        cdef Values values = server.values
+        cdef Values values = server.ledger.values
         upcast = None
         if self.older and record.server in self.older:
             values, upcast = self.older[record.server]
@@ -327,8 +327,8 @@ cdef class Replayer:
             self._request(server, record).fail(f"lsn {lsn}")
         if record.kind == INPUT_TIMER:
             self._timer_gone(server, record)
-        if record.kind == INPUT_INFO and server.asked is not None:
-            server.asked.heard(self._first(server, record))
+        if record.kind == INPUT_INFO and server.ledger.asked is not None:
+            server.ledger.asked.heard(self._first(server, record))
         if record.flags & RECORD_FAILED:
             self.failures[record.server] = (
                 lsn, record.kind, record.flags, (<char *>record.payload)[:record.payload_bytes])
@@ -356,8 +356,8 @@ cdef class Replayer:
     cdef int _note_info(self, Server server, object message) except -1:
         """What it was told: of connections, which a new process has not, and what it asked for."""
         kind = type(message)
-        if server.asked is not None:
-            server.asked.heard(message)
+        if server.ledger.asked is not None:
+            server.ledger.asked.heard(message)
         if kind is _actions.Opened or kind is _actions.Connected:
             self.open.setdefault(server.name, {})[id(message.connection)] = message.connection
         elif kind is _actions.Closed:
@@ -379,13 +379,13 @@ cdef class Replayer:
 
     cdef int _timer_gone(self, Server server, const segment_record *record) except -1:
         name, _ = self._first(server, record)
-        server.due.pop(name, None)
+        server.ledger.due.pop(name, None)
         return 0
 
     cdef object _first(self, Server server, const segment_record *record):
         """The input as it was recorded, whichever version of the server that was."""
         cdef const uint8_t *at = record.payload
-        cdef Values values = self.older.get(record.server, (server.values,))[0]
+        cdef Values values = self.older.get(record.server, (server.ledger.values,))[0]
         return values._take(&at, record.payload + record.payload_bytes, 0)
 
     cdef Caller _nobody(self, Server server):
@@ -405,23 +405,23 @@ cdef class Replayer:
         for action in actions:
             kind = type(action)
             if kind is _actions.StartTimer:
-                server.due[action.name] = (
+                server.ledger.due[action.name] = (
                     self.time_ns + <int64_t>(min(action.seconds, 3.2e9) * 1e9), action.message)
             elif kind is _actions.CancelTimer:
-                server.due.pop(action.name, None)
+                server.ledger.due.pop(action.name, None)
             elif kind is _actions.IdleTimeout:
-                server.idle_s = action.seconds
+                server.extra().idle_s = action.seconds
             elif kind is _actions.Continue:
                 continues.append(action.term)
-            elif (kind is _actions.Cast or kind is _actions.Info) and server.last_lsn:
-                self.outbox[(server.last_lsn, server.sent)] = (
+            elif (kind is _actions.Cast or kind is _actions.Info) and server.ledger.last_lsn:
+                self.outbox[(server.ledger.last_lsn, server.ledger.sent)] = (
                     action.server, INPUT_CAST if kind is _actions.Cast else INPUT_INFO,
                     action.message)
-                server.sent += 1
-            elif kind is _actions.Run and server.last_lsn:
-                self.outbox[(server.last_lsn, JOBS_FROM + server.jobs)] = (
+                server.ledger.sent += 1
+            elif kind is _actions.Run and server.ledger.last_lsn:
+                self.outbox[(server.ledger.last_lsn, JOBS_FROM + server.ledger.jobs)] = (
                     server.name, INPUT_INFO, _jobs.promise(action))
-                server.jobs += 1
+                server.ledger.jobs += 1
             elif kind is _actions.Cancel:
                 _jobs.cancel(self.outbox, server.name, action.tag)
             elif kind is _actions.Reply and type(action.to) is Caller:
@@ -435,20 +435,20 @@ cdef class Replayer:
         cdef Request request = caller.request
         if request is not None:
             caller.request = None
-            request.keep(value, server.values)
+            request.keep(value, server.ledger.values)
         return 0
 
     def restore(self, Server server, dict due, double idle_s) -> None:
         """Timers of a server as a snapshot has them."""
-        server.due.update(due)
-        server.idle_s = idle_s
+        server.ledger.due.update(due)
+        server.extra().idle_s = idle_s
 
     def initial(self, Server server, state, tuple actions) -> None:
         """`init` has returned, for a server that begins anew."""
         server.state = state
-        server.due.clear()
-        server.idle_s = 0
-        server.asked = None
+        server.ledger.due.clear()
+        server.extra().idle_s = 0
+        server.ledger.asked = None
         self.act(server, actions)
 
     def act(self, Server server, tuple actions) -> None:

@@ -6,10 +6,10 @@ from .codec cimport Codec, conn_facts, outq, outq_pool
 from .commit cimport Commit
 from .handles cimport Caller, Connection
 from .leaves cimport conn, conns, loop_stats
-from .servers cimport Port, Server
+from .servers cimport Port, Present, Server
 
 
-cdef class Replies:
+cdef class Replies(Present):
     cdef conns *conns
     cdef outq_pool *pool
     cdef loop_stats *stats

@@ -29,7 +29,7 @@ from .leaves cimport (
     CONN_HOLD, END_PROTOCOL, PAUSE_REPLIES, conn, conn_finish, conn_hold, conn_output,
     conn_released_hold, conn_resume, conn_takes_output, conns_at, conns_find,
 )
-from .servers cimport Port
+from .servers cimport Port, Present
 
 import collections
 
@@ -41,7 +41,7 @@ cdef Py_ssize_t TICKET_BYTES = 120 # a ticket, its place in the queue, the bytes
 
 
 # Not final: Alarms and the Dispatcher are the rest of it.
-cdef class Replies:
+cdef class Replies(Present):
     """Answers to connections, in order. Base of the Dispatcher, which adds the servers."""
 
     def __cinit__(self):

@@ -1,6 +1,6 @@
 """Names and those who answer to them."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from .asked cimport Asked
 from .codec cimport Codec
@@ -28,6 +28,19 @@ cpdef enum:
     ACK_MEMORY = 1  # at once
     ACK_OS = 2      # when the kernel has what it shows
     ACK_DISK = 3    # when the disk has
+
+
+cdef class Control
+cdef class Server
+
+
+cdef class Present:
+    cdef uint64_t now_ns
+    cdef int64_t wall_offset_ns        # Unix time - monotonic time
+    cdef public uint64_t seed
+    cdef uint64_t unix_ns(self)
+    cdef object caller_for(self, Server server)
+    cdef object connection_for(self, Server server)
 
 
 cdef class Address:
@@ -65,50 +78,85 @@ cdef class Alarm:
     cdef object message
 
 
-cdef class Callbacks:
+cdef class Kind:
     cdef object step
     cdef object on_call
     cdef object on_cast
     cdef object on_info
     cdef object on_continue
+    cdef object on_casts               # takes many casts at once, or None
+    cdef Py_ssize_t capacity
+    cdef unsigned char overflow
+    cdef bint is_fast_call
+    cdef bint is_fast_cast
+    cdef bint is_deaf                  # it has no handle_info of its own
+    cdef char level                    # ACK_: when replies leave
+
+
+cdef class Ledger:
+    cdef Values values                 # encodes its inputs
+    cdef dict due                      # timer name -> (Unix time ns, message)
+    cdef Asked asked                   # what it waits to hear of, or None
+    cdef uint64_t failed_lsn           # of the input that it failed on, 0 = none
+    cdef uint64_t last_lsn             # of its latest input, 0 = none
+    cdef uint32_t sent                 # how many messages its latest input has sent to others,
+    cdef uint32_t jobs                 # and how many jobs it has asked for, so far
+
+
+cdef class Extras:
+    cdef list continues
+    cdef set waiting                   # callers whose reply was put off
+    cdef Alarm idle_timer
+    cdef double idle_s                 # of the idle timer, 0 = not armed
+    cdef Requests requests             # of clients that name them
+    cdef Control control               # what system requests have set
+    cdef object generator              # `random`
 
 
 cdef class Server:
-    cdef readonly Address address
+    cdef Present present
     cdef readonly str name
-    cdef readonly uint64_t incarnation
     cdef readonly object instance
     cdef readonly object state
     cdef readonly uint64_t inputs
     cdef public object owner
-    cdef Callbacks callbacks
-    cdef object step                   # of the callbacks, one look-up nearer
-    cdef readonly Py_ssize_t capacity
+    cdef Kind kind
     cdef object mailbox                # a deque while there is mail, else None
-    cdef list continues                # these are None until first needed
-    cdef set waiting
-    cdef object timers                 # the only Alarm, or a dict of them by name
-    cdef Alarm idle_timer
-    cdef readonly double idle_s        # of the idle timer, 0 = not armed
-    cdef readonly Values values        # encodes its inputs
+    cdef object timers                 # None, the only Alarm, or a dict of them by name
     cdef uint64_t barrier              # batch of the latest record that its state contains
-    cdef readonly uint64_t failed_lsn  # of the input that it failed on, 0 = none
-    cdef readonly dict due             # journaled: timer name -> (Unix time ns, message)
-    cdef uint64_t last_lsn             # of its latest input, 0 = none
-    cdef readonly Requests requests    # of clients that name them; None until the first
-    cdef readonly Control control      # what system requests have set; nearly always None
-    cdef readonly Asked asked          # journaled: what it waits to hear of, or None
-    # Small ones together: a hundred thousand idle servers are nothing unusual.
+    cdef Ledger ledger                 # None: not journaled
+    cdef Extras extras                 # None until one of them is needed
+    cdef readonly uint32_t incarnation
     cdef readonly uint32_t number      # in the journal; 0 = not journaled
-    cdef uint32_t sent                 # how many messages its latest input has sent to others,
-    cdef uint32_t jobs                 # and how many jobs it has asked for, so far
     cdef readonly bint is_running
-    cdef readonly unsigned char overflow
-    cdef char is_fast_call
-    cdef char is_fast_cast
-    cdef char is_deaf                  # it has no handle_info of its own
-    cdef char is_ready
-    cdef char level                    # ACK_: when replies leave
+    cdef bint is_ready
+
+    cdef inline Extras extra(self):
+        """Its extras, to put something in."""
+        if self.extras is None:
+            self.extras = Extras.__new__(Extras)
+        return self.extras
+
+    cdef inline bint has_continues(self) noexcept:
+        return self.extras is not None and bool(self.extras.continues)
+
+    cdef inline bint has_idle_timer(self) noexcept:
+        return self.extras is not None and self.extras.idle_timer is not None
+
+    cdef inline bint has_control(self) noexcept:
+        return self.extras is not None and self.extras.control is not None
+
+    cdef inline object debug(self):
+        return self.extras.control.debug if self.has_control() else None
+
+    cdef inline Values encoder(self):
+        """Of a journaled server's values; else None."""
+        return None if self.ledger is None else self.ledger.values
+
+    cdef inline uint64_t latest_lsn(self) noexcept:
+        """Of a journaled server's latest input; 0 = none, or it is not journaled."""
+        return 0 if self.ledger is None else self.ledger.last_lsn
+
     cdef int note(self, object action) except -1
     cdef Requests requests_made(self)
     cdef object mail(self)

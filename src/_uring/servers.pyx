@@ -6,10 +6,13 @@ What happens to them is in dispatch.pyx.
 
 cimport cython
 
+from libc.stdint cimport int64_t, uint64_t
+
 from .asked cimport Asked
 from .requests cimport Requests
 
 import collections
+import random
 
 from pybehave import actions as _actions
 from pybehave.errors import Timeout
@@ -17,6 +20,23 @@ from pybehave.errors import Timeout
 cdef object deque = collections.deque
 cdef frozenset ASKING = frozenset((
     _actions.Call, _actions.Connect, _actions.Monitor, _actions.Link))
+
+
+# Not final: the Dispatcher is the rest of it.
+cdef class Present:
+    """The input that is being stepped, as its server may ask of it. Base of the Dispatcher."""
+
+    cdef uint64_t unix_ns(self):
+        """Unix time of the input."""
+        return <uint64_t>(<int64_t>self.now_ns + self.wall_offset_ns)
+
+    cdef object caller_for(self, Server server):
+        """The caller of the input, if it is that server's; else None."""
+        raise NotImplementedError
+
+    cdef object connection_for(self, Server server):
+        """The connection that the input came from, if it is that server's; else None."""
+        raise NotImplementedError
 
 
 @cython.final
@@ -46,13 +66,104 @@ cdef class Alarm:
 
 
 @cython.final
-cdef class Callbacks:
-    """The callbacks of one class, shared by all servers of it."""
+cdef class Kind:
+    """What all servers of one class have in common that have the same settings."""
+
+
+@cython.final
+cdef class Ledger:
+    """What only a journaled server has."""
+
+
+@cython.final
+cdef class Extras:
+    """What a server has once it has needed it; most of a hundred thousand never do."""
 
 
 @cython.final
 cdef class Server:
-    """One incarnation of a named server: its instance, state and mailbox."""
+    """One incarnation of a named server: its instance, state and mailbox.
+
+    It is its own instance's `context` (decision 0024): one object less for each server. All that a
+    callback may ask there belongs to the input, so that a journaled input can be stepped again and
+    finds the same.
+    """
+
+    @property
+    def now(self) -> float:
+        """Unix time of the current input, seconds."""
+        return self.present.unix_ns() / 1e9
+
+    @property
+    def monotonic(self) -> float:
+        """Monotonic time of the current input, seconds from an arbitrary point.
+
+        For a journaled server that is `now`: its inputs' times never go back.
+        """
+        return (self.present.unix_ns() if self.number else self.present.now_ns) / 1e9
+
+    @property
+    def random(self):
+        """A `random.Random` of this incarnation, seeded by the node's seed and its own name."""
+        cdef Extras extras = self.extra()
+        if extras.generator is None:
+            extras.generator = random.Random(f"{self.present.seed}/{self.name}/{self.incarnation}")
+        return extras.generator
+
+    @property
+    def caller(self):
+        """Who waits for the reply to the current input, or None. Keep it to reply later."""
+        return self.present.caller_for(self)
+
+    @property
+    def connection(self):
+        """The connection the current input came from, or None."""
+        return self.present.connection_for(self)
+
+    @property
+    def capacity(self) -> int:
+        """Inputs that its mailbox takes."""
+        return self.kind.capacity
+
+    @property
+    def overflow(self) -> int:
+        """What becomes of inputs beyond that: OVERFLOW_."""
+        return self.kind.overflow
+
+    @property
+    def values(self):
+        """What encodes its inputs, of a journaled one; else None."""
+        return self.encoder()
+
+    @property
+    def due(self):
+        """Timers of a journaled one: name -> (Unix time ns, message); else None."""
+        return None if self.ledger is None else self.ledger.due
+
+    @property
+    def asked(self):
+        """What a journaled one waits to hear of; None = nothing yet."""
+        return None if self.ledger is None else self.ledger.asked
+
+    @property
+    def failed_lsn(self) -> int:
+        """Of the input that a journaled one failed on; 0 = none."""
+        return 0 if self.ledger is None else self.ledger.failed_lsn
+
+    @property
+    def idle_s(self) -> float:
+        """Of its idle timer; 0 = not armed."""
+        return 0.0 if self.extras is None else self.extras.idle_s
+
+    @property
+    def requests(self):
+        """The table of clients that name their requests; None until the first does."""
+        return None if self.extras is None else self.extras.requests
+
+    @property
+    def control(self):
+        """What system requests have set; nearly always None."""
+        return None if self.extras is None else self.extras.control
 
     @property
     def mailbox_count(self) -> int:
@@ -67,12 +178,13 @@ cdef class Server:
     @property
     def callers_count(self) -> int:
         """Callers whose reply was put off."""
-        return 0 if self.waiting is None else len(self.waiting)
+        return 0 if self.extras is None or self.extras.waiting is None \
+            else len(self.extras.waiting)
 
     @property
     def is_full(self) -> bool:
         """Whether the mailbox is at its capacity."""
-        return self.mail_count() >= self.capacity
+        return self.mail_count() >= self.kind.capacity
 
     cdef object mail(self):
         """The mailbox, to put something in."""
@@ -85,8 +197,8 @@ cdef class Server:
 
     cdef int owes_not(self, object caller) except -1:
         """The caller has been answered."""
-        if self.waiting is not None:
-            self.waiting.discard(caller)
+        if self.extras is not None and self.extras.waiting is not None:
+            self.extras.waiting.discard(caller)
         return 0
 
     cdef Alarm timer(self, object name):
@@ -121,7 +233,7 @@ cdef class Server:
         return found
 
     cdef bint is_suspended(self):
-        return self.control is not None and self.control.is_suspended
+        return self.has_control() and self.extras.control.is_suspended
 
     cdef list all_timers(self):
         if self.timers is None:
@@ -134,40 +246,42 @@ cdef class Server:
 
     def random_state(self):
         """The state of `context.random`, or None when it was not used yet."""
-        generator = self.instance.context.generator_now()
+        generator = None if self.extras is None else self.extras.generator
         return None if generator is None else generator.getstate()
 
     def go_on(self, Server before) -> None:
         """Take over state and timers of the incarnation before (replay)."""
         self.state = before.state
-        self.due.update(before.due)
-        self.idle_s = before.idle_s
-        self.take_requests(before.requests)
-        self.asked = before.asked
+        self.ledger.due.update(before.ledger.due)
+        self.ledger.asked = before.ledger.asked
+        if before.extras is not None:
+            self.extra().idle_s = before.extras.idle_s
+            self.take_requests(before.extras.requests)
 
     cdef int note(self, object action) except -1:
         """A journaled server's action is about to be carried out."""
-        if self.asked is None:
+        if self.ledger.asked is None:
             if type(action) not in ASKING:
                 return 0
-            self.asked = Asked.__new__(Asked)
-        return self.asked.note(action)
+            self.ledger.asked = Asked.__new__(Asked)
+        return self.ledger.asked.note(action)
 
     def take_asked(self, Asked asked) -> None:
         """Go on with what the incarnation before had asked for."""
-        self.asked = asked
+        self.ledger.asked = asked
 
     cdef Requests requests_made(self):
         """Its table of named requests, made when the first one comes."""
-        if self.requests is None:
-            self.requests = Requests.__new__(Requests)
-        return self.requests
+        cdef Extras extras = self.extra()
+        if extras.requests is None:
+            extras.requests = Requests.__new__(Requests)
+        return extras.requests
 
     def take_requests(self, Requests requests) -> None:
         """Go on with a table; what was owed by whoever had it is lost."""
         if requests is not None:
             requests.lose_pending()
-            self.requests = requests
+            self.extra().requests = requests
 
     def load_requests(self, list dumped) -> None:
         """Go on with the table of a snapshot."""

@@ -32,7 +32,7 @@ from .leaves cimport (
     conn_takes_input, conn_token, conns_find,
 )
 from .mailboxes cimport Mailboxes
-from .servers cimport OVERFLOW_BLOCK, Asleep, Control, Port, Server
+from .servers cimport OVERFLOW_BLOCK, Asleep, Control, Kind, Port, Server
 
 from pybehave.errors import Stopped
 
@@ -52,7 +52,7 @@ cdef class System(Mailboxes):
     cpdef int hibernate(self, Server server) except -1:
         """An input has asked for it, and is over (X6)."""
         if self.on_hibernate is None or not server.is_running or not server.number \
-                or server.continues or server.mailbox or server.control is not None \
+                or server.has_continues() or server.mailbox or server.has_control() \
                 or type(server.state) is Asleep:
             return 0
         asleep = self.on_hibernate(server)
@@ -76,9 +76,10 @@ cdef class System(Mailboxes):
 
     def resume(self, Server server) -> None:
         """Let a suspended server go on with what has waited."""
-        cdef Control control = server.control
+        cdef Control control
         if not server.is_suspended():
             return
+        control = server.extras.control
         control.is_suspended = False
         self.suspended_count -= 1
         self._let_go(server, control)
@@ -102,11 +103,11 @@ cdef class System(Mailboxes):
         refused = [item[2] for item in mailbox or () if _is_client(item[2])]
         if refused:
             server.mailbox = type(mailbox)(item for item in mailbox if not _is_client(item[2]))
-        refused.extend(caller for caller in list(server.waiting or ()) if _is_client(caller))
+        refused.extend(caller for caller in list(server.extras.waiting or ()) if _is_client(caller))
         self.barrier = 0
         for caller in refused:
             self._resolve(caller, None, error)
-        paused, server.control.paused = server.control.paused, []
+        paused, server.extras.control.paused = server.extras.control.paused, []
         for token in paused:
             c = conns_find(self.conns, token)
             if c != NULL and conn_takes_input(c):
@@ -133,7 +134,7 @@ cdef class System(Mailboxes):
             self.commit.try_record(RECORD_STATE, server.number, payload, self.unix_ns())
             server.barrier = self.commit.j.batch
         server.state = state
-        return self.barrier_for(server.level, server.barrier)
+        return self.barrier_for(server.kind.level, server.barrier)
 
     def change_code(self, Server server, instance, state, values, bint is_fast_call,
                     bint is_fast_cast) -> None:
@@ -142,39 +143,43 @@ cdef class System(Mailboxes):
         Args:
             values: What encodes its inputs from now on; None when it is not journaled.
         """
-        assert server.is_suspended() and not server.continues
-        self.callbacks.pop(type(server.instance), None) # other servers of it hold their own
-        instance.context = server.instance.context
-        server.instance, server.state, server.values = instance, state, values
-        server.callbacks = self._callbacks_of(type(instance))
-        server.step = server.callbacks.step
-        server.is_fast_call, server.is_fast_cast = is_fast_call, is_fast_cast
+        cdef Kind before = server.kind
+        assert server.is_suspended() and not server.has_continues()
+        self.kinds.pop(type(server.instance), None) # other servers of it hold their own
+        self.latest = (None, None, None)
+        instance.context = server
+        server.instance, server.state = instance, state
+        if server.ledger is not None:
+            server.ledger.values = values
+        server.kind = self._kind(type(instance), (
+            before.capacity, before.overflow, before.level, is_fast_call, is_fast_cast,
+            before.is_deaf))
 
     def post_when_room(self, str name, int kind, message, waiter) -> None:
         """A cast of another thread, which waits as long as a suspended server has no room."""
         cdef Server server = self.whereis(name)
-        if server is not None and server.is_suspended() and server.overflow == OVERFLOW_BLOCK \
-                and server.mail_count() >= server.capacity:
-            server.control.blocked.append((kind, message, waiter))
+        if server is not None and server.is_suspended() and server.kind.overflow == OVERFLOW_BLOCK \
+                and server.mail_count() >= server.kind.capacity:
+            server.extras.control.blocked.append((kind, message, waiter))
             return
         self.post(name, kind, message, None)
         waiter.settle(None, None)
 
     cdef Control _control(self, Server server):
-        if server.control is None:
-            server.control = Control.__new__(Control)
-        return server.control
+        if server.extra().control is None:
+            server.extras.control = Control.__new__(Control)
+        return server.extras.control
 
     cdef int settle_control(self, Server server) except -1:
         """Forget the control of a server that nobody looks at; its mailbox is empty (X2)."""
-        if not server.control.is_suspended and server.control.debug is None:
-            server.control = None
+        if not server.extras.control.is_suspended and server.extras.control.debug is None:
+            server.extras.control = None
         return 0
 
     cdef int release(self, Server server, object error) except -1:
         """The incarnation has ended (X3)."""
-        cdef Control control = server.control
-        server.control = None
+        cdef Control control = server.extras.control
+        server.extras.control = None
         if control.is_suspended:
             self.suspended_count -= 1
         if control.debug is not None:
@@ -183,7 +188,7 @@ cdef class System(Mailboxes):
 
     cdef int note_left(self, Server server, Caller caller) except -1:
         """What is known of a server now, and not any more when its end is reported."""
-        debug = None if server.control is None else server.control.debug
+        debug = server.debug()
         self.left = (caller, server.mailbox, server.callers_count, server.timers_count, debug)
         return 0
 
@@ -196,12 +201,12 @@ cdef class System(Mailboxes):
     cdef bint hold_back(self, Port port, conn *c):
         """Read no further from a connection whose server is suspended; False = it is not."""
         cdef Server server = port.address.server if port.address is not None else port.connector
-        if server is None or server.overflow != OVERFLOW_BLOCK or not server.is_suspended():
+        if server is None or server.kind.overflow != OVERFLOW_BLOCK or not server.is_suspended():
             return False
         conn_pause(self.conns, c, PAUSE_SUSPENDED)
-        paused = server.control.paused
+        paused = server.extras.control.paused
         if len(paused) > max(PAUSED_CHECKED, 2 * self.conns.open_count):
-            server.control.paused = paused = [
+            server.extras.control.paused = paused = [
                 token for token in paused if conns_find(self.conns, token) != NULL]
         paused.append(conn_token(c, 0))
         return True

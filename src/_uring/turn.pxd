@@ -8,12 +8,6 @@ from .leaves cimport conn
 from .servers cimport Server
 
 
-cdef class Context:
-    cdef Turn turn
-    cdef Server server
-    cdef object generator
-
-
 cdef class Turn(Alarms):
     cdef Server current
     cdef conn *current_conn
@@ -25,7 +19,6 @@ cdef class Turn(Alarms):
     cdef readonly dict outbox          # (lsn, index) -> (name, kind, message): not recorded yet
     cdef bytes client                  # who has named the request that is being stepped, or None
     cdef uint64_t number               # the name that it gave it
-    cdef public uint64_t seed
     cdef bint is_forked                # this is a fork's child: nothing is guarded any more
     cdef bint is_disturbed             # it is, or the step is to be aborted (watchdog.py)
     cdef tuple aborted                 # (server's name, seconds) of the step that was

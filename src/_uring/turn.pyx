@@ -22,8 +22,6 @@ from .servers cimport (
     ACK_DISK, ACK_MEMORY, ACK_OS, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, Server,
 )
 
-import random
-
 from pybehave.actions import Stop as _Stop
 from pybehave.errors import LoopForked, StepAborted as _StepAborted
 
@@ -32,69 +30,6 @@ cdef extern from "Python.h":
 
 cdef object Stop = _Stop
 cdef type StepAborted = _StepAborted
-
-
-@cython.final
-cdef class Context:
-    """What a callback may ask of its surroundings; one for each incarnation of a server.
-
-    All of it belongs to the input, so that a journaled input can be stepped again and finds the
-    same.
-    """
-
-    @property
-    def name(self) -> str:
-        """The server's registered name."""
-        return self.server.name
-
-    @property
-    def incarnation(self) -> int:
-        """Counts the starts of this name."""
-        return self.server.incarnation
-
-    @property
-    def now(self) -> float:
-        """Unix time of the current input, seconds."""
-        return self.turn.unix_ns() / 1e9
-
-    @property
-    def monotonic(self) -> float:
-        """Monotonic time of the current input, seconds from an arbitrary point.
-
-        For a journaled server that is `now`: its inputs' times never go back.
-        """
-        if self.server is not None and self.server.number:
-            return self.turn.unix_ns() / 1e9
-        return self.turn.now_ns / 1e9
-
-    @property
-    def random(self):
-        """A `random.Random` of this incarnation, seeded by the node's seed and its own name."""
-        cdef Server server = self.server
-        if self.generator is None:
-            self.generator = random.Random(f"{self.turn.seed}/{server.name}/{server.incarnation}")
-        return self.generator
-
-    def generator_now(self):
-        """`random` if it was used already, else None."""
-        return self.generator
-
-    @property
-    def caller(self):
-        """Who waits for the reply to the current input, or None. Keep it to reply later."""
-        return self.turn.caller_now(self.server.name)
-
-    @property
-    def connection(self):
-        """The connection the current input came from, or None."""
-        cdef Turn turn = self.turn
-        if turn.current is None or turn.current is not self.server:
-            return None
-        if turn.current_conn != NULL:
-            return turn.connection_of(turn.current_conn)
-        if turn.current_caller is not None:
-            return turn.current_caller.connection
-        return None
 
 
 # Not final: the Dispatcher is the rest of it.
@@ -108,9 +43,21 @@ cdef class Turn(Alarms):
         """The caller of the current input of that server, or None."""
         if self.current is None or self.current.name != name:
             return None
+        return self.caller_for(self.current)
+
+    cdef object caller_for(self, Server server):
+        if self.current is not server:
+            return None
         if self.current_caller is None and self.current_conn != NULL:
-            self.current_caller = self.caller_of(self.current, self.current_conn)
+            self.current_caller = self.caller_of(server, self.current_conn)
         return self.current_caller
+
+    cdef object connection_for(self, Server server):
+        if self.current is not server:
+            return None
+        if self.current_conn != NULL:
+            return self.connection_of(self.current_conn)
+        return None if self.current_caller is None else self.current_caller.connection
 
     def stepping(self):
         """(Server, its count of inputs) while a step runs, else None; from any thread."""
@@ -179,11 +126,11 @@ cdef class Turn(Alarms):
             return 0 # follows from the input before it
         if kind == INPUT_TIMER:
             message = [self.timer_name, message]
-        self.commit.open_input(server.values, message, self.unix_ns(), self.client,
+        self.commit.open_input(server.ledger.values, message, self.unix_ns(), self.client,
                                self.number, self.cause_lsn if self.caused is server else 0,
                                self.cause_index)
-        if kind == INPUT_INFO and server.asked is not None:
-            server.asked.heard(message)
+        if kind == INPUT_INFO and server.ledger.asked is not None:
+            server.ledger.asked.heard(message)
         server.barrier = self.commit.j.batch
         self.barrier = self.barrier_of(server)
         return 0
@@ -193,18 +140,18 @@ cdef class Turn(Alarms):
             flags |= self._record_connection(server)
             if self.client is not None or self.caused is not None:
                 flags |= self._name() | self._cause(server)
-            server.sent = server.jobs = 0
-            server.last_lsn = self.commit.close_input(
-                kind, flags, server.number, server.values.outcome(output))
-        if server.level == ACK_OS and self.barrier == 0:
+            server.ledger.sent = server.ledger.jobs = 0
+            server.ledger.last_lsn = self.commit.close_input(
+                kind, flags, server.number, server.ledger.values.outcome(output))
+        if server.kind.level == ACK_OS and self.barrier == 0:
             self.commit.keep()
         return 0
 
     cdef uint64_t barrier_of(self, Server server) except? 1:
         """The batch that the outputs of a turn wait for, 0 = none. At the level "os" that is none
         if the records can be kept; they are when the turn is recorded."""
-        if server.level == ACK_DISK or (
-                server.level == ACK_OS and not (server.number and self.commit.can_keep())):
+        if server.kind.level == ACK_DISK or (
+                server.kind.level == ACK_OS and not (server.number and self.commit.can_keep())):
             return server.barrier
         return 0
 
@@ -218,9 +165,9 @@ cdef class Turn(Alarms):
     cdef int record_failed(self, Server server, int kind) except -1:
         if kind != INPUT_CONTINUE:
             flags = self._record_connection(server) | self._name() | self._cause(server)
-            server.failed_lsn = self.commit.close_input(
+            server.ledger.failed_lsn = self.commit.close_input(
                 kind, RECORD_FAILED | flags, server.number, 0)
-        if server.level == ACK_OS and self.barrier == 0:
+        if server.kind.level == ACK_OS and self.barrier == 0:
             self.commit.keep()
         return 0
 
@@ -249,9 +196,9 @@ cdef class Turn(Alarms):
             connection = self.current_caller.connection
         if connection is None:
             return 0
-        server.values.out.used = 0
-        server.values.put(connection, 0)
-        return RECORD_FROM if self.commit.more(server.values) else 0
+        server.ledger.values.out.used = 0
+        server.ledger.values.put(connection, 0)
+        return RECORD_FROM if self.commit.more(server.ledger.values) else 0
 
     cdef int record_dropped(self, Server server, int kind) except -1:
         """KeyboardInterrupt: the loop ends, the input counts as never taken."""

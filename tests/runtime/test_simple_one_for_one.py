@@ -71,7 +71,7 @@ def test_names_that_never_come_again_are_forgotten_and_incarnations_rise(start: 
         return len(node.loop.dispatcher.addresses)
 
     assert node.run_on_loop(come_and_go) <= 1024
-    assert node.start_child("sessions", [], name="first").incarnation == 3
+    assert node.start_child("sessions", [], name="first").incarnation > 2
 
 
 def test_a_thousand_slow_children_stop_within_the_time_of_one() -> None:

@@ -1,0 +1,15 @@
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, final
+
+_Stopped = TypeVar("_Stopped")
+
+@final
+class HandOut(Generic[_Stopped]):
+    def __new__(
+        cls,
+        special: frozenset[type],
+        stopped: Callable[[int, int, Any, Exception | None], _Stopped],
+    ) -> HandOut[_Stopped]: ...
+    def __call__(
+        self, entries: list[Any], events: list[Any], first: int, batch: Any
+    ) -> _Stopped | None: ...

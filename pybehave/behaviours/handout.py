@@ -1,0 +1,94 @@
+"""Events handed to plain handlers, as far as nothing special happens.
+
+Nearly all that a busy event manager does is this: handlers that take one event at a time and depend
+on no others, each called with each event, each giving its next state. A run of events through them
+needs no bookkeeping between two calls. The first result that is more than a state, or an exception,
+ends the run: the manager takes it from there (gen_event.py) and begins another one.
+
+`hand_out` says what that means. Managers of a running node use its compiled twin
+(src/_uring/handout.pyx), which does the same faster; a replay of their journal uses this one.
+
+Does not know: rings, what becomes of what is special.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+from pybehave.events import Handled, Later, Remove, Swap
+
+SPECIAL: Final = frozenset({Handled, Later, Remove, Swap})
+"""Types of results that are more than a state; so is None."""
+
+
+class Place(Protocol):
+    """What is used of a handler's entry.
+
+    Attributes:
+        handle: Its handle_event.
+        state: The latest it returned.
+        sequence: The last event that it is done with.
+    """
+
+    @property
+    def handle(self) -> Callable[[Any, Any], Any]:
+        """Take an event and the state, give the next state."""
+
+    state: Any
+    sequence: int
+
+
+class Stand(Protocol):
+    """Where an event stands, as handlers see it."""
+
+    sequence: int
+    is_last: bool
+
+
+class Stopped(NamedTuple):
+    """What has ended a run.
+
+    Attributes:
+        sequence: The event; handlers before `at` are done with it, the others not yet.
+        at: The handler, whose state is still the one before.
+        result: What it returned, if it did.
+        error: What it raised, if it did.
+    """
+
+    sequence: int
+    at: int
+    result: Any
+    error: Exception | None
+
+
+HandOut = Callable[[list[Any], list[Any], int, Any], Stopped | None]
+
+
+def hand_out(
+    entries: Sequence[Place], events: Sequence[Any], first: int, batch: Stand
+) -> Stopped | None:
+    """Hand events to handlers: all handlers see one before the next.
+
+    Args:
+        entries: In the order in which they get an event.
+        events: All that have gathered: nothing stands behind the last.
+        first: The sequence of the first event.
+        batch: What handlers see of where they are.
+
+    Returns:
+        None when all are done with all; or what was special.
+    """
+    for sequence, event in enumerate(events, first):
+        batch.sequence = sequence
+        batch.is_last = sequence == first + len(events) - 1
+        for index, entry in enumerate(entries):
+            try:
+                result = entry.handle(event, entry.state)
+            except Exception as error:  # noqa: BLE001 -- whatever it raises is its end, not ours
+                return Stopped(sequence, index, None, error)
+            if result is None or type(result) in SPECIAL:
+                return Stopped(sequence, index, result, None)
+            entry.state = result
+            entry.sequence = sequence
+    return None
