@@ -415,7 +415,9 @@ class GenEvent(GenServer[Manager, Any, Any]):
                         self._hand_all(manager, actions, entry, sequence)
                     else:
                         self._hand(manager, actions, entry, event, sequence)
-                sequence += 1
+                # Whoever is behind this one waits for something; the others may all be far ahead.
+                done = [e.sequence for e in manager.entries if e.sequence >= sequence]
+                sequence = 1 + min(done, default=ring.published)
             ring.release(entry.sequence for entry in manager.entries)
             if not manager.refused or ring.is_full:
                 return

@@ -150,6 +150,10 @@ class Child:
         """How long each of its restarts waits. A supervisor's own back-off is another thing."""
         return self.spec.backoff if isinstance(self.spec, Worker) else None
 
+    def adopt(self, spec: ChildSpec) -> None:
+        """Go by another specification from now on."""
+        self.spec = spec
+
     def __repr__(self) -> str:
         return f"<{self.id} {self.status.value}>"
 

@@ -48,7 +48,7 @@ def reconfigure(
     state.spec = spec
     state.budget.adopt(spec)
     for child in state.children.values():
-        child.spec = spec.children[0]
+        child.adopt(spec.children[0])
     return []
 
 
@@ -71,7 +71,7 @@ def _reconfigure_static(
             children[key] = make_child(key, child_spec)
         else:
             children[key] = known
-            known.spec = child_spec
+            known.adopt(child_spec)
     state.children = {**children, **left}
     state.spec = spec
     state.budget.adopt(spec)

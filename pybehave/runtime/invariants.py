@@ -161,7 +161,11 @@ class Invariants:
 
     def _derived(self, kind: type) -> type:
         """A subclass whose callbacks are looked at; it goes by the same name."""
-        body: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+        body: dict[str, Any] = {
+            "__module__": kind.__module__,
+            "__qualname__": kind.__qualname__,
+            "__slots__": (),
+        }
         for callback in CALLBACKS:
             body[callback] = self._looked_at(getattr(kind, callback))
         return type(kind.__name__, (kind,), body)

@@ -167,7 +167,11 @@ class Isolation:
 
     def _watched(self, kind: type) -> type:
         """A subclass whose callbacks are followed by a look; it goes by the same name."""
-        body: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+        body: dict[str, Any] = {
+            "__module__": kind.__module__,
+            "__qualname__": kind.__qualname__,
+            "__slots__": (),
+        }
         for callback in CALLBACKS:
             body[callback] = self._followed(kind, callback)
         return type(kind.__name__, (kind,), body)
@@ -275,7 +279,14 @@ def _parts(path: str, thing: Any) -> Iterator[tuple[str, Any]]:
 
 def _attributes(instance: Any) -> dict[str, Any]:
     """What the instance keeps beside the state; the context is the runtime's."""
-    return {name: value for name, value in vars(instance).items() if name != "context"}
+    found = dict(getattr(instance, "__dict__", {}))
+    for kind in type(instance).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(instance, name):
+                found[name] = getattr(instance, name)
+    found.pop("context", None)
+    return found
 
 
 # --- what is outside -----------------------------------------------------------------------------

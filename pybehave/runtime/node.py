@@ -493,11 +493,15 @@ class Node(Requests, Supervision):
         Raises:
             Overloaded: The mailbox is full and its policy is to reject.
         """
-        self._send(name_of(server), INPUT_CAST, message)
+        name = server if type(server) is str else name_of(server)
+        if not self.loop.post_here(name, INPUT_CAST, message):
+            self._send(name, INPUT_CAST, message)
 
     def info(self, server: str | Ref[Any, Any], message: Any) -> None:
         """Send an info: `handle_info` gets it. Otherwise like `cast`."""
-        self._send(name_of(server), INPUT_INFO, message)
+        name = name_of(server)
+        if not self.loop.post_here(name, INPUT_INFO, message):
+            self._send(name, INPUT_INFO, message)
 
     def run_on_loop(self, function: Callable[[], T], *, timeout: float | None = None) -> T:
         """Call a function on the loop's thread and return its result; it must not block."""
@@ -524,9 +528,7 @@ class Node(Requests, Supervision):
         return waiter.take()
 
     def _send(self, name: str, kind: int, message: Any) -> None:
-        if self.loop.thread == threading.get_ident():
-            self.loop.dispatcher.post(name, kind, message, None)
-            return
+        """Post from another thread than the loop's."""
         server = self.loop.dispatcher.whereis(name)
         # What other threads have posted and the loop has not seen may all be for this server.
         if server is None or (

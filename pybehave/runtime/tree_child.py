@@ -101,20 +101,39 @@ class TreeChild(Child):
             owner.tree.run(owner)
 
 
-@final
 class MadeChild(TreeChild):
-    """A child of a simple_one_for_one: the template is shared, the arguments are its own."""
+    """A child of a simple_one_for_one, whose arguments are the template's."""
+
+    __slots__ = ()
+
+    _args_before: Kept[tuple[Any] | None] = Kept(None)
+
+    @property
+    def name(self) -> str:
+        """What it answers to; its id is the same."""
+        return self.id
+
+    @property
+    def args(self) -> Any:
+        """What its init gets: what the template had when it was made."""
+        before = self._args_before
+        return super().args if before is None else before[0]
+
+    def adopt(self, spec: ChildSpec) -> None:
+        """Go by another template; the arguments stay (OTP keeps them with the child)."""
+        self._args_before = (self.args,)
+        super().adopt(spec)
+
+
+@final
+class GivenChild(MadeChild):
+    """A child of a simple_one_for_one that was given arguments of its own."""
 
     __slots__ = ("_args",)
 
     def __init__(self, owner: SupervisorNode, name: str, spec: ChildSpec, args: object) -> None:
         super().__init__(owner, name, spec)
         self._args = args
-
-    @property
-    def name(self) -> str:
-        """What it answers to; its id is the same."""
-        return self.id
 
     @property
     def args(self) -> Any:

@@ -54,7 +54,7 @@ from pybehave.runtime.events import (
     ShutdownError,
     StartError,
 )
-from pybehave.runtime.tree_child import Crowd, MadeChild, TreeChild
+from pybehave.runtime.tree_child import Crowd, GivenChild, MadeChild, TreeChild
 from pybehave.runtime.tree_requests import Answer
 from pybehave.types import IGNORED, KILLED, SHUTDOWN
 
@@ -352,7 +352,9 @@ class SupervisorNode:
         own = child_requests.make_name(self.state, self.path, template, name)
         if template.journal:
             template = template.made(own, args)  # the journal looks for it by its name
-        return MadeChild(self, own, template, args)
+        if args is template.args:
+            return MadeChild(self, own, template)
+        return GivenChild(self, own, template, args)
 
     def _start(self, child: TreeChild) -> None:
         spec = child.spec

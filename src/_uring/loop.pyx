@@ -49,6 +49,9 @@ import weakref
 from pybehave import actions as _actions
 from pybehave.errors import ListenFailed, LoopClosed, LoopForked, Overloaded, SourceUnavailable
 
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident()
+
 cdef extern from "<errno.h>" nogil:
     enum:
         ECANCELED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM
@@ -302,6 +305,13 @@ cdef class Loop(Ports):
             self._refuse_inbox()
         if self._is_sleeping:
             wake_signal(&self._wake)
+
+    def post_here(self, str name, int kind, message) -> bool:
+        """Post a cast or an info at once, if this is the loop's own thread; whether it is."""
+        if PyThread_get_thread_ident() != self.thread:
+            return False
+        self.dispatcher.post(name, kind, message, None)
+        return True
 
     def attach_journal(self, Commit commit) -> None:
         """Take the commit path of a journal that is open; once."""

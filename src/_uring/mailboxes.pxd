@@ -14,6 +14,7 @@ cdef class Mailboxes(Names):
     cdef list parked                   # servers whose mail waits until the disk has caught up
     cdef public object on_patient      # (name, server or None, error) -> whether one is to come
 
+    cpdef post(self, str name, int kind, message, waiter)
     cdef Caller _waiter_caller(self, str name, object waiter)
     cdef int _undeliverable(self, str name, int kind, Caller caller) except -1
     cdef int tell(self, Server server, object message) except -1

@@ -57,7 +57,7 @@ cdef class Mailboxes(Names):
 
     # ---- inputs --------------------------------------------------------------------------------
 
-    def post(self, str name, int kind, message, waiter) -> None:
+    cpdef post(self, str name, int kind, message, waiter):
         """A call (with a waiter), cast or info for a name, from outside the turn."""
         cdef Server server = self.answering(name)
         cdef Caller caller = None
