@@ -37,7 +37,7 @@ Invariants
        it has no specification of its own to keep.
   (R9) A pause ends after its time, whatever fails meanwhile.
   (R10) The first attempt after a failure that cannot come again is free: the call or cast that a
-       journaled server failed on is put aside, its state is kept (decision 0022). Retries are not.
+       journaled server failed on is put aside, its state is kept (decision 0019). Retries are not.
 
 Does not know: clocks (now is an argument), servers, the loop.
 Source: OTP stdlib, supervisor: `do_restart/3`, `restart/3`, `add_restart/1`, `do_auto_shutdown/2`,
