@@ -40,6 +40,7 @@ from pybehave.errors import (
 )
 from pybehave.once import Once
 from pybehave.runtime.events import ChildTerminated, Event, StartError
+from pybehave.testing.connections import Connections
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.linearizability import History, check_linearizable
 from pybehave.testing.played import Failure, Played, Promise
@@ -63,6 +64,10 @@ QUIET_S: Final = 20.0
 
 RETRY_S: Final = 0.3
 """After so long without an answer a client sends a named request again."""
+
+STEPS_MAX: Final = 100_000
+"""Of a model, for one history: many requests without an answer make the search long, and there are
+other seeds."""
 
 REFUSALS: Final = (NoProc, Overloaded, DecodeError, NotJournalable, RecordTooLarge)
 """Errors that say for certain that the request was not carried out (T2)."""
@@ -139,6 +144,7 @@ class Playing:
         self._crashes: Counter[str] = Counter()
         self._began = 0.0
         self._world: Simulator | None = None
+        self._connections: Connections[Asked] | None = None
         self._is_up = False
         self._is_ending = False
 
@@ -216,6 +222,8 @@ class Playing:
         world.node.events.add(self._heard)
         world.node.host.invariants.interfere = self._interfere
         self._began = world.now - now
+        if self.trial.wire is not None:
+            self._connections = Connections(world, self.trial.wire, self._heard_reply)
         try:
             world.start()
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the finding
@@ -269,7 +277,7 @@ class Playing:
         self._numbers[act.client] += 1
         asked = Asked(self, act, self._numbers[act.client])
         self._asked.append(asked)
-        if act.lost == "request":
+        if act.lost == "request" and self._connections is None:
             self.counts["lost"] += 1
             self._later(RETRY_S, lambda: self._ask_if_unanswered(asked))
         else:
@@ -281,8 +289,10 @@ class Playing:
             if asked.what.client == act.client and not asked.is_over:
                 self.counts["given up"] += 1
                 asked.is_over = True
-                if asked.is_waiting:
+                if asked.is_waiting and self._connections is None:
                     self.world.node.loop.dispatcher.abandon(asked)
+        if self._connections is not None:
+            self._connections.reset(act.client)
 
     @_act.register
     def _(self, act: Crash) -> None:
@@ -340,10 +350,30 @@ class Playing:
             return
         asked.life, asked.is_waiting = self.life, True
         what = asked.what
+        if self._connections is not None:
+            self._say(self._connections, asked)
+            return
         request = copy.deepcopy(what.request)  # as if it had come over a wire
         if self.trial.once:
             request = Once(what.client, asked.number, request)
         self.world.node.loop.dispatcher.post(what.server, INPUT_CALL, request, asked)
+
+    def _say(self, connections: Connections[Asked], asked: Asked) -> None:
+        """Over a wire: what is to be lost is lost with its connection."""
+        connection = connections.to(asked.what.client, asked.what.server)
+        connection.ask(asked, asked.what.request)
+        if asked.what.lost:
+            self.counts["lost"] += 1
+            connection.reset()
+
+    def _heard_reply(self, asked: Asked, reply: Any) -> None:
+        """Over a wire: a failure that is answered says nothing of the request."""
+        assert self.trial.wire is not None
+        if self.trial.wire.is_error(reply):
+            self.counts["errors"] += 1
+            asked.is_over = True
+        elif not asked.is_over:
+            self._arrived(asked, reply, None)
 
     def _ask_if_unanswered(self, asked: Asked) -> None:
         """A client that has named its request asks again."""
@@ -418,8 +448,12 @@ class Playing:
             self._fail("invariant", violated.invariant, str(violated))
 
     def _check_answered(self) -> None:
-        for asked in self._asked:
-            if asked.life == self.life and asked.is_waiting and not asked.is_over:
+        if self._connections is not None:
+            waiting = self._connections.unanswered()
+        else:
+            waiting = [each for each in self._asked if each.life == self.life and each.is_waiting]
+        for asked in waiting:
+            if not asked.is_over:
                 self._fail(
                     "unanswered",
                     asked.what.server,
@@ -441,7 +475,7 @@ class Playing:
 
     def _check_histories(self) -> None:
         for server, model in self.trial.model.items():
-            verdict = check_linearizable(self.history(server), model)
+            verdict = check_linearizable(self.history(server), model, steps_max=STEPS_MAX)
             self.counts[verdict.outcome] += 1
             if verdict.outcome == "violation":
                 self._fail("history", server, str(verdict))

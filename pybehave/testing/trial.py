@@ -19,7 +19,8 @@ quiet for a while, and a journaled application is cut off and started once more.
 
 Theory. Everything follows from the script and the seed: `trace_hash` proves it. So a failing script
 can be shrunk (shrink.py) and replayed. Clients call in process, over a network of their own that
-delays and loses whole messages; connections and bytes are the Simulator's (simulate.py).
+delays and loses whole messages; or, with a `wire`, over simulated connections, which arrive in
+pieces and break.
 
 Invariants
   (T1) The same script and seed give the same outcome.
@@ -55,6 +56,7 @@ from pybehave.testing.script import (
     show_script,
 )
 from pybehave.testing.shrink import TRIES_MAX, shrink
+from pybehave.testing.wires import Wire
 
 SMALL: Final = Options(segment_bytes=64 << 10, depth=2)
 """Journals of a trial: so small that segments are rolled."""
@@ -99,10 +101,13 @@ class Trial:
             that forgets its state when it crashes has no model that explains it.
         expected: Exceptions that callbacks may raise.
         once: Clients name their requests (`Once`), and send them again until they are answered.
+        wire: How clients speak to the listeners that lead to the servers, `LINES` or `RESP` of
+            pybehave.testing.wires for example. What is lost then breaks the connection. None:
+            they call in process.
         options: How the journal is kept.
 
     Raises:
-        SpecError: Counts or times that are not possible.
+        SpecError: Counts or times that are not possible; named requests over a wire.
     """
 
     def __init__(
@@ -120,11 +125,18 @@ class Trial:
         model: Mapping[str, Model] | None = None,
         expected: tuple[type[BaseException], ...] = (),
         once: bool = False,
+        wire: Wire | None = None,
         options: Options = SMALL,
     ) -> None:
         for field, value in (("clients", clients), ("requests", requests), ("seconds", seconds)):
             if not value > 0:
                 raise SpecError("Trial", f"{field}={show(value)} is not allowed; use more than 0")
+        if once and wire is not None:
+            raise SpecError(
+                "Trial",
+                "once=True is for calls in process; over a wire, let `ask` and the protocol name "
+                "requests",
+            )
         self._app = app
         self.ask = ask
         self.clients = clients
@@ -137,6 +149,7 @@ class Trial:
         self.model = model or {}
         self.expected = expected
         self.once = once
+        self.wire = wire
         self.options = options
 
     def app(self) -> Application:

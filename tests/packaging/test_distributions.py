@@ -61,7 +61,10 @@ def test_metadata_names_version_python_and_command(unpacked):
     version = re.search(r'__version__ = "(.+)"', (ROOT / "pybehave/_version.py").read_text())[1]
     assert f"\nVersion: {version}\n" in metadata
     assert "\nRequires-Python: >=3.11\n" in metadata
-    assert "pybehave = pybehave.cli:main" in (info / "entry_points.txt").read_text()
+    assert "Provides-Extra: testing" in metadata
+    entry_points = (info / "entry_points.txt").read_text()
+    assert "pybehave = pybehave.cli:main" in entry_points
+    assert "[pytest11]\npybehave = pybehave.testing.plugin" in entry_points
 
 
 def test_liburing_is_inside_and_only_libc_is_needed(unpacked):
