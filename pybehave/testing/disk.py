@@ -128,7 +128,7 @@ class SimDisk(Disk):
         self.room = room
         self.weather = weather
         self.random = _random.Random(seed)
-        self._ids = _random.Random(f"id {seed}")
+        self._seed = seed
         self.operations = 0
         self.failures = 0
         self.cut_at = 0
@@ -403,7 +403,7 @@ class SimDisk(Disk):
         return MEDIUM
 
     def new_id(self) -> bytes:
-        return self._ids.randbytes(16)
+        return _random.Random(f"id {self._seed}").randbytes(16)
 
     def lock(self) -> None:
         if self._is_locked:
