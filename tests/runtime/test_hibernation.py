@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -22,6 +24,7 @@ from pybehave.statem import KeepState
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 from tests.conftest import dial, receive
+from tests.processes import Process, serving
 
 Start = Callable[..., Any]
 
@@ -196,6 +199,26 @@ def test_a_snapshot_holds_what_sleeps_as_it_was_when_it_began(start: Start, tmp_
     node.stop(drain=False)
     again = start(many, data=tmp_path)
     assert {again.call(name, "count") for name in names} == {10}
+
+
+served = Application(
+    "served",
+    Supervisor("one_for_one", [Worker("a", Sleeper, journal=True)]),
+    listeners=[Listener("tcp://127.0.0.1:7000", Lines("utf-8"), to="a")],
+)
+
+
+def test_one_that_hibernates_comes_back_after_kill_9(source: str, tmp_path: Path) -> None:
+    def ask(process: Process) -> bytes:
+        with socket.create_connection(("127.0.0.1", process.port), 20) as client:
+            client.sendall(b"x\n")
+            return client.makefile("rb").readline().strip()
+
+    for life in range(3):
+        with serving(f"{__name__}:served", source, "--data", str(tmp_path)) as process:
+            assert [ask(process) for _ in range(5)] == [b"%d" % (5 * life + n) for n in range(1, 6)]
+            process.end(signal.SIGKILL)
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith("tmp")]
 
 
 # --- families ----------------------------------------------------------------------------------
