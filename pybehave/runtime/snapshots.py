@@ -174,11 +174,13 @@ class Snapshots:
         """Let a fork's child encode the states as they are now, and write them (decision 0007)."""
         reading, writing = os.pipe()
         node = os.getpid()
+        gc.freeze()  # a full collection would write to each object, and so copy every page
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # other threads: see 0007
             try:
                 pid = os.fork()
             except OSError:
+                gc.unfreeze()
                 os.close(reading)
                 os.close(writing)
                 raise
@@ -351,6 +353,7 @@ def _result_of(pid: int, reading: int) -> bytes:
     finally:
         os.close(reading)
         _, status = os.waitpid(pid, 0)
+        gc.unfreeze()  # what somebody else had frozen, too: it is the one list that there is
     if os.waitstatus_to_exitcode(status) != 0 or len(said) != DIGEST_BYTES:
         raise OSError(said[1:].decode("utf-8", "replace") or "the child that wrote it ended early")
     return said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from pybehave.errors import JournalRefused
 from pybehave.journal import disk
-from pybehave.journal.disk import FolderDisk
+from pybehave.journal.disk import BLOCK, CHUNK_BYTES, WRITE_DSYNC, FolderDisk, Medium
 from pybehave.journal.recovery import Options, recover
 
 
@@ -71,3 +72,32 @@ def test_remote_file_systems_are_refused_always(
     monkeypatch.setattr(disk, "mount_of", lambda path: (kind, "x"))
     with pytest.raises(JournalRefused, match=f"it lies on {kind}, where locks and flushes"):
         FolderDisk(tmp_path, is_volatile_allowed=is_allowed).medium()
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, BLOCK, BLOCK + 1, CHUNK_BYTES, 2 * CHUNK_BYTES + 77])
+def test_a_file_is_put_whole_whether_in_pieces_or_not(tmp_path: Path, more: int) -> None:
+    folder = FolderDisk(tmp_path, is_volatile_allowed=True)
+    found = folder.medium()
+    if not found.is_direct:
+        pytest.skip(f"{found.file_system} has no O_DIRECT")
+    folder._medium = Medium("x", "x", True, WRITE_DSYNC, "as on ext4")
+    data = (b"0123456789" * (CHUNK_BYTES // 2))[: CHUNK_BYTES + more]
+    folder.put("file", b"older, and longer" * CHUNK_BYTES)
+    folder.put("file", data)
+    assert (tmp_path / "file").read_bytes() == data
+
+
+def test_a_long_file_does_not_wait_in_one_queue_with_commits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each piece is durable before the next is written."""
+    folder = FolderDisk(tmp_path, is_volatile_allowed=True)
+    if not folder.medium().is_direct:
+        pytest.skip(f"{folder.medium().file_system} has no O_DIRECT")
+    folder._medium = Medium("x", "x", True, WRITE_DSYNC, "as on ext4")
+    written: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        os, "pwritev", lambda fd, data, at, how: written.append((len(data[0]), how)) or len(data[0])
+    )
+    folder.put("file", bytes(3 * CHUNK_BYTES))
+    assert written == [(CHUNK_BYTES, os.RWF_DSYNC)] * 3

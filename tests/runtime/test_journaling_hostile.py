@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import random
 import signal
@@ -97,9 +98,29 @@ def test_a_process_limit_fails_the_snapshot_only(
     for number in range(2, 50):
         assert node.call("odd", "next") == number
     wait_for(lambda: node.journal.snapshots.failed > 0, "a snapshot is tried")
+    assert gc.get_freeze_count() == 0
     assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
     monkeypatch.undo()
     wait_for(lambda: node.call("odd", "again") and node.journal.snapshots.taken > 0, "one succeeds")
+
+
+def test_no_collection_touches_what_the_child_still_needs(
+    start: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would copy every page of the node, in one pause."""
+    node = start(odd(), data=tmp_path / "data")
+    node.call("odd", "first")
+    frozen, real_fork = [], os.fork
+
+    def watched_fork() -> int:
+        frozen.append(gc.get_freeze_count())
+        return real_fork()
+
+    monkeypatch.setattr(os, "fork", watched_fork)
+    node.run_on_loop(node.journal.snapshots.take)
+    wait_for(lambda: node.journal.snapshots.taken > 0, "it is taken")
+    assert frozen[0] > 1000, "all that the process has"
+    assert gc.get_freeze_count() == 0
 
 
 class SlowToKeep(Odd):
