@@ -283,6 +283,8 @@ class DiskStore(LocalStore):
             self._commit.record(TIME, 0, now_ns.to_bytes(8, "little"), now_ns)
         while not self._commit.is_idle:
             self._go_on()
+        if not self._is_base_due:  # another thread has taken it meanwhile
+            return
         self._segments_behind = 0  # also when it fails: not again at once
         lsn = self._commit.next_lsn - 1
         entries = self._entries()

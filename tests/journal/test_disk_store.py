@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -23,7 +24,7 @@ from pybehave.journal.store import Batch, Lease, Store, StreamSnapshot
 from pybehave.journal.verify import verify
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
-from pybehave.testing.store_conformance import TTL_S, Clock, StoreConformance
+from pybehave.testing.store_conformance import THREADS, TTL_S, Clock, StoreConformance, at_once
 from pybehave.testing.store_walk import walk_beside_the_model
 
 SMALL = Options(segment_bytes=4 << 20, frame_bytes_max=2 << 20)
@@ -190,6 +191,39 @@ def test_a_full_disk_refuses_and_takes_more_when_there_is_room() -> None:
     assert len(store.read("a", 1)) == sequence
     disk.heal()
     assert store.commit(lease, sequence, Batch((b"x" * 3000,))) == sequence + 1
+
+
+def test_a_full_disk_does_not_keep_it_from_being_closed() -> None:
+    disk = SimDisk()
+    store = opened(disk)
+    lease, sequence = store.acquire("a", "me", TTL_S), 0
+    disk.fail(errno.ENOSPC, kinds=("fill",), is_forever=True)
+    with contextlib.suppress(JournalFull):
+        while sequence < 1000:
+            sequence = store.commit(lease, sequence, Batch((b"x",)))
+    store.close()
+    disk.heal()
+    assert len(opened(disk).read("a", 1)) == sequence
+
+
+def test_threads_take_one_base_at_a_time(tmp_path: Path) -> None:
+    store = opened(FolderDisk(tmp_path, is_volatile_allowed=True))
+
+    def work(number: int) -> None:
+        lease = store.acquire(f"s{number}", "me", TTL_S)
+        for sequence in range(40):
+            store.commit(lease, sequence, Batch((b"x" * 3000,)))
+            store.put_snapshot(lease, sequence + 1, b"%d" % sequence)
+
+    at_once(work)
+    store.close()
+    report = verify(str(tmp_path), is_deep=True)
+    assert report.problems == []
+    assert len(set(report.snapshots)) == 2
+    again = opened(FolderDisk(tmp_path, is_volatile_allowed=True))
+    for number in range(THREADS):
+        assert again.get_snapshot(f"s{number}") == StreamSnapshot(40, 1, b"39")
+    again.close()
 
 
 def a_node_on(disk: SimDisk) -> None:
