@@ -17,7 +17,8 @@ from pybehave.errors import LoopClosed, RequestRefused, show
 from pybehave.observer.wire import Message
 from pybehave.runtime.probation import CRASHES, WATCH_S
 from pybehave.runtime.release_code import import_release
-from pybehave.runtime.releases import Report, Wish
+from pybehave.runtime.release_specs import Wish
+from pybehave.runtime.releases import Report
 
 if TYPE_CHECKING:
     from pybehave.runtime.node import Node
