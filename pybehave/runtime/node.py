@@ -54,6 +54,7 @@ from pybehave.runtime.counters import counters_of
 from pybehave.runtime.crashes import CrashReport
 from pybehave.runtime.events import EventHub
 from pybehave.runtime.families import Families
+from pybehave.runtime.handover import Replacement
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journaling import NodeJournal
@@ -79,6 +80,9 @@ DATA: Final = "data"
 
 DRAIN_TIMEOUT_S: Final = 10.0
 """How long connections may take to get their last replies when the node stops."""
+
+HANDOVER_DRAIN_S: Final = 1.0
+"""For whoever has asked for the handover to hear how it went."""
 
 STOP_TICK_S: Final = 1.0
 """How long a tick may wait while the tree stops; whatever ends a stop also ends the wait."""
@@ -152,6 +156,8 @@ class Node(Requests, Supervision):
         self.families = Families(self.host, self.applications.trees)
         self.loop.dispatcher.on_missing = self.families.wake
         self.host.settled = Patience(self.host, self.applications.trees).settled
+        self.inherited: dict[str, int] = {}  # listening sockets of the process before, by name
+        self._replacement: Replacement | None = None
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
         self._is_stopping = False
@@ -322,16 +328,20 @@ class Node(Requests, Supervision):
         if self._is_stopping:
             return
         self._is_stopping = True
-        systemd.notify("STOPPING=1")
         self.releases.close()
-        draining.close_connections(
-            self.loop, self.drain_timeout, lambda: self._is_draining, self.applications.servers
-        )
+        if self._replacement is None:
+            systemd.notify("STOPPING=1")
+            self._close_connections()
+        else:
+            self.applications.leave_files()
+            self._beside = dict.fromkeys(self._beside)
         self.host.pools.is_closing = True
         self._stop_trees()
         self.host.pools.close()
         if self.journal is not None:
             self.journal.close()
+        if self._replacement is not None:
+            self._finish_handover(self._replacement)
         self.host.workers.close()
         self.host.monitors.close()
         if self.watchdog is not None:
@@ -340,6 +350,24 @@ class Node(Requests, Supervision):
         for bound in self._beside.values():
             if bound is not None and self.loop.source != "sim":
                 listeners.remove_socket(bound)
+
+    def hand_over(self, replacement: Replacement) -> None:
+        """Stop, and let another process go on with the connections (runtime/handover.py)."""
+        self._replacement = replacement
+        self.request_stop()
+
+    def _finish_handover(self, replacement: Replacement) -> None:
+        if not replacement.carry_out():
+            self.exit_status = 1
+        for port in replacement.ports:  # nothing is under way: the other process's stay open
+            self.loop.end_connections(port, True)
+        self.drain_timeout = min(self.drain_timeout, HANDOVER_DRAIN_S)
+        self._close_connections()
+
+    def _close_connections(self) -> None:
+        draining.close_connections(
+            self.loop, self.drain_timeout, lambda: self._is_draining, self.applications.servers
+        )
 
     def _stop_trees(self) -> None:
         for running in self.applications.in_reverse():

@@ -43,6 +43,7 @@ from pybehave.behaviours.release import (
 from pybehave.behaviours.supervisor import find
 from pybehave.errors import CalledInCallback, LoopClosed, UpgradeRefused
 from pybehave.runtime.events import RolledBack, Upgraded
+from pybehave.runtime.handover import replace_process
 from pybehave.runtime.probation import CRASHES, WATCH_S, Probation
 from pybehave.runtime.release_specs import Wish, made, put_specs, refused, upgrade_of_one
 from pybehave.runtime.tree_supervisor import Phase
@@ -51,6 +52,7 @@ from pybehave.runtime.waiters import ThreadWaiter
 
 if TYPE_CHECKING:
     from pybehave.runtime.applications import Running
+    from pybehave.runtime.handover import Command, Successor
     from pybehave.runtime.node import Node
     from pybehave.runtime.release_code import ReleaseCode
 
@@ -101,10 +103,14 @@ class Releases:
 
     Args:
         node: Whose.
+
+    Attributes:
+        command: How a process like this one is started; None when nobody knows.
     """
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.command: Command | None = None
         self.under_way: Upgrade | None = None
         self.history: list[Report] = []
         self._before: Wish | None = None
@@ -227,6 +233,32 @@ class Releases:
             name = self.node.app.name
             raise UpgradeRefused(f"the release before of {name}", "there was none on this node")
         self.begin(replace(wish, extra=extra), answer)
+
+    def begin_replacement(
+        self, successor: Successor, from_version: str | None, answer: Callable[..., None]
+    ) -> None:
+        """Let another process, which has loaded its code, take this one's place.
+
+        Raises:
+            UpgradeRefused: All goes on as before, and that process has ended.
+        """
+        version, app = successor.version, self.node.app
+
+        def answered(facts: Any, error: BaseException | None) -> None:
+            self._is_asked = False
+            answer(facts, error)
+
+        try:
+            if self.under_way is not None or self._is_asked:
+                raise UpgradeRefused(version, "another change of code is under way")
+            if from_version not in (None, app.version):
+                why = f"it is to follow version {from_version!r}, but {app.version!r} runs here"
+                raise UpgradeRefused(f"{app.name} {version}", why)
+        except UpgradeRefused:
+            successor.end()
+            raise
+        replace_process(self.node, successor, answered)
+        self._is_asked = True
 
     def close(self) -> None:
         """The node stops: what is under way is given up."""

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from pybehave._uring.values import Values
     from pybehave.runtime.host import LoopHost
 
-SMALL_BYTES: Final = 256 << 10
-"""States up to this size are encoded on the loop: a millisecond, and a fork takes several."""
+SMALL_BYTES: Final = 2 << 20
+"""States up to this size are encoded on the loop: 15 ms at most, and a fork takes as long."""
 
 Done = Callable[[BaseException | None], None]
 
