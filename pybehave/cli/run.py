@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import click
@@ -190,9 +191,8 @@ def command(
         )
         know_command(node, target, inherited)
         with reporting(node, recovery_report) as report:
-            status = node.run(
-                lambda node: ready(node, room, started, report, admin, no_admin, inherited)
-            )
+            then = partial(ready, room, started, report, admin, no_admin, inherited)
+            status = node.run(then)
     sys.exit(status)
 
 
@@ -261,13 +261,13 @@ def configure_logging(level: str, shape: str) -> None:
 
 
 def ready(
-    node: Node,
     room: int,
     started: float,
     report: Callable[[], None],
     admin: str | None,
     no_admin: bool,
     inherited: Inheritance | None,
+    node: Node,
 ) -> None:
     """The node serves: take over what the process before leaves, write the recovery's report, open
     the admin socket, and say so.

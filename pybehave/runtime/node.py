@@ -113,6 +113,8 @@ class Node(Requests, Supervision):
         loop_options: `buffers`, `buffer_bytes`, `submissions`, `completions`.
     """
 
+    _replacement: Replacement | None = None
+
     def __init__(
         self,
         app: Application,
@@ -157,7 +159,6 @@ class Node(Requests, Supervision):
         self.loop.dispatcher.on_missing = self.families.wake
         self.host.settled = Patience(self.host, self.applications.trees).settled
         self.inherited: dict[str, int] = {}  # listening sockets of the process before, by name
-        self._replacement: Replacement | None = None
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
         self._is_stopping = False
