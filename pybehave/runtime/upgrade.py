@@ -130,6 +130,11 @@ class Upgrade:
         self._began = 0.0
         self.seconds = 0.0
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is under way any more."""
+        return self.phase is Phase.OVER
+
     def check(self) -> None:
         """Make sure that there is a way for every server; nothing is touched.
 
@@ -165,7 +170,7 @@ class Upgrade:
                 self._change(target, target.worker, target.instance, target.state, target.values)
             if not journaled:
                 self._finish()
-            elif not self._write() and self.phase is Phase.WRITING:  # else `done` has been told
+            elif not self._write() and not self.is_over:  # else `done` has been told why
                 raise UpgradeFailed(self.release, "", self._why_not())
         except BaseException:
             self._undo()
