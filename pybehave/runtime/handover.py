@@ -232,9 +232,9 @@ class Successor:
 
     def end(self) -> None:
         """Give it up; returns when it has gone, and with it its lock."""
-        self.channel.close()
         self.process.kill()
         self.process.wait()
+        self.channel.close()  # not before: hung up on, it would serve
 
 
 @final
@@ -354,9 +354,15 @@ class Inheritance:
     def take(self, node: Node) -> None:
         """The servers run and the listeners are open: take the connections; then the node serves.
 
-        Raises:
-            OSError: The old process has ended before it had sent all of them.
+        When the old process is killed meanwhile, it serves all the same: the lock is its own.
         """
+        try:
+            self._take(node)
+        except OSError as error:
+            logger.error("the process before has not sent all connections: %s", error)
+        self._channel.close()
+
+    def _take(self, node: Node) -> None:
         is_blocking = node.loop.source != "epoll"
         ports = {listener.name: port for listener, port in node.applications.listening()}
         self._channel.send({"is": "ready"})
@@ -370,7 +376,6 @@ class Inheritance:
                 os.set_inheritable(fd, False)
                 node.loop.take_over(port, fd, protocol, bytes.fromhex(carry))
         self._channel.send({"is": "serving"})
-        self._channel.close()
 
 
 def inheritance() -> Inheritance | None:

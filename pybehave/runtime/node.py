@@ -113,6 +113,7 @@ class Node(Requests, Supervision):
         loop_options: `buffers`, `buffer_bytes`, `submissions`, `completions`.
     """
 
+    _is_asked_to_stop = False
     _replacement: Replacement | None = None
 
     def __init__(
@@ -162,7 +163,6 @@ class Node(Requests, Supervision):
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
         self._is_stopping = False
-        self._is_asked_to_stop = False
         self._thread: threading.Thread | None = None
         self._started = threading.Event()
         self._failure: BaseException | None = None
