@@ -20,6 +20,7 @@ NAMES = {
     "children": "a hundred thousand servers: seconds to start and stop them, memory of each",
     "idle": "memory of an idle connection, all of them answering: us, asyncio, uvloop",
     "restart": "restart of one server, and of a subtree of a thousand",
+    "upgrade": "a release changes under load: the longest time a client waits, and who is dropped",
     "isolation": "1 of 1000 servers crashing 100 times a second: latency of the others",
 }
 

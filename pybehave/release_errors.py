@@ -28,15 +28,19 @@ class UpgradeFailed(PybehaveError):
 
     Attributes:
         release: Name and version of the release, as "kv 2".
-        server: The server whose migration failed; "" when it was not a server's.
+        server: The server whose migration failed; "" when the journal did.
         reason: What was raised, or a sentence.
     """
 
     def __init__(self, release: str, server: str, reason: object) -> None:
-        whose = f"of server {server!r} " if server else ""
+        what = (
+            f"the migration of server {server!r} raised {show_reason(reason)}"
+            if server
+            else f"the journal cannot keep the new states: {show_reason(reason)}"
+        )
         super().__init__(
-            f"The upgrade to {release} failed: the migration {whose}raised {show_reason(reason)}; "
-            f"every server goes on with its old code and state"
+            f"The upgrade to {release} failed: {what}; every server goes on with its old code and "
+            f"state"
         )
         self.release = release
         self.server = server

@@ -224,6 +224,15 @@ class Worker(Generic[Input, Output]):
             object.__setattr__(copy, field, own[field] if field in own else getattr(self, field))
         return copy
 
+    def with_server(self, server: Callable[[], Any]) -> Worker[Input, Output]:
+        """Return this worker with another class in its place."""
+        check(f"Worker {show(self.id)}", {"server": WORKER_RULES["server"]}, {"server": server})
+        copy: Worker[Input, Output] = object.__new__(Worker)
+        for field in Worker.__slots__:
+            value = server if field == "server" else getattr(self, field)
+            object.__setattr__(copy, field, value)
+        return copy
+
     @property
     def ref(self) -> Ref[Input, Output]:
         """The typed name by which this worker is called."""

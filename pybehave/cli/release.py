@@ -1,4 +1,4 @@
-"""`pybehave release status|check|upgrade|rollback`: a running node's code, and the next one.
+"""`pybehave release status|check|upgrade|rollback|replace`: a running node's code, and the next.
 
 `check` needs no node: it steps a recorded journal again with the new code. The others ask the node
 at its admin socket.
@@ -110,6 +110,32 @@ def upgrade(
 def rollback(node: str) -> None:
     """Let a running node go on with the release before. What was acknowledged stays."""
     click.echo(_sentence(_ask(node, "release_rollback")))
+
+
+@command.command()
+@click.argument("target", metavar="[MODULE:APP]", required=False)
+@click.option(
+    "--path", type=click.Path(file_okay=False, exists=True), help="The new code's folder."
+)
+@click.option("--from", "before", metavar="VERSION", help="What is to run now; else it is refused.")
+@node_option
+def replace(target: str | None, path: str | None, before: str | None, node: str) -> None:
+    """Replace a node's process: another one takes over its listeners, connections and journal.
+
+    For a new Python, new packages, other options of a listener. Servers without a journal begin
+    anew. When the new process does not serve, one of the old release does.
+    """
+    facts = _ask(
+        node,
+        "release_replace",
+        target=target,
+        path=None if path is None else os.path.abspath(path),
+        **{"from": before},
+    )
+    click.echo(f"version {facts['version']} serves, in process {facts['pid']}")
+    if facts["is_fallback"]:
+        click.echo("that is the old release: the new process did not serve; its log says why")
+        sys.exit(1)
 
 
 @command.command()

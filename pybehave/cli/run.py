@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import click
@@ -34,6 +35,7 @@ from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import SEGMENT_BYTES, Options
 from pybehave.observer.admin import SOCKET, Admin
 from pybehave.protocols import Resp
+from pybehave.runtime.handover import Command, Inheritance, inheritance
 from pybehave.runtime.limits import raise_descriptors
 from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node, default_backend
 
@@ -171,7 +173,8 @@ def command(
     check_report(recovery_report)
     configure_logging(log_level, log_format)
     room = raise_descriptors()
-    application = load(target)
+    inherited = inheritance()
+    application = load(target, inherited.folder if inherited is not None else None)
     config = read_config(files, settings)
     apps = planned(application, config)
     with failures():
@@ -187,9 +190,20 @@ def command(
             step_abort=step_abort,
             debug_isolation=debug_isolation,
         )
+        know_command(node, target, inherited)
         with reporting(node, recovery_report) as report:
-            status = node.run(lambda node: ready(node, room, started, report, admin, no_admin))
+            then = partial(ready, room, started, report, admin, no_admin, inherited)
+            status = node.run(then)
     sys.exit(status)
+
+
+def know_command(node: Node, target: str, inherited: Inheritance | None) -> None:
+    """Say how a process like this one is started; one that was so waits for the one before."""
+    words = (sys.executable, "-m", "pybehave", *sys.argv[1:])
+    folder = "" if inherited is None else inherited.folder
+    node.releases.command = Command(words, target, folder or "")
+    if inherited is not None:
+        inherited.wait(node)
 
 
 @contextlib.contextmanager
@@ -243,21 +257,26 @@ def configure_logging(level: str, shape: str) -> None:
 
 
 def ready(
-    node: Node,
     room: int,
     started: float,
     report: Callable[[], None],
     admin: str | None,
     no_admin: bool,
+    inherited: Inheritance | None,
+    node: Node,
 ) -> None:
-    """The node serves: write the recovery's report, open the admin socket, and say so."""
+    """The node serves: take over what the process before leaves, write the recovery's report, open
+    the admin socket, and say so.
+    """
+    if inherited is not None:
+        inherited.take(node)
     report()
     path = admin
     if path is None and node.journal is not None and not no_admin:
         path = os.path.join(node.journal.disk.path, SOCKET)
     try:
         if path is not None:
-            Admin(node, path, takes_over=admin is None).open()
+            Admin(node, path, takes_over=admin is None or inherited is not None).open()
     except (ListenFailed, SpecError) as error:
         if admin is not None:
             click.echo(f"pybehave: --admin: {error}", err=True)

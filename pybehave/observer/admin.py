@@ -409,6 +409,10 @@ def _release_rollback(desk: _Desk, request: Message, caller: Caller, answer: Any
     admin_releases.rollback(desk.node, answer)
 
 
+def _release_replace(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
+    admin_releases.replace(desk.node, request, answer)
+
+
 _Function = Callable[[_Desk, Message, Any, Any], None]
 
 VERBS: Final[dict[str, tuple[_Function, bool]]] = {
@@ -427,5 +431,6 @@ VERBS: Final[dict[str, tuple[_Function, bool]]] = {
     "release_status": (_release_status, False),
     "release_upgrade": (_release_upgrade, False),
     "release_rollback": (_release_rollback, False),
+    "release_replace": (_release_replace, False),
 }
 """Every request: what carries it out, and whether it is about a server."""

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pybehave.behaviours.rules import is_count, is_number
-from pybehave.errors import LoopClosed, RequestRefused, show
+from pybehave.errors import LoopClosed, RequestRefused, UpgradeRefused, show
 from pybehave.observer.wire import Message
+from pybehave.runtime.handover import start_successor
 from pybehave.runtime.probation import CRASHES, WATCH_S
 from pybehave.runtime.release_code import import_release
-from pybehave.runtime.releases import Report, Wish
+from pybehave.runtime.release_specs import Wish
+from pybehave.runtime.releases import Report
 
 if TYPE_CHECKING:
     from pybehave.runtime.node import Node
@@ -58,9 +61,42 @@ def upgrade(node: Node, request: Message, answer: Answer) -> None:
         wish = Wish(release, [], expected, code, watch=float(watch), crashes=crashes)
         node.releases.begin(wish, _answer_to(answer))
 
+    _then(node, future, imported)
+
+
+def replace(node: Node, request: Message, answer: Answer) -> None:
+    """Start a process, and let it take this one's place once it has loaded its code.
+
+    Raises:
+        RequestRefused: An argument is none, or nobody knows how to start one.
+    """
+    target = _text(request, "target", "MODULE:APP", is_optional=True)
+    folder = _text(request, "path", "a folder", is_optional=True)
+    expected = _text(request, "from", "a version", is_optional=True)
+    command = node.releases.command
+    if command is None:
+        raise RequestRefused("Only a node that `pybehave run` has started can be replaced")
+    future = node.host.workers.submit(start_successor, command.of(target or command.target, folder))
+
+    def loaded() -> None:
+        error = future.exception()
+        if error is not None:
+            answer(None, error)
+            return
+        try:
+            node.releases.begin_replacement(future.result(), expected, answer)
+        except UpgradeRefused as refusal:
+            answer(None, refusal)
+
+    _then(node, future, loaded)
+
+
+def _then(node: Node, future: Future[Any], function: Callable[[], None]) -> None:
+    """Go on at the loop when a thread is done."""
+
     def done(_: object) -> None:
         try:
-            node.host.defer(imported)
+            node.host.defer(function)
         except LoopClosed:  # and with it who asked
             return
 

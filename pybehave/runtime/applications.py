@@ -194,7 +194,9 @@ class Applications:
     def _open(self, running: Running, packed: list[tuple[Listener, bytes]]) -> None:
         loop = self._node.loop
         for listener, address in packed:
-            running.ports.append((listener, listeners.open_listener(loop, listener, address)))
+            fd = self._node.inherited.pop(listener.name, -1)
+            port = listeners.open_listener(loop, listener, address, fd=fd)
+            running.ports.append((listener, port))
             bound = listeners.socket_file(listener)
             if bound is not None and loop.source != "sim":
                 running.bound.append(bound)
@@ -302,6 +304,16 @@ class Applications:
     def listening(self) -> list[tuple[Listener, Port]]:
         """Every listener, and where it listens."""
         return [each for running in self._running.values() for each in running.ports]
+
+    def listener_names(self) -> list[str]:
+        """The names of the listeners that a boot opens."""
+        own = [self._listeners if app is self.primary else app.listeners for app in self.planned]
+        return [listener.name for each in own for listener in each]
+
+    def leave_files(self) -> None:
+        """Forget the files of sockets: another process listens on them."""
+        for running in self._running.values():
+            running.bound.clear()
 
     def env(self, name: str) -> Any:
         """The environment of an application that runs, or that is part of one.

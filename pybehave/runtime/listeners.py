@@ -43,13 +43,14 @@ def address_of(listener: Listener) -> bytes:
 
 
 def open_listener(
-    loop: Loop, listener: Listener, packed: bytes, *, mode: int | None = None
+    loop: Loop, listener: Listener, packed: bytes, *, mode: int | None = None, fd: int = -1
 ) -> Port:
     """Listen for an application; on the loop's thread or before it runs.
 
     Args:
         packed: What `address_of` gave.
         mode: Of a Unix socket's file, from the moment it is there; None = as the umask says.
+        fd: A socket that listens already, of the process before; -1 = none.
 
     Raises:
         ListenFailed: The address is in use or not allowed, or the inherited socket is not there.
@@ -57,7 +58,8 @@ def open_listener(
     address = listener.address
     codec: Any = listener.protocol.codec()
     to = loop.dispatcher.address(listener.to)
-    fd = -1
+    if fd >= 0:
+        return loop.listen(listener.name, listener.url, packed, codec, to, listener, fd, False)
     if isinstance(address, FdAddress):
         fd = address.fd
     elif isinstance(address, SystemdAddress):

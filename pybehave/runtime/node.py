@@ -55,6 +55,7 @@ from pybehave.runtime.counters import counters_of
 from pybehave.runtime.crashes import CrashReport
 from pybehave.runtime.events import EventHub
 from pybehave.runtime.families import Families
+from pybehave.runtime.handover import Replacement
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journaling import NodeJournal
@@ -80,6 +81,9 @@ DATA: Final = "data"
 
 DRAIN_TIMEOUT_S: Final = 10.0
 """How long connections may take to get their last replies when the node stops."""
+
+HANDOVER_DRAIN_S: Final = 1.0
+"""For whoever has asked for the handover to hear how it went."""
 
 STOP_TICK_S: Final = 1.0
 """How long a tick may wait while the tree stops; whatever ends a stop also ends the wait."""
@@ -109,6 +113,9 @@ class Node(Requests, Supervision):
         step_abort: Seconds after which a step is aborted, a crash of its server; None is never.
         loop_options: `buffers`, `buffer_bytes`, `submissions`, `completions`.
     """
+
+    _is_asked_to_stop = False
+    _replacement: Replacement | None = None
 
     def __init__(
         self,
@@ -153,9 +160,10 @@ class Node(Requests, Supervision):
         self.families = Families(self.host, self.applications.trees)
         self.loop.dispatcher.on_missing = self.families.wake
         self.host.settled = Patience(self.host, self.applications.trees).settled
+        self.inherited: dict[str, int] = {}  # listening sockets of the process before, by name
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
-        self._is_stopping = self._is_asked_to_stop = self._is_left = False
+        self._is_stopping = self._is_left = False
         self._thread: threading.Thread | None = None
         self._started = threading.Event()
         self._failure: BaseException | None = None
@@ -352,16 +360,20 @@ class Node(Requests, Supervision):
         if self._is_stopping:
             return
         self._is_stopping = True
-        systemd.notify("STOPPING=1")
         self.releases.close()
-        draining.close_connections(
-            self.loop, self.drain_timeout, lambda: self._is_draining, self.applications.servers
-        )
+        if self._replacement is None:
+            systemd.notify("STOPPING=1")
+            self._close_connections()
+        else:
+            self.applications.leave_files()
+            self._beside = dict.fromkeys(self._beside)
         self.host.pools.is_closing = True
         self._stop_trees()
         self.host.pools.close()
         if self.journal is not None:
             self.journal.close()
+        if self._replacement is not None:
+            self._finish_handover(self._replacement)
         self.host.workers.close()
         self.host.monitors.close()
         if self.watchdog is not None:
@@ -370,6 +382,24 @@ class Node(Requests, Supervision):
         for bound in self._beside.values():
             if bound is not None and self.loop.source != "sim":
                 listeners.remove_socket(bound)
+
+    def hand_over(self, replacement: Replacement) -> None:
+        """Stop, and let another process go on with the connections (runtime/handover.py)."""
+        self._replacement = replacement
+        self.request_stop()
+
+    def _finish_handover(self, replacement: Replacement) -> None:
+        if not replacement.carry_out():
+            self.exit_status = 1
+        for port in replacement.ports:  # nothing is under way: the other process's stay open
+            self.loop.end_connections(port, True)
+        self.drain_timeout = min(self.drain_timeout, HANDOVER_DRAIN_S)
+        self._close_connections()
+
+    def _close_connections(self) -> None:
+        draining.close_connections(
+            self.loop, self.drain_timeout, lambda: self._is_draining, self.applications.servers
+        )
 
     def _stop_trees(self) -> None:
         for running in self.applications.in_reverse():

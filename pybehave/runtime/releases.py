@@ -35,24 +35,24 @@ from pybehave.behaviours.hosted import HostedServer
 from pybehave.behaviours.release import (
     Migration,
     Release,
-    changed_state,
     listener_changes,
     spec_of,
     supervisors_of,
     way_of,
 )
-from pybehave.behaviours.schema import version_of
-from pybehave.behaviours.supervisor import find, workers
-from pybehave.errors import CalledInCallback, LoopClosed, UpgradeFailed, UpgradeRefused
+from pybehave.behaviours.supervisor import find
+from pybehave.errors import CalledInCallback, LoopClosed, UpgradeRefused
 from pybehave.runtime.events import RolledBack, Upgraded
+from pybehave.runtime.handover import replace_process
 from pybehave.runtime.probation import CRASHES, WATCH_S, Probation
-from pybehave.runtime.servers import make_values
+from pybehave.runtime.release_specs import Wish, made, put_specs, refused, upgrade_of_one
 from pybehave.runtime.tree_supervisor import Phase
 from pybehave.runtime.upgrade import Target, Upgrade
 from pybehave.runtime.waiters import ThreadWaiter
 
 if TYPE_CHECKING:
     from pybehave.runtime.applications import Running
+    from pybehave.runtime.handover import Command, Successor
     from pybehave.runtime.node import Node
     from pybehave.runtime.release_code import ReleaseCode
 
@@ -98,41 +98,19 @@ class Report:
 
 
 @final
-@dataclass(slots=True)
-class Wish:
-    """A change that was asked for.
-
-    Attributes:
-        release: What is to run.
-        apps: It, and what it depends on, configured.
-        expected: The version that is expected to run, when the release allows several.
-        code: Its modules, if they have been imported for it.
-        extra: For `code_change`.
-        watch: Seconds on probation; 0: there is none.
-        crashes: How many take it back.
-        is_down: Whether it leads back.
-    """
-
-    release: Release
-    apps: list[Application]
-    expected: str | None = None
-    code: ReleaseCode | None = None
-    extra: Any = None
-    watch: float = WATCH_S
-    crashes: int = CRASHES
-    is_down: bool = False
-
-
-@final
 class Releases:
     """The releases of one node.
 
     Args:
         node: Whose.
+
+    Attributes:
+        command: How a process like this one is started; None when nobody knows.
     """
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.command: Command | None = None
         self.under_way: Upgrade | None = None
         self.history: list[Report] = []
         self._before: Wish | None = None
@@ -174,7 +152,8 @@ class Releases:
                 raise TypeError("an Application does not say what it follows: give from_version")
             release = Release(release, upgrades=from_version)
         wish = Wish(release, [], from_version, code, extra, watch, crashes)
-        return self._waited(partial(self.begin, wish))
+        report: Report = self._waited(partial(self.begin, wish))
+        return report
 
     def rollback(self, *, extra: Any = None) -> Report:
         """Go back to the release before; otherwise like `upgrade`.
@@ -183,13 +162,18 @@ class Releases:
             UpgradeRefused: There is none, or no way back; nothing was touched.
             UpgradeFailed: A migration raised; every server goes on with the newer code.
         """
-        return self._waited(partial(self.begin_rollback, extra))
+        report: Report = self._waited(partial(self.begin_rollback, extra))
+        return report
 
     def status(self) -> dict[str, Any]:
         """Return what runs, what could be gone back to, and what has been."""
         return self.node.run_on_loop(self._status)
 
-    def _waited(self, begin: Callable[[Answer], None]) -> Report:
+    def change_server(self, name: str, kind: Callable[[], Any], extra: Any) -> None:
+        """Give one suspended server other code; see `sys.change_code`."""
+        self._waited(partial(self.begin_server, name, kind, extra))
+
+    def _waited(self, begin: Callable[[Answer], None]) -> Any:
         node, loop = self.node, self.node.loop
         waiter = ThreadWaiter()
 
@@ -200,15 +184,13 @@ class Releases:
                 waiter.settle(None, error)
 
         if loop.thread != threading.get_ident():
-            found: Report = node.waited(work, waiter, "loop", None)
-            return found
+            return node.waited(work, waiter, "loop", None)
         if loop.is_running:
             raise CalledInCallback(loop.dispatcher.stepping_name or "the loop", node.app.name)
         work()
         while not waiter.wait(0):
             loop.run_once(BUSY_LOOK_S)
-        report: Report = waiter.take()
-        return report
+        return waiter.take()
 
     # --- on the loop's thread -----------------------------------------------------------------
 
@@ -221,19 +203,24 @@ class Releases:
             answer(report, error)
 
         try:
-            self._begin_when_free(wish, answered)
+            self._when_free(str(wish.release), partial(self._begin, wish), answered)
         except Exception as error:  # noqa: BLE001 -- the answer is an error
             answered(None, error)
 
-    def _begin_when_free(self, wish: Wish, answer: Answer) -> None:
-        if self.under_way is not None or self._is_asked:
-            raise self._refused(wish, "another change of release is under way")
-        journal = self.node.journal
-        if journal is not None and journal.snapshots.is_busy:
-            self._is_asked = True
-            self.node.host.after(BUSY_LOOK_S, partial(self._begin_later, wish, answer))
-            return
-        self._begin(wish, answer)
+    def begin_server(
+        self, name: str, kind: Callable[[], Any], extra: Any, answer: Callable[..., None]
+    ) -> None:
+        """Begin to give one suspended server other code; `answer` as for `begin`."""
+
+        def begin(answer: Callable[..., None]) -> None:
+            def done(error: BaseException | None) -> None:
+                self.under_way = None
+                answer(None, error)
+
+            self.under_way = upgrade_of_one(self.node, name, kind, extra, done)
+            self._run()
+
+        self._when_free(f"other code of {name!r}", begin, answer)
 
     def begin_rollback(self, extra: Any, answer: Answer) -> None:
         """Begin to go back; like `begin`.
@@ -247,6 +234,32 @@ class Releases:
             raise UpgradeRefused(f"the release before of {name}", "there was none on this node")
         self.begin(replace(wish, extra=extra), answer)
 
+    def begin_replacement(
+        self, successor: Successor, from_version: str | None, answer: Callable[..., None]
+    ) -> None:
+        """Let another process, which has loaded its code, take this one's place.
+
+        Raises:
+            UpgradeRefused: All goes on as before, and that process has ended.
+        """
+        version, app = successor.version, self.node.app
+
+        def answered(facts: Any, error: BaseException | None) -> None:
+            self._is_asked = False
+            answer(facts, error)
+
+        try:
+            if self.under_way is not None or self._is_asked:
+                raise UpgradeRefused(version, "another change of code is under way")
+            if from_version not in (None, app.version):
+                why = f"it is to follow version {from_version!r}, but {app.version!r} runs here"
+                raise UpgradeRefused(f"{app.name} {version}", why)
+        except UpgradeRefused:
+            successor.end()
+            raise
+        replace_process(self.node, successor, answered)
+        self._is_asked = True
+
     def close(self) -> None:
         """The node stops: what is under way is given up."""
         self._end_watch()
@@ -258,12 +271,33 @@ class Releases:
         if self.under_way is not None:
             self.under_way.server_changes(name)
 
-    def _begin_later(self, wish: Wish, answer: Answer) -> None:
-        self._is_asked = False
+    def _when_free(self, what: str, begin: Callable[[Answer], None], answer: Answer) -> None:
+        """Begin something when no snapshot is being written (U1)."""
+        if self.under_way is not None or self._is_asked:
+            raise UpgradeRefused(what, "another change of code is under way")
+        journal = self.node.journal
+        if journal is None or not journal.snapshots.is_busy:
+            begin(answer)
+            return
+
+        def later() -> None:
+            self._is_asked = False
+            try:
+                self._when_free(what, begin, answer)
+            except Exception as error:  # noqa: BLE001 -- the answer is an error
+                answer(None, error)
+
+        self._is_asked = True
+        self.node.host.after(BUSY_LOOK_S, later)
+
+    def _run(self) -> None:
+        """Let the change that is under way begin."""
+        assert self.under_way is not None
         try:
-            self._begin_when_free(wish, answer)
-        except Exception as error:  # noqa: BLE001 -- the answer is an error
-            answer(None, error)
+            self.under_way.begin()
+        except BaseException:
+            self.under_way = None
+            raise
 
     def _begin(self, wish: Wish, answer: Answer) -> None:
         changes = self._check(wish)
@@ -273,7 +307,7 @@ class Releases:
             targets = self._targets(wish, changes)
             before = _reverse(wish, changes)
             added: list[str] = []
-            put = partial(self._put, wish, changes, added)
+            put = partial(put_specs, self.node, wish, changes, added)
 
             def done(error: BaseException | None) -> None:
                 run, self.under_way = self.under_way, None
@@ -294,17 +328,13 @@ class Releases:
                 extra=wish.extra,
                 is_down=wish.is_down,
             )
-            self.under_way.begin()
+            self._run()
         except BaseException:
-            self.under_way = None
             if wish.is_down and wish.code is not None:
                 wish.code.exchange()
             raise
 
     # --- checks -------------------------------------------------------------------------------
-
-    def _refused(self, wish: Wish, why: str) -> UpgradeRefused:
-        return UpgradeRefused(str(wish.release), why)
 
     def _check(self, wish: Wish) -> list[tuple[Running, Application]]:
         """Which applications change, and to what; or why not."""
@@ -315,19 +345,19 @@ class Releases:
         running = {each.app.name: each for each in applications.in_reverse()}
         here = running.get(app.name)
         if here is None:
-            raise self._refused(wish, f"application {app.name!r} does not run here")
+            raise refused(wish, f"application {app.name!r} does not run here")
         version = here.app.version
         if version == app.version:
-            raise self._refused(wish, f"version {version!r} runs already")
+            raise refused(wish, f"version {version!r} runs already")
         follows = [each for each in wish.release.upgrades if wish.expected in (None, each)]
         if version not in follows:
             wanted = " or ".join(repr(each) for each in follows or wish.release.upgrades)
-            raise self._refused(wish, f"it follows version {wanted}, but {version!r} runs here")
+            raise refused(wish, f"it follows version {wanted}, but {version!r} runs here")
         changes = []
         for each in wish.apps:
             known = running.get(each.name)
             if known is None:
-                raise self._refused(
+                raise refused(
                     wish, f"it depends on {each.name!r}, which does not run; start it first"
                 )
             if known.app.version != each.version:
@@ -337,17 +367,17 @@ class Releases:
 
     def _check_application(self, wish: Wish, running: Running, app: Application) -> None:
         if running.is_stopping:
-            raise self._refused(wish, f"application {app.name!r} is stopping")
+            raise refused(wish, f"application {app.name!r} is stopping")
         changed = listener_changes(running.app, app)
         if changed:
-            raise self._refused(
+            raise refused(
                 wish,
                 f"its listeners are others ({changed}), and those of a running node stay as they "
                 f"are; replace the process",
             )
         for path, node in running.tree.supervisors.items():
             if node.phase is not Phase.IDLE:
-                raise self._refused(
+                raise refused(
                     wish, f"supervisor {path!r} is starting or stopping something; try again"
                 )
 
@@ -363,90 +393,11 @@ class Releases:
                 spec = None if supervisor is None else spec_of(supervisor, child.id)
                 if spec is None or isinstance(server.instance, HostedServer):
                     continue
-                instance: Any = self._made(wish, spec)
+                instance: Any = made(self.node, wish, spec)
                 if type(instance) is not type(server.instance):
                     migration = wish.release.migrations.get(spec.name)
                     found.append(Target(server, spec, migration, instance))
         return found
-
-    def _made(self, wish: Wish, spec: Any) -> Any:
-        try:
-            return self.node.host.make_instance(spec)
-        except Exception as error:
-            raise UpgradeFailed(str(wish.release), spec.name, error) from error
-
-    # --- putting it in place ------------------------------------------------------------------
-
-    def _put(
-        self, wish: Wish, changes: list[tuple[Running, Application]], added: list[str]
-    ) -> Callable[[], None]:
-        """Specifications, and states of journaled servers that do not run; returns the way back."""
-        undo: list[Callable[[], object]] = []
-
-        def put_back() -> None:
-            for step in reversed(undo):
-                step()
-            added.clear()
-
-        try:
-            for running, app in changes:
-                self._put_application(running, app, added, undo)
-                self._put_stopped(wish, app, undo)
-        except BaseException:
-            put_back()
-            raise
-        return put_back
-
-    def _put_application(
-        self,
-        running: Running,
-        app: Application,
-        added: list[str],
-        undo: list[Callable[[], object]],
-    ) -> None:
-        tree, before = running.tree, running.app
-        old = dict(supervisors_of(before.tree, tree.root_id))
-        for path, spec in supervisors_of(app.tree, tree.root_id):
-            if path not in tree.supervisors:
-                continue
-            new = tree.reconfigure(path, spec).result()
-            if path in old:
-                undo.append(partial(tree.reconfigure, path, old[path]))
-            for child_id in new:
-                added.append(f"{path}/{child_id}")
-                undo.insert(0, partial(tree.delete_child, path, child_id))
-        undo.append(partial(self.node.applications.replace, running, before))
-        self.node.applications.replace(running, app)
-
-    def _put_stopped(self, wish: Wish, app: Application, undo: list[Callable[[], object]]) -> None:
-        """Journaled servers that do not run, and whose states the snapshot holds, too."""
-        journal = self.node.journal
-        if journal is None:
-            return
-        for worker in workers(app.tree):
-            known = journal.remembered(worker.name)
-            if known is not None:
-                journal.hibernation.get_up(worker.name, known)
-            if known is None or self.node.loop.dispatcher.whereis(worker.name) is not None:
-                continue
-            if known.is_dirty or known.dump is None:
-                raise self._refused(
-                    wish, f"server {worker.name!r} has crashed and waits for its restart; try again"
-                )
-            old, new = known.dump.__self__, self._made(wish, worker)  # type: ignore[attr-defined]
-            migration = wish.release.migrations.get(worker.name)
-            new.context = old.context
-            try:
-                state = changed_state(
-                    worker.name, old, new, known.state, migration, wish.extra, is_down=wish.is_down
-                )
-            except Exception as error:
-                raise UpgradeFailed(str(wish.release), worker.name, error) from error
-            undo.append(partial(journal.remember, worker.name, known))
-            undo.append(partial(journal.set_values, worker.name, journal.values_named(worker.name)))
-            changed = replace(known, state=state, dump=new.dump, version=version_of(new))
-            journal.remember(worker.name, changed)
-            journal.set_values(worker.name, make_values(worker.name, new))
 
     # --- afterwards ---------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ SNAPSHOT_BYTES: Final = 128 << 20
 """Journal bytes between snapshots: two segments of the usual size."""
 
 CHILD_NICE: Final = 10
-"""A snapshot is never urgent; the node is."""
+"""A snapshot is not urgent unless somebody waits for it; the node is."""
 
 DIGEST_BYTES: Final = 16
 
@@ -87,6 +87,7 @@ class Snapshots:
         self._is_busy = False
         self._on_written: Callable[[BaseException | None], bool] | None = None
         self._on_named: Callable[[], None] | None = None
+        self.why_not = ""
         self._complained: set[str] = set()
 
     def begin(self, lsn: int) -> None:
@@ -123,19 +124,23 @@ class Snapshots:
         self,
         on_written: Callable[[BaseException | None], bool] | None = None,
         on_named: Callable[[], None] | None = None,
+        *,
+        is_small: bool = False,
     ) -> bool:
-        """Take a snapshot now; whether one is on its way.
+        """Take a snapshot now; whether one is on its way. `why_not` says why none is.
 
         Args:
             on_written: Called with None when it and all before it are durable, or with why it is
                 not; says whether the manifest is to name it.
             on_named: Called when the manifest names it, durably.
+            is_small: The states are known to be: they are encoded here and not in a fork.
         """
         if self._is_busy:
             return False
         loop = self.journal.node.loop
         commit = self.journal.commit
         began = loop.now()
+        self._on_written, self._on_named = on_written, on_named
         lsn = commit.next_lsn - 1
         self.lsn, self._bytes_then = lsn, commit.bytes_written  # a failure is not repeated at once
         self._segment_then = commit.current_segment
@@ -143,7 +148,8 @@ class Snapshots:
             return False
         try:
             self.journal.build_dirty()
-            work = self._begin_in_child(lsn) if self.is_forking else self._begin_here(lsn)
+            is_here = is_small or not self.is_forking
+            work = self._begin_here(lsn) if is_here else self._begin_in_child(lsn)
         except OSError as error:  # no process or descriptor is left: there is a next time
             self._written(lsn, None, error)
             return False
@@ -151,7 +157,6 @@ class Snapshots:
         if work is None:
             return False
         self._is_busy = True
-        self._on_written, self._on_named = on_written, on_named
         batch = commit.batch_of_last()
         self.journal.off_loop(work, lambda digest, error: self._made(lsn, batch, digest, error))
         return True
@@ -205,9 +210,12 @@ class Snapshots:
                 below = kept + 1
             os.closerange(below, max(below, os.sysconf("SC_OPEN_MAX")))
             gc.disable()
-            os.nice(CHILD_NICE)
+            if self._on_written is None:
+                os.nice(CHILD_NICE)
             work = self._begin_here(lsn)
-            if work is not None:
+            if work is None:
+                os.write(writing, f"!{self.why_not}"[:4096].encode())
+            else:
                 os.write(writing, work())
                 status = 0
         except BaseException as error:  # noqa: BLE001 -- the parent is told, whatever it is
@@ -325,6 +333,7 @@ class Snapshots:
         return values.encode(dump(state))
 
     def _complain(self, name: str, error: BaseException) -> None:
+        self.why_not = f"the state of server {name!r} cannot be kept: {error}"
         if name not in self._complained:
             self._complained.add(name)
             logger.warning(

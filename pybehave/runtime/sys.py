@@ -198,6 +198,25 @@ class Sys:
         """
         self._change(server, lambda found: self._node.host.end_worker(found, reason), timeout)
 
+    def change_code(self, server: Name, kind: Callable[[], Any], extra: Any = None) -> None:
+        """Give a suspended server other code: `code_change` of the new class gets its old `version`
+        and its state. It stays suspended. Its restarts use the new class, too.
+
+        A journaled server's boundary is a snapshot, and this returns when it is durable.
+
+        Args:
+            kind: A GenServer class, or a function without arguments that makes one.
+            extra: What `code_change` gets.
+
+        Raises:
+            UpgradeRefused: It is not suspended, or nothing leads to the new class.
+            UpgradeFailed: `code_change` raised; it goes on with its old code and state.
+            CalledInCallback: From within a callback, or within a tick of the loop.
+
+        Source: OTP sys:change_code/4.
+        """
+        self._node.releases.change_server(name_of(server), kind, extra)
+
     # --- watching ---------------------------------------------------------------------------------
 
     def trace(self, server: Name, to: Watcher | None, *, timeout: float | None = TIMEOUT_S) -> None:

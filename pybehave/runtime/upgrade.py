@@ -33,7 +33,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of, overrides
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from pybehave._uring.servers import Server
     from pybehave._uring.values import Values
     from pybehave.runtime.host import LoopHost
+
+SMALL_BYTES: Final = 2 << 20
+"""States up to this size are encoded on the loop: 15 ms at most, and a fork takes as long."""
 
 Done = Callable[[BaseException | None], None]
 
@@ -72,6 +75,8 @@ class Target:
         state: What that wants.
         values: What encodes its inputs then; None without a journal.
         before: Instance, state, values and specification as they were.
+        restore: Returns the state as it was, when a migration may have changed it in place.
+        bytes: How large its encoded state was, when that is known.
         was_suspended: By an operator.
     """
 
@@ -82,6 +87,8 @@ class Target:
     state: Any = None
     values: Values | None = None
     before: tuple[Any, Any, Values | None, Any] = (None, None, None, None)
+    restore: Callable[[], Any] | None = None
+    bytes: int | None = None
     was_suspended: bool = False
 
 
@@ -123,6 +130,11 @@ class Upgrade:
         self._began = 0.0
         self.seconds = 0.0
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is under way any more."""
+        return self.phase is Phase.OVER
+
     def check(self) -> None:
         """Make sure that there is a way for every server; nothing is touched.
 
@@ -150,20 +162,18 @@ class Upgrade:
         self._began = self._host.loop.now()
         journaled = [target for target in self.targets if target.server.number]
         self._suspend()
-        changed: list[Target] = []
         try:
             for target in self.targets:
                 self._migrate(target)
             self._put_back = self._put()
             for target in self.targets:
-                changed.append(target)
                 self._change(target, target.worker, target.instance, target.state, target.values)
             if not journaled:
                 self._finish()
-            elif not self._write():
-                raise UpgradeRefused(self.release, "a snapshot cannot be begun now; try again")
+            elif not self._write() and not self.is_over:  # else `done` has been told why
+                raise UpgradeFailed(self.release, "", self._why_not())
         except BaseException:
-            self._undo(changed)
+            self._undo()
             raise
 
     def server_changes(self, name: str) -> None:
@@ -175,7 +185,7 @@ class Upgrade:
     def give_up(self, error: BaseException) -> None:
         """Put everything back, if that can still be done."""
         if self.phase is Phase.WRITING:
-            self._undo(self.targets)
+            self._undo()
             self._done(error)
 
     # --- the way there ---------------------------------------------------------------------------
@@ -200,7 +210,8 @@ class Upgrade:
         server, old = target.server, target.server.instance
         context = old.context
         way = way_of(old, target.instance, target.migration, is_down=self._is_down)
-        restore = _kept(server) if way is not Way.SAME else lambda: server.state
+        if way is not Way.SAME:
+            target.restore, target.bytes = _kept(server)
         try:
             self._prepare(target, context)
             target.state = changed_state(
@@ -214,15 +225,8 @@ class Upgrade:
             )
             check = self._host.invariants.check
             check(server.name, target.instance, "code_change", target.state)
-            if target.values is not None and way is not Way.SAME:
-                target.values.encode(target.instance.dump(target.state))  # or there is no snapshot
         except Exception as error:
             raise UpgradeFailed(self.release, server.name, error) from error
-        finally:
-            old.context = context
-            # Now, not after a failure of another one: until then nobody has a use for it.
-            instance, _, values, owner = target.before
-            target.before = (instance, restore(), values, owner)
 
     def _prepare(self, target: Target, context: Any) -> None:
         """What the instance knew stays known; a journaled one's init is called, as at a start."""
@@ -259,14 +263,24 @@ class Upgrade:
         journal = self._host.journal
         assert journal is not None
         self.phase = Phase.WRITING
-        return journal.snapshots.take(self._written, self._named)
+        # A fork costs more than encoding little, and cannot know before whether it is little.
+        sizes = [target.bytes for target in self.targets if target.server.number]
+        known = [size for size in sizes if size is not None]
+        is_all = len(known) == len(sizes) == len(journal.numbers)
+        is_small = is_all and sum(known) <= SMALL_BYTES
+        return journal.snapshots.take(self._written, self._named, is_small=is_small)
+
+    def _why_not(self) -> str:
+        journal = self._host.journal
+        assert journal is not None
+        return journal.snapshots.why_not or "it takes no snapshot now"
 
     def _written(self, error: BaseException | None) -> bool:
         """The snapshot is there, or not; whether the manifest is to name it."""
         if self.phase is not Phase.WRITING:
             return False  # given up meanwhile
         if error is not None:
-            self._undo(self.targets)
+            self._undo()
             self._done(UpgradeFailed(self.release, "", error))
             return False
         self.phase = Phase.NAMING
@@ -289,16 +303,16 @@ class Upgrade:
         self.seconds = self._host.loop.now() - self._began
         self._done(None)
 
-    def _undo(self, changed: list[Target]) -> None:
+    def _undo(self) -> None:
         """Everything as it was (V2)."""
         self.phase = Phase.OVER
-        for target in changed:
+        for target in self.targets:
             instance, state, values, owner = target.before
+            if target.restore is not None:
+                state = target.restore()
             self._change(target, owner, instance, state, values)
         if self._put_back is not None:
             self._put_back()
-        for target in self.targets:
-            target.server.replace_state(target.before[1])
         self._let_go()
 
     def _let_go(self) -> None:
@@ -309,28 +323,32 @@ class Upgrade:
                 self._dispatcher.resume(target.server)
 
 
-def _kept(server: Server) -> Callable[[], Any]:
-    """Keep a state that a migration may change in place; returns what gives it back.
+def _kept(server: Server) -> tuple[Callable[[], Any], int | None]:
+    """Keep a state that a migration may change in place; returns what gives it back, and its size
+    if that is known.
 
     Nothing is kept of a `pure` server, nor of a state that cannot be copied: its migration has to
     return a new one.
     """
     state, instance, values = server.state, server.instance, server.values
     if getattr(instance, "pure", False):
-        return lambda: state
+        return lambda: state, None
     if values is None:
         try:
             again = copy.deepcopy(state)
         except Exception:  # noqa: BLE001 -- whatever cannot be copied: see above
-            return lambda: state
-        return lambda: again
+            return lambda: state, None
+        return lambda: again, None
     try:
         before = values.encode(instance.dump(state))
     except (PybehaveError, ValueError, TypeError):  # the snapshot will say so
-        return lambda: state
+        return lambda: state, None
 
     def restored() -> Any:
-        same = values.encode(instance.dump(state)) == before
-        return state if same else instance.load(values.decode(before))
+        try:
+            is_same = values.encode(instance.dump(state)) == before
+        except Exception:  # noqa: BLE001 -- half changed, it need not have a form at all
+            is_same = False
+        return state if is_same else instance.load(values.decode(before))
 
-    return restored
+    return restored, len(before)

@@ -363,6 +363,17 @@ void conn_resume(conns *all, conn *c, int why) {
     }
 }
 
+void conn_still(conns *all, conn *c) {
+    assert(c->state == CONN_OPEN);
+    conn_pause(all, c, PAUSE_MOVING);
+    stop_receiving(all, c);
+}
+
+int conn_is_still(const conns *all, const conn *c) {
+    return c->state == CONN_OPEN && (c->paused & PAUSE_MOVING) && c->in_flight == 0 &&
+           !(c->flags & CONN_HOLD) && outq_bytes(&c->out) == 0 && c->held <= all->durable_batch;
+}
+
 static int recv_failed(conns *all, conn *c, int result) {
     switch (-result) {
     case ENOBUFS:

@@ -79,6 +79,7 @@ enum conn_pause {
     PAUSE_SERVER = 2,  /* the disk is behind */
     PAUSE_REPLIES = 4, /* too many replies wait for one that was put off */
     PAUSE_SUSPENDED = 8, /* its server is suspended */
+    PAUSE_MOVING = 16,   /* another process is about to take it over */
 };
 
 enum conn_flag {
@@ -169,6 +170,10 @@ void conn_enter(conn *);          /* the caller works on its bytes: they stay un
 void conn_leave(conns *, conn *);
 void conn_pause(conns *, conn *, int why);
 void conn_resume(conns *, conn *, int why);
+/* Read no more, so that another process can: what the kernel has stays there. */
+void conn_still(conns *, conn *);
+/* Nothing of it is under way here: what there is to take over is its descriptor and its carry. */
+int conn_is_still(const conns *, const conn *);
 /* -> enum conn_input; with INPUT_DATA the caller takes the bytes, returns the buffer and arms. */
 int conn_recv_completed(conns *, conn *, const completion *);
 void conn_send_completed(conns *, conn *, int result);

@@ -156,7 +156,7 @@ cdef extern from "conn.h" nogil:
         END_SLOW_CONSUMER, END_LINGER, END_SHUTDOWN, END_CONNECT, END_MEMORY, END_LIMIT
         END_DISK
         END_REASONS
-        PAUSE_OUTPUT, PAUSE_SERVER, PAUSE_REPLIES, PAUSE_SUSPENDED
+        PAUSE_OUTPUT, PAUSE_SERVER, PAUSE_REPLIES, PAUSE_SUSPENDED, PAUSE_MOVING
         CONN_HOLD, CONN_EVENTS, CONN_PEER_ENDED
         INPUT_NONE, INPUT_DATA
 
@@ -236,6 +236,8 @@ cdef extern from "conn.h" nogil:
     void conn_leave(conns *, conn *)
     void conn_pause(conns *, conn *, int)
     void conn_resume(conns *, conn *, int)
+    void conn_still(conns *, conn *)
+    int conn_is_still(const conns *, const conn *)
     int conn_recv_completed(conns *, conn *, const completion *)
     void conn_send_completed(conns *, conn *, int)
     void conn_connect_completed(conns *, conn *, int)

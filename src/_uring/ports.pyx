@@ -104,7 +104,7 @@ cdef class Ports:
 
     cdef int _accept(self, Port port) except -1:
         cdef int error
-        if port.is_armed or not port.is_open or port.is_exhausted:
+        if port.is_armed or not port.is_open or port.is_exhausted or port.is_held:
             return 0
         error = self._source.verbs.accept(
             self._source, port.fd, token_make(OP_ACCEPT, 1, self._ports.index(port)))
@@ -198,6 +198,77 @@ cdef class Ports:
         there is none to be known: it has gone, it is of another family, or it is simulated."""
         cdef conn *c = conns_find(&self._conns, connection.token())
         return -1 if c == NULL else sockets_peer_uid(c.fd)
+
+    # ---- from process to process --------------------------------------------------------------
+
+    def hold(self, list ports) -> int:
+        """Accept nothing at these listeners and read nothing from their connections; how many of
+        both have something under way yet. To be asked again until that is 0.
+
+        Who connects meanwhile waits in the kernel, and so does what is sent.
+        """
+        cdef Port port
+        cdef conn *c
+        cdef uint32_t slot
+        cdef int left = 0
+        for port in ports:
+            if port.is_armed and not port.is_held:
+                self._source.verbs.cancel(self._source, port.fd,
+                                          token_make(OP_ACCEPT, 1, self._ports.index(port)))
+            port.is_held = True
+            left += port.is_armed
+        for slot in range(self._conns.chunk_count * 256):
+            c = conns_at(&self._conns, slot)
+            if c.state == CONN_FREE or <Port>c.port not in ports:
+                continue
+            if c.state == CONN_OPEN and not c.paused & PAUSE_MOVING:
+                conn_still(&self._conns, c)
+            left += not conn_is_still(&self._conns, c)
+        return left
+
+    def let_go(self, list ports) -> None:
+        """Undo `hold`."""
+        cdef Port port
+        cdef conn *c
+        cdef uint32_t slot
+        for slot in range(self._conns.chunk_count * 256):
+            c = conns_at(&self._conns, slot)
+            if c.state != CONN_FREE and <Port>c.port in ports:
+                conn_resume(&self._conns, c, PAUSE_MOVING)
+        for port in ports:
+            port.is_held = False
+            self._accept(port)
+
+    def held(self, Port port) -> list:
+        """What another process needs for each connection of a listener that is held: (descriptor,
+        the codec's flags, bytes that were read and not yet taken)."""
+        cdef conn *c
+        cdef uint32_t slot
+        found = []
+        for slot in range(self._conns.chunk_count * 256):
+            c = conns_at(&self._conns, slot)
+            if c.state != CONN_FREE and <Port>c.port is port and conn_is_still(&self._conns, c):
+                found.append((c.fd, c.protocol, (<char *>c.carry)[:c.carry_bytes]
+                              if c.carry_bytes else b""))
+        return found
+
+    def take_over(self, Port port, int fd, uint32_t protocol, bytes carry) -> None:
+        """Go on with a connection that another process has accepted, read from and let go of."""
+        cdef conn *c = conns_add(&self._conns, fd, CONN_OPEN, &port.limits, <void *>port)
+        if c == NULL:
+            raise MemoryError
+        Py_INCREF(port) # given back in _ended
+        port.accepted += 1
+        port.connections += 1
+        c.protocol = protocol
+        conn_pause(&self._conns, c, PAUSE_MOVING)
+        if carry and conn_carry(&self._conns, c, carry, len(carry), 0) < 0:
+            conn_abort(&self._conns, c, END_MEMORY, ENOMEM)
+            return
+        if port.has_events:
+            c.flags |= CONN_EVENTS
+            self.dispatcher.opened(port.address.server, c)
+        conn_resume(&self._conns, c, PAUSE_MOVING) # and with it what waits in its carry
 
     # ---- outbound ----------------------------------------------------------------------------
 

@@ -62,6 +62,7 @@ cdef class Port:
     cdef readonly bint is_open
     cdef bint is_armed
     cdef bint is_exhausted
+    cdef readonly bint is_held         # it stays open, and accepts nothing
     cdef bint is_unlink
     cdef readonly object tag           # outbound: the Connect action's
     cdef Server connector              # outbound: who asked

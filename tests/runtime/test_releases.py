@@ -416,6 +416,30 @@ def test_every_handler_of_a_manager_is_asked(begin: Any) -> None:
     assert node.call("c", events.call(Sum, "sum")) == 102
 
 
+def test_one_suspended_server_gets_other_code(begin: Any) -> None:
+    node = begin()
+    node.call("c", "up")
+    with pytest.raises(UpgradeRefused, match="it is not suspended"):
+        node.sys.change_code("c", Counter2)
+    node.sys.suspend("c")
+    node.sys.change_code("c", Counter2, "more")
+    assert node.sys.get_status("c").mode == "suspended"
+    node.sys.resume("c")
+    assert node.call("c", "up") == b"11"
+    node.restart("root", "c")
+    assert node.call("c", "version") == b"2"
+
+
+def test_one_server_whose_code_change_raises_is_suspended_as_before(begin: Any) -> None:
+    node = begin()
+    node.sys.suspend("c")
+    with pytest.raises(UpgradeFailed):
+        node.sys.change_code("c", Raising)
+    assert node.sys.get_status("c").mode == "suspended"
+    node.sys.resume("c")
+    assert node.call("c", "up") == b"1"
+
+
 @pytest.mark.parametrize("is_journaled", [False, True])
 def test_in_the_simulator_too(is_journaled: bool) -> None:
     disk = SimDisk(1) if is_journaled else None

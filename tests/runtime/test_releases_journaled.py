@@ -12,7 +12,7 @@ import pytest
 from pybehave import Application, Release, Supervisor, Worker
 from pybehave.actions import Hibernate
 from pybehave.errors import JournalRefused, UpgradeFailed
-from pybehave.runtime.releases import Wish
+from pybehave.runtime.release_specs import Wish
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 from tests.runtime.test_releases import SMALL, Counter, Counter2, application

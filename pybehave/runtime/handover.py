@@ -1,0 +1,420 @@
+"""A process replaced by another one, with its sockets: connections do not notice.
+
+Theory. Two processes and a Unix socket between them. The old one starts the new one, which imports
+its code and waits; until then nothing has changed. Then the old one reads and accepts no more (who
+connects or sends waits in the kernel), lets all replies leave, stops its servers and closes its
+journal. The new one opens the journal, starts its servers and its listeners on the sockets it was
+given, and says so; nothing of its own stands in the journal by then. Only now it gets the
+connections, each with the bytes that had been read and not taken, and serves.
+
+    old                                 new
+    start it            ->              import, make the node
+                        <-  loaded
+    hold, stop servers, close journal
+    go, listeners       ->              recover, start servers, open listeners
+                        <-  ready
+    connections, done   ->              take them over, serve
+    end                 <-  serving
+
+Invariants
+  (T1) Before `go` the old process can go on, and does when anything fails.
+  (T2) After `go` the old process keeps every socket until the new one serves: when that ends or
+       says nothing in time, one of the old release takes its place, in the same way.
+  (T3) The lock of the journal is the baton: two processes never write it.
+
+Servers without a journal begin anew, as at every start. Connections to the outside, and the admin
+socket's, end with the old process.
+
+Does not know: what is served; how a journal is recovered.
+Source: unix(7), SCM_RIGHTS; nginx, "Upgrading Executable on the Fly".
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import struct
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+from pybehave.errors import UpgradeRefused
+from pybehave.runtime import systemd
+
+if TYPE_CHECKING:
+    from pybehave._uring.servers import Port
+    from pybehave.runtime.node import Node
+
+VARIABLE: Final = "PYBEHAVE_HANDOVER"
+"""In the new process's environment: the descriptor of its end, a colon, the code's folder."""
+
+FDS_MAX: Final = 64
+"""Descriptors in one message; the kernel takes 253 (SCM_MAX_FD)."""
+
+MESSAGE_BYTES_MAX: Final = 64 << 20
+"""Of one message: the beginnings of messages on 64 connections."""
+
+LOAD_S: Final = 30.0
+"""How long the new process may take to import its code."""
+
+HOLD_S: Final = 5.0
+"""How long replies may take to leave before the old process goes on instead."""
+
+HOLD_LOOK_S: Final = 0.001
+
+READY_S: Final = 60.0
+"""How long the new process may take to recover the journal; then it is given up."""
+
+_LENGTH: Final = struct.Struct(">I")
+
+logger = logging.getLogger("pybehave")
+
+
+@final
+class Channel:
+    """Messages with descriptors, in order, on a Unix stream.
+
+    Args:
+        end: This process's end.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+
+    def send(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
+        """Send a message and copies of descriptors.
+
+        Raises:
+            OSError: The other process has gone, or reads nothing in time.
+        """
+        data = json.dumps(message).encode()
+        head = _LENGTH.pack(len(data))
+        socket.send_fds(self._end, [head], fds or [])
+        self._end.sendall(data)
+
+    def receive(self, seconds: float) -> tuple[dict[str, Any], list[int]]:
+        """Return the next message and its descriptors, which are this process's now.
+
+        Raises:
+            OSError: The other process has gone, or says nothing in time.
+        """
+        self._end.settimeout(seconds)
+        head, fds, _, _ = socket.recv_fds(self._end, _LENGTH.size, FDS_MAX)
+        while 0 < len(head) < _LENGTH.size:
+            head += self._end.recv(_LENGTH.size - len(head))
+        if not head:
+            raise ConnectionResetError("the other process has ended")
+        (size,) = _LENGTH.unpack(head)
+        if size > MESSAGE_BYTES_MAX:
+            raise OSError(f"a message of {size} bytes")
+        data = bytearray()
+        while len(data) < size:
+            piece = self._end.recv(size - len(data))
+            if not piece:
+                raise ConnectionResetError("the other process has ended")
+            data += piece
+        message: dict[str, Any] = json.loads(data)
+        return message, fds
+
+    def wait_for(self, word: str, seconds: float) -> tuple[dict[str, Any], list[int]]:
+        """Receive a message that is to be of that kind.
+
+        Raises:
+            OSError: It is another, or none comes.
+        """
+        message, fds = self.receive(seconds)
+        if message.get("is") != word:
+            raise OSError(f"{message.get('is')!r} came in place of {word!r}")
+        return message, fds
+
+    def close(self) -> None:
+        """Hang up."""
+        self._end.close()
+
+
+# --- the old process ------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Command:
+    """How a process like this one is started.
+
+    Attributes:
+        words: The command line.
+        target: The word in it that is MODULE:APP.
+        folder: Where its code is looked for first; "" = nowhere else.
+    """
+
+    words: tuple[str, ...]
+    target: str
+    folder: str = ""
+
+    def of(self, target: str, folder: str | None) -> Command:
+        """Return the command for another release."""
+        words = tuple(target if word == self.target else word for word in self.words)
+        return Command(words, target, self.folder if folder is None else folder)
+
+
+@final
+class Successor:
+    """A process that is to take this one's place.
+
+    Args:
+        command: How it is started.
+
+    Raises:
+        OSError: It cannot be.
+    """
+
+    def __init__(self, command: Command) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.process = subprocess.Popen(
+                command.words,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, VARIABLE: f"{theirs.fileno()}:{command.folder}"},
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self.channel = Channel(ours)
+        self.version = ""
+        self.names: list[str] = []
+
+    def wait_loaded(self, seconds: float = LOAD_S) -> None:
+        """Wait until it has imported its code; one that has not is ended.
+
+        Raises:
+            OSError: It has ended, or takes too long.
+        """
+        try:
+            message, _ = self.channel.wait_for("loaded", seconds)
+        except OSError:
+            self.end()
+            raise
+        self.version, self.names = message["version"], message["names"]
+
+    def give_listeners(self, listening: list[tuple[str, int]], seconds: float) -> None:
+        """Let it start on these sockets; returns when it could serve.
+
+        Args:
+            listening: Name and descriptor of each listener.
+
+        Raises:
+            OSError: It has ended, or takes too long.
+        """
+        names = [name for name, _ in listening]
+        self.channel.send({"is": "go", "names": names[:FDS_MAX]}, [fd for _, fd in listening])
+        self.channel.wait_for("ready", seconds)
+
+    def give_connections(self, name: str, connections: list[tuple[int, int, bytes]]) -> None:
+        """Send connections of one listener.
+
+        Raises:
+            OSError: It has ended.
+        """
+        for at in range(0, len(connections), FDS_MAX):
+            some = connections[at : at + FDS_MAX]
+            facts = [[protocol, carry.hex()] for _, protocol, carry in some]
+            message = {"is": "connections", "name": name, "facts": facts}
+            self.channel.send(message, [fd for fd, _, _ in some])
+
+    def finish(self, seconds: float) -> None:
+        """All is sent; returns when it serves."""
+        self.channel.send({"is": "done"})
+        self.channel.wait_for("serving", seconds)
+
+    def end(self) -> None:
+        """Give it up; returns when it has gone, and with it its lock."""
+        self.process.kill()
+        self.process.wait()
+        self.channel.close()  # not before: hung up on, it would serve
+
+
+@final
+class Replacement:
+    """The old process's part, on the loop's thread.
+
+    Args:
+        node: What is handed over.
+        successor: Has loaded its code.
+        answer: Called once: with the new process's facts, or with why all goes on as before.
+    """
+
+    def __init__(
+        self, node: Node, successor: Successor, answer: Callable[[Any, BaseException | None], None]
+    ) -> None:
+        self._node = node
+        self._successor = successor
+        self._answer = answer
+        self._until = 0.0
+        self._listening = node.applications.listening()
+        self.ports: list[Port] = [port for _, port in self._listening]
+
+    def begin(self) -> None:
+        """Take a snapshot, so that the new process has little to step again; then hold."""
+        journal = self._node.journal
+
+        def written(error: BaseException | None) -> bool:
+            if error is not None:
+                self._node.host.defer(self._hold_from_now)
+            return error is None
+
+        if journal is None or not journal.snapshots.take(written, self._hold_from_now):
+            self._hold_from_now()
+
+    def _hold_from_now(self) -> None:
+        self._until = self._node.loop.now() + HOLD_S
+        self.hold()
+
+    def hold(self) -> None:
+        """Let everything that is under way come to its end; then the node stops (T1)."""
+        left = self._node.loop.hold(self.ports)
+        if not left:
+            self._node.hand_over(self)  # its loop ends with this tick
+        elif self._node.loop.now() < self._until:
+            self._node.host.after(HOLD_LOOK_S, self.hold)
+        else:
+            self._node.loop.let_go(self.ports)
+            self._successor.end()
+            why = f"{left} replies did not leave within {HOLD_S:g} s; all goes on as before"
+            self._answer(None, UpgradeRefused(f"version {self._successor.version}", why))
+
+    def carry_out(self) -> bool:
+        """The servers have stopped and the journal is closed: let the new process go on (T2).
+
+        Returns:
+            Whether one does.
+        """
+        try:
+            self._give(self._successor)
+            return self._succeeded(self._successor, is_fallback=False)
+        except OSError as error:
+            logger.error("the new process does not serve: %s; one of the old release will", error)
+            self._successor.end()
+        try:
+            assert self._node.releases.command is not None
+            successor = Successor(self._node.releases.command)
+            successor.wait_loaded()
+            self._give(successor)
+        except OSError as error:
+            logger.critical("no process takes over: %s; all connections end", error)
+            self._answer(None, UpgradeRefused("another process", f"no process takes over: {error}"))
+            return False
+        return self._succeeded(successor, is_fallback=True)
+
+    def _succeeded(self, successor: Successor, *, is_fallback: bool) -> bool:
+        pid = successor.process.pid
+        systemd.notify(f"MAINPID={pid}")
+        facts = {"pid": pid, "version": successor.version, "is_fallback": is_fallback}
+        self._answer(facts, None)
+        return True
+
+    def _give(self, successor: Successor) -> None:
+        names = [(listener.name, port.fd) for listener, port in self._listening]
+        successor.give_listeners(names, READY_S)
+        for listener, port in self._listening:
+            successor.give_connections(listener.name, self._node.loop.held(port))
+        successor.finish(READY_S)
+
+
+# --- the new process ------------------------------------------------------------------------------
+
+
+@final
+class Inheritance:
+    """The new process's part.
+
+    Args:
+        end: The descriptor of its end.
+        folder: Where its code is looked for first; None = nowhere else.
+    """
+
+    def __init__(self, end: int, folder: str | None) -> None:
+        self.folder = folder
+        self._channel = Channel(socket.socket(fileno=end))
+
+    def wait(self, node: Node) -> None:
+        """The code is there: wait for the old process to let go.
+
+        Raises:
+            OSError: It goes on itself, or has ended.
+        """
+        names = node.applications.listener_names()
+        self._channel.send({"is": "loaded", "version": node.app.version, "names": names})
+        message, fds = self._channel.wait_for("go", LOAD_S + HOLD_S + READY_S)
+        node.inherited = dict(zip(message["names"], fds, strict=True))
+
+    def take(self, node: Node) -> None:
+        """The servers run and the listeners are open: take the connections; then the node serves.
+
+        When the old process is killed meanwhile, it serves all the same: the lock is its own.
+        """
+        try:
+            self._take(node)
+        except OSError as error:
+            logger.error("the process before has not sent all connections: %s", error)
+        self._channel.close()
+
+    def _take(self, node: Node) -> None:
+        is_blocking = node.loop.source != "epoll"
+        ports = {listener.name: port for listener, port in node.applications.listening()}
+        self._channel.send({"is": "ready"})
+        while True:
+            message, fds = self._channel.receive(READY_S)
+            if message["is"] == "done":
+                break
+            port = ports[message["name"]]
+            for fd, (protocol, carry) in zip(fds, message["facts"], strict=True):
+                os.set_blocking(fd, is_blocking)
+                os.set_inheritable(fd, False)
+                node.loop.take_over(port, fd, protocol, bytes.fromhex(carry))
+        self._channel.send({"is": "serving"})
+
+
+def inheritance() -> Inheritance | None:
+    """What this process was started to take over; None = nothing."""
+    found = os.environ.pop(VARIABLE, None)
+    if found is None:
+        return None
+    end, _, folder = found.partition(":")
+    return Inheritance(int(end), folder or None)
+
+
+def start_successor(command: Command) -> Successor:
+    """Start a process and wait until it has loaded its code. May block: not for the loop's thread.
+
+    Raises:
+        UpgradeRefused: It does not.
+    """
+    try:
+        successor = Successor(command)
+        successor.wait_loaded()
+    except OSError as error:
+        raise UpgradeRefused(
+            command.target, f"the new process did not load it ({error}); its log says more"
+        ) from error
+    return successor
+
+
+def replace_process(
+    node: Node, successor: Successor, answer: Callable[[Any, BaseException | None], None]
+) -> None:
+    """Let a process that has loaded its code take this one's place.
+
+    Raises:
+        UpgradeRefused: It has not the listeners of this one; it is ended.
+    """
+    missing = set(node.applications.listener_names()) - set(successor.names)
+    if missing:
+        successor.end()
+        raise UpgradeRefused(
+            f"version {successor.version}", f"it has no listener {', '.join(sorted(missing))}"
+        )
+    Replacement(node, successor, answer).begin()
