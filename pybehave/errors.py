@@ -532,12 +532,15 @@ class StartFailed(PybehaveError):
         where = path
         while isinstance(cause, StartFailed):
             where, cause = cause.path, cause.reason
-        how = f"failed with {show_reason(cause)}"
+        why = f"the init of {where!r} failed with {show_reason(cause)}"
+        mend = "the init"
         if isinstance(cause, InitStopped):
-            how = f"returned Stop({show_reason(cause.reason)})"
+            why = f"the init of {where!r} returned Stop({show_reason(cause.reason)})"
+        elif isinstance(cause, SpecError):  # it came to no init
+            why, mend = f"of a wrong description ({cause})", "that"
         super().__init__(
-            f"Child {path!r} did not start because the init of {where!r} {how}; what had started "
-            f"was stopped again; mend the init and start again"
+            f"Child {path!r} did not start because {why}; what had started was stopped again; "
+            f"mend {mend} and start again"
         )
         self.path = path
         self.reason = reason
@@ -579,13 +582,19 @@ class NotAnswered(PybehaveError):
     """
 
     def __init__(self, path: str, reason: BaseException | None = None) -> None:
-        super().__init__(_NOT_ANSWERED.get(type(reason), _CANNOT_ASK).format(path, reason))
+        sentence = _NOT_ANSWERED.get(type(reason), _CANNOT_ASK)
+        if isinstance(reason, OSError) and reason.errno == errno.ENOTSOCK:
+            sentence = _NO_SOCKET
+        super().__init__(sentence.format(path, reason))
         self.path = path
         self.reason = reason
 
 
 _HUNG_UP = "The node at {} has ended the connection; it was stopped, or is another program"
 _CANNOT_ASK = "The node at {} cannot be asked: {}"
+_NO_SOCKET = (
+    "{} is no socket; name the admin socket of a node that runs, or the folder of its journal"
+)
 _NOT_ANSWERED: dict[type, str] = {
     type(None): _HUNG_UP,
     ConnectionResetError: _HUNG_UP,
@@ -652,7 +661,16 @@ _LISTEN_ADVICE = {
     ),
     errno.EROFS: "the file system is read-only; choose another path",
     errno.EAFNOSUPPORT: "this system has no such addresses (IPv6 is off?); choose another",
+    errno.ENOENT: "make the folder, or choose another path",
+    errno.EBADF: "let whoever starts this process pass it on, or choose another address",
+    errno.ENOTSOCK: "name a listening socket, or choose another address",
 }
+_LISTEN_WORDS = {
+    errno.ENOENT: "the folder is missing",
+    errno.EBADF: "this process has inherited no such descriptor",
+    errno.ENOTSOCK: "that descriptor is no socket",
+}
+"""Where the system's own word says too little."""
 
 
 class ListenFailed(PybehaveError):
@@ -664,9 +682,12 @@ class ListenFailed(PybehaveError):
     """
 
     def __init__(self, url: str, reason: object) -> None:
-        number = (reason.errno or 0) if isinstance(reason, OSError) else 0
-        text = os.strerror(number) if number in _LISTEN_ADVICE else show_reason(reason)
-        advice = _LISTEN_ADVICE.get(number, "choose another address")
+        text, advice = show_reason(reason), "choose another address"
+        if isinstance(reason, OSError) and reason.strerror:
+            number, text = reason.errno or 0, reason.strerror
+            if text == os.strerror(number):  # not a sentence of our own
+                text = _LISTEN_WORDS.get(number, text)
+                advice = _LISTEN_ADVICE.get(number, advice)
         super().__init__(f"Cannot listen on {url}: {text}; {advice}")
         self.url = url
         self.reason = reason

@@ -287,8 +287,12 @@ def _is_bool(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def _is_protocol(value: Any) -> bool:
+    return not isinstance(value, type) and callable(getattr(value, "codec", None))
+
+
 _FIELD_RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "protocol": (lambda value: value is not None, "a protocol, for example Resp()"),
+    "protocol": (_is_protocol, "a protocol, for example Resp()"),
     "to": (_is_text, "the name of a worker"),
     "name": (_is_text, "a non-empty string"),
     "backlog": (lambda value: _is_int(value, 1), "an integer >= 1"),
@@ -311,6 +315,10 @@ _FIELD_RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
 
 
 def _check_fields(path: str, fields: dict[str, Any]) -> None:
+    protocol = fields["protocol"]
+    if isinstance(protocol, type) and hasattr(protocol, "codec"):
+        name = protocol.__name__
+        raise SpecError(path, f"protocol={name} is a class; write {name}(), an object of it")
     for field, (accepts, allowed) in _FIELD_RULES.items():
         if not accepts(fields[field]):
             raise SpecError(path, f"{field}={show(fields[field])} is not allowed; use {allowed}")

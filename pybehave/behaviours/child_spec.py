@@ -57,6 +57,11 @@ def _is_shutdown(value: Any) -> bool:
     return is_number(value) and value >= 0
 
 
+def _makes_server(value: Any) -> bool:
+    """A class must be a server's; what a function makes is seen when it is called."""
+    return issubclass(value, GenServer) if isinstance(value, type) else callable(value)
+
+
 def _is_id(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= ID_CHARS_MAX and "/" not in value
 
@@ -80,7 +85,9 @@ BOOL_RULE: Final = Rule(lambda value: isinstance(value, bool), "True or False")
 
 WORKER_RULES: Final[Mapping[str, Rule]] = {
     "id": ID_RULE,
-    "server": Rule(callable, "a GenServer class, or a function without arguments that makes one"),
+    "server": Rule(
+        _makes_server, "a GenServer class, or a function without arguments that makes one"
+    ),
     "restart": RESTART_RULE,
     "shutdown": SHUTDOWN_RULE,
     "significant": BOOL_RULE,

@@ -409,8 +409,10 @@ def shown_state(instance: Any, state: Any) -> Any:
 
     Args:
         instance: A GenServer, or whatever stands for one.
-        state: What the runtime keeps for it.
+        state: What the runtime keeps for it; None while its init has not returned.
     """
+    if state is None:  # also when a report is made of an init that has raised
+        return None
     return instance._shown(state) if isinstance(instance, GenServer) else state
 
 

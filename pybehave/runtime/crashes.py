@@ -19,6 +19,7 @@ Source: OTP gen_server, error report on termination; proc_lib, crash reports.
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -42,6 +43,8 @@ FRAMES_SHOWN: Final = 50
 
 SHOWN_CHARS_MAX: Final = 2000
 """A state can be large; a log line must not be."""
+
+PACKAGE: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 logger = logging.getLogger("pybehave.server")
 
@@ -192,11 +195,30 @@ def shaped(
 
 
 def user_frames(error: BaseException) -> TracebackType | None:
-    """Return the traceback without the frames of the compiled core, which have no source here."""
-    found = error.__traceback__
-    while found is not None and found.tb_frame.f_code.co_filename.endswith(".pyx"):
-        found = found.tb_next
+    """Return the traceback from the first frame on that is not the package's own.
+
+    How the core and the runtime came to call the user's code is not the question. What the package
+    raised all by itself is shown whole.
+    """
+    found = _first_user_frame(error)
     return found if found is not None else error.__traceback__
+
+
+def has_user_frames(error: BaseException) -> bool:
+    """Say whether an exception came through any code that is not the package's own."""
+    return _first_user_frame(error) is not None
+
+
+def _first_user_frame(error: BaseException) -> TracebackType | None:
+    found = error.__traceback__
+    while found is not None and _is_own(found.tb_frame.f_code.co_filename):
+        found = found.tb_next
+    return found
+
+
+def _is_own(filename: str) -> bool:
+    """Whether code is the package's: compiled, which has no source here, or below its folder."""
+    return filename.endswith(".pyx") or filename.startswith(PACKAGE)
 
 
 def _reason(reason: object) -> dict[str, Any]:

@@ -32,7 +32,8 @@ from typing import ClassVar, Final, TypeAlias
 
 from msgspec import Struct
 
-from pybehave.errors import InitStopped, StartFailed, show_reason
+from pybehave.errors import InitStopped, SpecError, StartFailed, show_reason
+from pybehave.runtime.crashes import has_user_frames
 from pybehave.runtime.logs import is_heard
 
 LOGGER_NAME: Final = "pybehave.supervisor"
@@ -347,8 +348,11 @@ def _is_told(event: Event) -> bool:
     """Whether a traceback would say nothing that the log does not have already, or nothing new."""
     if isinstance(event, ChildTerminated):
         return True  # a crashed server's own report has it (crashes.py)
+    reason = event.error
+    if isinstance(reason, SpecError) and not has_user_frames(reason):
+        return True  # what is wrong with a description is all in its sentence
     # A supervisor fails with its child, which has just been told; a Stop is no fault of the code.
-    return isinstance(getattr(event, "reason", None), StartFailed | InitStopped)
+    return isinstance(reason, StartFailed | InitStopped)
 
 
 class EventHub:

@@ -37,7 +37,7 @@ from pybehave.runtime.invariants import Invariants
 from pybehave.runtime.monitors import Monitors
 from pybehave.runtime.pools import Pools
 from pybehave.runtime.recoveries import error_text
-from pybehave.runtime.servers import make_server
+from pybehave.runtime.servers import instance_of, make_server
 from pybehave.runtime.tree_workers import spec_of
 from pybehave.runtime.workers import Workers
 from pybehave.types import IGNORED, KILLED, is_clean
@@ -248,7 +248,7 @@ class LoopHost:
 
     def make_instance(self, worker: Worker[Any, Any]) -> Any:
         """Make a server, with somebody who looks over its shoulder if that is wanted."""
-        instance = worker.server()
+        instance = instance_of(worker)
         if isinstance(instance, GenEvent):
             instance.hand_out = HAND_OUT
         self.invariants.watch(instance)

@@ -32,7 +32,7 @@ from pybehave.journal.snapshot import Entry, Snapshot
 from pybehave.runtime import asked
 from pybehave.runtime.absent import Absent, absent_of
 from pybehave.runtime.recoveries import offered_by, unpack
-from pybehave.runtime.servers import make_server, reader_of
+from pybehave.runtime.servers import instance_of, make_server, reader_of
 
 if TYPE_CHECKING:
     from pybehave._uring.asked import Asked
@@ -405,7 +405,7 @@ class Replay:
         return server, self._init(worker, server, lsn, None)
 
     def _new(self, worker: Worker[Any, Any], number: int, incarnation: int) -> Server:
-        instance: Any = worker.server()
+        instance = instance_of(worker)
         return make_server(
             self.journal.node.loop.dispatcher,
             worker,

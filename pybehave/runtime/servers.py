@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pybehave._uring.servers import ACK_DISK, ACK_MEMORY, ACK_OS, ACK_SERVERS
 from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.gen_server import overrides
+from pybehave.behaviours.gen_server import GenServer, overrides
 from pybehave.behaviours.schema import Schema
 from pybehave.errors import SpecError, show
 
@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 
 OVERFLOWS: Final = {"block": 0, "reject": 1, "drop_oldest": 2}
 LEVELS: Final = {"memory": ACK_MEMORY, "os": ACK_OS, "disk": ACK_DISK}
+
+
+def instance_of(worker: Worker[Any, Any]) -> Any:
+    """Return a new instance of a worker's server.
+
+    Raises:
+        SpecError: The worker's factory made something else.
+        Exception: Whatever the factory raised.
+    """
+    instance: Any = worker.server()
+    if not isinstance(instance, GenServer):
+        raise SpecError(
+            f"Worker {worker.id!r}",
+            f"server={worker.server_name}: the factory returned {type(instance).__name__}, "
+            f"not a GenServer",
+        )
+    return instance
 
 
 def make_server(

@@ -45,6 +45,7 @@ from pybehave.behaviours.plan import Plan, Status, SupervisorState, Verdict
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor
 from pybehave.errors import AlreadyStarted, DoNotRestart, StartFailed, Stopped
 from pybehave.runtime import tree_retries
+from pybehave.runtime.crashes import user_frames
 from pybehave.runtime.events import (
     ChildStarted,
     ChildStopped,
@@ -468,6 +469,7 @@ class SupervisorNode:
         plan = self.plan
         assert plan is not None
         child.node = None
+        error.__traceback__ = user_frames(error)
         self.tree.host.emit(StartError(self.path, child.id, error, plan.verdict.value))
         follow_up = restart.start_failed(self.state, plan, child, error)
         if follow_up is not None and follow_up.verdict is Verdict.TERMINATE:

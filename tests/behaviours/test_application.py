@@ -7,20 +7,21 @@ import pytest
 from pybehave.behaviours.application import Application
 from pybehave.errors import SpecError
 from pybehave.listener import Listener
+from pybehave.protocols import Resp
 from tests.builders import supervisor
 
 TREE = supervisor("one_for_one", "kv1", supervisor("one_for_one", "kv2"))
 
 
 def test_an_application_holds_what_it_was_given() -> None:
-    listener = Listener("tcp://:0", "resp", to="kv2")
+    listener = Listener("tcp://:0", Resp(), to="kv2")
     app = Application("kv", TREE, listeners=[listener], version="1.2")
     assert (app.name, app.tree, app.listeners, app.version) == ("kv", TREE, (listener,), "1.2")
 
 
 def test_a_listener_to_nobody_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(SpecError, match="to='kv9' is no worker of the tree; use one of: kv1, kv2"):
-        Application("kv", TREE, listeners=[Listener("tcp://:0", "resp", to="kv9")])
+        Application("kv", TREE, listeners=[Listener("tcp://:0", Resp(), to="kv9")])
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ WRONG = [
     ("id", "x" * (ID_CHARS_MAX + 1)),
     ("server", "not callable"),
     ("server", None),
+    ("server", dict),
+    ("server", Idle()),
     ("restart", "always"),
     ("restart", ["permanent"]),
     ("shutdown", -1),

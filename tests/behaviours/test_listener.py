@@ -14,6 +14,7 @@ from pybehave.listener import (
     UnixAddress,
     parse_url,
 )
+from pybehave.protocols import Lines, Resp
 
 GOOD = [
     ("tcp://127.0.0.1:6379", TcpAddress("127.0.0.1", 6379)),
@@ -70,7 +71,7 @@ def test_an_address_prints_as_a_url_that_means_the_same(address: Address) -> Non
 
 
 def test_defaults() -> None:
-    listener = Listener("tcp://:0", "resp", "kv1")
+    listener = Listener("tcp://:0", Resp(), "kv1")
     assert listener.name == "tcp://:0"
     assert listener.backlog == 1024
     assert listener.frame_timeout == 30.0
@@ -84,6 +85,9 @@ def test_defaults() -> None:
     [
         ("to", ""),
         ("protocol", None),
+        ("protocol", 42),
+        ("protocol", "resp"),
+        ("protocol", dict),
         ("backlog", 0),
         ("connections_max", 0),
         ("idle_timeout", 0),
@@ -97,11 +101,19 @@ def test_defaults() -> None:
     ],
 )
 def test_a_wrong_field_is_named_with_its_value(field: str, value: Any) -> None:
-    fields = {"protocol": "resp", "to": "kv1", field: value}
+    fields = {"protocol": Resp(), "to": "kv1", field: value}
     with pytest.raises(SpecError, match=f"Listener 'tcp://:0': {field}=") as caught:
         Listener("tcp://:0", **fields)
     assert "; use " in str(caught.value)
 
 
+def test_a_protocols_class_is_no_protocol() -> None:
+    with pytest.raises(SpecError) as caught:
+        Listener("tcp://:0", Lines, to="kv1")
+    assert str(caught.value) == (
+        "Listener 'tcp://:0': protocol=Lines is a class; write Lines(), an object of it"
+    )
+
+
 def test_limits_may_be_as_tight_as_they_go() -> None:
-    Listener("tcp://:0", "resp", "kv1", low_water_bytes=65535, output_bytes_max=65536)
+    Listener("tcp://:0", Resp(), "kv1", low_water_bytes=65535, output_bytes_max=65536)

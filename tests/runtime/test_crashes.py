@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pybehave import NO_REPLY, Application, GenServer, GenStatem, Listener, Supervisor, Worker
+from pybehave import (
+    NO_REPLY,
+    Application,
+    GenEvent,
+    GenServer,
+    GenStatem,
+    Listener,
+    Supervisor,
+    Worker,
+    events,
+)
 from pybehave.actions import Call, StartTimer, Stop
 from pybehave.cli.run import JsonFormatter
-from pybehave.errors import Crashed, StartFailed
+from pybehave.errors import Crashed, SpecError, StartFailed
 from pybehave.journal import dead_letters
 from pybehave.protocols import Lines
 from pybehave.runtime.crashes import FRAMES_SHOWN, CrashReport
+from pybehave.statem import KeepStateAndData
 from tests.conftest import dial, receive
 
 
@@ -201,3 +213,82 @@ def test_only_the_newest_reports_are_kept(start: Callable[..., Any]) -> None:
         crash(node)
     reports = node.crashes()
     assert (len(reports), reports[-1].incarnation) == (128, 130)
+
+
+def functions(error: object) -> list[str]:
+    """The stack of an exception, outermost first."""
+    assert isinstance(error, BaseException)
+    return [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+
+
+def test_an_init_that_raises_is_shown_from_its_own_line_on(
+    start: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    tree = Supervisor("one_for_one", [Supervisor("one_for_one", [Worker("a", Fragile, "no")])])
+    with caplog.at_level(logging.ERROR, "pybehave"), pytest.raises(StartFailed) as caught:
+        start(Application("fragile", tree))
+    assert functions(caught.value.root_cause) == ["init"]
+    (shown,) = (record.exc_info for record in caplog.records if record.exc_info)
+    assert shown is not None and functions(shown[1]) == ["init"]
+
+
+def test_a_machine_that_raises_is_shown_from_its_own_line_on(start: Callable[..., Any]) -> None:
+    node = start(application())
+    with pytest.raises(Crashed):
+        node.call("door", "slam")
+    frames = node.crashes()[-1].as_dict()["traceback"]
+    assert [frame["file"] for frame in frames] == [__file__] * len(frames) and frames
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_a_factory_that_makes_no_server_is_named_with_what_it_made(
+    start: Callable[..., Any], caplog: pytest.LogCaptureFixture, tmp_path: Path, journal: bool
+) -> None:
+    def forgot_to_return() -> Any:
+        Fragile()
+
+    tree = Supervisor("one_for_one", [Worker("a", forgot_to_return, journal=journal)])
+    says = "forgot_to_return: the factory returned NoneType, not a GenServer"
+    with (
+        caplog.at_level(logging.ERROR, "pybehave"),
+        pytest.raises(StartFailed, match=f"'root/a' did not start because .*{says}"),
+    ):
+        start(Application("fragile", tree), data=str(tmp_path / "data"))
+    assert [record.exc_info for record in caplog.records] == [None]
+
+
+def test_a_factory_that_makes_no_server_is_named_in_a_replay_too(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    def begin(factory: Callable[[], Any]) -> Any:
+        tree = Supervisor("one_for_one", [Worker("a", factory, journal=True)])
+        return start(Application("fragile", tree), data=str(tmp_path / "data"))
+
+    node = begin(Fragile)
+    node.call("a", 1)
+    node.stop()
+    with pytest.raises(SpecError, match="the factory returned int, not a GenServer"):
+        begin(lambda: 42)
+
+
+class Broken(GenStatem):
+    def init(self, args: Any) -> Any:
+        raise ValueError("no hinges")
+
+    def shut(self, kind: Any, content: Any, data: Any) -> Any:
+        return KeepStateAndData()
+
+
+@pytest.mark.parametrize(
+    "worker, says",
+    [
+        (Worker("a", Broken), "no hinges"),
+        (Worker("a", GenEvent, [events.add_handler("tests.builders:Idle", None)]), "EventHandler"),
+    ],
+    ids=["machine", "manager"],
+)
+def test_an_init_that_raises_says_why_also_of_a_machine_and_a_manager(
+    start: Callable[..., Any], worker: Worker[Any, Any], says: str
+) -> None:
+    with pytest.raises(StartFailed, match=f"the init of 'root/a' failed with .*{says}"):
+        start(Application("fragile", Supervisor("one_for_one", [worker])))
