@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 from pybehave.behaviours import environment
 from pybehave.behaviours.rules import refused
@@ -29,6 +29,9 @@ StartType: TypeAlias = Literal["permanent", "transient", "temporary"]
 the reason is normal; temporary, it is reported."""
 
 START_TYPES: tuple[StartType, ...] = ("permanent", "transient", "temporary")
+
+NO_VERSION: Final = "0"
+"""Of an application that was given none."""
 
 
 class Callbacks:
@@ -104,7 +107,7 @@ class Application:
         tree: Supervisor | Callable[[Any], Supervisor],
         *,
         listeners: Iterable[Listener] | Callable[[Any], Iterable[Listener]] = (),
-        version: str = "0",
+        version: str = NO_VERSION,
         depends: Iterable[Application] = (),
         optional: Iterable[str] = (),
         included: Iterable[Application] = (),
@@ -129,6 +132,11 @@ class Application:
             _listeners=listeners if callable(listeners) else tuple(listeners),
         )
         self._build(None if env is None else environment.defaults(path, env))
+
+    @property
+    def title(self) -> str:
+        """Its name, and its version if it was given one."""
+        return self.name if self.version == NO_VERSION else f"{self.name} {self.version}"
 
     def start(self, **options: Any) -> RunningNode:
         """Start the applications this one depends on, then its tree and listeners.

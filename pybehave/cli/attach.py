@@ -21,6 +21,7 @@ from typing import Any, Final, final
 import click
 
 from pybehave.cli.load import Mistake
+from pybehave.cli.seconds import Seconds
 from pybehave.errors import NotAnswered, PybehaveError, RequestRefused
 from pybehave.observer.client import AdminClient
 from pybehave.runtime.node import CALL_TIMEOUT_S, DATA
@@ -291,7 +292,7 @@ class Prompt(cmd.Cmd):
 @click.option("--json", "as_json", is_flag=True, help="Answers as JSON, one object a line.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, max=3600),
+    type=Seconds(min=0, max=3600),
     default=CALL_TIMEOUT_S,
     show_default=True,
     help="Seconds for the reply to a call.",

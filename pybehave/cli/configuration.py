@@ -46,8 +46,42 @@ def read_config(files: tuple[str, ...], settings: tuple[str, ...]) -> Config:
 
 
 def planned(application: Application, found: Config) -> list[Application]:
-    """The applications that would be started, configured, in order."""
+    """The applications that would be started, configured, in order.
+
+    Raises:
+        Mistake: A tree or a value is not allowed, or a table is nobody's.
+    """
+    absent: list[str] = []
+
+    def load(target: str) -> Application | None:
+        app = load_optional(target)
+        if app is None:
+            absent.append(target)
+        return app
+
     try:
-        return ensure_all(found.configured(application), config.loader(load_optional, found))
+        apps = ensure_all(found.configured(application), config.loader(load, found))
+        _check_tables(found, [part.name for app in apps for part in (app, *parts_of(app))], absent)
     except (ConfigError, SpecError) as error:
         raise Mistake(str(error)) from error
+    return apps
+
+
+def parts_of(app: Application) -> list[Application]:
+    """Those that are included in an application, and in them."""
+    return [part for each in app.included for part in (each, *parts_of(each))]
+
+
+def _check_tables(found: Config, names: list[str], absent: list[str]) -> None:
+    """Whose table is nobody's is misspelt; or it is that of an optional one, which is not here.
+
+    Raises:
+        ConfigError: Names the table, where it stands, and the applications that there are.
+    """
+    for name in found.tables:
+        if name not in names and not absent:
+            origins = [origin for (owner, _), origin in found.origins.items() if owner == name]
+            known = ", ".join(names)
+            raise ConfigError(
+                name, f"there is no such application; there is: {known}", (origins or [""])[0]
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import sys
@@ -25,13 +26,18 @@ TRIAL_CALLS = 1000
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--data", metavar="DIR", help="Try a folder for the journal too.")
-def command(as_json: bool, data: str | None) -> None:
-    """Say which backends can be had here and why not, which limits hold, and what to do."""
+@click.option("--volatile", is_flag=True, help="Take a DIR in memory (tmpfs), as `run` would.")
+def command(as_json: bool, data: str | None, volatile: bool) -> None:
+    """Say which backends can be had here and why not, which limits hold, and what to do.
+
+    Exit status 1: there is no backend, or DIR cannot hold a journal.
+    """
     facts = examine()
     if data is not None:
-        facts["journal"] = try_folder(data)
+        facts["journal"] = try_folder(data, is_volatile_allowed=volatile)
     click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(describe(facts)))
-    sys.exit(0 if facts["chosen"] else 1)
+    is_usable = data is None or facts["journal"]["usable"]
+    sys.exit(0 if facts["chosen"] and is_usable else 1)
 
 
 def examine() -> dict[str, Any]:
@@ -71,12 +77,22 @@ def try_source(name: str) -> dict[str, Any]:
     return {"available": True, "reason": reason}
 
 
-def try_folder(path: str) -> dict[str, Any]:
-    """What a folder is good for, measured with a few commits; nothing is left there."""
+def try_folder(path: str, *, is_volatile_allowed: bool = False) -> dict[str, Any]:
+    """What a folder is good for, measured with a few commits; nothing is left there.
+
+    Args:
+        is_volatile_allowed: Take one in memory too.
+    """
+    missing = [each for each in (Path(path), *Path(path).parents) if not each.exists()]
     try:
-        found = measure(FolderDisk(path, is_volatile_allowed=True))
+        disk = FolderDisk(path, is_volatile_allowed=is_volatile_allowed)
+        found = measure(disk)
     except (JournalRefused, OSError) as error:
         return {"usable": False, "reason": str(error)}
+    finally:
+        for made in missing:
+            with contextlib.suppress(OSError):  # it was not made, or another has put something in
+                made.rmdir()
     return {
         "usable": True,
         "medium": found.sentence,
@@ -142,6 +158,8 @@ def advise(facts: dict[str, Any]) -> list[str]:
         )
     elif facts["seccomp"] and not facts["sources"]["full"]["available"]:
         lines.append("  a seccomp profile blocks io_uring: see docs/operating/backends.md")
+    if not facts.get("journal", {}).get("usable", True):
+        lines.append("  the journal cannot be kept there: see above for the reason and the mend")
     if not facts.get("journal", {}).get("plausible", True):
         lines.append("  no device flushes that fast: this folder would not survive a power cut")
     if facts["connections_max"] < 10_000:

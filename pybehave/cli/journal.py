@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import click
 
-from pybehave.cli.folder import shown
+from pybehave.cli.folder import check_journal, check_range, check_server, shown
 from pybehave.cli.load import Mistake
 from pybehave.cli.progress import shown_on
 from pybehave.errors import JournalLocked, JournalRefused
@@ -25,6 +25,7 @@ from pybehave.journal.export import LSN_MAX, Names, snapshots_of
 from pybehave.journal.export import export as exported
 from pybehave.journal.import_lines import import_lines
 from pybehave.journal.progress import Progress
+from pybehave.journal.reader import Manifest, Segment
 from pybehave.journal.repair import repair as make_copy
 from pybehave.journal.segments import held, records
 from pybehave.journal.verify import Report, verify
@@ -42,6 +43,7 @@ def command() -> None:
 
 def checked(directory: str, *, is_deep: bool = False) -> Report:
     """The report; a mistake when the folder holds no journal."""
+    check_journal(directory)
     try:
         with shown_on(sys.stderr) as progress:
             return verify(directory, is_deep=is_deep, progress=progress)
@@ -84,12 +86,15 @@ def stat(directory: str) -> None:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+LSN = click.IntRange(min=0)
+
+
 def selecting(command: Command) -> Command:
     """Add `--from`, `--to` and `--server`."""
     for option in (
         click.option("--server", metavar="NAME", help="Only records of this server."),
-        click.option("--to", "last", type=int, default=LSN_MAX, metavar="LSN", help="End with it."),
-        click.option("--from", "first", type=int, default=0, metavar="LSN", help="Begin with it."),
+        click.option("--to", "last", type=LSN, default=LSN_MAX, metavar="LSN", help="End with it."),
+        click.option("--from", "first", type=LSN, default=0, metavar="LSN", help="Begin with it."),
     ):
         command = option(command)
     return command
@@ -115,12 +120,20 @@ def dump(directory: str, first: int, last: int, server: str | None) -> None:
 
     For reading: values are shown as Python writes them. See `export` for programs.
     """
+    check_range(first, last)
+    check_journal(directory)
     with mistakes(), held(directory) as (manifest, found):
         names = Names(snapshots_of(directory, manifest))
+        lsn = count = 0
         for record in records(found):
-            name = names.of(record)
+            name, lsn = names.of(record), record.lsn
             if first <= record.lsn <= last and server in (None, name):
                 click.echo(json.dumps(describe(record, name)))
+                count += 1
+    check_server(server, names.known)
+    if not count:
+        whose = "" if server is None else f" of server {server!r}"
+        click.echo(f"no record{whose} was selected; the journal ends with lsn {lsn}", err=True)
 
 
 @command.command()
@@ -132,6 +145,7 @@ def export(directory: str, first: int, last: int, server: str | None, output: Bi
 
     `import` makes a journal of it again, unless --server has left records out.
     """
+    check_range(first, last)
     report = checked(directory)
     if report.problems:
         raise Mistake(
@@ -141,6 +155,8 @@ def export(directory: str, first: int, last: int, server: str | None, output: Bi
     is_read_here = output.isatty()  # then the lines are what one looks at
     stream = io.StringIO() if is_read_here else sys.stderr
     with mistakes(), held(directory) as held_open, shown_on(stream) as progress:
+        if server is not None:
+            check_server(server, _names(directory, *held_open))
         lines = exported(
             directory, *held_open, first=first, last=last, server=server, progress=progress
         )
@@ -186,6 +202,7 @@ def compact(directory: str, target: str) -> None:
 
     Nobody may be serving it. The original is not touched; remove it when the copy serves.
     """
+    check_journal(directory)
     with mistakes(), shown_on(sys.stderr) as progress:
         made = make_compact(directory, target, now_ns=time.time_ns(), progress=progress)
     since = f"the snapshot of lsn {made.snapshot_lsn}" if made.snapshot_lsn else "the beginning"
@@ -205,7 +222,9 @@ def repair(directory: str, target: str, is_accepted: bool) -> None:
 
     What is behind the damage is lost, and it had been acknowledged.
     """
+    check_journal(directory)
     if not is_accepted:
+        _check_damaged(directory)
         raise Mistake(
             "what is behind the damage would be lost; see `pybehave journal verify`, and say "
             "--i-accept-loss if there is no copy to restore"
@@ -220,6 +239,27 @@ def repair(directory: str, target: str, is_accepted: bool) -> None:
         f"{target} holds lsn 1 to {saved.last_lsn} of it in {saved.segments} segments; start with "
         f"--data {target}"
     )
+
+
+def _check_damaged(directory: str) -> None:
+    """A mistake when there is nothing to repair."""
+    try:
+        is_sound = not verify(directory).problems
+    except JournalRefused:  # its manifest is damaged
+        return
+    if is_sound:
+        raise Mistake(
+            f"the journal in {directory} is sound: nothing has to be repaired; `pybehave journal "
+            "compact` makes a copy"
+        )
+
+
+def _names(directory: str, manifest: Manifest, found: list[Segment]) -> set[str]:
+    """The servers that a journal tells of."""
+    names = Names(snapshots_of(directory, manifest))
+    for record in records(found):
+        names.of(record)
+    return names.known
 
 
 def describe(record: reader.Record, name: str) -> dict[str, Any]:

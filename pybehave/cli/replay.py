@@ -9,18 +9,19 @@ from collections.abc import Iterator
 
 import click
 
-from pybehave.cli.folder import check_folder, data_option
+from pybehave.cli.folder import check_folder, check_range, check_server, data_option
 from pybehave.cli.load import Mistake, load
 from pybehave.errors import JournalRefused, NonDeterminism, SpecError
 from pybehave.runtime.history import LSN_MAX, History
 
 WIDTH = 96
+LSN = click.IntRange(min=0)
 
 
 @click.command()
 @click.argument("target", metavar="MODULE:APP")
-@click.option("--from", "first", type=int, metavar="LSN", help="Show each step from here on.")
-@click.option("--to", "last", type=int, default=LSN_MAX, metavar="LSN", help="Go no further.")
+@click.option("--from", "first", type=LSN, metavar="LSN", help="Show each step from here on.")
+@click.option("--to", "last", type=LSN, default=LSN_MAX, metavar="LSN", help="Go no further.")
 @click.option("--server", metavar="NAME", help="Show only this one.")
 @click.option("--diff", is_flag=True, help="Show what each input changed.")
 @click.option("--break-on", metavar="EXPRESSION", help="Stop when it is true of `state`.")
@@ -42,8 +43,11 @@ def command(
     """
     application = load(target)
     check_folder(data)
+    check_range(first or 0, last)
     try:
         history = History(application, data, (first or last + 1) - 1, is_strict=not check)
+        check_server(server, history.names)
+        _say_end(history, first or 0, last)
         if diff or break_on:
             _step_by_step(history, first or history.lsn + 1, last, server, break_on, diff)
         history.advance(last)
@@ -58,6 +62,14 @@ def command(
     if not diff and not break_on:
         click.echo("\n".join(_lines(history, server)))
     history.close()
+
+
+def _say_end(history: History, first: int, last: int) -> None:
+    """A word about numbers that are behind the end of what there is."""
+    behind = [f"--from {first}"] if first > history.last_lsn else []
+    behind += [f"--to {last}"] if history.last_lsn < last < LSN_MAX else []
+    if behind:
+        click.echo(f"the journal ends with lsn {history.last_lsn}, before {behind[0]}", err=True)
 
 
 def _lines(history: History, server: str | None) -> Iterator[str]:

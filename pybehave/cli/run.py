@@ -18,7 +18,7 @@ from pybehave.behaviours.supervisor import workers
 from pybehave.cli.configuration import config_options, planned, read_config
 from pybehave.cli.load import Mistake, load
 from pybehave.cli.recovery_report import check_report, reporting
-from pybehave.config import Config
+from pybehave.cli.seconds import Seconds
 from pybehave.errors import (
     ConfigError,
     JournalLocked,
@@ -119,21 +119,21 @@ class JsonFormatter(logging.Formatter):
 @click.option("--no-admin", is_flag=True, help="Open no such socket.")
 @click.option(
     "--drain-timeout",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     default=DRAIN_TIMEOUT_S,
     show_default=True,
     help="Seconds for the last replies after SIGTERM.",
 )
 @click.option(
     "--step-budget",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     default=STEP_BUDGET_S,
     show_default=True,
     help="Seconds after which a step is reported, with its stack; 0: nobody looks.",
 )
 @click.option(
     "--step-abort",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     help="Seconds after which a step is aborted: a crash of its server. Default: never.",
 )
 @config_options
@@ -167,19 +167,20 @@ def command(
     MODULE is found from the current directory, APP is an Application in it.
     """
     started = time.perf_counter()
-    check_options(backend, drain_timeout, admin, no_admin)
+    check_options(backend, admin, no_admin)
     check_report(recovery_report)
     configure_logging(log_level, log_format)
     room = raise_descriptors()
     application = load(target)
     config = read_config(files, settings)
+    apps = planned(application, config)
     with failures():
         node = Node(
             application,
             backend=backend,
             listen=listen,
             drain_timeout=drain_timeout,
-            data=None if no_journal else folder_of(application, config, data, volatile),
+            data=None if no_journal else folder_of(apps, data, volatile),
             config=config,
             journal_options=journal_options(segment_bytes),
             step_budget=step_budget or None,
@@ -210,21 +211,16 @@ def _because(error: BaseException) -> str:
     return f" (it raised {show_reason(error.__cause__)})"
 
 
-def check_options(
-    backend: str | None, drain_timeout: float, admin: str | None, no_admin: bool
-) -> None:
+def check_options(backend: str | None, admin: str | None, no_admin: bool) -> None:
     """What click cannot check."""
     if (backend or default_backend()) == "sim":
         raise Mistake("the simulator has no network to serve; use auto, uring or epoll")
-    if not drain_timeout >= 0:
-        raise Mistake(f"--drain-timeout {drain_timeout} is not a time; use seconds >= 0")
     if admin is not None and no_admin:
         raise Mistake("--admin and --no-admin exclude each other; say one of them")
 
 
-def folder_of(application: Application, config: Config, data: str, volatile: bool) -> Disk | str:
+def folder_of(apps: list[Application], data: str, volatile: bool) -> Disk | str:
     """The folder of the journal; it is made only when a worker is journaled."""
-    apps = planned(application, config)
     if not any(worker.journal for app in apps for worker in workers(app.tree)):
         return data
     return FolderDisk(data, is_volatile_allowed=volatile)
@@ -264,7 +260,7 @@ def ready(
             Admin(node, path, takes_over=admin is None).open()
     except (ListenFailed, SpecError) as error:
         if admin is not None:
-            click.echo(f"pybehave: {error}", err=True)
+            click.echo(f"pybehave: --admin: {error}", err=True)
             node.exit_status = 1
             node.request_stop(drain=False)
             return
@@ -275,7 +271,7 @@ def ready(
 
 def say_ready(node: Node, room: int, started: float, admin: str | None) -> None:
     """What runs, where, and how to talk to it."""
-    lines = [f"{node.app.name} {node.app.version} on {node.loop.source}: {node.loop.reason}"]
+    lines = [f"{node.app.title} on {node.loop.source}: {node.loop.reason}"]
     for listener, url in node.listening:
         lines.append(f"  {url}  {type(listener.protocol).__name__} -> {listener.to}")
         if isinstance(listener.protocol, Resp):

@@ -22,7 +22,7 @@ def command(target: str, as_json: bool, files: tuple[str, ...], settings: tuple[
     if not as_json:
         for app in apps:
             if len(apps) > 1:
-                click.echo(f"application {app.name} {app.version}")
+                click.echo(f"application {app.title}")
             click.echo(app.tree.dump())
         return
     try:

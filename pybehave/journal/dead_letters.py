@@ -106,7 +106,7 @@ def get(path: str, lsn: int) -> Letter:
         return msgspec.msgpack.decode(file.read_bytes(), type=Letter)
     except FileNotFoundError:
         raise JournalRefused(
-            str(file),
+            path,
             f"there is no dead letter of lsn {lsn}; `pybehave dead-letters list` shows "
             "those that are there",
         ) from None

@@ -162,6 +162,8 @@ class FolderDisk(Disk):
         self._is_volatile_allowed = is_volatile_allowed
         self._lock_fd = -1
         self._medium: Medium | None = None
+        if not self.path:
+            raise JournalRefused("''", "a folder's name cannot be empty; name one")
         try:
             make_folder(self.path)
         except OSError as error:
@@ -471,4 +473,6 @@ def explain(error: OSError, path: str) -> str:
         return "it is not a folder; use another path"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "there is no room left on the device; free some, or use another folder"
+    if error.errno == errno.ENOENT and os.path.isdir(path):
+        return "no files can be made in it; use a folder on a disk"
     return f"{error.strerror or error}"

@@ -69,6 +69,11 @@ class Names:
             for entry in found.entries:
                 self._take(entry.facts)
 
+    @property
+    def known(self) -> set[str]:
+        """All names so far."""
+        return set(self._names.values())
+
     def of(self, record: Record) -> str:
         """The name of a record's server; "" is the journal itself, "#7" one without a name."""
         if record.type == reader.SERVER:
@@ -273,6 +278,10 @@ def parse(lines: Iterable[bytes], source: str) -> Iterator[Head | Snapshot | Rec
         count += isinstance(found, Record)
         digest.update(line)
         yield found
+    if number == 0:
+        raise JournalRefused(
+            source, "it is empty; `pybehave journal export` writes what is imported"
+        )
     if not ended:
         raise JournalRefused(source, f"it was cut off behind line {number}; export it again")
 

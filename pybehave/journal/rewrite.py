@@ -237,13 +237,17 @@ class Rewriter:
 
 
 def refuse_existing(target: str) -> None:
-    """Refuse a folder that holds anything.
+    """Refuse a folder that holds anything, and what is no folder.
 
     Raises:
         JournalRefused: It does.
     """
     folder = Path(target)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not target:
+        raise JournalRefused("''", "a folder's name cannot be empty; name one")
+    if folder.exists() and not folder.is_dir():
+        raise JournalRefused(target, "it is a file; name a folder that is not there yet")
+    if folder.exists() and any(folder.iterdir()):
         raise JournalRefused(target, "the folder is not empty; name one that is not there yet")
 
 

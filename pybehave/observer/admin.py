@@ -305,7 +305,11 @@ def _crashes(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None
     server = request.get("server")
     if server is not None and not isinstance(server, str):
         raise RequestRefused(f"server={show(server)} is no name; leave it out for all of them")
-    answer(view.crashes(desk.node, server))
+    found = view.crashes(desk.node, server)
+    is_running = server is None or desk.node.loop.dispatcher.whereis(server) is not None
+    if server is not None and not is_running and not found["rows"]:
+        raise NoProc(server)
+    answer(found)
 
 
 def _suspend(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:

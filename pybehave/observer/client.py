@@ -7,8 +7,10 @@ Does not know: what is asked, terminals.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final, Self, final
@@ -38,6 +40,8 @@ class AdminClient:
         self._timeout = timeout
         self._buffer = bytearray()
         self._count = 0
+        if os.path.exists(self.path) and not stat.S_ISSOCK(os.stat(self.path).st_mode):
+            raise NotAnswered(self.path, OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK)))
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout)
         try:

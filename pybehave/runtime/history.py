@@ -39,6 +39,11 @@ class History:
         to: The history goes no further than this lsn.
         is_strict: Stop at the first outcome that differs.
 
+    Attributes:
+        names: Of the journaled servers.
+        lsn: How far it has come.
+        last_lsn: Where the journal ends.
+
     Raises:
         JournalRefused: The journal cannot be read.
         NonDeterminism: An outcome differs (strict).
@@ -52,6 +57,7 @@ class History:
         self._values: dict[str, Values] = {}
         apps = ensure_all(app, load_optional)
         specs = {w.name: w for each in apps for w in workers(each.tree) if w.journal}
+        self.names = tuple(specs)
         self.manifest = reader.read_manifest(path)
         self.loop.dispatcher.seed = int.from_bytes(self.manifest.journal_id[:8], "little")
         self._pieces = self._read(path)

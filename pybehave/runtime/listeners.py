@@ -88,9 +88,15 @@ def override(own: tuple[Listener, ...], urls: tuple[str, ...]) -> tuple[Listener
     Raises:
         SpecError: There are more URLs than listeners, or one is malformed.
     """
-    if len(urls) > len(own):
+    if urls and not own:
         raise SpecError(
-            "--listen", f"{len(urls)} addresses for {len(own)} listeners; give one each at most"
+            "--listen",
+            "the application has no listener whose address it could replace; leave it out",
+        )
+    if len(urls) > len(own):
+        listeners = "one listener" if len(own) == 1 else f"{len(own)} listeners"
+        raise SpecError(
+            "--listen", f"{len(urls)} addresses for {listeners}; give at most one for each"
         )
     return tuple(
         _with_url(listener, urls[index]) if index < len(urls) else listener

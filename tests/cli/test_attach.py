@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -93,6 +94,9 @@ def test_crashes_and_dead_letters_are_shown(node: Node) -> None:
     assert "  where    root/kv1, permanent, examples.kv:KeyValueStore" in report
     assert "examples/kv.py" in report
     assert node.said("crashes", "kv2") == ""
+    nobody = node.attach("crashes", "nope")
+    assert (nobody.exit_code, nobody.stdout) == (1, "")
+    assert "No server is named 'nope'" in nobody.stderr
 
 
 def test_stats_are_lines_or_json(node: Node) -> None:
@@ -162,13 +166,16 @@ def test_a_mistake_is_one_sentence(node: Node) -> None:
     "path, says",
     [
         ("{}/nothing/here.sock", "There is no admin socket at"),
-        ("{}/file", "Nobody answers at"),
+        ("{}/file", "file is no socket; name the admin socket"),
+        ("{}/dead.sock", "Nobody answers at"),
         ("{}", "There is no admin socket at"),
         ("tre", "'tre' is neither a command nor a socket; commands are list, tree"),
     ],
 )
 def test_where_no_node_is_attach_says_so(tmp_path: Path, path: str, says: str) -> None:
     (tmp_path / "file").write_text("")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "dead.sock"))
     result = CliRunner().invoke(command, [path.format(tmp_path), "list"])
     assert result.exit_code in (1, 2)
     assert says in result.stderr

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pybehave.cli import doctor
-from pybehave.journal import testdisk
+from pybehave.journal import disk, testdisk
 from pybehave.journal.disk import FolderDisk
 from tests.processes import run
 
@@ -46,3 +47,39 @@ def test_a_folder_is_named_with_what_it_gives(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     found = json.loads(run("doctor", "--json", "--data", str(tmp_path / "file")).stdout)["journal"]
     assert not found["usable"] and "it is not a folder" in found["reason"]
+
+
+def doctor_on(folder: object, *options: str) -> tuple[int, dict[str, Any]]:
+    result = run("doctor", "--json", "--data", str(folder), *options)
+    return result.returncode, json.loads(result.stdout)["journal"]
+
+
+def test_a_folder_that_is_not_there_is_tried_and_not_left_behind(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    status, found = doctor_on(tmp_path / "kept" / "new" / "deep")
+    assert (status, found["usable"]) == (0, True)
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "folder, says",
+    [("/proc", "no files can be made in it"), ("", "a folder's name cannot be empty")],
+)
+def test_a_folder_without_files_fails_with_the_reason(folder: str, says: str) -> None:
+    status, found = doctor_on(folder)
+    assert (status, found["usable"]) == (1, False)
+    assert says in found["reason"]
+
+
+def test_an_unusable_folder_is_something_to_do() -> None:
+    (line,) = doctor.advise({**FACTS, "journal": {"usable": False}})
+    assert "the journal cannot be kept there" in line
+
+
+def test_a_folder_in_memory_is_judged_as_run_judges_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "mount_of", lambda _: ("tmpfs", "tmpfs"))
+    found = doctor.try_folder(str(tmp_path))
+    assert not found["usable"] and "allow it with --volatile" in found["reason"]
+    assert doctor.try_folder(str(tmp_path), is_volatile_allowed=True)["usable"]

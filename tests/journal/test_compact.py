@@ -149,7 +149,7 @@ def test_the_command_says_what_it_did_and_mistakes_are_one_sentence(
     assert f"start with --data {target}" in result.stdout and "became" in result.stdout
     for words, sentence in (
         ((source, "--copy-to", target), "the folder is not empty"),
-        ((str(tmp_path / "no"), "--copy-to", target), "it is missing"),
+        ((str(tmp_path / "no"), "--copy-to", target), "there is no journal in"),
     ):
         result = run("journal", "compact", *words)
         assert (result.returncode, sentence in result.stderr) == (2, True)

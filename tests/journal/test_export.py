@@ -281,7 +281,7 @@ def test_a_small_export_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ([], "cut off behind line 0"),
+        ([], "it is empty"),
         ([HEAD, LINE], "cut off behind line 2"),
         ([HEAD, LINE, END], "its SHA-256 is another"),
         ([HEAD, END], "it tells of 1 records, and 0 stand before it"),
@@ -329,7 +329,7 @@ def test_an_existing_journal_is_never_written_to(tmp_path: Path) -> None:
         import_all(signed([HEAD, LINE, END]), tmp_path / "one")
     assert before == {file.name: file.read_bytes() for file in (tmp_path / "one").iterdir()}
     (tmp_path / "file").touch()
-    with pytest.raises(JournalRefused, match="the folder is not empty"):
+    with pytest.raises(JournalRefused, match="it is a file"):
         import_all([], tmp_path / "file")
 
 

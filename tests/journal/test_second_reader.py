@@ -145,7 +145,7 @@ def test_the_command_verifies_and_dumps(journal: Path, tmp_path: Path) -> None:
 def test_what_is_no_journal_is_one_sentence(tmp_path: Path, words: list[str]) -> None:
     result = run("journal", *words, str(tmp_path))
     assert result.returncode == 2
-    assert "it is missing" in result.stderr
+    assert "there is no journal in" in result.stderr
     assert "Traceback" not in result.stderr
 
 
