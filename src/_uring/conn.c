@@ -11,6 +11,8 @@ enum {
     CHUNK_SLOTS = 256,
     CARRY_BYTES_MIN = 512,
     CARRY_BYTES_KEPT = 65536, /* a larger carry is given back when it is empty */
+    QUIET_MS = 1000, /* a few round trips, and time to read: what a client that was just answered
+                        needs to see the end before its next request makes our kernel reset it */
 };
 
 #define SLOT_NONE UINT32_MAX
@@ -120,10 +122,18 @@ static uint64_t next_deadline(const conn *c) {
         if ((c->flags & CONN_PEER_ENDED) && c->limits->half_closed_ms) {
             deadline = c->linger_until_ms - c->limits->linger_ms + c->limits->half_closed_ms;
         }
-    } else if (is_leaving(c) || c->state == CONN_LINGERING) {
+    } else if (is_leaving(c)) {
         deadline = c->linger_until_ms;
+    } else if (c->state == CONN_LINGERING) {
+        uint64_t quiet_ms = c->spoke_ms + QUIET_MS;
+        deadline = quiet_ms < c->linger_until_ms ? quiet_ms : c->linger_until_ms;
     }
     return deadline;
+}
+
+static int is_quiet(const conns *all, const conn *c) { /* (C7) */
+    return (c->spoke_ms == 0 || c->spoke_ms + QUIET_MS <= all->now_ms) &&
+           !all->source->verbs->unacknowledged(all->source, c->fd);
 }
 
 /* One timer serves all limits of a connection and is moved only when the new deadline is earlier:
@@ -224,12 +234,13 @@ static void begin_close(conns *all, conn *c) {
 static void settle(conns *all, conn *c) {
     if (c->state == CONN_DRAINING && !(c->flags & CONN_HOLD) && outq_bytes(&c->out) == 0 &&
         c->held <= all->durable_batch) {
-        if ((c->flags & CONN_PEER_ENDED) || c->limits->linger_ms == 0) {
+        if ((c->flags & CONN_PEER_ENDED) || c->limits->linger_ms == 0 || is_quiet(all, c)) {
             begin_close(all, c);
             return;
         }
         (void)all->source->verbs->shutdown(all->source, c->fd, SHUT_WR);
         c->state = CONN_LINGERING;
+        arm_timer(all, c);
         conn_arm(all, c);
     }
     if (c->state == CONN_LINGERING && (c->flags & CONN_PEER_ENDED)) {
@@ -378,7 +389,7 @@ int conn_recv_completed(conns *all, conn *c, const completion *done) {
     if (done->flags & COMPLETION_BUFFER) {
         if (c->state == CONN_OPEN && done->result > 0) {
             all->stats.recv_bytes += (uint64_t)done->result;
-            c->active_ms = all->now_ms;
+            c->active_ms = c->spoke_ms = all->now_ms;
             return INPUT_DATA;
         }
         all->source->verbs->buffer_return(all->source, done->buffer);
@@ -490,6 +501,7 @@ static int send_block(conns *all, conn *c, const uint8_t *data, size_t length) {
     }
     assert((size_t)result == length); /* (S4) */
     all->stats.sent_bytes += (uint64_t)result;
+    c->spoke_ms = all->now_ms;
     int is_rest = outq_sent(all->pool, &c->out, length, &data, &length);
     assert(!is_rest);
     (void)is_rest;
@@ -545,6 +557,7 @@ void conn_send_completed(conns *all, conn *c, int result) {
     }
     size_t sent = result > 0 ? (size_t)result : 0;
     all->stats.sent_bytes += sent;
+    c->spoke_ms = all->now_ms;
     if (sent > 0 && is_leaving(c)) {
         c->linger_until_ms = all->now_ms + c->limits->linger_ms; /* it reads: it has time */
     }
@@ -637,6 +650,9 @@ int conn_timer_fired(conns *all, conn *c) {
     }
     if (c->state == CONN_FINISHING && !(c->paused & PAUSE_OUTPUT)) {
         c->linger_until_ms = all->now_ms + c->limits->linger_ms + 1; /* nor here: the disk is */
+    }
+    if (c->state == CONN_LINGERING && all->source->verbs->unacknowledged(all->source, c->fd)) {
+        c->spoke_ms = all->now_ms; /* its kernel still owes us news of the last bytes */
     }
     if (next_deadline(c) > all->now_ms) {
         arm_timer(all, c);

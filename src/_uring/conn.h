@@ -15,8 +15,8 @@
  *   FINISHING   finish           DRAINING    what is left in carry is dropped
  *   DRAINING    output gone      LINGERING   FIN; input is read and dropped, so that no RST
  *                                            overtakes the last reply
- *   DRAINING    output gone      CLOSING     when the peer had ended already
- *   LINGERING   peer ended       CLOSING
+ *   DRAINING    output gone      CLOSING     when the peer had ended already, or is quiet
+ *   LINGERING   peer ended       CLOSING     also when it is quiet
  *   any         abort, error     CLOSING     shutdown; the last completions come home
  *   CLOSING     in_flight == 0   ENDED       descriptor closed, slot on the `ended` list
  *   ENDED       release          FREE        generation + 1; only here is a slot freed
@@ -31,6 +31,9 @@
  *       `out` up to held_mark wait for held_before, those behind it for held. Older holds merge
  *       into the newer one, so output may wait longer than it must, never less.
  *  (C5) Nothing here calls back. What the loop must act upon stands in a list.
+ *  (C7) A peer is quiet when all that it was sent is with it, and for QUIET_MS nothing has gone
+ *       either way. Its close is not waited for: an idle client closes when it looks at its socket
+ *       next, which may be never, and has no reply left to lose to an RST.
  *
  * Does not know: Python, protocols, servers. `port` and `hold` belong to the loop.
  */
@@ -116,6 +119,7 @@ typedef struct conn {
     size_t held_mark;
     uint64_t timer, timer_ms;
     uint64_t active_ms, frame_since_ms, linger_until_ms;
+    uint64_t spoke_ms; /* when bytes went either way last; 0 = never (C7) */
     uint64_t commands;
     uint64_t id, opened_ms; /* the how-manieth connection of this loop, from 1; since when */
 } conn;

@@ -11,6 +11,9 @@ int sockets_listen(const struct sockaddr *, socklen_t, const listen_options *, i
 int sockets_adopt(int fd, int nonblocking);
 /* A stream socket of that family for connect; -errno. */
 int sockets_stream(int family, int nonblocking);
+/* Whether bytes that were sent, or the FIN behind them, are still on their way (Linux, SIOCOUTQ: on
+ * TCP what is not acknowledged, on Unix sockets what the peer has not read). */
+int sockets_unacknowledged(int fd);
 /* Close; with reset the peer sees RST and unsent data is dropped. */
 void sockets_close(int fd, int reset);
 /* Take one waiting connection with the spare descriptor and reset it, so that a peer is refused

@@ -138,6 +138,7 @@ typedef struct source_verbs {
     int (*write)(source *, const write_request *, uint64_t token);
     int (*cancel)(source *, int fd, uint64_t token);
     int (*shutdown)(source *, int fd, int how); /* SHUT_RD, SHUT_WR, SHUT_RDWR */
+    int (*unacknowledged)(source *, int fd); /* bytes or a FIN are still on their way to the peer */
     void (*close_fd)(source *, int fd, int reset); /* reset: the peer sees RST, not FIN */
     int (*ready)(source *);                     /* something is there without blocking */
     int (*wait)(source *, const wait_request *);

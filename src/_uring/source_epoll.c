@@ -339,6 +339,11 @@ static int epoll_shutdown(source *base, int fd, int how) {
     return shutdown(fd, how) < 0 ? -errno : 0;
 }
 
+static int epoll_unacknowledged(source *base, int fd) {
+    (void)base;
+    return sockets_unacknowledged(fd);
+}
+
 static void epoll_close_fd(source *base, int fd, int reset) {
     epoll_source *self = (epoll_source *)base;
     if (fd < self->table_count) {
@@ -581,6 +586,7 @@ const source_verbs source_epoll_verbs = {
     .write = epoll_write,
     .cancel = epoll_cancel,
     .shutdown = epoll_shutdown,
+    .unacknowledged = epoll_unacknowledged,
     .close_fd = epoll_close_fd,
     .ready = epoll_ready,
     .wait = epoll_wait_events,

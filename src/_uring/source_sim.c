@@ -316,6 +316,13 @@ static int sim_shutdown(source *base, int fd, int how) {
     return link->is_reset ? -ENOTCONN : 0; /* as Linux: the pending operations end all the same */
 }
 
+static int sim_unacknowledged(source *base, int fd) {
+    sim *self = sim_of(base);
+    const sim_link *link = socket_of(self, fd, "unacknowledged");
+    const sim_stream *out = &link->streams[SIM_OUT];
+    return !link->is_reset && (out->in_flight > 0 || (out->is_ending && !out->has_ended));
+}
+
 static void close_listener(sim *self, uint32_t target) {
     sim_listener *listener = &self->listeners[target];
     while (listener->waiting_count > 0) {
@@ -540,6 +547,7 @@ const source_verbs source_sim_verbs = {
     .write = sim_write,
     .cancel = sim_cancel,
     .shutdown = sim_shutdown,
+    .unacknowledged = sim_unacknowledged,
     .close_fd = sim_close_fd,
     .ready = sim_ready,
     .wait = sim_wait,

@@ -462,6 +462,11 @@ static int uring_shutdown(source *base, int fd, int how) {
     return shutdown(fd, how) < 0 ? -errno : 0;
 }
 
+static int uring_unacknowledged(source *base, int fd) {
+    (void)base;
+    return sockets_unacknowledged(fd);
+}
+
 static void uring_close_fd(source *base, int fd, int reset) {
     (void)base;
     sockets_close(fd, reset);
@@ -631,7 +636,7 @@ static uint64_t uring_now(source *base) {
         .accept = uring_accept, .refuse = uring_refuse, .connect = uring_connect,                \
         .recv = uring_recv, .send = uring_send, .poll = uring_poll,                             \
         .write = uring_write, .cancel = uring_cancel, .shutdown = uring_shutdown,                \
-        .close_fd = uring_close_fd,                                                              \
+        .unacknowledged = uring_unacknowledged, .close_fd = uring_close_fd,                      \
         .ready = uring_ready, .wait = uring_wait, .reap = uring_reap,                            \
         .buffer_return = uring_buffer_return, .now = uring_now,                                  \
     }

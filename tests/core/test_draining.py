@@ -110,6 +110,72 @@ def test_a_client_that_never_reads_holds_up_the_stop_for_its_linger_time(serve: 
             receive_all(client)
 
 
+@pytest.mark.parametrize("question", [b"", b"?\n", b"half a que"], ids=["idle", "asked", "half"])
+def test_a_client_that_stays_does_not_hold_up_the_stop(serve: Any, question: bytes) -> None:
+    """As pools of connections do: they look at a socket when they need it next."""
+    node = serve(Counter, Lines(), linger=3600.0, loop={"drain_timeout": 3600.0})
+    with dial(node) as client:
+        client.sendall(question)
+        while node.stats()["connections"]["recv_bytes"] < len(question):
+            pass
+        thread = stopping(node)
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+        assert receive_all(client) == (b"1\n" if question == b"?\n" else b"")
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("question", "silence", "shortest", "longest"),
+    [(b"", 0, 0, 0.1), (b"?\n", 10, 0, 0.1), (b"?\n", 0, 0.9, 1.1), (b"half", 0, 0.9, 1.1)],
+    ids=["idle", "answered-before", "answered-now", "half"],
+)
+def test_the_close_of_a_client_is_awaited_when_it_has_just_been_talked_to(
+    seed: int, question: bytes, silence: float, shortest: float, longest: float
+) -> None:
+    listener = Listener(TCP, Lines(frame_bytes_max=100), to="counter")
+    app = Application(
+        "t", Supervisor("one_for_one", [Worker("counter", Counter)]), listeners=[listener]
+    )
+    world = Simulator(seed, app).start()
+    client = world.connect(TCP)
+    client.send(question)
+    loop = world.node.loop
+    world.run_until(lambda: loop.stats()["connections"]["recv_bytes"] == len(question))
+    world.run_until(lambda: loop.connections_open == 1)
+    world.run(silence)
+    began = loop.now()
+    loop.finish_connections()
+    world.run_until(lambda: loop.connections_open == 0)
+    assert shortest <= loop.now() - began <= longest
+    world.run_until(lambda: client.state == "ended")
+    assert bytes(client.received) == (b"1\n" if question == b"?\n" else b"")
+    world.stop()
+
+
+def test_a_reply_that_is_still_on_its_way_is_waited_for() -> None:
+    """The network takes three seconds: a close before that could reset what the client is sent."""
+    listener = Listener(TCP, Lines(), to="counter")
+    app = Application(
+        "t", Supervisor("one_for_one", [Worker("counter", Counter)]), listeners=[listener]
+    )
+    world = Simulator(1, app).start()
+    client = world.connect(TCP)
+    loop = world.node.loop
+    world.run_until(lambda: loop.connections_open == 1)
+    client.send(b"?\n")
+    world.run_until(lambda: loop.stats()["connections"]["recv_bytes"] == 2)
+    world.network.set(latency_ns_min=3_000_000_000, latency_ns_max=3_000_000_000)
+    client.send(b"?\n")  # arrives when our end is long said, and must not reset the first reply
+    began = loop.now()
+    loop.finish_connections()
+    world.run_until(lambda: loop.connections_open == 0)
+    assert loop.now() - began > 3.0
+    world.run_until(lambda: client.state == "ended")
+    assert bytes(client.received) == b"1\n"
+    world.stop()
+
+
 def test_what_a_journaled_server_had_read_is_answered(start: Any, tmp_path: Path) -> None:
     tree = Supervisor("one_for_one", [Worker("counter", Counter, journal=True)])
     listener = Listener("tcp://127.0.0.1:0", Lines(), to="counter")
