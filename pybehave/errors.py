@@ -38,6 +38,7 @@ from pybehave.store_errors import StoreRefused as StoreRefused
 from pybehave.store_errors import Trimmed as Trimmed
 from pybehave.supervision_errors import AlreadyPresent as AlreadyPresent
 from pybehave.supervision_errors import AlreadyStarted as AlreadyStarted
+from pybehave.supervision_errors import ApplicationEnded as ApplicationEnded
 from pybehave.supervision_errors import ChildError as ChildError
 from pybehave.supervision_errors import DoNotRestart as DoNotRestart
 from pybehave.supervision_errors import NotFound as NotFound

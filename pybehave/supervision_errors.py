@@ -96,6 +96,22 @@ class NotStarted(PybehaveError):
         self.application = application
 
 
+class ApplicationEnded(PybehaveError):
+    """An application has ended by itself, and it was not to: leaving the block of its node raises
+    this, unless the block has raised something itself. `__cause__` is what it failed of, if that
+    is known.
+
+    Attributes:
+        application: Its name.
+        why: For people.
+    """
+
+    def __init__(self, application: str, why: str) -> None:
+        super().__init__(f"Application {application!r} has ended by itself: {why}")
+        self.application = application
+        self.why = why
+
+
 class NotFound(ChildError):
     """There is no such child, or no such supervisor in the tree. Source: OTP, `not_found`."""
 

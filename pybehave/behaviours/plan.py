@@ -119,6 +119,7 @@ class Child:
         ref: What the runtime knows it by while it runs; else None.
         restarts: How often it was started again by its supervisor.
         row: Its failures in a row, once it has failed, if it has a back-off.
+        is_free: Starting it again after its latest failure is not charged (R10).
         rare: What few children have; most have no such dict (`Kept`).
     """
 
@@ -127,6 +128,7 @@ class Child:
     attempt = Kept(0)
     restarts = Kept(0)
     row: Kept[Row | None] = Kept(None)
+    is_free = Kept(False)
 
     def __init__(self, child_id: str, spec: ChildSpec) -> None:
         self.id = child_id

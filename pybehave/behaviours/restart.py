@@ -30,12 +30,14 @@ Invariants
   (R3) Starts are in list order, stops in its exact reverse.
   (R4) A temporary child in the range is stopped and never started again.
   (R5) The failed child is never among the stops: it has ended, its terminate ran.
-  (R6) Every attempt, the first and each retry, is charged before it is made; the attempt that
-       would exceed the intensity is not made.
+  (R6) Every attempt, the first and each retry, is charged before it is made, but for (R10); the
+       attempt that would exceed the intensity is not made.
   (R7) A retry that was overtaken (cancelled, or the child was started otherwise) is ignored.
   (R8) A child of a simple_one_for_one that is neither running nor about to be is not in the list:
        it has no specification of its own to keep.
   (R9) A pause ends after its time, whatever fails meanwhile.
+  (R10) The first attempt after a failure that cannot come again is free: the call or cast that a
+       journaled server failed on is put aside, its state is kept (decision 0023). Retries are not.
 
 Does not know: clocks (now is an argument), servers, the loop.
 Source: OTP stdlib, supervisor: `do_restart/3`, `restart/3`, `add_restart/1`, `do_auto_shutdown/2`,
@@ -135,6 +137,7 @@ def plan_stop(state: SupervisorState, verdict: Verdict = Verdict.STOP) -> Plan:
 def _plan_attempt(
     state: SupervisorState, child: Child, now: float, draw: float, *, is_free: bool = False
 ) -> Plan:
+    is_free = is_free or child.is_free  # (R10)
     if state.is_paused:
         return Plan(Verdict.PAUSE, child)  # (R9)
     if not is_free and state.budget.is_exhausted(now):  # (R6)
@@ -299,6 +302,7 @@ def start_failed(
 
     Source: OTP supervisor, `start_children/2`, `restart_multiple_children/3`.
     """
+    child.is_free = False  # (R10)
     plan.starts = plan.starts[: plan.start_index]
     if plan.verdict is Verdict.START:
         return plan_stop(state, Verdict.ROLL_BACK)

@@ -18,6 +18,7 @@ Source: OTP stdlib, supervisor, `sup_flags()`, `check_childspecs/2`.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -168,6 +169,7 @@ class Supervisor:
             check_significant(path, auto_shutdown, child_id, child)
         _check_names(path, self)
         _check_template(path, self)
+        _warn_of_intensity(path, self)
 
     @property
     def is_simple(self) -> bool:
@@ -356,6 +358,23 @@ def _check_template(path: str, tree: Supervisor) -> None:
         raise refused(path, "pattern", tree.pattern, f"it with {SIMPLE}, as family() does")
     if tree.idle is not None and tree.pattern is None:
         raise refused(path, "idle", tree.idle, "it with a pattern, as family() does")
+
+
+def _warn_of_intensity(path: str, tree: Supervisor) -> None:
+    """A policy of recovery that its supervisor does not live to see; features.md A1-15."""
+    if tree.intensity > 0 or tree.backoff is not None:
+        return
+    for child in tree.children:
+        if not isinstance(child, Worker) or not child.journal or child.restart == "temporary":
+            continue
+        policies = child.recovery if isinstance(child.recovery, tuple) else (child.recovery,)
+        if "clean" in policies:
+            warnings.warn(
+                f"{path} child {child.id!r}: with intensity=0 the supervisor gives up instead of "
+                f'starting it again with recovery="clean", which is charged; use intensity >= 1, '
+                f'or "last_good", which is not',
+                stacklevel=3,
+            )
 
 
 # --- text and JSON -----------------------------------------------------------

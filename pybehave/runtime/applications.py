@@ -35,7 +35,14 @@ from pybehave.behaviours.environment import differences
 from pybehave.behaviours.rules import refused
 from pybehave.behaviours.supervisor import ROOT_ID, workers
 from pybehave.config import Config, loader
-from pybehave.errors import AlreadyStarted, NotFound, NotStarted, StartFailed
+from pybehave.errors import (
+    AlreadyStarted,
+    ApplicationEnded,
+    NotFound,
+    NotStarted,
+    StartFailed,
+    show_reason,
+)
 from pybehave.listener import Listener
 from pybehave.runtime import draining, listeners
 from pybehave.runtime.optional import load_optional
@@ -284,7 +291,7 @@ class Applications:
         if running.start_type == "permanent" or (
             running.start_type == "transient" and reason != "normal"
         ):
-            self._node.application_ended(is_orderly=is_orderly)
+            self._node.application_ended(None if is_orderly else _error_of(running))
 
     # --- looking -------------------------------------------------------------------------------
 
@@ -304,11 +311,11 @@ class Applications:
         """
         return self._part(name).env
 
-    def worker_ended(self, server: object, reason: object) -> None:
+    def worker_ended(self, server: object, reason: object, is_free: bool) -> None:
         """A worker has ended by itself; its own terminate has run."""
         for tree in self.trees():
             if server in tree.workers:
-                tree.worker_ended(server, reason)
+                tree.worker_ended(server, reason, is_free=is_free)
                 return
 
     def tree_with(self, supervisor: str) -> Tree:
@@ -413,6 +420,18 @@ class Applications:
             app.callbacks.config_change(self._node, *what)
         except Exception:
             logger.exception("config_change of application %r failed", app.name)
+
+
+def _error_of(running: Running) -> ApplicationEnded:
+    """What the owner of a node hears of a tree that has ended by itself."""
+    cause = running.tree.cause
+    last = "" if cause is None else f", the last time for {show_reason(cause)}"
+    why = f"its supervisors gave up{last}"
+    if running.tree.ended_because == "terminate":
+        why = "a server ordered it"
+    error = ApplicationEnded(running.app.name, why)
+    error.__cause__ = cause
+    return error
 
 
 _TYPES: Final = "one of: " + ", ".join(repr(each) for each in START_TYPES)

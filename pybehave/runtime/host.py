@@ -64,6 +64,9 @@ HAND_OUT: Final = HandOut(SPECIAL, RunStopped)
 ACTION, LINK, SYSTEM = 0, 6, 7
 """Its own callback was over when it ended, so its state stands."""
 
+SENT: Final = (1, 2)
+"""Calls and casts come from others; what else a server gets, its own init may bring about again."""
+
 
 @final
 class LoopHost:
@@ -76,7 +79,8 @@ class LoopHost:
 
     Attributes:
         settled: Called when a tree has done what it could for now.
-        on_worker_ended: Called when a worker has ended by itself, its terminate included.
+        on_worker_ended: Called when a worker has ended by itself, its terminate included: with its
+            reason, and whether starting it again is free (restart.py, R10).
         path_of: Where a server stands in its tree.
         on_change: Called with a server's name before it starts, or is ended from outside.
         is_durable: A worker with `journal=True` must find a journal; False: it is kept in memory.
@@ -96,7 +100,7 @@ class LoopHost:
         self.monitors = Monitors(loop.dispatcher, self._end_linked, self.defer)
         self.groups = Groups(loop.dispatcher, run_on_loop)
         self.settled: Callable[[], None] = lambda: None
-        self.on_worker_ended: Callable[[Server, object], None] | None = None
+        self.on_worker_ended: Callable[[Server, object, bool], None] | None = None
         self.path_of: Callable[[object], str] = lambda _: ""
         self.on_change: Callable[[str], None] = lambda _: None
         self.is_durable = False
@@ -373,7 +377,9 @@ class LoopHost:
         if self.journal is not None and server.failed_lsn:
             self.journal.letters.add(server, worker, reason, kind, message)
             if self.journal.policies.of(worker) == "stop":
-                self.journal.stop_for(server)
+                self.journal.stop_for(server, reason)
+        # Asked now: a ladder may have come to another policy when its terminate is over.
+        is_free = self.journal is not None and kind in SENT and self.journal.is_mended(server)
         limit = None if isinstance(worker.shutdown, str) else worker.shutdown
         if not is_clean(reason):
             self._report(server, reason, kind, message)
@@ -390,7 +396,7 @@ class LoopHost:
             for tell in waiting:
                 tell(how)
             if self.on_worker_ended is not None:
-                self.on_worker_ended(server, how)
+                self.on_worker_ended(server, how, is_free)
 
         self._terminate(server, reason, limit, done)
 

@@ -36,11 +36,14 @@ from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.recovery import Failure
 from pybehave.behaviours.schema import version_of
 from pybehave.errors import (
+    ApplicationEnded,
+    DurabilityLost,
     JournalBusy,
     JournalRefused,
     PybehaveError,
     RecordTooLarge,
     StateNotKept,
+    show_reason,
 )
 from pybehave.jobs import JOBS_FROM
 from pybehave.journal import recovery, snapshot
@@ -565,7 +568,11 @@ class NodeJournal:
             failure=failure,
         )
 
-    def stop_for(self, server: Server) -> None:
+    def is_mended(self, server: Server) -> bool:
+        """Whether a server that has failed goes on as if the input it failed on had not come."""
+        return bool(server.failed_lsn) and self.policies.of(server.owner) not in ("clean", "stop")
+
+    def stop_for(self, server: Server, reason: object) -> None:
         """A server with the policy "stop" has failed: an operator is to look at it."""
         logger.critical(
             "server %r failed on the input of lsn %d, and its policy is to stop: the node ends; "
@@ -573,8 +580,10 @@ class NodeJournal:
             server.name,
             server.failed_lsn,
         )
-        self.node.exit_status = 1
-        self.node.request_stop(drain=False)
+        why = f"server {server.name!r} failed, and its policy is to stop: {show_reason(reason)}"
+        error = ApplicationEnded(self.node.app.name, why)
+        error.__cause__ = reason if isinstance(reason, BaseException) else None
+        self.node.fail(error)
 
     @property
     def numbers(self) -> dict[str, int]:
@@ -740,8 +749,7 @@ class NodeJournal:
             self.disk.path,
             os.strerror(number),
         )
-        self.node.exit_status = 1
-        self.node.request_stop(drain=False)
+        self.node.fail(DurabilityLost(os.strerror(number)))
 
     @property
     def _segment_bytes(self) -> int:

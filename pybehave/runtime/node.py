@@ -44,6 +44,7 @@ from pybehave.errors import (
     NoProc,
     Overloaded,
     Timeout,
+    show_reason,
 )
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import Options
@@ -154,8 +155,7 @@ class Node(Requests, Supervision):
         self.host.settled = Patience(self.host, self.applications.trees).settled
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
-        self._is_stopping = False
-        self._is_asked_to_stop = False
+        self._is_stopping = self._is_asked_to_stop = self._is_left = False
         self._thread: threading.Thread | None = None
         self._started = threading.Event()
         self._failure: BaseException | None = None
@@ -168,7 +168,11 @@ class Node(Requests, Supervision):
         Raises:
             StartFailed: A child did not start; what had started was stopped again.
             ListenFailed: An address cannot be had.
+            LoopClosed: It has been started before.
         """
+        self._check_not_left()
+        if self._thread is not None:
+            raise LoopClosed(f"Node {self.app.name!r} runs already; stop it, or start another")
         self._thread = threading.Thread(
             target=self._run_thread, name=f"pybehave-{self.app.name}", daemon=True
         )
@@ -252,6 +256,7 @@ class Node(Requests, Supervision):
             timeout: Seconds to wait for the end; None waits as long as it takes.
         """
         self.request_stop(drain=drain)
+        self._is_left = True
         if self._thread is not None:
             self._thread.join(timeout)
             for late in self.unstopped() if self._thread.is_alive() else ():
@@ -274,6 +279,7 @@ class Node(Requests, Supervision):
         self.loop.stop()
 
     def __enter__(self) -> Self:
+        self._check_not_left()
         return self
 
     def __exit__(
@@ -283,8 +289,19 @@ class Node(Requests, Supervision):
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
-        if self._failure is not None and error is None:
-            raise self._failure
+        failure = self._failure
+        if failure is None or failure is error:
+            return
+        if error is None:
+            raise failure
+        error.add_note(f"Before that, the node had ended: {show_reason(failure)}")
+
+    def _check_not_left(self) -> None:
+        if self._is_left:
+            raise LoopClosed(
+                f"Node {self.app.name!r} has stopped, and a node runs once; start the application "
+                f"again for another"
+            )
 
     def _run_thread(self) -> None:
         try:
@@ -300,7 +317,7 @@ class Node(Requests, Supervision):
             return
         except BaseException as error:  # raised again in __exit__
             logger.critical("the loop of %r failed", self.app.name, exc_info=error)
-            self._failure = error
+            self._failure = self._failure or error
             self.exit_status = 1
         self._shut_down()
 
@@ -308,15 +325,27 @@ class Node(Requests, Supervision):
         if not self._is_asked_to_stop:  # a signal may have come while the tree was starting
             self.loop.run()
 
-    def application_ended(self, *, is_orderly: bool) -> None:
+    def application_ended(self, error: BaseException | None) -> None:
         """An application that the node is not to live without has ended; something outside may
         restart us.
+
+        Args:
+            error: What the node's owner is to hear; None for an orderly end.
         """
         if self._is_stopping:
             return
-        if not is_orderly:
-            self.exit_status = 1
-        self.request_stop()
+        if error is None:
+            self.request_stop()
+        else:
+            self.fail(error, drain=True)
+
+    def fail(self, error: BaseException, *, drain: bool = False) -> None:
+        """End the node for a reason that its owner is to hear: by the exit status of `run`, and as
+        what leaving its block raises. The first reason stands. On the loop's thread.
+        """
+        self.exit_status = 1
+        self._failure = self._failure or error
+        self.request_stop(drain=drain)
 
     def _shut_down(self) -> None:
         if self._is_stopping:
@@ -547,7 +576,10 @@ class Node(Requests, Supervision):
     def post(self, name: str | None, kind: int, message: Any, waiter: object) -> None:
         """Hand an input to the loop, as `call` and `cast` do; for other ways of waiting."""
         if self._is_stopping:
-            raise LoopClosed(f"Node {self.app.name!r} has stopped; start the application again")
+            why = "" if self._failure is None else f" ({show_reason(self._failure)})"
+            raise LoopClosed(
+                f"Node {self.app.name!r} has stopped{why}; start the application again"
+            ) from self._failure
         self.loop.post(name, kind, message, waiter)
 
     # --- applications --------------------------------------------------------------------------
@@ -627,6 +659,11 @@ class Node(Requests, Supervision):
         return self.run_on_loop(lambda: self.host.monitors.monitor_outside(name))
 
     # --- looking -------------------------------------------------------------------------------
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the node has ended, or is about to, by itself; None for all other ends."""
+        return self._failure
 
     @property
     def urls(self) -> tuple[str, ...]:

@@ -124,6 +124,8 @@ class Tree:
     Attributes:
         ended_because: `"stop"`, `"give_up"`, `"auto_shutdown"`, `"terminate"`, `"start_failed"`;
             None before.
+        cause: The exception because of which a supervisor of it gave up last, or ended as it was
+            ordered to; None before.
         root: The outermost machine, while there is one.
         supervisors: The machines, by path.
         families: Those whose children are started by the first message, in start order.
@@ -135,6 +137,7 @@ class Tree:
         "_is_starting",
         "_on_root_stopped",
         "_ready",
+        "cause",
         "ended_because",
         "families",
         "host",
@@ -163,6 +166,7 @@ class Tree:
         self.workers = TreeWorkers(self)
         self.families: list[SupervisorNode] = []
         self.ended_because: str | None = None
+        self.cause: BaseException | None = None
         self.start_error: StartFailed | None = None
         self._ready: deque[SupervisorNode] = deque()
         self._is_running = False
@@ -184,7 +188,7 @@ class Tree:
                 them yields in its terminate, `is_ended` becomes true only later.
         """
         assert self.root is None, "the tree runs already"
-        self.start_error = self.ended_because = None
+        self.start_error = self.ended_because = self.cause = None
         self.root = SupervisorNode(self, self.spec, self.root_id, _Root(self))
         self.root.begin_start()
         self._is_starting = True
@@ -212,7 +216,7 @@ class Tree:
             self.root.ask_to_stop(None)
             self.run(self.root)
 
-    def worker_ended(self, ref: object, reason: object) -> None:
+    def worker_ended(self, ref: object, reason: object, *, is_free: bool = False) -> None:
         """Take note that a worker has ended by itself; its own terminate has run.
 
         One that was told to stop, or is unknown, is ignored.
@@ -220,10 +224,11 @@ class Tree:
         Args:
             ref: What the host gave when it started.
             reason: `"normal"`, an exception, ...
+            is_free: Starting it again is not charged: it cannot fail on the same again (R10).
         """
         child = self.workers.discard(ref)
         if child is not None:
-            child.ended(reason)
+            child.ended(reason, is_free=is_free)
 
     # --- single children -----------------------------------------------------
 

@@ -57,9 +57,10 @@ class TreeChild(Child):
         assert isinstance(self.spec, Worker)
         return self.spec.args
 
-    def ended(self, reason: object, because: str = "") -> None:
+    def ended(self, reason: object, because: str = "", *, is_free: bool = False) -> None:
         """Let the supervisor know of an end that nobody asked for."""
         self.has_ended = True
+        self.is_free = is_free
         self.reason = reason
         owner = self.owner
         owner.post((type(owner).handle_end, self, None))

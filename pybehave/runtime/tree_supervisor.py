@@ -225,6 +225,8 @@ class SupervisorNode:
         reason, child.reason = child.reason, None
         restart.begin(self.state, plan)
         verdict = plan.verdict
+        if isinstance(reason, BaseException) and verdict in (Verdict.GIVE_UP, Verdict.TERMINATE):
+            self.tree.cause = reason  # those above end for a supervisor's "shutdown"
         if verdict is Verdict.GIVE_UP:
             spec = self.state.spec
             self.tree.host.emit(
@@ -471,6 +473,7 @@ class SupervisorNode:
         self.tree.host.emit(StartError(self.path, child.id, error, plan.verdict.value))
         follow_up = restart.start_failed(self.state, plan, child, error)
         if follow_up is not None and follow_up.verdict is Verdict.TERMINATE:
+            self.tree.cause = error
             self.carry_out(follow_up)
         elif follow_up is not None:
             self.plan, self.phase = follow_up, Phase.ENDING

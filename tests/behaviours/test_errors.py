@@ -68,6 +68,7 @@ SAMPLES = [
     errors.JournalBusy(1 << 20),
     errors.Interrupted("a call of server 'b'"),
     errors.NotStarted("kv"),
+    errors.ApplicationEnded("kv", "its supervisors gave up"),
     errors.ConfigError("kv.port", "Expected `int`, got `str`", "kv.toml"),
     errors.JournalFull("data"),
     errors.DurabilityLost("Input/output error"),

@@ -73,6 +73,18 @@ def test_S1_4_a_strategy_selects_the_range(strategy: str, stops: str, starts: st
     assert ids(plan.starts) == starts
 
 
+def test_R10_a_failure_that_cannot_come_again_is_free_and_its_retries_are_not() -> None:
+    state = state_of("one_for_one", "a", intensity=0)
+    child = state.children["a"]
+    for _ in range(3):
+        child.is_free = True
+        assert carry_out(state, plan_restart(state, "a", 0)) == ["init a"]
+    assert not state.attempts
+    child.is_free = True
+    assert carry_out(state, plan_restart(state, "a", 0), fails="a") == ["initfail a"]
+    assert plan_retry(state, "a", 0).verdict is Verdict.GIVE_UP
+
+
 def test_planning_changes_nothing() -> None:
     state = state_of("one_for_all", "a b c")
     first = repr(plan_restart(state, failed="b", now=0))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pybehave import Application, GenServer, Listener, Rollback, Supervisor, Worker
+from pybehave import Application, Backoff, GenServer, Listener, Rollback, Supervisor, Worker
+from pybehave.actions import Continue
 from pybehave.errors import Crashed, NoProc, PybehaveError, SpecError
 from pybehave.journal import dead_letters
 from pybehave.journal.recovery import Options
@@ -77,6 +79,79 @@ def test_a_rollback_beyond_the_beginning_takes_all_back(
     node.call("l", b"a")
     fail(node)
     assert node.get_state("l") == []
+
+
+def with_defaults(recovery: Any, kind: type[Ledger] = Ledger) -> Application:
+    """OTP's intensity: one restart in five seconds."""
+    worker = Worker("l", kind, journal=True, recovery=recovery)
+    return Application("t", Supervisor("one_for_one", [worker]))
+
+
+@pytest.mark.parametrize(
+    ("recovery", "left"),
+    [("last_good", b"a b"), (Rollback(1), b""), (("last_good", Rollback(1)), b"")],
+    ids=["last-good", "rollback", "ladder"],
+)
+@pytest.mark.parametrize("kind", [Ledger, PureLedger])
+def test_bad_commands_do_not_end_a_durable_node(
+    start: Callable[..., Any], tmp_path: Path, kind: type[Ledger], recovery: Any, left: bytes
+) -> None:
+    node = start(with_defaults(recovery, kind), data=tmp_path / "data")
+    node.call("l", b"a")
+    node.call("l", b"b")
+    for _ in range(5):
+        fail(node)
+    assert node.call("l", b"?") == left
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bad_casts_do_not_end_it_in_the_simulator(seed: int) -> None:
+    with Simulator(seed, with_defaults("last_good"), disk=SimDisk(seed)) as world:
+        for _ in range(5):
+            world.node.cast("l", b"break")
+            world.run(0.1)
+        assert world.node.loop.dispatcher.whereis("l").state == []
+        assert world.node.loop.dispatcher.whereis("l").incarnation == 6
+
+
+def test_a_new_state_is_charged(start: Callable[..., Any], tmp_path: Path) -> None:
+    node = start(with_defaults("clean"), data=tmp_path / "data")
+    fail(node)
+    fail(node)
+    node._thread.join(20)
+    assert node.exit_status == 1
+
+
+class Self(Ledger):
+    """Breaks what it brings about itself, at each start: a circle, if nobody counted."""
+
+    def init(self, args: Any, recovery: Any = None) -> Any:
+        return [], Continue("again")
+
+    def handle_continue(self, message: Any, state: list[Any]) -> Any:
+        raise ValueError("a deliberate bug")
+
+
+def test_what_a_server_does_to_itself_at_each_start_is_charged(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    node = start(with_defaults("last_good", Self), data=tmp_path / "data")
+    node._thread.join(20)
+    assert node.exit_status == 1
+
+
+def test_an_intensity_that_a_policy_does_not_survive_is_warned_of() -> None:
+    def tree(recovery: Any, **options: Any) -> Supervisor:
+        worker = Worker("l", Ledger, journal=True, recovery=recovery)
+        return Supervisor("one_for_one", [worker], intensity=0, **options)
+
+    for recovery in ("clean", ("last_good", "clean")):
+        with pytest.warns(UserWarning, match="child 'l': with intensity=0"):
+            tree(recovery)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tree("last_good")
+        tree("clean", backoff=Backoff())
 
 
 def test_stop_ends_the_node_and_keeps_the_state_before(
