@@ -197,6 +197,7 @@ class Node(Requests, Supervision):
             if on_ready is not None:
                 on_ready(self)
             systemd.notify("READY=1")
+            systemd.feed_watchdog(self.loop.dispatcher.start_alarm)
             try:
                 self._serve()
             except KeyboardInterrupt:

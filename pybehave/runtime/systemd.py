@@ -1,6 +1,10 @@
 """systemd: sockets it hands over, and the notices it wants.
 
-Source: sd_listen_fds(3), sd_notify(3). Both are a few lines over the environment; no library.
+The watchdog is fed from the loop itself, by an alarm: as long as a step does not return, nothing is
+said, and systemd ends a process that it has not heard of for `WatchdogSec`.
+
+Source: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3). A few lines over the environment
+each; no library.
 """
 
 from __future__ import annotations
@@ -8,12 +12,16 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 from typing import Final
 
 from pybehave.errors import ListenFailed
 
 LISTEN_FDS_START: Final = 3
 """The first inherited descriptor (sd_listen_fds(3), SD_LISTEN_FDS_START)."""
+
+NOTICES_PER_LIMIT: Final = 2
+"""sd_watchdog_enabled(3) recommends half of the time: one notice may be late."""
 
 
 def listen_fd(url: str, name: str) -> int:
@@ -46,6 +54,35 @@ def notify(message: str) -> bool:
     except OSError:
         return False  # a notice is not worth failing for
     return True
+
+
+def watchdog_s() -> float | None:
+    """Return within how many seconds systemd wants to hear of this process; None when it does not
+    (sd_watchdog_enabled(3): WATCHDOG_USEC, and WATCHDOG_PID if it is set).
+    """
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    limit = os.environ.get("WATCHDOG_USEC", "")
+    microseconds = int(limit) if limit.isascii() and limit.isdigit() else 0
+    return microseconds / 1e6 if microseconds > 0 else None
+
+
+def feed_watchdog(start_alarm: Callable[[float, Callable[[], None]], object]) -> None:
+    """Say `WATCHDOG=1` now and from then on at half the time that systemd allows, if it asks.
+
+    Args:
+        start_alarm: Calls a function on the loop's thread after so many seconds.
+    """
+    limit = watchdog_s()
+    if limit is None:
+        return
+    interval = limit / NOTICES_PER_LIMIT
+
+    def feed() -> None:
+        notify("WATCHDOG=1")
+        start_alarm(interval, feed)
+
+    feed()
 
 
 def _missing(url: str, why: str) -> ListenFailed:

@@ -125,6 +125,20 @@ def test_systemd_is_told_when_it_serves_and_when_it_stops(tmp_path: Path) -> Non
             assert notices.recv(100) == b"STOPPING=1"
 
 
+def test_systemd_hears_of_the_loop_until_it_stops(tmp_path: Path, source: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
+        notices.bind(str(tmp_path / "notify"))
+        notices.settimeout(20)
+        asked = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "20000"}
+        with serving("examples.echo:app", source, **asked) as echo:
+            assert [notices.recv(100) for _ in range(4)] == [b"READY=1", *[b"WATCHDOG=1"] * 3]
+            echo.process.send_signal(signal.SIGTERM)
+            while (notice := notices.recv(100)) == b"WATCHDOG=1":
+                pass
+            assert notice == b"STOPPING=1"
+            assert echo.end(signal.SIGTERM) == 0
+
+
 def test_tree_prints_and_its_json_reads_back() -> None:
     assert "└── supervisor-2  rest_for_one" in run("tree", "examples.kv:app").stdout
     data = json.loads(run("tree", "examples.kv:app", "--json").stdout)
