@@ -136,6 +136,7 @@ class Report:
         seconds_replaying: Of step 14.
         rebuilds: How often it was begun anew because of an input that has to be skipped too.
         kept: Records that only the tail had: of a process that was killed, at the level "os".
+        snapshots_rejected: Snapshots that were named and do not count: their lsn, and why.
     """
 
     directory: str = ""
@@ -158,6 +159,7 @@ class Report:
     seconds_reading: float = 0.0
     seconds_replaying: float = 0.0
     kept: int = 0
+    snapshots_rejected: list[tuple[int, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -430,10 +432,12 @@ def _snapshot(
                 if error.errno != errno.EIO:
                     raise
                 unreadable = error
+            report.snapshots_rejected.append((lsn, str(error)))
             report.warnings.append(f"{error}; the one before it is used, and the replay is longer")
             continue
         if found.journal_id == manifest.id:
             return found
+        report.snapshots_rejected.append((lsn, "it belongs to another journal"))
         report.warnings.append(f"the snapshot of lsn {lsn} belongs to another journal")
     if not headers or headers[0][1].first_lsn == 1:
         return None

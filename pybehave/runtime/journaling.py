@@ -51,9 +51,11 @@ from pybehave.journal.disk import Disk
 from pybehave.journal.progress import Progress
 from pybehave.journal.recovery import Options, Piece, Recovery, recover, segment_name
 from pybehave.journal.tail import TailFile
+from pybehave.runtime import recovered
 from pybehave.runtime.absent import Absent, say_absent
 from pybehave.runtime.families import Specs
 from pybehave.runtime.hibernation import Hibernation
+from pybehave.runtime.journal_events import JournalFailed
 from pybehave.runtime.letters import DeadLetters
 from pybehave.runtime.policies import Policies
 from pybehave.runtime.quarantine import Quarantine
@@ -167,7 +169,9 @@ class NodeJournal:
             self.disk.unlock()
             raise
         self.seconds = time.perf_counter() - began
-        self._say(found)
+        if self.absent:
+            say_absent(found.report.directory, self.absent)
+        recovered.say(found.report, self.seconds, self.node.events.hand_on)
 
     def _watched(self) -> contextlib.AbstractContextManager[None]:
         if getattr(self.disk, "is_simulated", False):  # there is nobody, and no second thread
@@ -220,45 +224,6 @@ class NodeJournal:
         self._dispatcher.on_wake = self.hibernation.wake
         self._dispatcher.set_marker(self.quarantine.attempts.marker)
         self._prepare_spare()
-
-    def _say(self, found: Recovery) -> None:
-        report = found.report
-        for warning in report.warnings:
-            logger.warning("%s: %s", report.directory, warning)
-        if report.outcome == "torn":
-            logger.warning(
-                "%s: the end was torn, as a crash leaves it: %d bytes behind lsn %d never counted "
-                "and were put into %s; if a power cut was not the cause, up to %d commits may have "
-                "been acknowledged and lost",
-                report.directory,
-                report.torn_bytes,
-                report.last_lsn,
-                report.quarantine,
-                report.may_be_affected,
-            )
-        if self.absent:
-            say_absent(report.directory, self.absent)
-        if report.kept:
-            logger.info(
-                "%s: the process before was killed; its tail had %d records that the "
-                "segments had not",
-                report.directory,
-                report.kept,
-            )
-        logger.info(
-            "journal in %s (%s): %d records in %d segments, %s, snapshot of lsn %d, %d inputs "
-            "stepped again in %.3f s, %d passed over; recovered in %.3f s",
-            report.directory,
-            report.medium,
-            report.last_lsn,
-            report.segments,
-            report.outcome,
-            report.snapshot_lsn,
-            report.replayed,
-            report.seconds_replaying,
-            report.passed_over,
-            self.seconds,
-        )
 
     # --- 14: replay ----------------------------------------------------------------------------
 
@@ -749,7 +714,9 @@ class NodeJournal:
             self.disk.path,
             os.strerror(number),
         )
-        self.node.fail(DurabilityLost(os.strerror(number)))
+        why = os.strerror(number)
+        self.node.fail(DurabilityLost(why))
+        self.node.events.hand_on(JournalFailed("", "", self.disk.path, why))
 
     @property
     def _segment_bytes(self) -> int:

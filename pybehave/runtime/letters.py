@@ -17,6 +17,7 @@ from pybehave.errors import JournalRefused
 from pybehave.journal import dead_letters
 from pybehave.journal.dead_letters import Letter
 from pybehave.runtime.crashes import user_frames
+from pybehave.runtime.journal_events import Quarantined
 from pybehave.runtime.recoveries import error_text
 from pybehave.runtime.replay import Known
 from pybehave.runtime.servers import reader_of
@@ -70,6 +71,7 @@ class DeadLetters:
             args=_encoded(values, worker.args),
             version=version_of(cls),
         )
+        self.journal.node.events.hand_on(Quarantined("", server.name, letter.lsn, letter.error))
         self.count += 1
         self._open[server.name] = letter
         # After the restart, if there is one: then it holds the state already.

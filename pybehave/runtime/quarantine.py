@@ -26,6 +26,7 @@ from pybehave.journal.attempts import (
     describe,
 )
 from pybehave.journal.dead_letters import Letter
+from pybehave.runtime.journal_events import Quarantined
 
 if TYPE_CHECKING:
     from pybehave._uring.replay import Diverged
@@ -143,6 +144,8 @@ class Quarantine:
                 self._reasons.get(suspect.key, REASON),
                 lsn,
             )
+            why = self._reasons.get(suspect.key, REASON)
+            self.journal.node.events.hand_on(Quarantined("", letter.server, lsn, why))
             crash_id = f"{letter.server}-{letter.incarnation}-{lsn}"
             self._put(letter, lsn, crash_id)
         self._found.clear()

@@ -29,6 +29,7 @@ from pybehave.errors import NotJournalable
 from pybehave.journal import snapshot
 from pybehave.journal.snapshot import Entry
 from pybehave.runtime import asked
+from pybehave.runtime.journal_events import SnapshotRejected, SnapshotSaved
 from pybehave.runtime.recoveries import list_of
 from pybehave.runtime.replay import Known
 
@@ -240,11 +241,13 @@ class Snapshots:
             error = error or OSError("the journal has been closed")
             self.failed += 1
             logger.error("the snapshot of lsn %d could not be written: %s", lsn, error)
+            self.journal.node.events.hand_on(SnapshotRejected("", "", lsn, str(error)))
             is_wanted(error)
             return
         self.taken += 1
         if is_wanted(None):
             self.journal.name_snapshot(lsn, digest, on_named)
+        self.journal.node.events.hand_on(SnapshotSaved("", "", lsn))
 
     # --- states to bytes -----------------------------------------------------------------------
 
