@@ -312,12 +312,15 @@ class Applications:
                 return
 
     def tree_with(self, supervisor: str) -> Tree:
-        """The tree in which a supervisor is.
+        """The tree in which a supervisor is; the only one, if there are no others.
 
         Raises:
             NotFound: None has it, or several have.
         """
-        found = [tree for tree in self.trees() if _has(tree, supervisor)]
+        trees = self.trees()
+        if len(trees) == 1:
+            return trees[0]  # which says itself what it does not have
+        found = [tree for tree in trees if _has(tree, supervisor)]
         if len(found) != 1:
             raise NotFound(supervisor)
         return found[0]

@@ -11,6 +11,7 @@ cdef class Names(Turn):
     cdef Py_ssize_t sweep_at           # so many addresses are looked through
     cdef uint64_t swept_incarnation    # the highest of an address that was swept out
     cdef object kinds                  # class -> its Kinds by settings, as long as it is there
+    cdef tuple latest                  # (class, settings, Kind) of the latest server
     cdef public object on_missing      # (name) -> None: may make a server of that name; or None
 
     cdef Server answering(self, str name)

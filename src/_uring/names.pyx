@@ -31,6 +31,7 @@ cdef class Names(Turn):
     def __cinit__(self):
         self.addresses = {}
         self.on_missing = None
+        self.latest = (None, None, None)
         self.sweep_at = ADDRESSES_MIN
         self.swept_incarnation = 0
         self.kinds = weakref.WeakKeyDictionary()
@@ -110,8 +111,11 @@ cdef class Names(Turn):
 
     cdef Kind _kind(self, type kind, tuple settings):
         """What servers of a class with the same settings share, looked up once."""
-        cdef dict known = self.kinds.get(kind)
+        cdef dict known
         cdef Kind found
+        if self.latest[0] is kind and self.latest[1] == settings:
+            return self.latest[2] # a hundred thousand are mostly of one class
+        known = self.kinds.get(kind)
         if known is None:
             known = self.kinds[kind] = {}
         found = known.get(settings)
@@ -125,7 +129,9 @@ cdef class Names(Turn):
             found.on_casts = getattr(kind, "_handle_casts", None)
             found.capacity, found.overflow, found.level = settings[:3]
             found.is_fast_call, found.is_fast_cast, found.is_deaf = settings[3:]
+            found.present = self
             known[settings] = found
+        self.latest = (kind, settings, found)
         return found
 
     def create(self, str name, instance, *, Py_ssize_t capacity, int overflow,
@@ -141,7 +147,6 @@ cdef class Names(Turn):
         cdef Address address = self.address(name)
         cdef Server server = Server.__new__(Server)
         address.incarnation = incarnation if incarnation else address.incarnation + 1
-        server.present = self
         server.name = name
         server.incarnation = address.incarnation
         server.instance = instance

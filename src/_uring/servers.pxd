@@ -91,6 +91,7 @@ cdef class Kind:
     cdef bint is_fast_cast
     cdef bint is_deaf                  # it has no handle_info of its own
     cdef char level                    # ACK_: when replies leave
+    cdef Present present               # the loop's
 
 
 cdef class Ledger:
@@ -114,7 +115,6 @@ cdef class Extras:
 
 
 cdef class Server:
-    cdef Present present
     cdef readonly str name
     cdef readonly object instance
     cdef readonly object state

@@ -92,7 +92,7 @@ cdef class Server:
     @property
     def now(self) -> float:
         """Unix time of the current input, seconds."""
-        return self.present.unix_ns() / 1e9
+        return self.kind.present.unix_ns() / 1e9
 
     @property
     def monotonic(self) -> float:
@@ -100,25 +100,26 @@ cdef class Server:
 
         For a journaled server that is `now`: its inputs' times never go back.
         """
-        return (self.present.unix_ns() if self.number else self.present.now_ns) / 1e9
+        return (self.kind.present.unix_ns() if self.number else self.kind.present.now_ns) / 1e9
 
     @property
     def random(self):
         """A `random.Random` of this incarnation, seeded by the node's seed and its own name."""
         cdef Extras extras = self.extra()
         if extras.generator is None:
-            extras.generator = random.Random(f"{self.present.seed}/{self.name}/{self.incarnation}")
+            seed = self.kind.present.seed
+            extras.generator = random.Random(f"{seed}/{self.name}/{self.incarnation}")
         return extras.generator
 
     @property
     def caller(self):
         """Who waits for the reply to the current input, or None. Keep it to reply later."""
-        return self.present.caller_for(self)
+        return self.kind.present.caller_for(self)
 
     @property
     def connection(self):
         """The connection the current input came from, or None."""
-        return self.present.connection_for(self)
+        return self.kind.present.connection_for(self)
 
     @property
     def capacity(self) -> int:

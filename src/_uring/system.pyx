@@ -149,6 +149,7 @@ cdef class System(Mailboxes):
         cdef Kind before = server.kind
         assert server.is_suspended() and not server.has_continues()
         self.kinds.pop(type(server.instance), None) # other servers of it hold their own
+        self.latest = (None, None, None)
         instance.context = server
         server.instance, server.state = instance, state
         if server.ledger is not None:
