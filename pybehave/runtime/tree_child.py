@@ -122,7 +122,12 @@ class MadeChild(TreeChild):
 
     def adopt(self, spec: ChildSpec) -> None:
         """Go by another template; the arguments stay (OTP keeps them with the child)."""
-        self._args_before = (self.args,)
+        assert isinstance(spec, Worker)
+        args = self.args
+        if spec.journal:
+            spec = spec.made(self.id, args)  # the journal looks for it by its name
+        else:
+            self._args_before = (args,)
         super().adopt(spec)
 
 
