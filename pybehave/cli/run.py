@@ -192,8 +192,7 @@ def command(
         )
         know_command(node, target, inherited)
         with reporting(node, recovery_report) as report:
-            then = partial(ready, room, started, report, admin, no_admin, inherited)
-            status = node.run(then)
+            status = node.run(partial(ready, room, started, report, admin, no_admin, inherited))
     sys.exit(status)
 
 

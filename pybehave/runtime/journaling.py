@@ -70,6 +70,7 @@ from pybehave.runtime.replay import (
 )
 from pybehave.runtime.servers import make_values
 from pybehave.runtime.snapshots import Snapshots
+from pybehave.runtime.tree_workers import spec_of
 from pybehave.runtime.watching import Watch, watched
 from pybehave.types import Rollback
 
@@ -535,7 +536,8 @@ class NodeJournal:
 
     def is_mended(self, server: Server) -> bool:
         """Whether a server that has failed goes on as if the input it failed on had not come."""
-        return bool(server.failed_lsn) and self.policies.of(server.owner) not in ("clean", "stop")
+        policy = self.policies.of(spec_of(server.owner))
+        return bool(server.failed_lsn) and policy not in ("clean", "stop")
 
     def stop_for(self, server: Server, reason: object) -> None:
         """A server with the policy "stop" has failed: an operator is to look at it."""

@@ -274,13 +274,6 @@ class Node(Requests, Supervision):
             self._shut_down()
         return self.exit_status
 
-    def fail(self, error: BaseException) -> None:
-        """End the node with an exception: `run` raises it, or leaving the `with` block does."""
-        if self._failure is None:
-            self._failure = error
-        self.exit_status = 1
-        self.request_stop(drain=False)
-
     def request_stop(self, *, drain: bool = True) -> None:
         """Ask the node to stop; from any thread and from signal handlers."""
         self._is_draining = self._is_draining and drain
