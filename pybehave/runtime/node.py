@@ -159,6 +159,7 @@ class Node(Requests, Supervision):
         self._thread: threading.Thread | None = None
         self._started = threading.Event()
         self._failure: BaseException | None = None
+        self._passed: BaseException | None = None
 
     # --- life --------------------------------------------------------------------------------
 
@@ -178,9 +179,9 @@ class Node(Requests, Supervision):
         )
         self._thread.start()
         self._started.wait()
-        if self._failure is not None:
+        if self._passed is not None:
             self._thread.join()
-            raise self._failure
+            raise self._passed
         return self
 
     def run(self, on_ready: Callable[[Node], None] | None = None) -> int:
@@ -203,8 +204,8 @@ class Node(Requests, Supervision):
             except KeyboardInterrupt:
                 self._is_draining = False
             self._shut_down()
-        if self._failure is not None:
-            raise self._failure
+        if self._passed is not None:
+            raise self._passed
         return self.exit_status
 
     def boot(self) -> None:
@@ -268,10 +269,8 @@ class Node(Requests, Supervision):
 
     def fail(self, error: BaseException) -> None:
         """End the node with an exception: `run` raises it, or leaving the `with` block does."""
-        if self._failure is None:
-            self._failure = error
-        self.exit_status = 1
-        self.request_stop(drain=False)
+        self._passed = self._passed or error
+        self.give_up(error)
 
     def request_stop(self, *, drain: bool = True) -> None:
         """Ask the node to stop; from any thread and from signal handlers."""
@@ -308,7 +307,7 @@ class Node(Requests, Supervision):
         try:
             self.boot()
         except BaseException as error:  # noqa: BLE001 -- raised again in start()
-            self._failure = error
+            self._passed = error
             self._started.set()
             return
         self._started.set()
@@ -338,11 +337,11 @@ class Node(Requests, Supervision):
         if error is None:
             self.request_stop()
         else:
-            self.fail(error, drain=True)
+            self.give_up(error, drain=True)
 
-    def fail(self, error: BaseException, *, drain: bool = False) -> None:
-        """End the node for a reason that its owner is to hear: by the exit status of `run`, and as
-        what leaving its block raises. The first reason stands. On the loop's thread.
+    def give_up(self, error: BaseException, *, drain: bool = False) -> None:
+        """End the node for a reason that its owner is to hear: by the exit status of `run`, or as
+        what leaving the `with` block raises. The first reason stands. On the loop's thread.
         """
         self.exit_status = 1
         self._failure = self._failure or error
