@@ -379,7 +379,8 @@ class LoopHost:
             if self.journal.policies.of(worker) == "stop":
                 self.journal.stop_for(server, reason)
         # Asked now: a ladder may have come to another policy when its terminate is over.
-        is_free = self.journal is not None and kind in SENT and self.journal.is_mended(server)
+        journal = self.journal
+        is_free = journal is not None and kind in SENT and journal.is_mended(server, worker)
         limit = None if isinstance(worker.shutdown, str) else worker.shutdown
         if not is_clean(reason):
             self._report(server, reason, kind, message)

@@ -70,7 +70,6 @@ from pybehave.runtime.replay import (
 )
 from pybehave.runtime.servers import make_values
 from pybehave.runtime.snapshots import Snapshots
-from pybehave.runtime.tree_workers import spec_of
 from pybehave.runtime.watching import Watch, watched
 from pybehave.types import Rollback
 
@@ -534,10 +533,9 @@ class NodeJournal:
             failure=failure,
         )
 
-    def is_mended(self, server: Server) -> bool:
+    def is_mended(self, server: Server, worker: Worker[Any, Any]) -> bool:
         """Whether a server that has failed goes on as if the input it failed on had not come."""
-        policy = self.policies.of(spec_of(server.owner))
-        return bool(server.failed_lsn) and policy not in ("clean", "stop")
+        return bool(server.failed_lsn) and self.policies.of(worker) not in ("clean", "stop")
 
     def stop_for(self, server: Server, reason: object) -> None:
         """A server with the policy "stop" has failed: an operator is to look at it."""
@@ -550,7 +548,7 @@ class NodeJournal:
         why = f"server {server.name!r} failed, and its policy is to stop: {show_reason(reason)}"
         error = ApplicationEnded(self.node.app.name, why)
         error.__cause__ = reason if isinstance(reason, BaseException) else None
-        self.node.fail(error)
+        self.node.give_up(error)
 
     @property
     def numbers(self) -> dict[str, int]:
@@ -717,7 +715,7 @@ class NodeJournal:
             os.strerror(number),
         )
         why = os.strerror(number)
-        self.node.fail(DurabilityLost(why))
+        self.node.give_up(DurabilityLost(why))
         self.node.events.hand_on(JournalFailed("", "", self.disk.path, why))
 
     @property

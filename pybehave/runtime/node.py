@@ -167,6 +167,7 @@ class Node(Requests, Supervision):
         self._thread: threading.Thread | None = None
         self._started = threading.Event()
         self._failure: BaseException | None = None
+        self._passed: BaseException | None = None
 
     # --- life --------------------------------------------------------------------------------
 
@@ -186,9 +187,9 @@ class Node(Requests, Supervision):
         )
         self._thread.start()
         self._started.wait()
-        if self._failure is not None:
+        if self._passed is not None:
             self._thread.join()
-            raise self._failure
+            raise self._passed
         return self
 
     def run(self, on_ready: Callable[[Node], None] | None = None) -> int:
@@ -211,8 +212,8 @@ class Node(Requests, Supervision):
             except KeyboardInterrupt:
                 self._is_draining = False
             self._shut_down()
-        if self._failure is not None:
-            raise self._failure
+        if self._passed is not None:
+            raise self._passed
         return self.exit_status
 
     def boot(self) -> None:
@@ -274,6 +275,11 @@ class Node(Requests, Supervision):
             self._shut_down()
         return self.exit_status
 
+    def fail(self, error: BaseException) -> None:
+        """End the node with an exception: `run` raises it, or leaving the `with` block does."""
+        self._passed = self._passed or error
+        self.give_up(error)
+
     def request_stop(self, *, drain: bool = True) -> None:
         """Ask the node to stop; from any thread and from signal handlers."""
         self._is_draining = self._is_draining and drain
@@ -309,7 +315,7 @@ class Node(Requests, Supervision):
         try:
             self.boot()
         except BaseException as error:  # noqa: BLE001 -- raised again in start()
-            self._failure = error
+            self._passed = error
             self._started.set()
             return
         self._started.set()
@@ -339,11 +345,11 @@ class Node(Requests, Supervision):
         if error is None:
             self.request_stop()
         else:
-            self.fail(error, drain=True)
+            self.give_up(error, drain=True)
 
-    def fail(self, error: BaseException, *, drain: bool = False) -> None:
-        """End the node for a reason that its owner is to hear: by the exit status of `run`, and as
-        what leaving its block raises. The first reason stands. On the loop's thread.
+    def give_up(self, error: BaseException, *, drain: bool = False) -> None:
+        """End the node for a reason that its owner is to hear: by the exit status of `run`, or as
+        what leaving the `with` block raises. The first reason stands. On the loop's thread.
         """
         self.exit_status = 1
         self._failure = self._failure or error
