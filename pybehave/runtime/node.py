@@ -116,6 +116,7 @@ class Node(Requests, Supervision):
 
     _is_asked_to_stop = False
     _replacement: Replacement | None = None
+    _passed: BaseException | None = None
 
     def __init__(
         self,
@@ -167,7 +168,6 @@ class Node(Requests, Supervision):
         self._thread: threading.Thread | None = None
         self._started = threading.Event()
         self._failure: BaseException | None = None
-        self._passed: BaseException | None = None
 
     # --- life --------------------------------------------------------------------------------
 

@@ -181,19 +181,34 @@ class StoreModel:
 
     def check(self, store: Store, name: str) -> None:
         """Compare everything that a stream shows."""
+        wrong = self.difference(store, name)
+        assert wrong is None, f"stream {name!r}: {wrong}"
+
+    def difference(self, store: Store, name: str) -> str | None:
+        """Say what of all that a stream shows is not as it should be; None = it is."""
         found = self.stream(name)
-        assert store.read(name, found.floor) == tuple(found.entries[found.floor - 1 :])
         waiting = store.inbox(name)
         positions = [each.position for each in waiting]
-        assert [each.message for each in waiting] == found.inbox
-        assert positions == sorted(set(positions)), "positions do not grow"
-        assert store.get_snapshot(name) == (found.snapshots[-1] if found.snapshots else None)
-        self._check_forgotten(store, name, found)
+        snapshot = found.snapshots[-1] if found.snapshots else None
+        if store.read(name, found.floor) != tuple(found.entries[found.floor - 1 :]):
+            return f"its entries from {found.floor} on are not the {len(found.entries)} committed"
+        if [each.message for each in waiting] != found.inbox:
+            return f"{len(waiting)} messages wait, not the {len(found.inbox)} that were sent"
+        if positions != sorted(set(positions)):
+            return f"positions do not grow: {positions}"
+        if store.get_snapshot(name) != snapshot:
+            return "its snapshot is another one"
+        return self._forgotten_difference(store, name, found)
 
-    def _check_forgotten(self, store: Store, name: str, found: ModelStream) -> None:
+    def _forgotten_difference(self, store: Store, name: str, found: ModelStream) -> str | None:
         """What may be gone is gone, or as it was."""
+        first = 1
         try:
-            assert store.read(name, 1) == tuple(found.entries)
+            left = store.read(name, first)
         except Trimmed as error:
-            assert 1 < error.oldest <= found.floor, "S9: it is held by no snapshot"
-            assert store.read(name, error.oldest) == tuple(found.entries[error.oldest - 1 :])
+            first = error.oldest
+            if not 1 < first <= found.floor:
+                return f"S9: what is before {first} is held by no snapshot"
+            left = store.read(name, first)
+        same = left == tuple(found.entries[first - 1 :])
+        return None if same else f"its entries from {first} on are others"
