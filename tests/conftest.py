@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
 from pybehave.errors import SourceUnavailable
+from pybehave.journal.recovery import Options
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: not for children
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -21,6 +22,9 @@ settings.register_profile("ci", deadline=None, print_blob=True)
 settings.load_profile("ci")
 
 SOURCES = ("full", "basic", "epoll")
+
+SMALL = Options(segment_bytes=1 << 20)
+"""Most journals of tests hold a few records; two segments of the usual size take 128 MiB."""
 
 
 @pytest.fixture(params=SOURCES)
@@ -45,6 +49,7 @@ def start(source: str) -> Iterator[Callable[..., Any]]:
     logger.setLevel(logging.CRITICAL)  # deliberate crashes need no traceback on the terminal
 
     def begin(app: Application, **options: Any) -> Any:
+        options.setdefault("journal_options", SMALL)
         node = app.start(backend=source, **options)
         nodes.append(node)
         return node
