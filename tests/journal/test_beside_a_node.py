@@ -42,6 +42,7 @@ def busy(start: Callable[..., Any], tmp_path: Path) -> Any:
     """A node whose journal rolls every few commits and forgets what is old, all the time."""
     node = start(application(), data=tmp_path, journal_options=OPTIONS)
     node.journal.snapshots.count_bytes = 512 * 1024
+    node.call("c", b"from here on there is something to read")
     is_over = threading.Event()
 
     def write() -> None:
