@@ -22,9 +22,9 @@ cdef class Turn(Alarms):
     cdef bint is_forked                # this is a fork's child: nothing is guarded any more
     cdef bint is_disturbed             # it is, or the step is to be aborted (watchdog.py)
     cdef tuple aborted                 # (server's name, seconds) of the step that was
-    cdef unsigned long abort_thread    # the loop's
     cdef bint is_interruptible         # on the main thread, where Ctrl-C comes
 
+    cdef int await_abort(self) except -1
     cdef bint is_passed_on(self, error)
     cdef int disturbed(self) except -1
     cdef uint64_t barrier_of(self, Server server) except? 1

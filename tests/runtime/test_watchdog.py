@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +125,29 @@ def test_a_step_is_aborted_as_a_crash_of_its_server(
     assert node.whereis("a") == 2
     assert node.whereis("b") == 1
     assert node.stats()["watchdog"]["steps_aborted"] == 1
+
+
+TRACED = """
+import sys
+from tests.runtime.test_watchdog import BUDGET_S, HEARD, app
+from pybehave.errors import Crashed
+
+with app().start(backend="epoll", step_abort=BUDGET_S) as node:
+    try:
+        node.call("a", sys.argv[1], timeout=None)
+    except Crashed:
+        sys.settrace(lambda *_: None)
+        print((lambda: "traced")())
+        HEARD.heard.set()
+"""
+
+
+@pytest.mark.parametrize("command", ["endless", "stubborn"])
+def test_an_abort_leaves_nothing_pending_for_a_tracer_to_wait_for(command: str) -> None:
+    """CPython 3.11 looked for it again and again, and held the interpreter lock meanwhile."""
+    run = [sys.executable, "-c", TRACED, command]
+    said = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+    assert (said.stdout, said.returncode) == ("traced\n", 0), said.stderr
 
 
 def test_without_a_budget_there_is_no_thread(start: Any) -> None:
