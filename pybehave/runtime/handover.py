@@ -11,7 +11,7 @@ connections, each with the bytes that had been read and not taken, and serves.
     start it            ->              import, make the node
                         <-  loaded
     hold, stop servers, close journal
-    go, listeners       ->              recover, start servers, open listeners
+    listeners, go       ->              recover, start servers, open listeners
                         <-  ready
     connections, done   ->              take them over, serve
     end                 <-  serving
@@ -37,7 +37,7 @@ import os
 import socket
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -54,8 +54,9 @@ VARIABLE: Final = "PYBEHAVE_HANDOVER"
 FDS_MAX: Final = 64
 """Descriptors in one message; the kernel takes 253 (SCM_MAX_FD)."""
 
-MESSAGE_BYTES_MAX: Final = 64 << 20
-"""Of one message: the beginnings of messages on 64 connections."""
+PIECE_BYTES: Final = 16 << 20
+"""With so many bytes that were read and not taken a message is full; one connection may have more,
+up to its listener's frame limit."""
 
 LOAD_S: Final = 30.0
 """How long the new process may take to import its code."""
@@ -68,7 +69,8 @@ HOLD_LOOK_S: Final = 0.001
 READY_S: Final = 60.0
 """How long the new process may take to recover the journal; then it is given up."""
 
-_LENGTH: Final = struct.Struct(">I")
+_HEAD: Final = struct.Struct(">IQ")
+"""Bytes of the words, as JSON, and of what comes raw behind them."""
 
 logger = logging.getLogger("pybehave")
 
@@ -84,51 +86,53 @@ class Channel:
     def __init__(self, end: socket.socket) -> None:
         self._end = end
 
-    def send(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
-        """Send a message and copies of descriptors.
+    def send(self, message: dict[str, Any], fds: list[int] | None = None, raw: bytes = b"") -> None:
+        """Send a message, copies of descriptors, and bytes as they are.
 
         Raises:
             OSError: The other process has gone, or reads nothing in time.
         """
-        data = json.dumps(message).encode()
-        head = _LENGTH.pack(len(data))
-        socket.send_fds(self._end, [head], fds or [])
-        self._end.sendall(data)
+        words = json.dumps(message).encode()
+        socket.send_fds(self._end, [_HEAD.pack(len(words), len(raw))], fds or [])
+        self._end.sendall(words)
+        self._end.sendall(raw)
 
-    def receive(self, seconds: float) -> tuple[dict[str, Any], list[int]]:
-        """Return the next message and its descriptors, which are this process's now.
+    def receive(self, seconds: float) -> tuple[dict[str, Any], list[int], bytes]:
+        """Return the next message, its descriptors, which are this process's now, and its bytes.
 
         Raises:
-            OSError: The other process has gone, or says nothing in time.
+            OSError: The other process has gone, or says nothing in time; or a descriptor is
+                missing, for this process has no room for it.
         """
         self._end.settimeout(seconds)
-        head, fds, _, _ = socket.recv_fds(self._end, _LENGTH.size, FDS_MAX)
-        while 0 < len(head) < _LENGTH.size:
-            head += self._end.recv(_LENGTH.size - len(head))
-        if not head:
-            raise ConnectionResetError("the other process has ended")
-        (size,) = _LENGTH.unpack(head)
-        if size > MESSAGE_BYTES_MAX:
-            raise OSError(f"a message of {size} bytes")
+        head, fds, flags, _ = socket.recv_fds(self._end, _HEAD.size, FDS_MAX)
+        words, raw = _HEAD.unpack(head + self._exactly(_HEAD.size - len(head)))
+        message: dict[str, Any] = json.loads(self._exactly(words))
+        if flags & socket.MSG_CTRUNC:
+            for fd in fds:
+                os.close(fd)
+            raise OSError("it has no room for all descriptors; raise the limit of open files")
+        return message, fds, self._exactly(raw)
+
+    def _exactly(self, count: int) -> bytes:
         data = bytearray()
-        while len(data) < size:
-            piece = self._end.recv(size - len(data))
+        while len(data) < count:
+            piece = self._end.recv(min(count - len(data), 1 << 20))
             if not piece:
                 raise ConnectionResetError("the other process has ended")
             data += piece
-        message: dict[str, Any] = json.loads(data)
-        return message, fds
+        return bytes(data)
 
-    def wait_for(self, word: str, seconds: float) -> tuple[dict[str, Any], list[int]]:
+    def wait_for(self, word: str, seconds: float) -> dict[str, Any]:
         """Receive a message that is to be of that kind.
 
         Raises:
             OSError: It is another, or none comes.
         """
-        message, fds = self.receive(seconds)
+        message, _, _ = self.receive(seconds)
         if message.get("is") != word:
             raise OSError(f"{message.get('is')!r} came in place of {word!r}")
-        return message, fds
+        return message
 
     def close(self) -> None:
         """Hang up."""
@@ -194,7 +198,7 @@ class Successor:
             OSError: It has ended, or takes too long.
         """
         try:
-            message, _ = self.channel.wait_for("loaded", seconds)
+            message = self.channel.wait_for("loaded", seconds)
         except OSError:
             self.end()
             raise
@@ -209,8 +213,10 @@ class Successor:
         Raises:
             OSError: It has ended, or takes too long.
         """
-        names = [name for name, _ in listening]
-        self.channel.send({"is": "go", "names": names[:FDS_MAX]}, [fd for _, fd in listening])
+        for at in range(0, len(listening), FDS_MAX):
+            names, fds = zip(*listening[at : at + FDS_MAX], strict=True)
+            self.channel.send({"is": "listeners", "names": names}, list(fds))
+        self.channel.send({"is": "go"})
         self.channel.wait_for("ready", seconds)
 
     def give_connections(self, name: str, connections: list[tuple[int, int, bytes]]) -> None:
@@ -219,11 +225,11 @@ class Successor:
         Raises:
             OSError: It has ended.
         """
-        for at in range(0, len(connections), FDS_MAX):
-            some = connections[at : at + FDS_MAX]
-            facts = [[protocol, carry.hex()] for _, protocol, carry in some]
+        for some in _pieces(connections):
+            facts = [[protocol, len(carry)] for _, protocol, carry in some]
             message = {"is": "connections", "name": name, "facts": facts}
-            self.channel.send(message, [fd for fd, _, _ in some])
+            raw = b"".join(carry for _, _, carry in some)
+            self.channel.send(message, [fd for fd, _, _ in some], raw)
 
     def finish(self, seconds: float) -> None:
         """All is sent; returns when it serves."""
@@ -235,6 +241,20 @@ class Successor:
         self.process.kill()
         self.process.wait()
         self.channel.close()  # not before: hung up on, it would serve
+
+
+def _pieces(connections: list[tuple[int, int, bytes]]) -> Iterator[list[tuple[int, int, bytes]]]:
+    """Connections as messages carry them."""
+    piece: list[tuple[int, int, bytes]] = []
+    size = 0
+    for each in connections:
+        if piece and (len(piece) == FDS_MAX or size + len(each[2]) > PIECE_BYTES):
+            yield piece
+            piece, size = [], 0
+        piece.append(each)
+        size += len(each[2])
+    if piece:
+        yield piece
 
 
 @final
@@ -348,8 +368,11 @@ class Inheritance:
         """
         names = node.applications.listener_names()
         self._channel.send({"is": "loaded", "version": node.app.version, "names": names})
-        message, fds = self._channel.wait_for("go", LOAD_S + HOLD_S + READY_S)
-        node.inherited = dict(zip(message["names"], fds, strict=True))
+        while True:
+            message, fds, _ = self._channel.receive(LOAD_S + HOLD_S + READY_S)
+            if message["is"] == "go":
+                break
+            node.inherited |= dict(zip(message["names"], fds, strict=True))
 
     def take(self, node: Node) -> None:
         """The servers run and the listeners are open: take the connections; then the node serves.
@@ -367,14 +390,15 @@ class Inheritance:
         ports = {listener.name: port for listener, port in node.applications.listening()}
         self._channel.send({"is": "ready"})
         while True:
-            message, fds = self._channel.receive(READY_S)
+            message, fds, raw = self._channel.receive(READY_S)
             if message["is"] == "done":
                 break
-            port = ports[message["name"]]
-            for fd, (protocol, carry) in zip(fds, message["facts"], strict=True):
+            port, at = ports[message["name"]], 0
+            for fd, (protocol, size) in zip(fds, message["facts"], strict=True):
                 os.set_blocking(fd, is_blocking)
                 os.set_inheritable(fd, False)
-                node.loop.take_over(port, fd, protocol, bytes.fromhex(carry))
+                node.loop.take_over(port, fd, protocol, raw[at : at + size])
+                at += size
         self._channel.send({"is": "serving"})
 
 

@@ -88,6 +88,8 @@ static int grow(conns *all) {
     return 0;
 }
 
+uint32_t conns_slots(const conns *all) { return all->chunk_count * CHUNK_SLOTS; }
+
 conn *conns_at(const conns *all, uint32_t slot) {
     uint32_t chunk = slot / CHUNK_SLOTS;
     return chunk < all->chunk_count ? &all->chunks[chunk][slot % CHUNK_SLOTS] : NULL;
@@ -413,6 +415,7 @@ int conn_recv_completed(conns *all, conn *c, const completion *done) {
         return recv_failed(all, c, done->result);
     }
     if (done->result > 0) { /* dropped: no longer OPEN */
+        c->spoke_ms = all->now_ms;
         conn_arm(all, c);
         return INPUT_NONE;
     }

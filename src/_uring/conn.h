@@ -161,6 +161,7 @@ enum conn_input { INPUT_NONE, INPUT_DATA };
 int conns_open(conns *, source *, outq_pool *, wheel *);
 void conns_close(conns *); /* frees everything, in flight or not: the source is closed already */
 conn *conns_add(conns *, int fd, int state, const conn_limits *, void *port); /* NULL: no memory */
+uint32_t conns_slots(const conns *);                      /* slots there are, in use or not */
 conn *conns_at(const conns *, uint32_t slot);             /* NULL when there is no such slot */
 conn *conns_find(const conns *, uint64_t token);          /* (C3) */
 void conns_release(conns *, conn *);                      /* ENDED -> FREE */

@@ -214,7 +214,6 @@ cdef extern from "conn.h" nogil:
         source *source
         outq_pool *pool
         wheel *wheel
-        uint32_t chunk_count
         uint32_t open_count
         uint64_t now_ms
         uint32_t sends_new
@@ -228,6 +227,7 @@ cdef extern from "conn.h" nogil:
     int conns_open(conns *, source *, outq_pool *, wheel *)
     void conns_close(conns *)
     conn *conns_add(conns *, int, int, const conn_limits *, void *)
+    uint32_t conns_slots(const conns *)
     conn *conns_at(const conns *, uint32_t)
     conn *conns_find(const conns *, uint64_t)
     void conns_release(conns *, conn *)

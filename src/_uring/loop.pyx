@@ -194,7 +194,7 @@ cdef class Loop(Ports):
         if self._is_closed:
             return
         self._quiesce()
-        for slot in range(self._conns.chunk_count * 256):
+        for slot in range(conns_slots(&self._conns)):
             c = conns_at(&self._conns, slot)
             if c.state != CONN_FREE:
                 self.dispatcher.connection_ended(c)
@@ -637,7 +637,7 @@ cdef class Loop(Ports):
         """Answer what was read, flush, close; returns how many connections are still there."""
         cdef uint32_t slot
         cdef conn *c
-        for slot in range(self._conns.chunk_count * 256):
+        for slot in range(conns_slots(&self._conns)):
             c = conns_at(&self._conns, slot)
             if c.state in (CONN_OPEN, CONN_CONNECTING):
                 conn_finish_received(&self._conns, c, END_SHUTDOWN)
@@ -647,7 +647,7 @@ cdef class Loop(Ports):
         """Finish, or abort, the connections of one listener; how many are still there."""
         cdef uint32_t slot
         cdef conn *c
-        for slot in range(self._conns.chunk_count * 256):
+        for slot in range(conns_slots(&self._conns)):
             c = conns_at(&self._conns, slot)
             if c.state in (CONN_FREE, CONN_ENDED) or <Port>c.port is not port:
                 continue
@@ -661,7 +661,7 @@ cdef class Loop(Ports):
         """Close now, whatever is still to be sent; returns how many are still there."""
         cdef uint32_t slot
         cdef conn *c
-        for slot in range(self._conns.chunk_count * 256):
+        for slot in range(conns_slots(&self._conns)):
             c = conns_at(&self._conns, slot)
             if c.state not in (CONN_FREE, CONN_ENDED):
                 conn_abort(&self._conns, c, END_SHUTDOWN, 0)

@@ -217,7 +217,7 @@ cdef class Ports:
                                           token_make(OP_ACCEPT, 1, self._ports.index(port)))
             port.is_held = True
             left += port.is_armed
-        for slot in range(self._conns.chunk_count * 256):
+        for slot in range(conns_slots(&self._conns)):
             c = conns_at(&self._conns, slot)
             if c.state == CONN_FREE or <Port>c.port not in ports:
                 continue
@@ -231,7 +231,7 @@ cdef class Ports:
         cdef Port port
         cdef conn *c
         cdef uint32_t slot
-        for slot in range(self._conns.chunk_count * 256):
+        for slot in range(conns_slots(&self._conns)):
             c = conns_at(&self._conns, slot)
             if c.state != CONN_FREE and <Port>c.port in ports:
                 conn_resume(&self._conns, c, PAUSE_MOVING)
@@ -245,7 +245,7 @@ cdef class Ports:
         cdef conn *c
         cdef uint32_t slot
         found = []
-        for slot in range(self._conns.chunk_count * 256):
+        for slot in range(conns_slots(&self._conns)):
             c = conns_at(&self._conns, slot)
             if c.state != CONN_FREE and <Port>c.port is port and conn_is_still(&self._conns, c):
                 found.append((c.fd, c.protocol, (<char *>c.carry)[:c.carry_bytes]

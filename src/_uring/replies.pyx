@@ -27,7 +27,7 @@ from .codec cimport Codec, outq, outq_begin, outq_bytes, outq_commit, outq_reser
 from .handles cimport FROM_CONNECTION, Caller, Connection, Ticket
 from .leaves cimport (
     CONN_HOLD, END_PROTOCOL, PAUSE_REPLIES, conn, conn_finish, conn_hold, conn_output,
-    conn_released_hold, conn_resume, conn_takes_output, conns_at, conns_find,
+    conn_released_hold, conn_resume, conn_takes_output, conns_at, conns_find, conns_slots,
 )
 from .servers cimport Port, Present
 
@@ -76,7 +76,7 @@ cdef class Replies(Present):
         cdef int size
         cdef uint64_t now_ms = self.conns.now_ms
         cdef list found = []
-        for slot in range(self.conns.chunk_count * 256):
+        for slot in range(conns_slots(self.conns)):
             c = conns_at(self.conns, slot)
             if not conn_takes_output(c) or (<Port>c.port).codec is not codec \
                     or (ids is not None and c.id not in ids):

@@ -1,8 +1,11 @@
 """Options of the power-loss suites: which seeds, how many crash states."""
 
 import os
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,3 +59,32 @@ def journal_seeds(request: pytest.FixtureRequest) -> Callable[[], Iterator[int]]
             seed += 1
 
     return choose
+
+
+@pytest.fixture
+def play_many(
+    journal_seeds: Callable[[], Iterator[int]], states: int, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., None]:
+    """Play lives until they have had enough crash states; together they must have met every event.
+
+    The arguments are what plays a seed, the names of the events, one part of how many states is
+    enough, and more than how many lives must have met everything.
+    """
+
+    def run(
+        play: Callable[[int], Any], events: list[str], *, share: int = 1, lives: int = 100
+    ) -> None:
+        counts: Counter[str] = Counter()
+        began = time.perf_counter()
+        for seed in journal_seeds():
+            counts += play(seed).counts
+            counts["seeds"] += 1
+            if counts["states"] >= states // share:
+                break
+        with capsys.disabled():
+            rate = counts["states"] / (time.perf_counter() - began)
+            print(f"\n{dict(counts)}, {rate:.0f} crash states a second")
+        if counts["seeds"] > lives:
+            assert [event for event in events if counts[event] == 0] == []
+
+    return run

@@ -1,8 +1,6 @@
 """T-1: random lives of a journal, the power cut at every step of them (engine.py)."""
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -27,20 +25,9 @@ EVENTS = [
 
 @pytest.mark.timeout(0)  # bounded by the number of states
 def test_every_crash_state_recovers_to_what_was_acknowledged(
-    journal_seeds: Callable[[], Iterator[int]], states: int, capsys: pytest.CaptureFixture[str]
+    play_many: Callable[..., None],
 ) -> None:
-    counts: Counter[str] = Counter()
-    began = time.perf_counter()
-    for seed in journal_seeds():
-        counts += play(seed).counts
-        counts["seeds"] += 1
-        if counts["states"] >= states:
-            break
-    with capsys.disabled():
-        rate = counts["states"] / (time.perf_counter() - began)
-        print(f"\n{dict(counts)}, {rate:.0f} crash states a second")
-    if counts["seeds"] > 100:
-        assert [event for event in EVENTS if counts[event] == 0] == []
+    play_many(play, EVENTS)
 
 
 def test_the_same_seed_gives_the_same_life() -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -26,20 +24,9 @@ FILLED = "FpcsRpcpcpcpc"
 
 @pytest.mark.timeout(0)  # bounded by the number of states
 def test_every_crash_state_with_snapshots_recovers_to_the_same_states(
-    journal_seeds: Callable[[], Iterator[int]], states: int, capsys: pytest.CaptureFixture[str]
+    play_many: Callable[..., None],
 ) -> None:
-    counts: Counter[str] = Counter()
-    began = time.perf_counter()
-    for seed in journal_seeds():
-        counts += play(seed, has_snapshots=True).counts
-        counts["seeds"] += 1
-        if counts["states"] >= states // SHARE:
-            break
-    with capsys.disabled():
-        rate = counts["states"] / (time.perf_counter() - began)
-        print(f"\n{dict(counts)}, {rate:.0f} crash states a second")
-    if counts["seeds"] > 100:
-        assert [event for event in EVENTS if counts[event] == 0] == []
+    play_many(lambda seed: play(seed, has_snapshots=True), EVENTS, share=SHARE)
 
 
 def content_of(small: Small, lsn: int) -> bytes:

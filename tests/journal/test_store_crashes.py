@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -29,20 +27,9 @@ EVENTS = [
 
 @pytest.mark.timeout(0)  # bounded by the number of states
 def test_every_crash_state_of_a_store_is_before_or_behind_the_call(
-    journal_seeds: Callable[[], Iterator[int]], states: int, capsys: pytest.CaptureFixture[str]
+    play_many: Callable[..., None],
 ) -> None:
-    counts: Counter[str] = Counter()
-    began = time.perf_counter()
-    for seed in journal_seeds():
-        counts += play(seed).counts
-        counts["seeds"] += 1
-        if counts["states"] >= states // SHARE:
-            break
-    with capsys.disabled():
-        rate = counts["states"] / (time.perf_counter() - began)
-        print(f"\n{dict(counts)}, {rate:.0f} crash states a second")
-    if counts["seeds"] > 100:
-        assert [event for event in EVENTS if counts[event] == 0] == []
+    play_many(play, EVENTS, share=SHARE)
 
 
 def test_the_same_seed_gives_the_same_life_of_a_store() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,20 +20,9 @@ EVENTS = ["keeps", "not kept", "adopted", "unwanted", "from the tail", "nested",
 
 @pytest.mark.timeout(0)  # bounded by the number of states
 def test_what_was_kept_outlives_kills_and_power_cuts_in_any_order(
-    journal_seeds: Callable[[], Iterator[int]], states: int, capsys: pytest.CaptureFixture[str]
+    play_many: Callable[..., None],
 ) -> None:
-    counts: Counter[str] = Counter()
-    began = time.perf_counter()
-    for seed in journal_seeds():
-        counts += play(seed).counts
-        counts["seeds"] += 1
-        if counts["states"] >= states // SHARE:
-            break
-    with capsys.disabled():
-        rate = counts["states"] / (time.perf_counter() - began)
-        print(f"\n{dict(counts)}, {rate:.0f} states a second")
-    if counts["seeds"] > 30:
-        assert [event for event in EVENTS if counts[event] == 0] == []
+    play_many(play, EVENTS, share=SHARE, lives=30)
 
 
 def attach_at_once(tail: TailFile, commit: Any, *, is_wanted: bool) -> None:
