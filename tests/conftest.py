@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,6 +39,20 @@ def source(request: pytest.FixtureRequest) -> str:
     except SourceUnavailable as error:
         pytest.skip(f"{name}: {error.reason}")
     return name
+
+
+@pytest.fixture
+def threads() -> Callable[[str], int]:
+    """How many threads of that name (a beginning of it) this test has.
+
+    A job of a test before that does not end keeps its thread, for nothing can take that from it.
+    """
+    before = set(threading.enumerate())
+
+    def count(name: str) -> int:
+        return sum(t.name.startswith(name) for t in set(threading.enumerate()) - before)
+
+    return count
 
 
 @pytest.fixture

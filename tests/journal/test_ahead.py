@@ -20,10 +20,6 @@ def stamp(item: int, room: memoryview | None) -> memoryview:
     return room
 
 
-def readers() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith(THREAD)]
-
-
 def test_each_item_comes_with_its_own_content_in_order() -> None:
     found = [(item, bytes(content)) for item, content in ReadAhead(range(9), stamp, BYTES)]
     assert found == [(item, bytes([item]) * BYTES) for item in range(9)]
@@ -71,10 +67,10 @@ def fail(contents: ReadAhead[int]) -> None:
 
 @pytest.mark.parametrize("end", [list, leave, fail])
 def test_A3_when_the_loop_ends_nothing_reads_any_more(
-    end: Callable[[ReadAhead[int]], None],
+    end: Callable[[ReadAhead[int]], None], threads: Callable[[str], int]
 ) -> None:
     end(ReadAhead(range(9), stamp, BYTES))
-    assert readers() == []
+    assert threads(THREAD) == 0
 
 
 @pytest.mark.parametrize("is_threaded", [True, False])

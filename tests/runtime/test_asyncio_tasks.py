@@ -136,13 +136,13 @@ def test_a_coroutine_that_returns_ends_normally(start: Any) -> None:
     assert node.whereis("task") is None
 
 
-def test_a_stop_cancels_the_coroutine_and_waits_for_it(start: Any) -> None:
+def test_a_stop_cancels_the_coroutine_and_waits_for_it(start: Any, threads: Any) -> None:
     notes: list[str] = []
     node = start(app(AsyncioTask("task", note_cancel, notes, shutdown=60.0)))
     until(lambda: notes)
     node.terminate_child("root", "task")
     assert notes == ["started", "cleaned up"]
-    assert not any(thread.name == "pybehave-task" for thread in threading.enumerate())
+    assert threads("pybehave-task") == 0
 
 
 @pytest.mark.parametrize("shutdown", [0.02, "brutal_kill"])

@@ -87,7 +87,7 @@ def test_descriptors_that_there_is_no_room_for_are_told_and_none_is_kept(
             Channel(ends[1]).receive(WAIT_S)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_more_listeners_than_a_message_takes_are_all_inherited(ends: Any, pipes: list[int]) -> None:

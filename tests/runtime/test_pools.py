@@ -374,8 +374,8 @@ def test_simulated_pools_give_the_same_run_again(seed: int) -> None:
     assert play() == first
 
 
-def test_a_node_without_jobs_has_no_thread_for_them(start: Any) -> None:
+def test_a_node_without_jobs_has_no_thread_for_them(start: Any, threads: Any) -> None:
     node = start(app(Pool("p", size=(0, 2))))
-    assert not any(thread.name == "pybehave-p" for thread in threading.enumerate())
+    assert threads("pybehave-p") == 0
     outcome(node, Run(work.add, 1, 1, pool="p"))
-    assert [thread.name for thread in threading.enumerate()].count("pybehave-p") == 1
+    assert threads("pybehave-p") == 1

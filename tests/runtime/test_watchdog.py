@@ -150,16 +150,16 @@ def test_an_abort_leaves_nothing_pending_for_a_tracer_to_wait_for(command: str) 
     assert (said.stdout, said.returncode) == ("traced\n", 0), said.stderr
 
 
-def test_without_a_budget_there_is_no_thread(start: Any) -> None:
+def test_without_a_budget_there_is_no_thread(start: Any, threads: Any) -> None:
     node = start(app())
     assert node.watchdog is None
-    assert not any(thread.name == "pybehave-watchdog" for thread in threading.enumerate())
+    assert threads("pybehave-watchdog") == 0
 
 
-def test_the_thread_ends_with_the_node(start: Any) -> None:
+def test_the_thread_ends_with_the_node(start: Any, threads: Any) -> None:
     HEARD.heard.set()
     start(app(), step_budget=60.0).stop()
-    assert not any(thread.name == "pybehave-watchdog" for thread in threading.enumerate())
+    assert threads("pybehave-watchdog") == 0
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), "1", True])

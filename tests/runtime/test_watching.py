@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def progress() -> Progress:
     return found
 
 
-def test_it_is_shown_again_and_again_until_it_is_over(progress: Progress) -> None:
+def test_it_is_shown_again_and_again_until_it_is_over(progress: Progress, threads: Any) -> None:
     shown: list[Moment] = []
     is_enough, finished = threading.Event(), []
 
@@ -38,7 +39,7 @@ def test_it_is_shown_again_and_again_until_it_is_over(progress: Progress) -> Non
     count = len(shown)
     assert count >= 3 and {moment.done for moment in shown} == {50}
     assert finished == [1]
-    assert [t.name for t in threading.enumerate() if t.name == "pybehave-watch"] == []
+    assert threads("pybehave-watch") == 0
 
 
 def test_what_is_over_at_once_is_not_shown(progress: Progress) -> None:
@@ -48,10 +49,10 @@ def test_what_is_over_at_once_is_not_shown(progress: Progress) -> None:
     assert told == []
 
 
-def test_an_error_in_the_work_ends_the_watch(progress: Progress) -> None:
+def test_an_error_in_the_work_ends_the_watch(progress: Progress, threads: Any) -> None:
     with pytest.raises(ValueError), watched(progress, Watch(after_s=NEVER_S)):
         raise ValueError
-    assert [t.name for t in threading.enumerate() if t.name == "pybehave-watch"] == []
+    assert threads("pybehave-watch") == 0
 
 
 def test_systemd_is_told_and_asked_for_time(
