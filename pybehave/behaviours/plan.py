@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pybehave.behaviours.backoff import Backoff, Row
 from pybehave.behaviours.budget import Budget
@@ -98,7 +98,8 @@ class Kept(Generic[T]):
 
     def __get__(self, child: Child, owner: type | None = None) -> T:
         rare = child.rare
-        return self._default if rare is None else cast("T", rare.get(self._name, self._default))
+        value: T = self._default if rare is None else rare.get(self._name, self._default)
+        return value
 
     def __set__(self, child: Child, value: T) -> None:
         rare = child.rare

@@ -325,10 +325,9 @@ class Applications:
 
     def worker_ended(self, server: object, reason: object, is_free: bool) -> None:
         """A worker has ended by itself; its own terminate has run."""
-        for tree in self.trees():
-            if server in tree.workers:
-                tree.worker_ended(server, reason, is_free=is_free)
-                return
+        child = self.child_of(server)
+        if child is not None:
+            child.owner.tree.worker_ended(server, reason, is_free=is_free)
 
     def tree_with(self, supervisor: str) -> Tree:
         """The tree in which a supervisor is; the only one, if there are no others.

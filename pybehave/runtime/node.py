@@ -26,6 +26,7 @@ from pybehave._uring.batch import call_many
 from pybehave._uring.loop import Loop
 from pybehave._uring.servers import (
     ACK_OS,
+    ACK_SERVERS,
     INPUT_CALL,
     INPUT_CAST,
     INPUT_INFO,
@@ -448,10 +449,11 @@ class Node(Requests, Supervision):
             Timeout: No reply in time.
         """
         name = server if type(server) is str else name_of(server)
-        check_timeout(timeout)
-        level = self.level(acknowledge)
-        is_patient = is_patient_of(on_restart)
-        if self.loop.thread == threading.get_ident():
+        if timeout is not CALL_TIMEOUT_S:  # what is left out is in order: a turn takes 0.1 us
+            check_timeout(timeout)
+        level = ACK_SERVERS if acknowledge is None else self.level(acknowledge)
+        is_patient = on_restart != "fail" and is_patient_of(on_restart)
+        if self.loop.is_here:
             return self.call_here(name, request, level)
         waiter = ThreadWaiter(level, is_patient=is_patient)
         self.post(name, INPUT_CALL, request, waiter)
@@ -524,7 +526,7 @@ class Node(Requests, Supervision):
         """
         name = name_of(server)
         check_timeout(timeout)
-        if self.loop.thread == threading.get_ident():
+        if self.loop.is_here:
             raise CalledInCallback("the loop", name)
         level = self.level(acknowledge)
         waiter = ThreadWaiter()
@@ -564,7 +566,7 @@ class Node(Requests, Supervision):
 
     def run_on_loop(self, function: Callable[[], T], *, timeout: float | None = None) -> T:
         """Call a function on the loop's thread and return its result; it must not block."""
-        if self.loop.thread == threading.get_ident():
+        if self.loop.is_here:
             return function()
         waiter = ThreadWaiter()
 
@@ -653,7 +655,7 @@ class Node(Requests, Supervision):
         """
         over = threading.Event()
         self.run_on_loop(lambda: self.applications.stop(name, over.set, drain=drain))
-        if self.loop.thread != threading.get_ident():
+        if not self.loop.is_here:
             over.wait()
 
     def which_applications(self) -> list[tuple[str, str, StartType]]:

@@ -24,7 +24,6 @@ Source: OTP sasl, release_handler; otp.md section 6.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -183,7 +182,7 @@ class Releases:
             except Exception as error:  # noqa: BLE001 -- raised again in the asking thread
                 waiter.settle(None, error)
 
-        if loop.thread != threading.get_ident():
+        if not loop.is_here:
             return node.waited(work, waiter, "loop", None)
         if loop.is_running:
             raise CalledInCallback(loop.dispatcher.stepping_name or "the loop", node.app.name)

@@ -11,7 +11,6 @@ same name is called on many nodes; here many names on one.
 
 from __future__ import annotations
 
-import threading
 from abc import abstractmethod
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -92,7 +91,7 @@ class Requests:
         """
         names = _names_of(servers)
         check_timeout(timeout)
-        if self.loop.thread != threading.get_ident():
+        if not self.loop.is_here:
             return self._multi_call(names, request, timeout)
         stepping = self.loop.dispatcher.stepping_name
         if stepping is not None:
@@ -191,7 +190,7 @@ class Requests:
         check_timeout(timeout)
         future = self.monitor(name)
         self.sys.terminate(name, reason, timeout=timeout)
-        if self.loop.thread == threading.get_ident():
+        if self.loop.is_here:
             future.cancel()
             return
         try:

@@ -9,7 +9,6 @@ Does not know: loops beyond posting; what a request means (tree_requests.py).
 from __future__ import annotations
 
 import logging
-import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -186,7 +185,7 @@ class Supervision:
 
     def _ask(self, request: Callable[[], Answer[Any]], timeout: float | None = None) -> Any:
         check_timeout(timeout)
-        if self.loop.thread == threading.get_ident():
+        if self.loop.is_here:
             answer = request()
             if answer.is_done:
                 return answer.result()

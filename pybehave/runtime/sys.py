@@ -23,7 +23,6 @@ Source: OTP sys.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, final
@@ -362,7 +361,7 @@ class Sys:
             node.loop.dispatcher.wake(found)
             return change(found)
 
-        if node.loop.thread == threading.get_ident():
+        if node.loop.is_here:
             result = work()
             if batches:
                 node.wait_durable(batches[0])

@@ -306,6 +306,11 @@ cdef class Loop(Ports):
         if self._is_sleeping:
             wake_signal(&self._wake)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the loop's own thread."""
+        return PyThread_get_thread_ident() == self.thread
+
     def post_here(self, str name, int kind, message) -> bool:
         """Post a cast or an info at once, if this is the loop's own thread; whether it is."""
         if PyThread_get_thread_ident() != self.thread:

@@ -153,6 +153,33 @@ def test_the_close_of_a_client_is_awaited_when_it_has_just_been_talked_to(
     world.stop()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_C7_a_client_that_goes_on_sending_is_read_until_it_is_quiet_or_its_time_is_over(
+    seed: int,
+) -> None:
+    """To close with bytes unread resets the connection, and with it what the client has to get."""
+    for words, shortest, longest in ((4, 2.4, 2.7), (100, 4.9, 5.6)):
+        listener = Listener(TCP, Lines(), to="counter", linger=5.0)
+        app = Application(
+            "t", Supervisor("one_for_one", [Worker("counter", Counter)]), listeners=[listener]
+        )
+        world = Simulator(seed, app).start()
+        client = world.connect(TCP)
+        client.send(b"?\n")
+        loop = world.node.loop
+        world.run_until(lambda loop=loop: loop.stats()["connections"]["recv_bytes"] == 2)
+        began = loop.now()
+        loop.finish_connections()
+        for _ in range(words):
+            client.peer.send(b"more\n")  # it has not looked whether the other end has ended
+            world.run(0.5)
+            if loop.connections_open == 0:
+                break
+        world.run_until(lambda loop=loop: loop.connections_open == 0)
+        assert shortest <= loop.now() - began <= longest
+        world.stop()
+
+
 def test_a_reply_that_is_still_on_its_way_is_waited_for() -> None:
     """The network takes three seconds: a close before that could reset what the client is sent."""
     listener = Listener(TCP, Lines(), to="counter")
