@@ -98,15 +98,18 @@ class Crashed(PybehaveError):
     """
 
     def __init__(self, server: str, crash_id: str, reason: object) -> None:
-        super().__init__(
-            f"Server {server!r} crashed with {show_reason(reason)}; "
-            f"the log has the traceback under crash id {crash_id}"
-        )
+        super().__init__(server, crash_id, reason)
         self.server = server
         self.crash_id = crash_id
         self.reason = reason
         if isinstance(reason, BaseException):
             self.__cause__ = reason
+
+    def __str__(self) -> str:  # made when it is read: most who get it look at its type
+        return (
+            f"Server {self.server!r} crashed with {show_reason(self.reason)}; "
+            f"the log has the traceback under crash id {self.crash_id}"
+        )
 
 
 class Suspended(PybehaveError):
