@@ -1,4 +1,4 @@
-"""RESP SET of 64 bytes that survives a power cut, driven by redis-benchmark.
+"""RESP SET of 64 bytes that survives a power cut.
 
 Ours journals with one O_DIRECT write per group commit; Redis appends to its file with
 `appendfsync always`. Both lie in the same folder. What the journal costs is the same server without
@@ -7,14 +7,13 @@ one. A figure is only as durable as the device: its name and file system stand i
 
 from __future__ import annotations
 
-import random
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import figures, servers
-from bench.resp import drive
+from bench import figures, generator, servers
+from bench.resp import KEYS
 from pybehave.journal.disk import FolderDisk
 
 OURS, EPOLL, MEMORY, REDIS = "pybehave uring", "pybehave epoll", "in memory", "Redis always"
@@ -37,18 +36,13 @@ def contenders(folder: Path) -> dict[str, Any]:
     }
 
 
-def measure(folder: Path, rounds: int, requests: int) -> dict[str, dict[str, list[float]]]:
-    """Shape -> contender -> requests a second, one for each round."""
-    rates: dict[str, dict[str, list[float]]] = {}
+def measure(folder: Path, rounds: int, seconds: float) -> dict[str, dict[str, Any]]:
+    """Shape -> contender -> its windows, one for each round."""
     with servers.running(contenders(folder)) as up:
-        for shape in SHAPES:
-            count = requests * (6 if shape[1] > 1 else 1) // (10 if shape[0] == 1 else 1)
-            for _ in range(rounds):
-                for server in random.sample(up, len(up)):
-                    rate = drive(server, "set", shape, count)
-                    by_name = rates.setdefault(f"set {shape[0]} x {shape[1]}", {})
-                    by_name.setdefault(server.name, []).append(rate)
-    return rates
+        return {
+            f"set {shape[0]} x {shape[1]}": generator.drive(up, shape, rounds, seconds, keys=KEYS)
+            for shape in SHAPES
+        }
 
 
 def main(quick: bool) -> Any:
@@ -56,26 +50,26 @@ def main(quick: bool) -> Any:
     folder = Path(tempfile.mkdtemp(prefix="durable-", dir="."))
     try:
         print(FolderDisk(folder).medium().sentence)
-        rates = measure(folder, *((1, 10_000) if quick else (7, 40_000)))
+        windows = measure(folder, *((1, 0.2) if quick else (7, 0.8)))
     finally:
         shutil.rmtree(folder)
     rows = []
-    for shape, (key, by_name) in zip(SHAPES, rates.items(), strict=True):
-        cells = [figures.spread(by_name[n], 1000) if n in by_name else "-" for n in by_name]
-        row = [
-            key,
-            *[
-                figures.spread(by_name[n], 1000) if n in by_name else "-"
-                for n in (OURS, EPOLL, MEMORY, REDIS)
-            ],
-        ]
-        assert cells
+    late = []
+    names = (OURS, EPOLL, MEMORY, REDIS)
+    for shape, (key, found) in zip(SHAPES, windows.items(), strict=True):
+        by_name = {name: [one["rate"] for one in found[name]] for name in found}
+        late.append([key, *(_late(found[n]) if n in found else "-" for n in names)])
+        row = [key, *(figures.spread(by_name[n], 1000) if n in by_name else "-" for n in names)]
         row.append(_verdict(by_name, REDIS, BARS.get(shape)))
         row.append(_verdict(by_name, MEMORY, MEMORY_BARS.get(shape)))
         rows.append(row)
-    heads = ["k/s", OURS, EPOLL, MEMORY, REDIS, "to Redis", "to memory"]
-    print(figures.table(heads, rows))
-    return rates
+    print(figures.table(["k/s", *names, "to Redis", "to memory"], rows))
+    print(figures.table(["us: median, p99 of a batch", *names], late))
+    return windows
+
+
+def _late(windows: list[dict[str, float]]) -> str:
+    return ", ".join(f"{figures.median([w[k] for w in windows]):.0f}" for k in ("p50_us", "p99_us"))
 
 
 def _verdict(by_name: dict[str, list[float]], other: str, bar: float | None) -> str:
@@ -88,6 +82,6 @@ def _verdict(by_name: dict[str, list[float]], other: str, bar: float | None) -> 
 def series(result: Any) -> tuple[dict[str, dict[str, float]], str]:
     """For the plot."""
     return {
-        key: {name: figures.median(rates) / 1000 for name, rates in by_name.items()}
+        key: {n: figures.median([x["rate"] for x in w]) / 1000 for n, w in by_name.items()}
         for key, by_name in result.items()
     }, "thousand durable requests per second"

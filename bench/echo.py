@@ -6,13 +6,10 @@ windows alternate in random order. What is compared is compared within one round
 
 from __future__ import annotations
 
-import json
-import random
-import subprocess
 import sys
 from typing import Any
 
-from bench import build, figures, servers
+from bench import build, figures, generator, servers
 
 SIZE = 64
 SHAPES = [(64, 1), (1000, 1), (64, 16)]
@@ -74,64 +71,6 @@ CONTENDERS: dict[str, Any] = {
 }
 
 
-class Load:
-    """One load generator with its connections to one server."""
-
-    def __init__(self, server: servers.Server, connections: int, pipeline: int) -> None:
-        self.server = server
-        program = str(build.compiled("load/load.c", "m"))
-        words = [server.port, connections, pipeline, SIZE, servers.load_cpu()]
-        self.process = subprocess.Popen(
-            [program, *map(str, words)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        if self._read() != "ready":
-            raise RuntimeError(f"the load generator did not connect to {server.name}")
-
-    def window(self, seconds: float) -> dict[str, float]:
-        """Drive for so long; rate, percentiles, requests per CPU second of the server."""
-        assert self.process.stdin is not None
-        before = self.server.cpu_seconds()
-        self.process.stdin.write(f"window {seconds}\n")
-        self.process.stdin.flush()
-        result: dict[str, float] = json.loads(self._read())
-        if result["errors"]:
-            raise RuntimeError(f"{self.server.name} answered wrongly {result['errors']} times")
-        cpu = self.server.cpu_seconds() - before
-        result["rate"] = result["count"] / result["seconds"]
-        result["per_cpu_s"] = result["count"] / cpu if cpu > 0 else 0.0
-        return result
-
-    def close(self) -> None:
-        """End it; its connections go with it."""
-        self.process.kill()
-        self.process.wait()
-
-    def _read(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-
-def measure(shape: tuple[int, int], rounds: int, seconds: float) -> dict[str, Any]:
-    """All contenders at one shape: name -> list of windows, one for each round."""
-    windows: dict[str, list[dict[str, float]]] = {}
-    with servers.running(CONTENDERS) as up:
-        loads = [Load(server, *shape) for server in up]
-        try:
-            for load in loads:
-                load.window(seconds / 2)  # warms caches, pools and the adaptive parts
-            for _ in range(rounds):
-                for load in random.sample(loads, len(loads)):
-                    windows.setdefault(load.server.name, []).append(load.window(seconds))
-        finally:
-            for load in loads:
-                load.close()
-    return windows
-
-
 def show(shape: tuple[int, int], windows: dict[str, Any]) -> None:
     """The table of one shape, and what became of its bars."""
     rows = []
@@ -162,7 +101,7 @@ def main(quick: bool) -> Any:
     rounds, seconds = (3, 0.2) if quick else (12, 0.6)
     results = {}
     for shape in SHAPES:
-        windows = measure(shape, rounds, seconds)
+        windows = generator.measure(CONTENDERS, shape, rounds, seconds, size=SIZE)
         show(shape, windows)
         results[f"{shape[0]} x {shape[1]}"] = windows
     return results

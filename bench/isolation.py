@@ -11,7 +11,7 @@ import logging
 import os
 from typing import Any
 
-from bench import echo, figures, servers
+from bench import echo, figures, generator, servers
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
 from pybehave.actions import StartTimer
 from pybehave.protocols import Fixed
@@ -71,7 +71,7 @@ def main(quick: bool) -> Any:
     os.sched_setaffinity(0, {servers.server_cpu()})  # this process is the server
     quiet, noisy = [], []
     with application(port).start() as node:
-        load = echo.Load(Here(port), 64, 1)
+        load = generator.Load(Here(port), 64, 1)
         try:
             for _ in range(rounds):
                 quiet.append(window(load, seconds, False))

@@ -1,4 +1,8 @@
-"""RESP SET and GET of 64 bytes, driven by redis-benchmark: us against Redis, in memory."""
+"""RESP SET and GET of 64 bytes: us against Redis, in memory.
+
+Driven by redis-benchmark, which is the limit itself where it has one command in flight; SETs also
+by our own load generator, beside which requests for each second of the server's CPU time stand.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import shutil
 import subprocess
 from typing import Any
 
-from bench import build, figures, servers
+from bench import build, figures, generator, servers
 
 OURS = "pybehave uring"
 CONTENDERS: dict[str, Any] = {
@@ -61,7 +65,28 @@ def main(quick: bool) -> Any:
             says = figures.verdict(figures.median(pairs), BARS[int(key.split()[-1])])
         rows.append([key, *cells, says])
     print(figures.table(["k/s", *CONTENDERS, "to Redis"], rows))
+    for shape in SHAPES:
+        name = f"set {shape[0]} x {shape[1]}, spinning client"
+        windows = generator.measure(
+            CONTENDERS, shape, *((1, 0.2) if quick else (7, 0.6)), keys=KEYS
+        )
+        rates[name] = {n: [one["rate"] for one in found] for n, found in windows.items()}
+        show_spinning(name, windows)
     return rates
+
+
+def show_spinning(name: str, windows: dict[str, Any]) -> None:
+    """Print one shape: a second, a second of CPU time, and both as ratios."""
+    rows = []
+    for who in filter(windows.get, CONTENDERS):
+        columns = [[one[key] for one in windows[who]] for key in ("rate", "per_cpu_s")]
+        rows.append([who, *(figures.spread(column, 1000) for column in columns)])
+    print(figures.table([name, "k/s", "k per CPU s"], rows))
+    if OURS in windows and "Redis" in windows:
+        for key, what in (("rate", "a second"), ("per_cpu_s", "a second of CPU")):
+            both = ([one[key] for one in windows[n]] for n in (OURS, "Redis"))
+            ratio = figures.median(figures.ratios(*both))
+            print(f"  {OURS} / Redis, {what}: {ratio:.2f} x")
 
 
 def series(result: Any) -> tuple[dict[str, dict[str, float]], str]:

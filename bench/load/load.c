@@ -1,6 +1,9 @@
 /* The load generator: many connections, a fixed number of messages in flight on each.
  *
- *   load PORT CONNECTIONS PIPELINE BYTES CPU
+ *   load PORT CONNECTIONS PIPELINE BYTES CPU [set KEYS]
+ *
+ * A message is BYTES bytes that come back as they are; or a RESP SET of a value of BYTES bytes, with
+ * a key of redis-benchmark's form drawn from KEYS, to be answered with OK.
  *
  * It opens its connections once and then waits for commands on standard input. `window SECONDS`
  * drives them for so long and answers with one line of JSON; between windows it is idle, so many
@@ -9,7 +12,7 @@
  * Within a window it spins on epoll_wait(0) and never sleeps: a closed loop whose client sleeps
  * measures wake-ups. A batch of PIPELINE messages goes out in one write, and the next one when the
  * whole answer has come; its round trip goes into a histogram of 2 % wide buckets. Every answer is
- * compared with what was sent.
+ * compared with what it has to be.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -26,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS = 512, BUCKETS = 1200, BATCH_BYTES_MAX = 1 << 20 };
+enum { EVENTS = 512, BUCKETS = 1200, BATCH_BYTES_MAX = 1 << 20, KEY_DIGITS = 12 };
 
 typedef struct peer {
     int fd;
@@ -36,9 +39,11 @@ typedef struct peer {
 
 typedef struct load {
     int epoll_fd, peers_count, pipeline;
-    size_t batch_bytes;
+    size_t batch_bytes, answer_bytes;
+    size_t message_bytes, key_at; /* of one command, and where its key's digits begin */
+    uint64_t keys, random;        /* 0 keys: messages are echoed */
     peer *peers;
-    char *batch, *answer;
+    char *batch, *expected, *answer;
     uint64_t count, errors, window_ends_ns;
     uint64_t buckets[BUCKETS];
 } load;
@@ -78,8 +83,26 @@ static void open_all(load *self, int port) {
     }
 }
 
+/* Gives each command of the next batch a key of its own (xorshift64, Marsaglia 2003). */
+static void draw_keys(load *self) {
+    for (int index = 0; index < self->pipeline; index++) {
+        self->random ^= self->random << 13;
+        self->random ^= self->random >> 7;
+        self->random ^= self->random << 17;
+        uint64_t key = self->random % self->keys;
+        char *digit = self->batch + (size_t)index * self->message_bytes + self->key_at + KEY_DIGITS;
+        for (int place = 0; place < KEY_DIGITS; place++) {
+            *--digit = (char)('0' + key % 10);
+            key /= 10;
+        }
+    }
+}
+
 static void send_batch(load *self, peer *p) {
     size_t done = 0;
+    if (self->keys) {
+        draw_keys(self);
+    }
     p->got = 0;
     p->sent_ns = now_ns();
     while (done < self->batch_bytes) {
@@ -98,16 +121,16 @@ static void record(load *self, uint64_t latency_ns) {
 
 /* Returns 1 when a whole batch has been answered. */
 static int receive(load *self, peer *p) {
-    ssize_t got = recv(p->fd, self->answer, self->batch_bytes - p->got, 0);
+    ssize_t got = recv(p->fd, self->answer, self->answer_bytes - p->got, 0);
     if (got <= 0) {
         if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
             return 0;
         }
         fail("the server closed a connection");
     }
-    self->errors += memcmp(self->answer, self->batch + p->got, (size_t)got) != 0;
+    self->errors += memcmp(self->answer, self->expected + p->got, (size_t)got) != 0;
     p->got += (size_t)got;
-    if (p->got < self->batch_bytes) {
+    if (p->got < self->answer_bytes) {
         return 0;
     }
     record(self, now_ns() - p->sent_ns);
@@ -173,27 +196,66 @@ static void pin(int cpu) {
     }
 }
 
+static void repeat(char *out, const char *text, size_t bytes, int times) {
+    for (int index = 0; index < times; index++) {
+        memcpy(out + (size_t)index * bytes, text, bytes);
+    }
+}
+
+static void make_echo(load *self, size_t bytes) {
+    self->batch_bytes = self->answer_bytes = (size_t)self->pipeline * bytes;
+    for (size_t index = 0; index < self->batch_bytes; index++) {
+        self->batch[index] = self->expected[index] = (char)('a' + index % 26);
+    }
+}
+
+static void make_sets(load *self, size_t bytes) {
+    char *one = malloc(bytes + 128);
+    int head = sprintf(one, "*3\r\n$3\r\nSET\r\n$16\r\nkey:%0*d\r\n$%zu\r\n", KEY_DIGITS, 0, bytes);
+    self->key_at = (size_t)(strchr(one, ':') + 1 - one);
+    memset(one + head, 'x', bytes);
+    memcpy(one + head + bytes, "\r\n", 2);
+    self->message_bytes = (size_t)head + bytes + 2;
+    self->batch_bytes = (size_t)self->pipeline * self->message_bytes;
+    self->answer_bytes = (size_t)self->pipeline * strlen("+OK\r\n");
+    if (self->batch_bytes <= BATCH_BYTES_MAX) {
+        repeat(self->batch, one, self->message_bytes, self->pipeline);
+        repeat(self->expected, "+OK\r\n", strlen("+OK\r\n"), self->pipeline);
+    }
+    free(one);
+}
+
 int main(int count, char **words) {
-    if (count != 6) {
-        fprintf(stderr, "usage: load PORT CONNECTIONS PIPELINE BYTES CPU\n");
+    if (count != 6 && !(count == 8 && strcmp(words[6], "set") == 0)) {
+        fprintf(stderr, "usage: load PORT CONNECTIONS PIPELINE BYTES CPU [set KEYS]\n");
         return 2;
     }
     load self;
     memset(&self, 0, sizeof self);
     self.peers_count = atoi(words[2]);
     self.pipeline = atoi(words[3]);
-    self.batch_bytes = (size_t)self.pipeline * (size_t)atoi(words[4]);
-    if (self.peers_count < 1 || self.batch_bytes < 1 || self.batch_bytes > BATCH_BYTES_MAX) {
+    long bytes = atol(words[4]);
+    self.keys = count == 8 ? strtoull(words[7], NULL, 10) : 0;
+    self.random = 88172645463325252u;
+    if (self.peers_count < 1 || self.pipeline < 1 || bytes < 1 ||
+        bytes * self.pipeline > BATCH_BYTES_MAX || (count == 8 && self.keys < 1)) {
+        fprintf(stderr, "load: bad numbers\n");
+        return 2;
+    }
+    self.batch = malloc(BATCH_BYTES_MAX);
+    self.expected = malloc(BATCH_BYTES_MAX);
+    self.answer = malloc(BATCH_BYTES_MAX);
+    if (self.keys) {
+        make_sets(&self, (size_t)bytes);
+    } else {
+        make_echo(&self, (size_t)bytes);
+    }
+    if (self.batch_bytes > BATCH_BYTES_MAX) {
         fprintf(stderr, "load: bad numbers\n");
         return 2;
     }
     pin(atoi(words[5]));
     self.peers = calloc((size_t)self.peers_count, sizeof *self.peers);
-    self.batch = malloc(self.batch_bytes);
-    self.answer = malloc(self.batch_bytes);
-    for (size_t index = 0; index < self.batch_bytes; index++) {
-        self.batch[index] = (char)('a' + index % 26);
-    }
     open_all(&self, atoi(words[1]));
     puts("ready");
     fflush(stdout);

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 
-from bench import build, echo, figures, servers
+from bench import build, echo, figures, generator, resp, servers
 
 
 def test_quartiles_of_few_values_are_the_extremes() -> None:
@@ -32,7 +33,7 @@ def test_tables_line_up() -> None:
 
 def test_the_load_generator_measures_a_real_server() -> None:
     with servers.running({"C epoll": echo.CONTENDERS["C epoll"]}) as (server,):
-        load = echo.Load(server, 4, 2)
+        load = generator.Load(server, 4, 2)
         try:
             result = load.window(0.05)
         finally:
@@ -40,6 +41,21 @@ def test_the_load_generator_measures_a_real_server() -> None:
     assert result["errors"] == 0
     assert result["count"] >= 8
     assert 0 < result["p50_us"] <= result["p99_us"] <= result["p999_us"]
+
+
+@pytest.mark.parametrize("pipeline", [1, 3])
+def test_the_load_generator_sets_keys(pipeline: int) -> None:
+    with servers.running({resp.OURS: resp.CONTENDERS[resp.OURS]}) as (server,):
+        load = generator.Load(server, 2, pipeline, size=5, keys=7)
+        try:
+            assert load.window(0.05)["errors"] == 0
+        finally:
+            load.close()
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            for key in range(8):  # those drawn from, and one more
+                client.sendall(b"GET key:%012d\r\n" % key)
+                answer = b"$5\r\nxxxxx\r\n" if key < 7 else b"$-1\r\n"
+                assert client.recv(100) == answer
 
 
 def test_a_contender_that_cannot_start_is_left_out_and_named(
