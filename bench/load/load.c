@@ -2,8 +2,8 @@
  *
  *   load PORT CONNECTIONS PIPELINE BYTES CPU [set KEYS]
  *
- * A message is BYTES bytes that come back as they are; or a RESP SET of a value of BYTES bytes, with
- * a key of redis-benchmark's form drawn from KEYS, to be answered with OK.
+ * A message is BYTES bytes that come back as they are; or a RESP SET of a value of BYTES bytes,
+ * with a key of redis-benchmark's form drawn from KEYS, to be answered with OK.
  *
  * It opens its connections once and then waits for commands on standard input. `window SECONDS`
  * drives them for so long and answers with one line of JSON; between windows it is idle, so many
@@ -211,7 +211,8 @@ static void make_echo(load *self, size_t bytes) {
 
 static void make_sets(load *self, size_t bytes) {
     char *one = malloc(bytes + 128);
-    int head = sprintf(one, "*3\r\n$3\r\nSET\r\n$16\r\nkey:%0*d\r\n$%zu\r\n", KEY_DIGITS, 0, bytes);
+    int head = sprintf(one, "*3\r\n$3\r\nSET\r\n$16\r\nkey:%0*d\r\n$%zu\r\n",
+                       KEY_DIGITS, 0, bytes);
     self->key_at = (size_t)(strchr(one, ':') + 1 - one);
     memset(one + head, 'x', bytes);
     memcpy(one + head + bytes, "\r\n", 2);
