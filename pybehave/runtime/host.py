@@ -117,6 +117,7 @@ class LoopHost:
         self._ending: dict[Server, list[Callable[[object], None]]] = {}
         loop.dispatcher.on_ended = self._ended
         loop.dispatcher.on_unexpected = _warn_of_info
+        loop.dispatcher.on_refused = _warn_of_refused
         loop.on_error = _report_posted
         loop.dispatcher.on_action = self._act
 
@@ -493,6 +494,11 @@ def _warn_of_info(server: Server, message: Any) -> None:
     logger.warning(
         "server %r has no handle_info and ignores the info %s", server.name, show(message)
     )
+
+
+def _warn_of_refused(_: Server, error: Exception) -> None:
+    """A cast was refused: there is nobody else to be told."""
+    logger.warning("a cast was lost: %s", error)
 
 
 def _report_posted(error: Exception) -> None:
