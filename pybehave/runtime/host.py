@@ -373,8 +373,10 @@ class LoopHost:
         failure = None
         if server.failed_lsn:
             failure = Failure(server.failed_lsn, message, error_text(reason))
-        self._remember(server, is_crash=kind not in (ACTION, LINK, SYSTEM), failure=failure)
-        worker = spec_of(server.owner)
+        worker, is_crash = spec_of(server.owner), kind not in (ACTION, LINK, SYSTEM)
+        if self.journal is not None and server.number and is_crash:
+            self.journal.policies.failed(worker, reason, self.journal.now_ns())
+        self._remember(server, is_crash=is_crash, failure=failure)
         if self.journal is not None and server.failed_lsn:
             self.journal.letters.add(server, worker, reason, kind, message)
             if self.journal.policies.of(worker) == "stop":
