@@ -50,8 +50,11 @@ class Rollback:
 
 
 Policy: TypeAlias = Literal["last_good", "clean", "stop"] | Rollback
-RecoverySpec: TypeAlias = Policy | tuple[Policy, ...]
-"""What a journaled server starts again with after a crash; several are tried in their order."""
+RecoverySpec: TypeAlias = (
+    Policy | tuple[Policy, ...] | Mapping[type[BaseException], Policy | tuple[Policy, ...]]
+)
+"""What a journaled server starts again with after a crash; several are tried in their order; a
+mapping selects by what was raised."""
 
 Acknowledge: TypeAlias = Literal["disk", "os", "memory"]
 """When the replies of a journaled server leave."""

@@ -21,6 +21,7 @@ from typing import Any, Final, Generic, final
 
 from pybehave.behaviours.backoff import BACKOFF_RULE, Backoff
 from pybehave.behaviours.gen_server import GenServer
+from pybehave.behaviours.policies import RECOVERY_RULE
 from pybehave.behaviours.rules import Rule, check, is_count, is_number, one_of
 from pybehave.errors import show
 from pybehave.types import (
@@ -31,7 +32,6 @@ from pybehave.types import (
     Overflow,
     RecoverySpec,
     Restart,
-    Rollback,
     ServerCaller,
     ShutdownLimit,
 )
@@ -47,7 +47,6 @@ ID_CHARS_MAX: Final = 255
 
 RESTARTS: Final = ("permanent", "transient", "temporary")
 OVERFLOWS: Final = ("block", "reject", "drop_oldest")
-RECOVERIES: Final = ("last_good", "clean", "stop")
 ACKNOWLEDGES: Final = ("disk", "os", "memory")
 
 
@@ -64,18 +63,6 @@ def _makes_server(value: Any) -> bool:
 
 def _is_id(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= ID_CHARS_MAX and "/" not in value
-
-
-def _is_recovery(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return bool(value) and all(_is_policy(each) for each in value)
-    return _is_policy(value)
-
-
-def _is_policy(value: Any) -> bool:
-    if isinstance(value, Rollback):
-        return is_count(value.count) and value.count >= 1
-    return isinstance(value, str) and value in RECOVERIES
 
 
 ID_RULE: Final = Rule(_is_id, f'a string of 1 to {ID_CHARS_MAX} characters without "/"')
@@ -95,10 +82,7 @@ WORKER_RULES: Final[Mapping[str, Rule]] = {
     "mailbox": Rule(lambda value: is_count(value) and value >= 1, "an integer >= 1"),
     "overflow": one_of(*OVERFLOWS),
     "journal": BOOL_RULE,
-    "recovery": Rule(
-        _is_recovery,
-        '"last_good", "clean", "stop", Rollback(n), or a tuple of them',
-    ),
+    "recovery": RECOVERY_RULE,
     "acknowledge": one_of(*ACKNOWLEDGES),
     "backoff": BACKOFF_RULE,
 }
@@ -160,7 +144,8 @@ class Worker(Generic[Input, Output]):
         recovery: With a journal, what it starts again with after a crash: "last_good" is its
             state before the input it failed on, "clean" begins anew with init, `Rollback(n)`
             takes n more inputs back, "stop" ends the node. A tuple is a ladder: a server that
-            fails again within 5 s gets the next one.
+            fails again within 5 s gets the next one. A mapping from exception classes to these
+            selects by what was raised, the most derived class first; for others it is "last_good".
         acknowledge: With a journal, when a reply leaves: "disk" when all that it shows is durable,
             "os" when it outlives the process, "memory" at once.
         backoff: How long each restart waits; None is not at all.
@@ -208,7 +193,7 @@ class Worker(Generic[Input, Output]):
             "mailbox": mailbox,
             "overflow": overflow,
             "journal": journal,
-            "recovery": recovery,
+            "recovery": dict(recovery) if isinstance(recovery, Mapping) else recovery,
             "acknowledge": acknowledge,
             "backoff": backoff,
         }

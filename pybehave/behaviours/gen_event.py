@@ -33,7 +33,15 @@ from pybehave.behaviours.class_names import class_named
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.handout import HandOut, Stopped, hand_out
 from pybehave.behaviours.ring import Ring
-from pybehave.errors import BadReturn, NotFound, Overloaded, PybehaveError, show, show_reason
+from pybehave.errors import (
+    BadReturn,
+    NotFound,
+    Overloaded,
+    PybehaveError,
+    SpecError,
+    show,
+    show_reason,
+)
 from pybehave.events import MARK, Handled, Key, Later, Remove, Swap
 from pybehave.types import Context
 
@@ -246,6 +254,12 @@ class GenEvent(GenServer[Manager, Any, Any]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """A manager with a handle_cast of its own gets its casts one by one."""
         super().__init_subclass__(**kwargs)
+        if cls._gate() != (None, None):
+            raise SpecError(
+                cls.__name__,
+                "an event manager takes whatever events its handlers understand; leave accepts and "
+                "validate away, and let handle_event pass over what is not for it",
+            )
         if cls.handle_cast is not GenEvent.handle_cast:
             cls._handle_casts = None  # type: ignore[assignment, method-assign]
 

@@ -29,6 +29,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias
 
 from pybehave.actions import Action, Ignore, Stop, _NoReply
+from pybehave.behaviours.inputs import InputTypes, Validate, check_accepts, gate_of
 from pybehave.behaviours.recovery import Recovery, call_init
 from pybehave.errors import BadReturn, InitStopped
 from pybehave.types import IGNORED, Context, Input, Output, State, _Ignored
@@ -81,6 +82,9 @@ class GenServer(Generic[State, Input, Output]):
         aliases: With a journal: classes by the names that an older journal has for them. The key
             is a `__qualname__` that no class in `types` has today; or (name, version), for what
             the name meant up to that version.
+        accepts: Of which types its calls and casts are: a class, a union, or a tuple of classes;
+            any unless given. The sender of another one hears `InputTypeMismatch`, and the server
+            does not hear of it (docs/guide/inputs.md).
         shared: What its steps may change beside their state: objects, or names of globals
             (`--debug-isolation` reports all else).
         context: Name, time, randomness and caller of the current input; the runtime sets it.
@@ -93,8 +97,13 @@ class GenServer(Generic[State, Input, Output]):
     types: ClassVar[tuple[type, ...]] = ()
     version: ClassVar[int] = 1
     aliases: ClassVar[Mapping[str | tuple[str, int], type]] = {}
+    accepts: ClassVar[InputTypes] = object
     shared: ClassVar[tuple[Any, ...]] = ()
     context: Context
+
+    def __init_subclass__(cls, **words: Any) -> None:
+        super().__init_subclass__(**words)
+        check_accepts(cls)
 
     def init(self, args: Any) -> Any:
         """Return the first state; by default that is `args` itself.
@@ -131,6 +140,24 @@ class GenServer(Generic[State, Input, Output]):
             f"{type(self).__name__} got {command!r} but overrides neither step nor the callback "
             f"for this kind of input; define step(self, command, state)"
         )
+
+    def validate(self, command: Input, state: State) -> object:
+        """Say why a call or cast is refused; asked before it counts.
+
+        A refused one is not journaled and not stepped: its sender hears `Rejected(reason)`, and the
+        server goes on as it was. A class that does not define it pays nothing.
+
+        Args:
+            command: What the callback would get.
+            state: The current state; it must not be changed.
+
+        Returns:
+            None for an input that may come; else why it may not: a value, or an exception.
+
+        Raises:
+            BaseException: That is a crash, as if the step had raised it.
+        """
+        return None
 
     def handle_call(self, request: Input, caller: Any, state: State) -> StepReturn[State, Output]:
         """Handle a request that waits for a reply; by default this is `step`.
@@ -276,6 +303,15 @@ class GenServer(Generic[State, Input, Output]):
             f"{type(self).__name__} is version {self.version} and has nothing that leads on from "
             f"version {version}: define {signature}"
         )
+
+    @classmethod
+    def _gate(cls) -> tuple[tuple[type, ...] | None, Validate | None]:
+        """What the runtime asks about calls and casts; other behaviours on top of this differ."""
+        return gate_of(cls, GenServer)
+
+    def _validate(self, command: Any, state: State) -> object:
+        """What the runtime calls for `validate`."""
+        return self.validate(command, state)
 
     def _upcast(self, version: int, message: Any) -> Any:
         """What the runtime calls for `upcast`."""

@@ -38,6 +38,7 @@ from pybehave import actions as _actions
 from pybehave.actions import NO_REPLY, CancelTimer, Ignore, Reply
 from pybehave.behaviours.class_names import class_named, name_of
 from pybehave.behaviours.gen_server import GenServer, Initial
+from pybehave.behaviours.inputs import Validate, gate_of
 from pybehave.behaviours.recovery import Recovery, call_init
 from pybehave.behaviours.statem_engine import MINE, Machine, Turn, as_tuple
 from pybehave.errors import BadReturn, InitStopped, SpecError, show
@@ -93,6 +94,16 @@ class GenStatem(GenServer[Machine, Any, Any]):
             data: What it knows; it may be changed in place unless `pure` is True.
         """
         raise NotImplementedError(f"{type(self).__name__} has no handle_event")
+
+    def validate(self, content: Any, state: Any, data: Any) -> object:  # type: ignore[override]
+        """Say why a call or cast is refused before it is an event; see GenServer.validate.
+
+        Args:
+            content: What was sent.
+            state: Where the machine is.
+            data: What it knows; it must not be changed.
+        """
+        return None
 
     def terminate(self, reason: Any, state: Any, data: Any) -> Any:  # type: ignore[override]
         """Clean up; see GenServer.terminate. The replies of a stop have been carried out before.
@@ -198,6 +209,14 @@ class GenStatem(GenServer[Machine, Any, Any]):
         return context.name if context is not None else type(self).__name__
 
     # --- what the server asks ------------------------------------------------------------------
+
+    @classmethod
+    def _gate(cls) -> tuple[tuple[type, ...] | None, Validate | None]:
+        return gate_of(cls, GenStatem)
+
+    def _validate(self, command: Any, machine: Machine) -> object:
+        own = self._current(machine.modules)
+        return own.validate(command, machine.state, machine.data)
 
     def _upcast(self, version: int, message: Any) -> Any:
         return message if _is_mine(message) else self.upcast(version, message)

@@ -26,6 +26,7 @@ from typing import Any, Final, TypeAlias, final
 
 from pybehave.behaviours.backoff import BACKOFF_RULE, Backoff
 from pybehave.behaviours.child_spec import BOOL_RULE, ID_RULE, RESTART_RULE, SHUTDOWN_RULE, Worker
+from pybehave.behaviours.policies import policies_in
 from pybehave.behaviours.rules import Rule, check, is_count, is_number, one_of, refused
 from pybehave.errors import SpecError, show
 from pybehave.types import AutoShutdown, Restart, ShutdownLimit, Strategy
@@ -367,8 +368,7 @@ def _warn_of_intensity(path: str, tree: Supervisor) -> None:
     for child in tree.children:
         if not isinstance(child, Worker) or not child.journal or child.restart == "temporary":
             continue
-        policies = child.recovery if isinstance(child.recovery, tuple) else (child.recovery,)
-        if "clean" in policies:
+        if "clean" in policies_in(child.recovery):
             warnings.warn(
                 f"{path} child {child.id!r}: with intensity=0 the supervisor gives up instead of "
                 f'starting it again with recovery="clean", which is charged; use intensity >= 1, '

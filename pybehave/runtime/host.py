@@ -117,6 +117,7 @@ class LoopHost:
         self._ending: dict[Server, list[Callable[[object], None]]] = {}
         loop.dispatcher.on_ended = self._ended
         loop.dispatcher.on_unexpected = _warn_of_info
+        loop.dispatcher.on_refused = _warn_of_refused
         loop.on_error = _report_posted
         loop.dispatcher.on_action = self._act
 
@@ -372,8 +373,10 @@ class LoopHost:
         failure = None
         if server.failed_lsn:
             failure = Failure(server.failed_lsn, message, error_text(reason))
-        self._remember(server, is_crash=kind not in (ACTION, LINK, SYSTEM), failure=failure)
-        worker = spec_of(server.owner)
+        worker, is_crash = spec_of(server.owner), kind not in (ACTION, LINK, SYSTEM)
+        if self.journal is not None and server.number and is_crash:
+            self.journal.policies.failed(worker, reason, self.journal.now_ns())
+        self._remember(server, is_crash=is_crash, failure=failure)
         if self.journal is not None and server.failed_lsn:
             self.journal.letters.add(server, worker, reason, kind, message)
             if self.journal.policies.of(worker) == "stop":
@@ -493,6 +496,11 @@ def _warn_of_info(server: Server, message: Any) -> None:
     logger.warning(
         "server %r has no handle_info and ignores the info %s", server.name, show(message)
     )
+
+
+def _warn_of_refused(_: Server, error: Exception) -> None:
+    """A cast was refused: there is nobody else to be told."""
+    logger.warning("a cast was lost: %s", error)
 
 
 def _report_posted(error: Exception) -> None:

@@ -515,8 +515,6 @@ class NodeJournal:
 
     def ended(self, server: Server, *, is_crash: bool, failure: Failure | None) -> None:
         """Remember what a server had become; the next incarnation goes on from there."""
-        if is_crash:
-            self.policies.failed(server.name, self._dispatcher.unix_now())
         is_dirty = is_crash and not getattr(server.instance, "pure", False)
         state = None if is_dirty else server.state
         self._known[server.name] = Known(

@@ -1,10 +1,12 @@
 """Which recovery policy a journaled server gets when it fails: one, or the next of a ladder.
 
 A server that fails again soon after it was started again has not been helped by its policy, so the
-next one of its list is tried; one that has lived for a while begins at the first again. The last
-one stays.
+next one of its ladder is tried; one that has lived for a while begins at the first again. The last
+one stays. Where the class of the exception selects the ladder, each ladder counts for itself: two
+kinds of failures in turns climb both.
 
-Does not know: how a policy is carried out (journaling.py, host.py).
+Does not know: how a policy is carried out (journaling.py, host.py), what selects a ladder
+(behaviours/policies.py).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 from typing import Any, Final, final
 
 from pybehave.behaviours.child_spec import Worker
+from pybehave.behaviours.policies import Row, ladder_of, row_of
 
 CALM_NS: Final = 5_000_000_000
 """After so long without a failure a ladder begins anew: OTP's default period of a supervisor."""
@@ -22,16 +25,25 @@ class Policies:
     """What the servers of one journal were given at their latest failure."""
 
     def __init__(self) -> None:
-        self._failures: dict[str, tuple[int, int]] = {}
+        self._failures: dict[tuple[str, Row], tuple[int, int]] = {}
+        self._latest: dict[str, Row] = {}
 
-    def failed(self, server: str, now_ns: int) -> None:
-        """Take note of a failure."""
-        count, at = self._failures.get(server, (0, 0))
-        self._failures[server] = (count + 1 if now_ns - at <= CALM_NS else 1, now_ns)
+    def failed(self, worker: Worker[Any, Any], reason: object, now_ns: int) -> None:
+        """Take note of a failure.
+
+        Args:
+            worker: Whose.
+            reason: What was raised.
+            now_ns: Unix time.
+        """
+        row = self._latest[worker.name] = row_of(worker.recovery, reason)
+        count, at = self._failures.get((worker.name, row), (0, 0))
+        count = count + 1 if now_ns - at <= CALM_NS else 1
+        self._failures[worker.name, row] = count, now_ns
 
     def of(self, worker: Worker[Any, Any]) -> Any:
         """Return what holds for the latest failure: a word, or a Rollback."""
-        if not isinstance(worker.recovery, tuple):
-            return worker.recovery
-        count, _ = self._failures.get(worker.name, (1, 0))
-        return worker.recovery[min(count, len(worker.recovery)) - 1]
+        row = self._latest.get(worker.name)
+        ladder = ladder_of(worker.recovery, row)
+        count, _ = self._failures.get((worker.name, row), (1, 0))
+        return ladder[min(count, len(ladder)) - 1]

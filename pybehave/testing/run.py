@@ -19,6 +19,7 @@ from typing import Any, Final, final
 
 from pybehave.actions import Action, Continue, Stop
 from pybehave.behaviours.gen_server import GenServer, Initial, Turn, initial_of, interpret
+from pybehave.behaviours.inputs import refusal
 from pybehave.errors import Stopped
 
 CONTINUES_MAX: Final = 1000
@@ -78,6 +79,7 @@ def run(server: Any, inputs: Iterable[Any], *, state: Any = _FROM_INIT, args: An
 
     Raises:
         ValueError: There are no inputs, or no first state.
+        InputTypeMismatch, Rejected: The server does not take an input.
         BaseException: Whatever the step raised; it is the crash.
     """
     outputs = fold(server, inputs, state=state, args=args).outputs
@@ -99,6 +101,7 @@ def fold(
 
     Raises:
         Stopped: Init returned Stop, or the server stopped before the last input.
+        InputTypeMismatch, Rejected: The server does not take an input.
         BaseException: Whatever the step raised; it is the crash.
     """
     instance = server() if isinstance(server, type) else server
@@ -128,13 +131,18 @@ def _init(instance: Any, args: Any, actions: list[Action]) -> Any:
 def _handler(instance: Any) -> Callable[[Any, Any], Turn]:
     if isinstance(instance, GenServer):
         _give_context(instance)
-        name = type(instance).__name__
-        return lambda command, state: interpret(
-            name, "handle_call", instance.handle_call(command, None, state)
-        )
+        return lambda command, state: _call(instance, command, state)
     step = getattr(instance, "step", instance)
     name = getattr(step, "__qualname__", repr(step))
     return lambda command, state: interpret(name, "step", step(command, state))
+
+
+def _call(instance: GenServer[Any, Any, Any], command: Any, state: Any) -> Turn:
+    name = type(instance).__name__
+    error = refusal(name, instance, command, state)
+    if error is not None:
+        raise error
+    return interpret(name, "handle_call", instance.handle_call(command, None, state))
 
 
 def _give_context(instance: Any) -> None:

@@ -2,14 +2,14 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from .acting cimport Acting
 from .codec cimport Codec, frame_view
+from .gate cimport Gate
 from .handles cimport Caller
 from .leaves cimport conn
 from .servers cimport Alarm, Answer, Port, Server
 
 
-cdef class Dispatcher(Acting):
+cdef class Dispatcher(Gate):
     cdef public object on_ended        # (server, reason, kind, message) -> None
     cdef public object on_unexpected   # (server, info): it has no handle_info; or None
     cdef uint64_t[::1] marker          # which timer's input is stepped, or None

@@ -28,9 +28,9 @@ cimport cython
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 
-from .acting cimport Acting
 from .asked cimport Asked
 from .codec cimport Codec, frame_view
+from .gate cimport Gate
 from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller
 from .leaves cimport (
     CONN_HOLD, END_ASKED, conn, conn_finish, conn_hold, conn_output, conn_takes_input, conns_find,
@@ -78,7 +78,7 @@ _CALLBACKS = {
 
 
 @cython.final
-cdef class Dispatcher(Acting):
+cdef class Dispatcher(Gate):
     """Names, servers and their turns. Made by the Loop, used on its thread only."""
 
     def __cinit__(self):
@@ -204,7 +204,8 @@ cdef class Dispatcher(Acting):
             return self.answer_error(c, port, NoProc(port.address.name))
         if server.kind.is_fast_call and server.kind.overflow == OVERFLOW_BLOCK \
                 and not server.has_continues() and not server.has_control() \
-                and port.address is not None and type(message) is not Once:
+                and port.address is not None and type(message) is not Once \
+                and self.passes(server.kind, message):
             self._step_connection(server, c, port, message)
         else:
             self._post_connection(server, c, port, message)
@@ -343,7 +344,8 @@ cdef class Dispatcher(Acting):
             raise Suspended(name)
         self.barrier = 0
         if not server.mailbox and not server.has_continues() and not server.number \
-                and not server.has_control() and type(request) is not Once:
+                and not server.has_control() and type(request) is not Once \
+                and self.passes(server.kind, request):
             return self._call_fast(server, request)
         while server.is_running and (server.mailbox or server.has_continues()):
             self._serve(server, server.mail_count() + 1, False)
@@ -502,8 +504,6 @@ cdef class Dispatcher(Acting):
     # ---- the turn ----------------------------------------------------------------------------
 
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1:
-        if server.has_idle_timer():
-            self._cancel_idle(server)
         if server.has_continues():
             self._run_continues(server)
         if not server.is_running:
@@ -566,13 +566,18 @@ cdef class Dispatcher(Acting):
         cdef bytes answer = None
         cdef Request request = None
         cdef conn *c = NULL
+        if server.kind.is_gated and (kind == INPUT_CALL or kind == INPUT_CAST) \
+                and not self.admits(server, kind, message, caller):
+            return 0
+        if kind != INPUT_CONTINUE and server.has_idle_timer():
+            self._cancel_idle(server)
         if caller is not None and caller.kind == FROM_CONNECTION:
             c = conns_find(self.conns, caller.connection.token())
         if type(server.state) is Asleep:
             self.wake(server)
         self.barrier = self.barrier_of(server)
         if server.number and not self._record_input(server, kind, message, caller):
-            self.client = None
+            self.client = self.flaw = None
             return 0
         if self.client is not None:
             request = self._name_request(server)
@@ -634,6 +639,8 @@ cdef class Dispatcher(Acting):
         return True
 
     cdef object _callback(self, Server server, int kind, object message, Caller caller):
+        if self.flaw is not None:
+            self.raise_flaw()
         if kind == INPUT_CALL:
             if server.kind.is_fast_call:
                 return server.kind.step(server.instance, message, server.state)

@@ -140,6 +140,7 @@ cdef extern from "stats.h" nogil:
         uint64_t decode_errors
         uint64_t overloaded
         uint64_t casts_lost
+        uint64_t inputs_refused
         uint64_t refused
         uint64_t accept_errors
         uint64_t timers_fired

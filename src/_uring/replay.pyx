@@ -23,10 +23,10 @@ from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZ
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from .commit cimport (
-    FRAME_HEADER_BYTES, RECORD_CAUSE, RECORD_FAILED, RECORD_FROM, RECORD_INPUT, RECORD_REQUEST,
-    RECORD_SERVER, RECORD_SKIP, RECORD_START, RECORD_STATE, RECORD_STORE, RECORD_TIME,
-    SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS, SEGMENT_SOUND, journal_hash, segment_blocks_bytes,
-    segment_frame, segment_frame_read, segment_record, segment_record_read,
+    FRAME_HEADER_BYTES, OUTCOME_REFUSED, RECORD_CAUSE, RECORD_FAILED, RECORD_FROM, RECORD_INPUT,
+    RECORD_REQUEST, RECORD_SERVER, RECORD_SKIP, RECORD_START, RECORD_STATE, RECORD_STORE,
+    RECORD_TIME, SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS, SEGMENT_SOUND, journal_hash,
+    segment_blocks_bytes, segment_frame, segment_frame_read, segment_record, segment_record_read,
 )
 from .dispatch cimport Dispatcher
 from .handles cimport Caller
@@ -323,6 +323,8 @@ cdef class Replayer:
     cdef int _pass_over(self, Server server, const segment_record *record, uint64_t lsn) except -1:
         """An input that is not stepped: what is to be known of it all the same."""
         self.failed += 1
+        if record.flags & RECORD_FAILED and record.outcome == OUTCOME_REFUSED:
+            return 0 # it has arrived, and that is all
         if record.flags & RECORD_REQUEST:
             self._request(server, record).fail(f"lsn {lsn}")
         if record.kind == INPUT_TIMER:

@@ -71,6 +71,9 @@ enum record_flag {
     RECORD_FROM = 16,
 };
 
+/* Of an input that is FAILED: its server refused it, and nobody has failed. */
+enum { OUTCOME_REFUSED = 1 };
+
 typedef struct segment_record {
     const uint8_t *payload; /* behind the extensions */
     uint32_t payload_bytes;

@@ -91,6 +91,9 @@ cdef class Kind:
     cdef bint is_fast_call
     cdef bint is_fast_cast
     cdef bint is_deaf                  # it has no handle_info of its own
+    cdef bint is_gated                 # not every input counts (gate.pyx)
+    cdef object accepts                # tuple of classes of which calls and casts are; None = any
+    cdef object validate               # says why a call or cast is refused, or None
     cdef char level                    # ACK_: when replies leave
     cdef Present present               # the loop's
 

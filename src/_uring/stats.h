@@ -13,7 +13,8 @@ typedef struct loop_stats {
     uint64_t crashes;
     uint64_t decode_errors;
     uint64_t overloaded;     /* inputs refused or dropped at a full mailbox */
-    uint64_t casts_lost;     /* casts to a name that nobody has */
+    uint64_t casts_lost;     /* casts to a name that nobody has, or that were refused */
+    uint64_t inputs_refused; /* by a server's gate: of another type, or rejected */
     uint64_t refused;        /* connections over connections_max */
     uint64_t accept_errors;
     uint64_t timers_fired;

@@ -32,6 +32,8 @@ SAMPLES = [
     errors.CallingSelf("kv"),
     errors.CalledInCallback("kv", "other"),
     errors.RequestKnown("kv", 7, "its reply was lost"),
+    errors.InputTypeMismatch("kv", [b"GET"], (int, str)),
+    errors.Rejected("kv", "the account is closed"),
     errors.Overloaded("kv", 1024),
     errors.PoolOverloaded("crunch", 1024),
     errors.JobCancelled("crunch"),

@@ -1,0 +1,17 @@
+"""What a server takes: asked before an input counts."""
+
+from .acting cimport Acting
+from .handles cimport Caller
+from .servers cimport Kind, Server
+
+
+cdef class Gate(Acting):
+    cdef public object on_refused      # (server, error): a cast was refused; or None
+    cdef object flaw                   # what `validate` raised on the input that comes next
+
+    cdef bint passes(self, Kind kind, object message) except -1
+    cdef bint admits(self, Server server, int kind, object message, Caller caller) except -1
+    cdef object _refusal(self, Server server, object message, Caller caller)
+    cdef int _refuse(self, Server server, object error, Caller caller) except -1
+    cdef int _settle_cause(self, Server server, int kind) except -1
+    cdef int raise_flaw(self) except -1

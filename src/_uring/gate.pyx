@@ -1,0 +1,126 @@
+# cython: language_level=3, binding=True
+"""The gate before a server: what is refused here has not happened.
+
+A class may say of which types its inputs are (`accepts`), and look at each with the state before it
+counts (`validate`). Calls and casts come here, from wherever; infos, timers and continues do not,
+for the runtime or the server itself has brought them about. Whoever waits for a refused input gets
+the error as its reply; a cast that is refused is lost, counted and told.
+
+What `validate` raises is a crash of the step that it stands before: it is raised there, so that
+record, dead letter, supervision and recovery are those of any crash.
+
+Invariants
+  (A1) What is refused is not recorded, not stepped and not counted as an input; it changes no
+       timer, and the name that its client gave it (`Once`) stays free.
+  (A2) A server that declares nothing costs one comparison an input.
+  (A3) The shortest ways (a message straight out of the receive buffer, a call on the loop's thread)
+       are for what need not be asked about; all else comes by the general road, and here.
+  (A4) What was sent by a journaled server is settled by its refusal, durably: a record says so, for
+       else each start would deliver it again. Nobody failed on it.
+
+Does not know: what the declarations mean (pybehave/behaviours/inputs.py), turns (dispatch.pyx).
+"""
+
+from .acting cimport Acting
+from .commit cimport OUTCOME_REFUSED, RECORD_FAILED
+from .handles cimport Caller
+from .servers cimport Asleep, Kind, Server
+
+from pybehave.errors import BadReturn, InputTypeMismatch, PybehaveError, Rejected
+
+cdef str ALLOWED = "return None for an input that may come, else why it may not"
+
+
+# Not final: the Dispatcher is the rest of it.
+cdef class Gate(Acting):
+    """Which inputs count. Base of the Dispatcher."""
+
+    def __cinit__(self):
+        self.on_refused = None
+        self.flaw = None
+
+    cdef bint passes(self, Kind kind, object message) except -1:
+        """Whether a message may go the shortest way (A3)."""
+        if not kind.is_gated:
+            return True
+        if kind.validate is not None:
+            return False
+        try:
+            return isinstance(message, kind.accepts)
+        except Exception: # a metaclass of the user's; it is asked once more, where that is a crash
+            return False
+
+    cdef bint admits(self, Server server, int kind, object message, Caller caller) except -1:
+        """Whether a call or cast is to be recorded and stepped; a refused one is answered here.
+
+        True also when the question itself has failed: then `raise_flaw` raises, in the step.
+        """
+        cdef bint was_asleep = type(server.state) is Asleep
+        self.barrier = self.barrier_of(server) # a refusal tells of the state
+        self.current = server
+        self.current_conn = NULL
+        self.current_caller = caller
+        try:
+            error = self._refusal(server, message, caller)
+            if self.is_disturbed:
+                self.disturbed()
+        except BaseException as flaw:
+            self.current = None
+            if self.is_passed_on(flaw):
+                self.client = self.caused = None
+                raise
+            self.flaw = flaw
+            return True
+        self.current = None
+        if error is None:
+            return True
+        self.client = None # (A1)
+        if self.caused is server:
+            self._settle_cause(server, kind)
+        self._refuse(server, error, caller)
+        if was_asleep:
+            self.hibernate(server)
+        return False
+
+    cdef object _refusal(self, Server server, object message, Caller caller):
+        """Why a server does not take an input; None = it does. Raises whatever it is asked with."""
+        cdef Kind kind = server.kind
+        if kind.accepts is not None and not isinstance(message, kind.accepts):
+            return InputTypeMismatch(server.name, message, kind.accepts)
+        if kind.validate is None:
+            return None
+        self.wake(server)
+        reason = kind.validate(server.instance, message, server.state)
+        if reason is None:
+            return None
+        if reason is True or reason is False: # a question was answered that nobody had asked
+            raise BadReturn(server.name, "validate", reason, ALLOWED)
+        return Rejected(server.name, reason)
+
+    cdef int _refuse(self, Server server, object error, Caller caller) except -1:
+        self.stats.inputs_refused += 1
+        if caller is not None:
+            return self._resolve(caller, None, error)
+        self.stats.casts_lost += 1
+        if self.on_refused is not None:
+            self.on_refused(server, error)
+        return 0
+
+    cdef int _settle_cause(self, Server server, int kind) except -1:
+        """The message of another journaled server has arrived, and came to nothing (A4)."""
+        try:
+            if server.number:
+                self.commit.open_input(server.ledger.values, None, self.unix_ns(), None, 0,
+                                       self.cause_lsn, self.cause_index)
+                self.commit.close_input(
+                    kind, RECORD_FAILED | self._cause(server), server.number, OUTCOME_REFUSED)
+        except PybehaveError: # no room: the next start delivers it again, and it is refused again
+            pass
+        self.outbox.pop((self.cause_lsn, self.cause_index), None)
+        self.caused = None
+        return 0
+
+    cdef int raise_flaw(self) except -1:
+        """Raise what `validate` has raised, where a step raises."""
+        flaw, self.flaw = self.flaw, None
+        raise flaw
