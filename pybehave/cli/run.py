@@ -152,16 +152,34 @@ class JsonFormatter(logging.Formatter):
 )
 @config_options
 @click.option(
+    "--show-config",
+    is_flag=True,
+    help="Print every setting, its default, and where its value comes from; start nothing.",
+)
+@click.option(
     "--debug-isolation",
     is_flag=True,
     help="Look after each step for state that servers share by accident. Slow: for tests.",
 )
-def command(target: str, **options: Any) -> None:
+@click.pass_context
+def command(context: click.Context, /, target: str, show_config: bool, **options: Any) -> None:
     """Serve an application until SIGTERM (drains) or SIGINT (stops now).
 
     MODULE is found from the current directory, APP is an Application in it.
     """
+    if show_config:
+        print_settings(context, target)
+        return
     sys.exit(serve(target, **options))
+
+
+def print_settings(context: click.Context, target: str) -> None:
+    """Say with what a node would be started."""
+    from pybehave.cli.settings import settings  # here, for only this needs it
+
+    found = read_config(context.params["files"], context.params["settings"])
+    for setting in settings(context, planned(load(target), found), found):
+        click.echo(str(setting))
 
 
 def serve(
