@@ -405,7 +405,7 @@ class HealthWatch:
                 continue
             first = min(row.first for row in rows)
             count = sum(row.count for row in rows)
-            text = f"{len(rows)} children of {within} have failed, {count} times in all"
+            text = f"{len(rows)} children of {within} have failed, {_times(count)} in all"
             level = self._level_of(kind, now - first)
             yield Reason(kind, level, within, count, now - first, text)
 
@@ -414,7 +414,7 @@ class HealthWatch:
         where = f"{row.within}/{row.where}" if row.within else row.where
         if kind == "crashes" and self._is_down(row):
             kind = "down"
-        text = _SENTENCES[kind].format(where=where, count=row.count, why=row.why, seconds=seconds)
+        text = _SENTENCES[kind].format(where=where, times=_times(row.count), why=row.why)
         return Reason(kind, self._level_of(kind, seconds), where, row.count, seconds, text)
 
     def _level_of(self, kind: str, seconds: float) -> Level:
@@ -520,13 +520,17 @@ _HANDLERS: Final[dict[type[Event], Callable[[HealthWatch, Any], None]]] = {
 }
 
 _SENTENCES: Final = {
-    "crashes": "{where} has failed {count} times in a row, the last time with {why}",
-    "down": "{where} has failed {count} times in a row and waits to be started again",
+    "crashes": "{where} has failed {times}, the last time with {why}",
+    "down": "{where} has failed {times} and waits to be started again",
     "gave_up": "{where} gave up: {why} needed one restart too many",
-    "quarantined": "{count} inputs of server {where!r} became dead letters, the last is {why}",
-    "steps": "{count} steps of server {where!r} took longer than their budget, the last {why}",
-    "overloaded": "{count} inputs were refused or dropped at full mailboxes",
-    "accept_errors": "{count} connections could not be accepted; see ulimit -n",
-    "refused": "{count} connections were refused, for connections_max was reached",
+    "quarantined": "an input of server {where!r} became a dead letter {times}, at last {why}",
+    "steps": "a step of server {where!r} took longer than its budget {times}, at last {why}",
+    "overloaded": "an input was refused or dropped at a full mailbox {times}",
+    "accept_errors": "a connection could not be accepted {times}; see ulimit -n",
+    "refused": "a connection was refused {times}, for connections_max was reached",
 }
-"""What a row says; it has `where`, `count`, `why` and `seconds`."""
+"""What a row says; it has `where`, `times` and `why`."""
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
