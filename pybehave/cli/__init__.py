@@ -1,7 +1,7 @@
 """The command `pybehave`: one file a command, imported only when it is asked for.
 
 Exit statuses: 0 stopped as asked, 1 the application ended by itself or could not start, 2 the
-command line or what it names is wrong.
+command line or what it names is wrong. `health` and `ping` have their own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pybehave._version import __version__
 COMMANDS = {
     "run": ("pybehave.cli.run", "Serve an application."),
     "attach": ("pybehave.cli.attach", "Look into a node that runs, and act on its servers."),
+    "health": ("pybehave.cli.health", "Say whether a node is well, and why not."),
+    "ping": ("pybehave.cli.ping", "Ask whether a node answers: a health check of containers."),
     "release": ("pybehave.cli.release", "Take a running node to new code, and back."),
     "replay": ("pybehave.cli.replay", "Step through a journal's history."),
     "tree": ("pybehave.cli.tree", "Print an application's supervision tree."),

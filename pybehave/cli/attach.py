@@ -20,6 +20,7 @@ from typing import Any, Final, final
 
 import click
 
+from pybehave.cli import health
 from pybehave.cli.load import Mistake
 from pybehave.cli.seconds import Seconds
 from pybehave.errors import NotAnswered, PybehaveError, RequestRefused
@@ -146,6 +147,10 @@ def _stats(session: Session) -> Iterator[str]:
     return session.said(session.client.ask("stats"), lambda found: _flat("", found))
 
 
+def _health(session: Session) -> Iterator[str]:
+    return session.said(session.client.ask("health"), health.lines)
+
+
 COMMANDS: Final[dict[str, tuple[str, str, Callable[..., Iterator[str]]]]] = {
     "list": ("[PART]", "Servers that run; with PART, those whose names contain it.", _list),
     "tree": ("", "The supervision tree as it is now.", _tree),
@@ -162,6 +167,7 @@ COMMANDS: Final[dict[str, tuple[str, str, Callable[..., Iterator[str]]]]] = {
     "crashes": ("[NAME]", "The newest crash reports, of one server or of all.", _crashes),
     "dead-letters": ("", "Inputs on which journaled servers failed.", _dead_letters),
     "stats": ("", "Counters of the loop, connections and journal.", _stats),
+    "health": ("", "Whether the node is well, and why not.", _health),
 }
 """Every command: what is written behind it, what it does, and the function for it."""
 
@@ -300,7 +306,7 @@ class Prompt(cmd.Cmd):
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[PATH] [COMMAND ...]")
 def command(words: tuple[str, ...], as_json: bool, timeout: float) -> None:
     """Look into a node that runs: list, tree, inspect NAME, call NAME LITERAL, trace NAME, suspend
-    NAME, resume NAME, restart NAME, crashes, dead-letters, stats.
+    NAME, resume NAME, restart NAME, crashes, dead-letters, stats, health.
 
     PATH is the socket that `pybehave run` has named, or the folder of the node's journal (default:
     data). Without a command they are read from the terminal, or from standard input.

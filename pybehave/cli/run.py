@@ -36,6 +36,7 @@ from pybehave.journal.recovery import SEGMENT_BYTES, Options
 from pybehave.observer.admin import SOCKET, Admin
 from pybehave.protocols import Resp
 from pybehave.runtime.handover import Command, Inheritance, inheritance
+from pybehave.runtime.health import HealthLimits
 from pybehave.runtime.limits import raise_descriptors
 from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node, default_backend
 
@@ -46,6 +47,10 @@ CONNECTIONS_LOW = 1000
 
 STEP_BUDGET_S = 0.5
 """Long enough for what a machine under load does to a program, short enough to be felt by users."""
+
+
+HEALTH_EVERY_S = 10.0
+"""Soon enough for who watches a service, seldom enough to cost an idle node nothing to speak of."""
 
 
 CANNOT_SERVE = (
@@ -138,13 +143,46 @@ class JsonFormatter(logging.Formatter):
     type=Seconds(min=0, min_open=True),
     help="Seconds after which a step is aborted: a crash of its server. Default: never.",
 )
+@click.option(
+    "--health-every",
+    type=Seconds(min=0),
+    default=HEALTH_EVERY_S,
+    show_default=True,
+    help="Seconds between two looks at the node's health, which log what has changed; 0: none.",
+)
 @config_options
+@click.option(
+    "--show-config",
+    is_flag=True,
+    help="Print every setting, its default, and where its value comes from; start nothing.",
+)
 @click.option(
     "--debug-isolation",
     is_flag=True,
     help="Look after each step for state that servers share by accident. Slow: for tests.",
 )
-def command(
+@click.pass_context
+def command(context: click.Context, /, target: str, show_config: bool, **options: Any) -> None:
+    """Serve an application until SIGTERM (drains) or SIGINT (stops now).
+
+    MODULE is found from the current directory, APP is an Application in it.
+    """
+    if show_config:
+        print_settings(context, target)
+        return
+    sys.exit(serve(target, **options))
+
+
+def print_settings(context: click.Context, target: str) -> None:
+    """Say with what a node would be started."""
+    from pybehave.cli.settings import settings  # here, for only this needs it
+
+    found = read_config(context.params["files"], context.params["settings"])
+    for setting in settings(context, planned(load(target), found), found):
+        click.echo(str(setting))
+
+
+def serve(
     target: str,
     listen: tuple[str, ...],
     backend: str | None,
@@ -163,11 +201,9 @@ def command(
     step_budget: float,
     step_abort: float | None,
     debug_isolation: bool,
-) -> None:
-    """Serve an application until SIGTERM (drains) or SIGINT (stops now).
-
-    MODULE is found from the current directory, APP is an Application in it.
-    """
+    health_every: float,
+) -> int:
+    """Do what the options say; returns the exit status."""
     started = time.perf_counter()
     check_options(backend, admin, no_admin)
     check_report(recovery_report)
@@ -189,11 +225,12 @@ def command(
             step_budget=step_budget or None,
             step_abort=step_abort,
             debug_isolation=debug_isolation,
+            health=HealthLimits(every=health_every or None),
         )
         know_command(node, target, inherited)
         with reporting(node, recovery_report) as report:
             status = node.run(partial(ready, room, started, report, admin, no_admin, inherited))
-    sys.exit(status)
+    return status
 
 
 def know_command(node: Node, target: str, inherited: Inheritance | None) -> None:

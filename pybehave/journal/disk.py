@@ -138,6 +138,9 @@ class Disk(Protocol):
     def close(self, fd: int) -> None:
         """Close what `open` gave."""
 
+    def free_bytes(self) -> int | None:
+        """Return how many bytes more this user's files may take; None when nothing limits them."""
+
     def shared(self, name: str, count: int) -> memoryview:
         """Return memory that outlives the process, though not a power cut."""
 
@@ -388,6 +391,10 @@ class FolderDisk(Disk):
 
     def close(self, fd: int) -> None:
         os.close(fd)
+
+    def free_bytes(self) -> int:
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
 
     def shared(self, name: str, count: int) -> memoryview:
         """Return a file's pages; memory of our own where the file system has none to share."""

@@ -301,6 +301,10 @@ def _stats(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
     answer(view.statistics(desk.node))
 
 
+def _health(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
+    desk.node.watch.ask_later(lambda health: answer(health.as_dict()))
+
+
 def _crashes(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
     server = request.get("server")
     if server is not None and not isinstance(server, str):
@@ -428,6 +432,7 @@ VERBS: Final[dict[str, tuple[_Function, bool]]] = {
     "restart": (_restart, True),
     "dead_letters": (_dead_letters, False),
     "stats": (_stats, False),
+    "health": (_health, False),
     "release_status": (_release_status, False),
     "release_upgrade": (_release_upgrade, False),
     "release_rollback": (_release_rollback, False),

@@ -57,6 +57,7 @@ from pybehave.runtime.crashes import CrashReport
 from pybehave.runtime.events import EventHub
 from pybehave.runtime.families import Families
 from pybehave.runtime.handover import Replacement
+from pybehave.runtime.health import ASK_S, Health, HealthLimits, HealthWatch
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journaling import NodeJournal
@@ -112,12 +113,15 @@ class Node(Requests, Supervision):
         debug_isolation: Look after each step for what servers share by accident; slow
             (runtime/isolation.py).
         step_abort: Seconds after which a step is aborted, a crash of its server; None is never.
+        health: From when on something is a reason not to be well (runtime/health.py).
         loop_options: `buffers`, `buffer_bytes`, `submissions`, `completions`.
     """
 
     _is_asked_to_stop = False
     _replacement: Replacement | None = None
     _passed: BaseException | None = None
+    _failure: BaseException | None = None
+    _thread: threading.Thread | None = None
 
     def __init__(
         self,
@@ -133,9 +137,11 @@ class Node(Requests, Supervision):
         step_budget: float | None = None,
         step_abort: float | None = None,
         debug_isolation: bool = False,
+        health: HealthLimits | None = None,
         **loop_options: Any,
     ) -> None:
         self.events = EventHub()
+        self.watch = HealthWatch(self, health or HealthLimits())
         self.exit_status = 0
         self.loop = Loop(backend or default_backend(), seed=seed, **loop_options)
         self.host = LoopHost(self.loop, self.events, self.run_on_loop)
@@ -166,9 +172,7 @@ class Node(Requests, Supervision):
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
         self._is_stopping = self._is_left = False
-        self._thread: threading.Thread | None = None
         self._started = threading.Event()
-        self._failure: BaseException | None = None
 
     # --- life --------------------------------------------------------------------------------
 
@@ -236,6 +240,7 @@ class Node(Requests, Supervision):
             self.applications.open_listeners()
             if self.journal is not None:
                 self.journal.letters.send_again()
+            self.watch.serving()
         except BaseException:
             self._is_draining = False
             self._shut_down()
@@ -360,6 +365,7 @@ class Node(Requests, Supervision):
         if self._is_stopping:
             return
         self._is_stopping = True
+        self.watch.stopping()
         self.releases.close()
         if self._replacement is None:
             systemd.notify("STOPPING=1")
@@ -744,6 +750,14 @@ class Node(Requests, Supervision):
             return found.state
 
         return self.run_on_loop(look)
+
+    def health(self, *, timeout: float | None = ASK_S) -> Health:
+        """Say whether the node is well, and why not; from any thread.
+
+        Args:
+            timeout: Seconds for the loop to answer, or else it is stuck; None waits for ever.
+        """
+        return self.watch.ask(timeout)
 
     def crashes(self) -> list[CrashReport]:
         """The newest crash reports, at most 128, oldest first."""

@@ -457,6 +457,11 @@ class SimDisk(Disk):
         if result < 0:
             raise OSError(-result, os.strerror(-result), name)
 
+    def free_bytes(self) -> int | None:
+        if self.room is None:
+            return None
+        return max(0, self.room - sum(map(len, self._content.values())))
+
     def fill(self, name: str, count: int) -> None:
         self._make("fill", name, bytes(count))
 
@@ -466,8 +471,8 @@ class SimDisk(Disk):
     def _make(self, kind: Kind, name: str, data: bytes) -> None:
         """A new file under a name that is not durable. Cut off, it holds what nobody knows."""
         fault = self._fault(kind)
-        used = sum(map(len, self._content.values())) if self.room is not None else 0
-        if self.room is not None and used + len(data) > self.room and not fault:
+        free = self.free_bytes()
+        if free is not None and len(data) > free and not fault:
             fault = errno.ENOSPC
         file = self._next
         self._next += 1

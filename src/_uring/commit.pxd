@@ -195,6 +195,7 @@ cdef class Commit:
     cdef list paused                   # connections that wait for the disk to catch up
     cdef uint64_t[10] started_ns       # when each slot's write was handed over
     cdef uint64_t[LATENCY_BUCKETS] latency # writes that took up to 2 ** index microseconds
+    cdef uint64_t latency_us           # what all of them took together
     cdef readonly Tail tail            # where records are kept at the level "os"; None = nowhere
     cdef uint64_t kept_first           # the slot with this first lsn is in the tail up to ...
     cdef uint32_t kept_used            # ... so many of its bytes

@@ -519,6 +519,7 @@ cdef class Commit:
     cdef int _note_latency(self, uint32_t slot) except -1:
         cdef uint64_t us = (self.source.verbs.now(self.source) - self.started_ns[slot]) // 1000
         cdef int bucket = 0
+        self.latency_us += us
         while us > 1 and bucket < LATENCY_BUCKETS - 1:
             us = (us + 1) >> 1
             bucket += 1
@@ -697,5 +698,6 @@ cdef class Commit:
         counters.update(
             next_lsn=self.j.next_lsn, durable_lsn=self.j.durable_lsn, segment=self.j.segment,
             in_flight=self.j.in_flight, held=len(self.held), error=self.j.error,
+            latency_us_sum=self.latency_us,
         )
         return counters

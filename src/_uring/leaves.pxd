@@ -130,7 +130,7 @@ cdef extern from "wake.h" nogil:
 
 cdef extern from "stats.h" nogil:
     enum:
-        BATCH_BUCKETS
+        BATCH_BUCKETS, TICK_BUCKETS
 
     ctypedef struct loop_stats:
         uint64_t ticks
@@ -144,9 +144,12 @@ cdef extern from "stats.h" nogil:
         uint64_t refused
         uint64_t accept_errors
         uint64_t timers_fired
+        uint64_t busy_ns
         uint64_t[12] batch
+        uint64_t[22] tick_us
 
     void stats_batch(loop_stats *, unsigned)
+    void stats_tick(loop_stats *, uint64_t)
 
 
 cdef extern from "conn.h" nogil:

@@ -330,6 +330,7 @@ cdef class Loop(Ports):
         if self._is_deaf:
             self._poll_wake()
         self._wait(limit_ns)
+        cdef uint64_t began_ns = self.dispatcher.now_ns
         self._stats.ticks += 1
         count = self._reap()
         stats_batch(&self._stats, count)
@@ -350,6 +351,7 @@ cdef class Loop(Ports):
             self._ended()
         if self._conns.starved.count > 0:
             conns_feed_starved(&self._conns)
+        stats_tick(&self._stats, self._source.verbs.now(self._source) - began_ns)
         return 0
 
     cdef int _wait(self, uint64_t limit_ns) except -1:
@@ -704,6 +706,7 @@ cdef class Loop(Ports):
         outq_pool_read(self._pool, &pool)
         loop = dict(self._stats)
         loop["batch"] = [self._stats.batch[index] for index in range(BATCH_BUCKETS)]
+        loop["tick_us"] = [self._stats.tick_us[index] for index in range(TICK_BUCKETS)]
         connections = dict(self._conns.stats)
         connections["ended"] = {
             name: self._conns.stats.ended[index] for index, name in REASONS.items()

@@ -259,6 +259,13 @@ cdef class Mailboxes(Names):
             self.ready.append(server)
         return 0
 
+    def filled(self, double share) -> list:
+        """Servers whose mailboxes hold this share of their capacity or more. Only those that have
+        mail are looked at; a suspended server's waits elsewhere."""
+        cdef Server server
+        return [server for server in (*self.ready, *self.parked)
+                if server.mail_count() >= share * server.kind.capacity]
+
     # ---- mail that waits for the disk ----------------------------------------------------------
 
     cdef int caught_up(self) except -1:

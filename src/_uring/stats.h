@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #define BATCH_BUCKETS 12 /* completions per tick: 0, 1, 2-3, 4-7, ... 1024 and more */
+#define TICK_BUCKETS 22  /* microseconds that a tick works: up to 1, 2, 4, ... 2^20, and more */
 
 typedef struct loop_stats {
     uint64_t ticks;
@@ -18,12 +19,21 @@ typedef struct loop_stats {
     uint64_t refused;        /* connections over connections_max */
     uint64_t accept_errors;
     uint64_t timers_fired;
+    uint64_t busy_ns; /* what ticks have taken, their waits not counted */
     uint64_t batch[BATCH_BUCKETS];
+    uint64_t tick_us[TICK_BUCKETS];
 } loop_stats;
 
 static inline void stats_batch(loop_stats *stats, unsigned count) {
     unsigned bucket = count == 0 ? 0 : 32 - (unsigned)__builtin_clz(count);
     stats->batch[bucket < BATCH_BUCKETS ? bucket : BATCH_BUCKETS - 1]++;
+}
+
+static inline void stats_tick(loop_stats *stats, uint64_t ns) {
+    uint64_t us = ns / 1000;
+    unsigned bucket = us <= 1 ? 0 : 64 - (unsigned)__builtin_clzll(us - 1);
+    stats->busy_ns += ns;
+    stats->tick_us[bucket < TICK_BUCKETS ? bucket : TICK_BUCKETS - 1]++;
 }
 
 #endif
