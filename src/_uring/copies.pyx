@@ -1,8 +1,8 @@
 # cython: language_level=3, binding=True
 """Copies of plain values: what a migration may change in place, kept as it was.
 
-Theory. `copy.deepcopy` asks every object how it wants to be copied, which takes 0.5 us for each;
-a state of 100,000 keys would keep its server waiting for longer than its migration does. Nearly all
+Theory. `copy.deepcopy` asks every object how it wants to be copied: a state of 100,000 keys with a
+tuple each would keep its server waiting for 100 ms, longer than its migration does. Nearly all
 states are made of the plain types alone. Of those only lists, dicts, sets and bytearrays can be
 changed in place; all others are shared between a value and its copy.
 
@@ -15,6 +15,7 @@ Does not know: what is copied for whom.
 Source: the standard library's copy, for (P2).
 """
 
+cimport cython
 from cpython.dict cimport PyDict_Copy, PyDict_Next
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_GetSlice
 from cpython.object cimport PyObject
@@ -26,16 +27,42 @@ cdef object NOTHING = type(None)
 
 # Not final: Python makes its instances.
 class NotPlainError(Exception):
-    """A value holds something that is not of a plain type, or is nested too deep."""
+    """A value holds something that is not of a plain type, is nested too deep, or holds too much
+    that can be changed.
+    """
 
 
-def plain_copy(value):
+def plain_copy(value, Py_ssize_t copies_max=0):
     """A copy of a value (P1, P2); itself when nothing in it can be changed.
 
+    Args:
+        copies_max: So many lists, dicts, sets and bytearrays are copied; 0 = any number.
+
     Raises:
-        NotPlainError: It holds something that is not of a plain type (P3).
+        NotPlainError: It holds something that is not of a plain type (P3), or too much.
     """
-    return copied(value, {}, 0)
+    cdef Known known = Known.__new__(Known)
+    known.copies = {}
+    known.left = copies_max if copies_max else -1
+    return copied(value, known, 0)
+
+
+@cython.final
+cdef class Known:
+    """What has been copied so far."""
+
+    cdef dict copies                   # address -> copy: all lives as long as the whole does
+    cdef Py_ssize_t left               # how many more may be; below 0: any number
+
+    cdef object find(self, object value):
+        return self.copies.get(<Py_ssize_t><void *>value)
+
+    cdef object note(self, object value, object copy):
+        if self.left == 0:
+            raise NotPlainError
+        self.left -= 1
+        self.copies[<Py_ssize_t><void *>value] = copy
+        return copy
 
 
 cdef bint is_leaf(object kind) noexcept:
@@ -43,7 +70,7 @@ cdef bint is_leaf(object kind) noexcept:
         or kind is NOTHING or kind is complex
 
 
-cdef object copied(object value, dict known, int depth):
+cdef object copied(object value, Known known, int depth):
     cdef object kind = type(value)
     if is_leaf(kind):
         return value
@@ -54,33 +81,28 @@ cdef object copied(object value, dict known, int depth):
     if kind is frozenset:
         check_fixed(value, known, depth + 1)
         return value
-    found = known.get(id(value))
+    found = known.find(value)
     if found is not None:
-        return found[1]
+        return found
     if kind is dict:
         return copied_dict(value, known, depth + 1)
     if kind is list:
         return copied_list(value, known, depth + 1)
     if kind is set:
         check_fixed(value, known, depth + 1)
-        return noted(value, set(value), known)
+        return known.note(value, set(value))
     if kind is bytearray:
-        return noted(value, bytearray(value), known)
+        return known.note(value, bytearray(value))
     raise NotPlainError
 
 
-cdef object noted(object value, object copy, dict known):
-    known[id(value)] = (value, copy)
-    return copy
-
-
-cdef object copied_dict(dict value, dict known, int depth):
+cdef object copied_dict(dict value, Known known, int depth):
     """Copied as a whole, which is ten times as fast; then what can be changed is replaced."""
     cdef PyObject *key
     cdef PyObject *item
     cdef Py_ssize_t at = 0
     cdef dict copy = PyDict_Copy(value)
-    noted(value, copy, known)
+    known.note(value, copy)
     while PyDict_Next(value, &at, &key, &item):
         if not is_leaf(type(<object>key)):
             check_fixed((<object>key,), known, depth)
@@ -91,10 +113,10 @@ cdef object copied_dict(dict value, dict known, int depth):
     return copy
 
 
-cdef object copied_list(list value, dict known, int depth):
+cdef object copied_list(list value, Known known, int depth):
     cdef Py_ssize_t index
     cdef list copy = PyList_GetSlice(value, 0, PyList_GET_SIZE(value))
-    noted(value, copy, known)
+    known.note(value, copy)
     for index in range(PyList_GET_SIZE(value)):
         item = <object>PyList_GET_ITEM(value, index)
         if not is_leaf(type(item)):
@@ -102,7 +124,7 @@ cdef object copied_list(list value, dict known, int depth):
     return copy
 
 
-cdef object copied_tuple(tuple value, dict known, int depth):
+cdef object copied_tuple(tuple value, Known known, int depth):
     """Itself when nothing in it can be changed."""
     cdef Py_ssize_t index
     cdef list items = None
@@ -117,7 +139,7 @@ cdef object copied_tuple(tuple value, dict known, int depth):
     return value if items is None else tuple(items)
 
 
-cdef int check_fixed(object items, dict known, int depth) except -1:
+cdef int check_fixed(object items, Known known, int depth) except -1:
     """What has a hash is shared, so nothing in it may be changeable."""
     for item in items:
         if not is_leaf(type(item)) and copied(item, known, depth) is not item:

@@ -117,3 +117,13 @@ def test_depth_has_a_limit(depth: int, is_refused: bool) -> None:
             plain_copy(value)
     else:
         assert plain_copy(value) == value
+
+
+@pytest.mark.parametrize(("count", "is_refused"), [(9, False), (10, False), (11, True)])
+def test_copies_have_a_limit_if_asked_for(count: int, is_refused: bool) -> None:
+    value = tuple([number] for number in range(count))
+    if is_refused:
+        with pytest.raises(NotPlainError):
+            plain_copy(value, 10)
+    else:
+        assert plain_copy(value, 10) == value
