@@ -31,6 +31,10 @@ BLOCK: Final = 4096
 CHUNK_BYTES: Final = 1 << 20
 """Zeros are written in pieces of this size."""
 
+AT_ONCE_BYTES: Final = 4 << 20
+"""Smaller files are written at once, and synced once: a third of the time that pieces take, each
+durable by itself; the device is busy with it no longer than a commit may take now and then."""
+
 READ_BYTES: Final = 8 << 20
 """Files are read in pieces of this size."""
 
@@ -343,7 +347,7 @@ class FolderDisk(Disk):
         if not os.path.isdir(folder):
             os.makedirs(folder, exist_ok=True)
             sync_folder(self.path)
-        is_paced = len(data) > CHUNK_BYTES and self.medium().how == WRITE_DSYNC
+        is_paced = len(data) > AT_ONCE_BYTES and self.medium().how == WRITE_DSYNC
         fd = self._open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, is_direct=is_paced)
         try:
             if is_paced:

@@ -46,17 +46,15 @@ from pybehave.runtime.handover import replace_process
 from pybehave.runtime.probation import CRASHES, WATCH_S, Probation
 from pybehave.runtime.release_specs import Wish, made, put_specs, refused, upgrade_of_one
 from pybehave.runtime.tree_supervisor import Phase
-from pybehave.runtime.upgrade import Target, Upgrade
+from pybehave.runtime.upgrade import BUSY_LOOK_S, Target, Upgrade
 from pybehave.runtime.waiters import ThreadWaiter
 
 if TYPE_CHECKING:
+    from pybehave._uring.servers import Server
     from pybehave.runtime.applications import Running
     from pybehave.runtime.handover import Command, Successor
     from pybehave.runtime.node import Node
     from pybehave.runtime.release_code import ReleaseCode
-
-BUSY_LOOK_S: Final = 0.01
-"""How often it is looked whether a snapshot that is being written is over."""
 
 RETRY_S: Final = 0.1
 """How often an automatic rollback is tried again: a server may wait for its restart."""
@@ -303,10 +301,15 @@ class Releases:
         if wish.is_down and wish.code is not None:
             wish.code.exchange()
         try:
-            targets = self._targets(wish, changes)
+            seen: dict[Server, Target | None] = {}
+            targets = self._targets(wish, changes, seen)
             before = _reverse(wish, changes)
             added: list[str] = []
-            put = partial(put_specs, self.node, wish, changes, added)
+
+            def put() -> Callable[[], None]:
+                for each in changes:  # again: time may have passed
+                    self._check_application(wish, *each)
+                return put_specs(self.node, wish, changes, added)
 
             def done(error: BaseException | None) -> None:
                 run, self.under_way = self.under_way, None
@@ -326,6 +329,7 @@ class Releases:
                 done,
                 extra=wish.extra,
                 is_down=wish.is_down,
+                renewed=lambda _: self._targets(wish, changes, seen),
             )
             self._run()
         except BaseException:
@@ -380,14 +384,23 @@ class Releases:
                     wish, f"supervisor {path!r} is starting or stopping something; try again"
                 )
 
-    def _targets(self, wish: Wish, changes: list[tuple[Running, Application]]) -> list[Target]:
-        """The servers whose class changes (U2)."""
+    def _targets(
+        self,
+        wish: Wish,
+        changes: list[tuple[Running, Application]],
+        seen: dict[Server, Target | None],
+    ) -> list[Target]:
+        """The servers whose class changes (U2); `seen` gets all, with None for the others."""
         found = []
         for running, app in changes:
             specs = dict(supervisors_of(app.tree, running.tree.root_id))
             workers = running.tree.workers
             for server, child in [(ref, workers.get(ref)) for ref in workers]:
                 assert child is not None
+                if server in seen:
+                    found += [seen[server]]
+                    continue
+                seen[server] = None
                 supervisor = specs.get(child.owner.path)
                 spec = None if supervisor is None else spec_of(supervisor, child.id)
                 if spec is None or isinstance(server.instance, HostedServer):
@@ -395,8 +408,11 @@ class Releases:
                 instance: Any = made(self.node, wish, spec)
                 if type(instance) is not type(server.instance):
                     migration = wish.release.migrations.get(spec.name)
-                    found.append(Target(server, spec, migration, instance))
-        return found
+                    if spec.journal and spec.name != server.name:  # made from a template
+                        spec = spec.made(server.name, child.args)
+                    seen[server] = Target(server, spec, migration, instance)
+                    found.append(seen[server])
+        return [target for target in found if target is not None]
 
     # --- afterwards ---------------------------------------------------------------------------
 
@@ -503,9 +519,8 @@ def _no_way_back(run: Upgrade, before: Wish) -> str:
     if before.is_down:
         for target in run.targets:
             old = target.before[0]
-            migration = before.release.migrations.get(target.worker.name)
             try:
-                way_of(target.instance, old, migration, is_down=True)
+                way_of(target.instance, old, target.migration, is_down=True)
             except LookupError as error:
                 return f"server {target.server.name!r}: {error}"
     return ""

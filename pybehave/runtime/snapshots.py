@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave._uring.servers import Asleep
-from pybehave._uring.values import Values
+from pybehave._uring.values import TooLargeError, Values
 from pybehave.behaviours.schema import version_of
 from pybehave.errors import NotJournalable
 from pybehave.journal import snapshot
@@ -126,7 +126,7 @@ class Snapshots:
         on_written: Callable[[BaseException | None], bool] | None = None,
         on_named: Callable[[], None] | None = None,
         *,
-        is_small: bool = False,
+        bytes_here: int = 0,
     ) -> bool:
         """Take a snapshot now; whether one is on its way. `why_not` says why none is.
 
@@ -134,7 +134,7 @@ class Snapshots:
             on_written: Called with None when it and all before it are durable, or with why it is
                 not; says whether the manifest is to name it.
             on_named: Called when the manifest names it, durably.
-            is_small: The states are known to be: they are encoded here and not in a fork.
+            bytes_here: States up to so many bytes in all are encoded here and not in a fork.
         """
         if self._is_busy:
             return False
@@ -149,8 +149,7 @@ class Snapshots:
             return False
         try:
             self.journal.build_dirty()
-            is_here = is_small or not self.is_forking
-            work = self._begin_here(lsn) if is_here else self._begin_in_child(lsn)
+            work = self._begin(lsn, bytes_here)
         except OSError as error:  # no process or descriptor is left: there is a next time
             self._written(lsn, None, error)
             return False
@@ -162,9 +161,23 @@ class Snapshots:
         self.journal.off_loop(work, lambda digest, error: self._made(lsn, batch, digest, error))
         return True
 
-    def _begin_here(self, lsn: int) -> Callable[[], bytes] | None:
-        """Encode the states now; the rest is for a thread."""
-        entries = self._entries()
+    def _begin(self, lsn: int, bytes_here: int) -> Callable[[], bytes] | None:
+        if not self.is_forking:
+            return self._begin_here(lsn)
+        if bytes_here:
+            try:
+                return self._begin_here(lsn, bytes_here)
+            except TooLargeError:
+                logger.debug("the states are larger than %d bytes", bytes_here)
+        return self._begin_in_child(lsn)
+
+    def _begin_here(self, lsn: int, bytes_max: int = 0) -> Callable[[], bytes] | None:
+        """Encode the states now; the rest is for a thread.
+
+        Raises:
+            TooLargeError: They take more than `bytes_max`.
+        """
+        entries = self._entries(bytes_max)
         if entries is None:
             return None
         assert self.journal.recovery is not None
@@ -251,26 +264,31 @@ class Snapshots:
 
     # --- states to bytes -----------------------------------------------------------------------
 
-    def _entries(self) -> list[Entry] | None:
+    def _entries(self, bytes_max: int = 0) -> list[Entry] | None:
         """All servers, or None when one of them cannot be kept."""
         journal = self.journal
-        found = []
+        found: list[Entry] = []
+        size = 0
         for name, number in journal.numbers.items():
             server = journal.node.loop.dispatcher.whereis(name)
             known = journal.remembered(name)
+            left = max(1, bytes_max - size) if bytes_max else 0
             try:
                 if server is not None and server.number == number:
-                    entry = self._running(server)
+                    entry = self._running(server, left)
                 elif known is not None and not known.is_dirty and known.dump is not None:
-                    entry = self._stopped(name, number, known)
+                    entry = self._stopped(name, number, known, left)
                 elif known is None and name in journal.absent:
                     entry = journal.absent[name].entry()
                 else:
                     raise NotJournalable("its state could not be built again")
+            except TooLargeError:
+                raise
             except Exception as error:  # noqa: BLE001 -- whatever `dump` does
                 self._complain(name, error)
                 return None
             found.append(entry)
+            size += len(entry.state)
         outbox = self._outbox()
         return found if outbox is None else [*found, outbox]
 
@@ -290,7 +308,7 @@ class Snapshots:
         values = Values()
         return Entry(values.encode({"name": "", "number": 0}), values.encode(sent))
 
-    def _running(self, server: Server) -> Entry:
+    def _running(self, server: Server, bytes_max: int) -> Entry:
         kind = type(server.instance)
         values = self.journal.values_named(server.name)
         facts = {
@@ -307,9 +325,10 @@ class Snapshots:
             "requests": server.requests.dump() if server.requests is not None else [],
             "format": "values",
         }
-        return Entry(values.encode(facts), self._bytes(server.instance.dump, server.state, values))
+        state = self._bytes(server.instance.dump, server.state, values, bytes_max)
+        return Entry(values.encode(facts), state)
 
-    def _stopped(self, name: str, number: int, known: Known) -> Entry:
+    def _stopped(self, name: str, number: int, known: Known, bytes_max: int) -> Entry:
         assert known.dump is not None
         values = self.journal.values_named(name)
         facts = {
@@ -327,13 +346,16 @@ class Snapshots:
             "requests": known.requests.dump() if known.requests is not None else [],
             "format": "values",
         }
-        return Entry(values.encode(facts), self._bytes(known.dump, known.state, values))
+        state = self._bytes(known.dump, known.state, values, bytes_max)
+        return Entry(values.encode(facts), state)
 
-    def _bytes(self, dump: Callable[[Any], Any], state: Any, values: Values) -> bytes:
+    def _bytes(
+        self, dump: Callable[[Any], Any], state: Any, values: Values, bytes_max: int
+    ) -> bytes:
         """A state; one that is out of memory as it lies there."""
         if type(state) is Asleep:
             return self.journal.hibernation.encoded(state)
-        return values.encode(dump(state))
+        return values.encode(dump(state), bytes_max)
 
     def _complain(self, name: str, error: BaseException) -> None:
         self.why_not = f"the state of server {name!r} cannot be kept: {error}"

@@ -2,7 +2,8 @@
 
 Theory. The servers concerned are suspended between two inputs. Each gets an instance of the new
 code and the state that it wants; only when that has worked for all of them do they change, all at
-once. Mailboxes, callers, timers, connections and names stay where they are.
+once. Mailboxes, callers, timers, connections and names stay where they are. What needs no state,
+`init` of a journaled server, is done before they wait, some servers a turn (decision 0030).
 
 With a journal the boundary is a snapshot: it holds the new states under their new versions, and
 the manifest, which names it by one write, makes all of them count or none. An end of the process
@@ -11,7 +12,9 @@ behind it are STARTs of the new code (runtime/replay.py), so that older generati
 
 | phase   | what is under way                              | leaves to                            |
 |---------|------------------------------------------------|--------------------------------------|
-| NEW     | nothing was touched                            | WRITING, or OVER without a journal   |
+| NEW     | nothing was touched                            | READY with a journal; else OVER      |
+| READY   | the new instances are made ready while the old | WRITING; OVER when that fails        |
+|         | code serves; servers may come and go           |                                      |
 | WRITING | servers are suspended with the new code in     | NAMING when the snapshot is written; |
 |         | place, the snapshot is written                 | OVER when it fails, or one of the    |
 |         |                                                | servers ends: all is put back        |
@@ -29,12 +32,16 @@ Source: OTP sasl, release_handler: suspend, load, code_change, resume.
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+import gc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
+from pybehave._uring.copies import NotPlainError, plain_copy
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of, overrides
 from pybehave.behaviours.release import Migration, Way, changed_state, way_of
@@ -50,6 +57,15 @@ if TYPE_CHECKING:
 SMALL_BYTES: Final = 2 << 20
 """States up to this size are encoded on the loop: 15 ms at most, and a fork takes as long."""
 
+READY_S: Final = 0.005
+"""How long new instances are made ready before others have their turn."""
+
+BUSY_LOOK_S: Final = 0.01
+"""How often it is looked whether a snapshot that is being written is over."""
+
+COPIES_MAX: Final = 1000
+"""With more lists and dicts in it a state is encoded in a tenth of the time that copies take."""
+
 Done = Callable[[BaseException | None], None]
 
 
@@ -57,6 +73,7 @@ class Phase(Enum):
     """Where a change stands; the table is in the module's header."""
 
     NEW = "new"
+    READY = "ready"
     WRITING = "writing"
     NAMING = "naming"
     OVER = "over"
@@ -76,8 +93,8 @@ class Target:
         values: What encodes its inputs then; None without a journal.
         before: Instance, state, values and specification as they were.
         restore: Returns the state as it was, when a migration may have changed it in place.
-        bytes: How large its encoded state was, when that is known.
         was_suspended: By an operator.
+        known: The old instance's attributes when the new one was made ready.
     """
 
     server: Server
@@ -88,8 +105,8 @@ class Target:
     values: Values | None = None
     before: tuple[Any, Any, Values | None, Any] = (None, None, None, None)
     restore: Callable[[], Any] | None = None
-    bytes: int | None = None
     was_suspended: bool = False
+    known: dict[str, Any] = field(default_factory=dict)
 
 
 @final
@@ -104,6 +121,8 @@ class Upgrade:
         done: Called once: with None when the servers run the new code, else with the error.
         extra: For `code_change`.
         is_down: Whether the way leads back.
+        renewed: Returns the servers that are concerned when the code changes, of those that were
+            when it was asked for: some may have ended, and others started.
     """
 
     def __init__(
@@ -116,6 +135,7 @@ class Upgrade:
         *,
         extra: Any = None,
         is_down: bool = False,
+        renewed: Callable[[list[Target]], list[Target]] = lambda targets: targets,
     ) -> None:
         self.phase = Phase.NEW
         self.release = release
@@ -127,6 +147,7 @@ class Upgrade:
         self._done = done
         self._extra = extra
         self._is_down = is_down
+        self._renewed = renewed
         self._began = 0.0
         self.seconds = 0.0
 
@@ -159,12 +180,58 @@ class Upgrade:
         """
         assert self.phase is Phase.NEW
         self.check()
+        if any(target.server.number for target in self.targets):
+            self.phase = Phase.READY
+            self._make_ready(iter(self.targets))
+        else:
+            for target in self.targets:
+                self._prepare(target)
+            self._change_all()
+
+    def _make_ready(self, targets: Iterator[Target]) -> None:
+        """Prepare instances for as long as others can wait, then go on in another turn."""
+        host = self._host
+        until = host.loop.now() + READY_S
+        for target in targets:
+            self._prepare(target)
+            if host.loop.now() > until:
+                host.defer(partial(self._in_turn, partial(self._make_ready, targets)))
+                return
+        host.defer(partial(self._in_turn, self._change_ready))
+
+    def _change_ready(self) -> None:
+        """All that could be done before is done."""
+        journal = self._host.journal
+        assert journal is not None
+        if journal.snapshots.is_busy:  # with one that was due
+            self._host.after(BUSY_LOOK_S, partial(self._in_turn, self._change_ready))
+            return
+        ready, self.targets = set(self.targets), self._renewed(self.targets)
+        self.check()
+        for target in self.targets:
+            if target not in ready:
+                self._prepare(target)
+        self._change_all()
+
+    def _in_turn(self, work: Callable[[], None]) -> None:
+        """Go on, unless it was given up meanwhile; what raises is for `done` now."""
+        if self.phase is not Phase.READY:
+            return
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 -- it is told
+            self.phase = Phase.OVER
+            self._done(error)
+
+    def _change_all(self) -> None:
+        """Between two inputs: the one moment in which the code changes (V1)."""
         self._began = self._host.loop.now()
         journaled = [target for target in self.targets if target.server.number]
         self._suspend()
         try:
-            for target in self.targets:
-                self._migrate(target)
+            with _uncollected():
+                for target in self.targets:
+                    self._migrate(target)
             self._put_back = self._put()
             for target in self.targets:
                 self._change(target, target.worker, target.instance, target.state, target.values)
@@ -187,8 +254,27 @@ class Upgrade:
         if self.phase is Phase.WRITING:
             self._undo()
             self._done(error)
+        elif self.phase is Phase.READY:
+            self.phase = Phase.OVER
+            self._done(error)
 
     # --- the way there ---------------------------------------------------------------------------
+
+    def _prepare(self, target: Target) -> None:
+        """What the instance knew stays known; a journaled one's init is called, as at a start."""
+        server, new = target.server, target.instance
+        target.known = dict(_attributes(server.instance))
+        _attributes(new).update(target.known)
+        new.context = server.instance.context
+        if not server.number:
+            return
+        try:
+            initial = initial_of(server.name, new, target.worker.args)
+            if not isinstance(initial, Initial):
+                raise TypeError("its init says Ignore, but it runs")
+            target.values = make_values(server.name, new)
+        except Exception as error:
+            raise UpgradeFailed(self.release, server.name, error) from error
 
     def _refuse(self, target: Target, why: str) -> None:
         raise UpgradeRefused(self.release, f"server {target.server.name!r}: {why}")
@@ -208,12 +294,11 @@ class Upgrade:
     def _migrate(self, target: Target) -> None:
         """Make the new state beside the old one."""
         server, old = target.server, target.server.instance
-        context = old.context
         way = way_of(old, target.instance, target.migration, is_down=self._is_down)
         if way is not Way.SAME:
-            target.restore, target.bytes = _kept(server)
+            target.restore = _kept(server)
         try:
-            self._prepare(target, context)
+            _take_attributes(target)
             target.state = changed_state(
                 server.name,
                 old,
@@ -227,17 +312,6 @@ class Upgrade:
             check(server.name, target.instance, "code_change", target.state)
         except Exception as error:
             raise UpgradeFailed(self.release, server.name, error) from error
-
-    def _prepare(self, target: Target, context: Any) -> None:
-        """What the instance knew stays known; a journaled one's init is called, as at a start."""
-        server, new = target.server, target.instance
-        vars(new).update(vars(server.instance))
-        new.context = context
-        if server.number:
-            initial = initial_of(server.name, new, target.worker.args)
-            if not isinstance(initial, Initial):
-                raise TypeError("its init says Ignore, but it runs")
-            target.values = make_values(server.name, new)
 
     def _change(
         self, target: Target, worker: Any, instance: Any, state: Any, values: Values | None
@@ -263,12 +337,8 @@ class Upgrade:
         journal = self._host.journal
         assert journal is not None
         self.phase = Phase.WRITING
-        # A fork costs more than encoding little, and cannot know before whether it is little.
-        sizes = [target.bytes for target in self.targets if target.server.number]
-        known = [size for size in sizes if size is not None]
-        is_all = len(known) == len(sizes) == len(journal.numbers)
-        is_small = is_all and sum(known) <= SMALL_BYTES
-        return journal.snapshots.take(self._written, self._named, is_small=is_small)
+        # A fork costs more than encoding little.
+        return journal.snapshots.take(self._written, self._named, bytes_here=SMALL_BYTES)
 
     def _why_not(self) -> str:
         journal = self._host.journal
@@ -323,26 +393,70 @@ class Upgrade:
                 self._dispatcher.resume(target.server)
 
 
-def _kept(server: Server) -> tuple[Callable[[], Any], int | None]:
-    """Keep a state that a migration may change in place; returns what gives it back, and its size
-    if that is known.
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Migrations make many objects and no garbage: full collections in the middle of them would
+    take a third of their time, and more the more there is beside them.
+    """
+    if not gc.isenabled() or gc.get_freeze_count():  # somebody else has other plans
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # both together: all that is new is old now, and not looked at one by one
+        gc.unfreeze()
+        gc.enable()
+
+
+def _attributes(instance: Any) -> dict[str, Any]:
+    """Of an instance; a server with `__slots__ = ()` has none of its own."""
+    found: dict[str, Any] = getattr(instance, "__dict__", {})
+    return found
+
+
+def _take_attributes(target: Target) -> None:
+    """What the old instance has been given since the new one was made ready, unless init has set
+    it there.
+    """
+    known, new = target.known, _attributes(target.instance)
+    for name, value in _attributes(target.server.instance).items():
+        if known.get(name, known) is not value and new.get(name, known) is known.get(name, known):
+            new[name] = value
+
+
+def _kept(server: Server) -> Callable[[], Any]:
+    """Keep a state that a migration may change in place; returns what gives it back.
 
     Nothing is kept of a `pure` server, nor of a state that cannot be copied: its migration has to
     return a new one.
     """
     state, instance, values = server.state, server.instance, server.values
     if getattr(instance, "pure", False):
-        return lambda: state, None
-    if values is None:
-        try:
-            again = copy.deepcopy(state)
-        except Exception:  # noqa: BLE001 -- whatever cannot be copied: see above
-            return lambda: state, None
-        return lambda: again, None
+        return lambda: state
+    try:
+        copied = plain_copy(state, 0 if values is None else COPIES_MAX)
+    except NotPlainError:
+        return _deep_copied(state) if values is None else _encoded(state, instance, values)
+    return lambda: copied
+
+
+def _deep_copied(state: Any) -> Callable[[], Any]:
+    """A server's that is not journaled, which need not have any form."""
+    try:
+        copied = copy.deepcopy(state)
+    except Exception:  # noqa: BLE001 -- whatever cannot be copied: see above
+        return lambda: state
+    return lambda: copied
+
+
+def _encoded(state: Any, instance: Any, values: Values) -> Callable[[], Any]:
+    """A journaled server's, in the form that its snapshots have."""
     try:
         before = values.encode(instance.dump(state))
     except (PybehaveError, ValueError, TypeError):  # the snapshot will say so
-        return lambda: state, None
+        return lambda: state
 
     def restored() -> Any:
         try:
@@ -351,4 +465,4 @@ def _kept(server: Server) -> tuple[Callable[[], Any], int | None]:
             is_same = False
         return state if is_same else instance.load(values.decode(before))
 
-    return restored, len(before)
+    return restored

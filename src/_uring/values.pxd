@@ -15,6 +15,7 @@ cdef struct sink:
 @cython.final
 cdef class Values:
     cdef sink out
+    cdef size_t bytes_max # of what is being encoded, 0 = no limit
     cdef dict names       # type -> name, for declared types
     cdef dict types       # name -> type
     cdef object handles   # (session, slot, generation) -> the one Connection for it

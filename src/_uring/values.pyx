@@ -94,6 +94,11 @@ class JournaledError(Exception):
         self.kind = kind
 
 
+# Not final: Python makes its instances.
+class TooLargeError(Exception):
+    """A value takes more bytes than whoever has it encoded wants."""
+
+
 @cython.final
 cdef class Values:
     """An encoder and decoder with the types that one server has declared.
@@ -119,14 +124,23 @@ cdef class Values:
     def __dealloc__(self):
         free(self.out.data)
 
-    def encode(self, value) -> bytes:
+    def encode(self, value, size_t bytes_max=0) -> bytes:
         """The value's bytes.
+
+        Args:
+            bytes_max: 0 = there is no limit. It is looked at when the room for them has to grow,
+                so about a megabyte may always be taken.
 
         Raises:
             NotJournalable: It holds something that has no form in the journal.
+            TooLargeError: It takes more than `bytes_max`.
         """
         self.out.used = 0
-        self.put(value, 0)
+        self.bytes_max = bytes_max
+        try:
+            self.put(value, 0)
+        finally:
+            self.bytes_max = 0
         encoded = PyBytes_FromStringAndSize(<char *>self.out.data, self.out.used)
         if self.out.capacity > CAPACITY_KEPT:
             free(self.out.data)
@@ -168,6 +182,8 @@ cdef class Values:
         cdef uint8_t *grown
         if count > capacity - self.out.used:
             capacity = capacity if capacity else CAPACITY_INITIAL
+            if self.bytes_max and self.out.used + count > self.bytes_max:
+                raise TooLargeError
             while count > capacity - self.out.used:
                 capacity *= 2
             grown = <uint8_t *>realloc(self.out.data, capacity)

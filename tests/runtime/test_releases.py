@@ -282,6 +282,58 @@ def test_a_caller_whose_reply_comes_later_gets_it_from_the_new_code(begin: Any) 
     assert answers == ["Later2"]
 
 
+class Slotted(Counter):
+    __slots__ = ()
+
+
+class Bare(GenServer[Any, Any, Any]):
+    __slots__ = ()
+
+    def init(self, args: Any) -> Any:
+        return 0
+
+    def step(self, command: Any, state: Any) -> Any:
+        return state + 1, b"%d" % (state + 1)
+
+
+class Bare2(Bare):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(("old", "new"), [(Bare, Bare2), (Bare, Slotted), (Slotted, Bare)])
+def test_servers_without_a_dict_change_too(begin: Any, old: Any, new: Any) -> None:
+    node = begin(old)
+    node.call("c", "up")
+    node.releases.upgrade(begin.app(new), from_version="1")
+    assert node.call("c", "up") == b"2"
+
+
+class Noting(Counter):
+    """Its instance has more than its init gave it."""
+
+    def init(self, args: Any) -> Any:
+        self.kind = type(self).__name__
+        return 0
+
+    def step(self, command: Any, state: Any) -> Any:
+        self.latest = command
+        return state, (self.kind, self.latest)
+
+
+class Noting2(Noting):
+    def step(self, command: Any, state: Any) -> Any:
+        return state, (self.kind, self.latest)
+
+
+def test_what_the_old_instance_had_is_there_but_what_init_sets_counts(begin: Any) -> None:
+    node = begin(Noting)
+    node.call("c", "one")
+    node.releases.upgrade(begin.app(Noting2), from_version="1")
+    kind, latest = node.call("c", "two")
+    assert latest == "one"
+    assert kind == ("Noting2" if begin.is_journaled else "Noting")
+
+
 def test_an_operators_suspension_outlasts_an_upgrade(begin: Any) -> None:
     node = begin()
     node.sys.suspend("c")
