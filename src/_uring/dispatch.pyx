@@ -30,7 +30,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from .acting cimport Acting
 from .asked cimport Asked
-from .codec cimport Codec, frame_view
+from .codec cimport AGREED_VERSION, Codec, frame_view
 from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller
 from .leaves cimport (
     CONN_HOLD, END_ASKED, conn, conn_finish, conn_hold, conn_output, conn_takes_input, conns_find,
@@ -204,7 +204,8 @@ cdef class Dispatcher(Acting):
             return self.answer_error(c, port, NoProc(port.address.name))
         if server.kind.is_fast_call and server.kind.overflow == OVERFLOW_BLOCK \
                 and not server.has_continues() and not server.has_control() \
-                and port.address is not None and type(message) is not Once:
+                and port.address is not None and type(message) is not Once \
+                and c.protocol <= AGREED_VERSION:
             self._step_connection(server, c, port, message)
         else:
             self._post_connection(server, c, port, message)
