@@ -1,6 +1,11 @@
 from collections.abc import Callable
 from typing import Any, final
 
+AGREED_VERSION: int
+AGREED_OFF: int
+AGREED_SKIP: int
+AGREED_SKIPPED: int
+
 @final
 class Codec:
     info_source: Callable[[str | None], str | dict[str, object]] | None

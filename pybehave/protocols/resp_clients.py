@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NotRequired, TypedDict
 
+from pybehave._uring.codec import AGREED_OFF, AGREED_SKIP, AGREED_VERSION
 from pybehave.protocols.resp_values import OK, Error, Status, arity, shown
 
 NAMES_MAX = 10_000
@@ -29,7 +30,7 @@ HELP = (
     "CLIENT <subcommand>. Subcommands are:",
     "GETNAME | ID | INFO | LIST [TYPE normal] [ID <id> ...]",
     "SETNAME <name> | SETINFO <lib-name|lib-ver> <value>",
-    "NO-EVICT <on|off> | NO-TOUCH <on|off> | REPLY ON | HELP",
+    "NO-EVICT <on|off> | NO-TOUCH <on|off> | REPLY <on|off|skip> | HELP",
 )
 
 
@@ -85,8 +86,6 @@ class ClientCommands:
                 return OK
             case ((b"NO-EVICT" | b"NO-TOUCH"), [switch]):
                 return OK if switch.upper() in (b"ON", b"OFF") else Error("ERR syntax error")
-            case b"REPLY", [switch]:
-                return _reply(switch.upper())
             case b"HELP", []:
                 return [Status(line) for line in HELP]
         return Error(
@@ -148,10 +147,22 @@ def _line(client: Client, name: str) -> str:
     )
 
 
-def _reply(switch: bytes) -> Status | Error:
-    """Replies cannot be switched off: those that come later would need to know of it."""
-    if switch == b"ON":
-        return OK
-    if switch in (b"OFF", b"SKIP"):
-        return Error("ERR every request is answered here; only CLIENT REPLY ON is supported")
-    return Error("ERR syntax error")
+def wanted_replies(args: list[bytes], agreed: int) -> tuple[Status | Error, int]:
+    """Answer `CLIENT REPLY args...`: which replies this connection wants from now on.
+
+    Args:
+        agreed: What the connection has agreed on so far.
+
+    Returns:
+        The answer, and what is agreed on now: with OFF and SKIP, not to send even that.
+    """
+    match [word.upper() for word in args]:
+        case [b"ON"]:
+            return OK, agreed & AGREED_VERSION
+        case [b"OFF"]:
+            return OK, agreed | AGREED_OFF
+        case [b"SKIP"]:
+            return OK, agreed | AGREED_SKIP
+        case [_]:
+            return Error("ERR syntax error"), agreed
+    return arity(b"client|reply"), agreed

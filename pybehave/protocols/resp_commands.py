@@ -3,14 +3,16 @@
 Client libraries send some of these before the first real command, and tools ask others; a server
 should not have to know them. PING without an argument is answered in C, the rest here.
 
-Theory. One object serves all connections of a listener. What a connection has agreed on is its
-protocol version, which the caller keeps and hands in; what it is called, resp_clients.py keeps.
+Theory. One object serves all connections of a listener. What a connection has agreed on, its
+protocol's version and which replies it wants, is a number that the caller keeps and hands in; what
+it is called, resp_clients.py keeps.
 There is no password to be had: AUTH is answered as Redis answers it while none is set, where the
 default user may say anything and nobody else is known.
 
 Invariants
-  (N1) An answer is (output, version, is_closing); None means that the command is the server's own.
+  (N1) An answer is (output, agreed, is_closing); None means that the command is the server's own.
   (N2) What is not supported is answered with an error, never with a false OK.
+  (N3) With more than a version in `agreed` the output is not sent: its client wants no reply.
 
 Does not know: sockets, how many listeners there are.
 Source: Redis 7, the reply texts of the commands named.
@@ -23,7 +25,8 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from pybehave.protocols.resp_clients import About, ClientCommands
+from pybehave._uring.codec import AGREED_VERSION
+from pybehave.protocols.resp_clients import About, ClientCommands, wanted_replies
 from pybehave.protocols.resp_values import OK, Error, Status, arity, shown
 
 REDIS_VERSION = "7.0.0"
@@ -55,48 +58,51 @@ class NativeCommands:
         self,
         request: list[bytes],
         about: About,
-        version: int,
+        agreed: int,
         info_source: InfoSource | None,
     ) -> Answer | None:
         """Answer a request, or return None when it is the server's (N1).
 
         Args:
             about: Facts about the connection and the node.
-            version: 2 or 3, the protocol version of the connection.
+            agreed: The protocol's version, 2 or 3, and AGREED_ bits for replies.
         """
         name, args = request[0], request[1:]
         match name:
             case b"HELLO":
-                return self._hello(args, about, version)
+                output, version = self._hello(args, about, agreed & AGREED_VERSION)
+                return output, agreed & ~AGREED_VERSION | version, False
             case b"QUIT":
-                return OK, version, True
+                return OK, agreed, True
             case b"RESET":
                 self._clients.forget(about)
                 return Status("RESET"), 2, False
             case b"AUTH":
-                return _auth(args), version, False
+                return _auth(args), agreed, False
+            case b"CLIENT" if args and args[0].upper() == b"REPLY":
+                return *wanted_replies(args[1:], agreed), False
             case b"CLIENT":
-                return self._clients(args, about), version, False
+                return self._clients(args, about), agreed, False
             case b"INFO":
-                return info(args, about, info_source), version, False
+                return info(args, about, info_source), agreed, False
             case b"CONFIG" if args and args[0].upper() != b"GET":
                 return None
             case b"PING" | b"ECHO" | b"SELECT" | b"CONFIG" | b"COMMAND":
-                return _simple(name, args), version, False
+                return _simple(name, args), agreed, False
         return None
 
-    def _hello(self, args: list[bytes], about: About, version: int) -> Answer:
+    def _hello(self, args: list[bytes], about: About, version: int) -> tuple[Any, int]:
         if args:
             try:
                 wanted = int(args[0])
             except ValueError:
                 text = "ERR Protocol version is not an integer or out of range"
-                return Error(text), version, False
+                return Error(text), version
             if wanted not in (2, 3):
-                return Error("NOPROTO unsupported protocol version"), version, False
+                return Error("NOPROTO unsupported protocol version"), version
             refused = self._hello_options(args[1:], about)
             if refused is not None:
-                return refused, version, False
+                return refused, version
             version = wanted
         reply = {
             "server": "redis",
@@ -107,7 +113,7 @@ class NativeCommands:
             "role": "master",
             "modules": [],
         }
-        return reply, version, False
+        return reply, version
 
     def _hello_options(self, options: list[bytes], about: About) -> Error | None:
         while options:

@@ -9,7 +9,7 @@ Does not know: when a step is done and its state stands (dispatch.pyx), who carr
 (pybehave/runtime/host.py).
 """
 
-from .codec cimport outq_bytes
+from .codec cimport AGREED_VERSION, outq_bytes
 from .handles cimport Caller, Connection
 from .leaves cimport (
     END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_hold, conn_takes_output,
@@ -113,7 +113,7 @@ cdef class Acting(System):
         if c == NULL or not conn_takes_output(c):
             return 0
         port = <Port>c.port
-        key = (id(data), id(port.codec), c.protocol)
+        key = (id(data), id(port.codec), c.protocol & AGREED_VERSION)
         answer = encoded.get(key)
         if answer is None:
             answer = encoded[key] = self._encoded(port.codec, data, c.protocol)

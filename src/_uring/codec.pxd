@@ -101,6 +101,14 @@ cdef enum codec_kind:
     CODEC_PYTHON = 6
 
 
+cpdef enum:
+    # What a connection has agreed on: the version of its protocol, and which replies it wants.
+    AGREED_VERSION = 0xff
+    AGREED_OFF = 0x100      # CLIENT REPLY OFF: none
+    AGREED_SKIP = 0x200     # CLIENT REPLY SKIP: none to the next request
+    AGREED_SKIPPED = 0x400  # this is that next request
+
+
 cdef struct conn_facts:
     uint64_t id           # CLIENT ID; unique for the life of the node
     uint64_t commands     # INFO: messages handled by the node
@@ -147,7 +155,8 @@ cdef class Codec:
     cdef int encode(self, object output, outq_pool *pool, outq *q, uint32_t flags) except -1
     # Appends the answer for a failure; raises only MemoryError.
     cdef int encode_error(self, object exc, outq_pool *pool, outq *q, uint32_t flags) except -1
-    # 0 = not native, decode it; 1 = answered; 2 = answered, close after flushing.
+    # 0 = not native, decode it; 1 = answered; 2 = answered, close after flushing. A request begins
+    # here: flags above AGREED_VERSION behind it say that its reply is not wanted.
     cdef int native(self, const frame_view *view, const conn_facts *facts, outq_pool *pool,
                     outq *q, uint32_t *flags) except -1
 

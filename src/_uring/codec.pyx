@@ -567,12 +567,13 @@ cdef int native_slow(Codec codec, const frame_view *view, const conn_facts *fact
         request = decode_bulks(view, True)
     else:
         request = decode_inline(view, True)
-    answer = codec.hook_native(request, about, flags[0] or 2, codec.info_source)
+    flags[0] |= 2 if flags[0] & AGREED_VERSION == 0 else 0
+    answer = codec.hook_native(request, about, flags[0], codec.info_source)
     if answer is None:
         return 0
-    output, version, closing = answer
-    flags[0] = version
-    put_guarded(codec, output, pool, q, version)
+    output, flags[0], closing = answer
+    if flags[0] <= AGREED_VERSION: # else nobody wants it
+        put_guarded(codec, output, pool, q, flags[0])
     return 2 if closing else 1
 
 
@@ -684,7 +685,7 @@ cdef class Codec:
             if type(output) is bytes and (self.kind == CODEC_RAW or
                                           <size_t>PyBytes_GET_SIZE(output) == self.frame.size):
                 return put_bytes(output, pool, q)
-        return put_guarded(self, output, pool, q, flags)
+        return put_guarded(self, output, pool, q, flags & AGREED_VERSION)
 
     cdef int encode_error(self, object exc, outq_pool *pool, outq *q, uint32_t flags) except -1:
         cdef size_t mark = outq_mark(q)
@@ -692,7 +693,7 @@ cdef class Codec:
             try:
                 output = self.hooks.encode_error(exc)
                 if output is not None:
-                    return put_output(self, output, pool, q, flags)
+                    return put_output(self, output, pool, q, flags & AGREED_VERSION)
             except Exception:  # a failure on the way to report a failure: the native answer serves
                 outq_rollback(pool, q, mark)
         return put_failure(self, exc, pool, q)
@@ -704,16 +705,18 @@ cdef class Codec:
         cdef size_t n
         if view.type == FRAME_EMPTY:
             return 1
+        if flags[0] > AGREED_VERSION:
+            flags[0] = (flags[0] & (AGREED_VERSION | AGREED_OFF)) | (flags[0] & AGREED_SKIP) << 1
         if self.hook_native is None or view.type == FRAME_NESTED:
             return 0
         if view.type == FRAME_BULKS:
             name = frame_bulk(&pos, &n)
         else:
             name = resp_first_word(view.body, view.body_len, &n)
-        if not resp_may_be_native(name, n):
+        if n != 0 and not resp_may_be_native(name, n): # 0: quoted, or not a name at all
             return 0
         if view.args == 1 and resp_is_ping(name, n):
-            return 1 + put_bytes(b"+PONG\r\n", pool, q)
+            return 1 if flags[0] > AGREED_VERSION else 1 + put_bytes(b"+PONG\r\n", pool, q)
         return native_slow(self, view, facts, pool, q, flags)
 
     # ---- without a connection: tests, and programs that bring their own bytes ----------------

@@ -29,7 +29,7 @@ from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZ
 from libc.stdint cimport uint32_t, uint64_t
 
 from .asked cimport Asked
-from .codec cimport Codec, frame_view
+from .codec cimport AGREED_VERSION, Codec, frame_view
 from .gate cimport Gate
 from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller
 from .leaves cimport (
@@ -205,7 +205,7 @@ cdef class Dispatcher(Gate):
         if server.kind.is_fast_call and server.kind.overflow == OVERFLOW_BLOCK \
                 and not server.has_continues() and not server.has_control() \
                 and port.address is not None and type(message) is not Once \
-                and self.passes(server.kind, message):
+                and c.protocol <= AGREED_VERSION and self.passes(server.kind, message):
             self._step_connection(server, c, port, message)
         else:
             self._post_connection(server, c, port, message)

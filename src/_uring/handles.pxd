@@ -31,6 +31,7 @@ cpdef enum:
 cdef class Caller:
     cdef readonly int kind
     cdef readonly bint is_done
+    cdef bint is_unheard            # its connection wants no reply to this request
     cdef bint is_patient            # a request not begun waits for the next incarnation
     cdef readonly object server     # name of the server that owes the reply
     cdef readonly Connection connection

@@ -12,6 +12,8 @@ Invariants
        conn_hold), and with it everything behind it.
   (R3) The handle of a connection is made when first asked for; the slot keeps one reference to it
        until the slot is given back.
+  (R4) Whether a reply is wanted (CLIENT REPLY) is settled when its request is taken: one that was
+       asked for before OFF is sent, also when it is made after it, and the other way round.
 
 Does not know: servers, mailboxes, turns.
 """
@@ -23,7 +25,10 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from .codec cimport Codec, outq, outq_begin, outq_bytes, outq_commit, outq_reserve, outq_sent
+from .codec cimport (
+    AGREED_OFF, AGREED_SKIP, AGREED_VERSION, Codec, outq, outq_begin, outq_bytes, outq_commit,
+    outq_reserve, outq_sent,
+)
 from .handles cimport FROM_CONNECTION, Caller, Connection, Ticket
 from .leaves cimport (
     CONN_HOLD, END_PROTOCOL, PAUSE_REPLIES, conn, conn_finish, conn_hold, conn_output,
@@ -85,7 +90,7 @@ cdef class Replies(Present):
                 break
             size = sockets_peer(c.fd, name, sizeof(name))
             found.append({
-                "id": c.id, "fd": c.fd, "version": c.protocol or 2,
+                "id": c.id, "fd": c.fd, "version": c.protocol & AGREED_VERSION or 2,
                 "addr": name[:size].decode("ascii", "replace") if size > 0 else "",
                 "age_s": (now_ms - c.opened_ms) // 1000, "idle_s": (now_ms - c.active_ms) // 1000,
                 "input_bytes": c.carry_bytes, "output_bytes": outq_bytes(&c.out)})
@@ -109,6 +114,7 @@ cdef class Replies(Present):
         caller.server = server.name
         caller.owner = server
         caller.connection = self.connection_of(c)
+        caller.is_unheard = c.protocol > AGREED_VERSION # (R4)
         return caller
 
     # ---- answers -----------------------------------------------------------------------------
@@ -117,12 +123,14 @@ cdef class Replies(Present):
         """The stream cannot be framed any further: answer what came before, say why, close."""
         self.stats.decode_errors += 1
         self.barrier = 0
-        self._append(c, self._encoded_error(port.codec, error, c.protocol))
+        if not c.protocol & (AGREED_OFF | AGREED_SKIP):
+            self._append(c, self._encoded_error(port.codec, error, c.protocol))
         conn_finish(self.conns, c, END_PROTOCOL)
         return 0
 
     cdef int answer_error(self, conn *c, Port port, object error) except -1:
-        self._append(c, self._encoded_error(port.codec, error, c.protocol))
+        if c.protocol <= AGREED_VERSION: # (R4)
+            self._append(c, self._encoded_error(port.codec, error, c.protocol))
         return 0
 
     cdef int _hold(self, Caller caller) except -1:
@@ -147,8 +155,10 @@ cdef class Replies(Present):
         cdef conn *c = conns_find(self.conns, caller.connection.token())
         if c == NULL:
             return 0
+        if caller.is_unheard:
+            answer = None
         if caller.ticket is None:
-            return self._append(c, answer)
+            return 0 if answer is None else self._append(c, answer)
         caller.ticket.answer = answer
         if answer is not None:
             caller.connection.waiting_bytes += PyBytes_GET_SIZE(answer)

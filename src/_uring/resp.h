@@ -104,15 +104,15 @@ static inline int resp_may_be_native(const uint8_t *name, size_t size) {
     }
 }
 
-/* The first word of an inline request that has one. In quotes it is nobody's name for a command of
- * the protocol, and is left to the server. */
+/* The first word of an inline request that has one; of 0 bytes when there are quotes in it, for then
+ * only frame_word can tell what it says. */
 static inline const uint8_t *resp_first_word(const uint8_t *line, size_t size, size_t *word) {
     size_t n = 0;
     for (; size > 0 && (*line == ' ' || *line == '\t'); size--)
         line++;
-    while (n < size && line[n] > ' ')
+    while (n < size && line[n] > ' ' && line[n] != '"' && line[n] != '\'')
         n++;
-    *word = n;
+    *word = n < size && line[n] > ' ' ? 0 : n;
     return line;
 }
 
