@@ -9,12 +9,20 @@ Does not know: how a policy is carried out (journaling.py, host.py).
 
 from __future__ import annotations
 
-from typing import Any, Final, final
+import logging
+from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave.behaviours.child_spec import Worker
+from pybehave.errors import ApplicationEnded, show_reason
+
+if TYPE_CHECKING:
+    from pybehave._uring.servers import Server
+    from pybehave.runtime.node import Node
 
 CALM_NS: Final = 5_000_000_000
 """After so long without a failure a ladder begins anew: OTP's default period of a supervisor."""
+
+logger = logging.getLogger("pybehave.journal")
 
 
 @final
@@ -29,9 +37,27 @@ class Policies:
         count, at = self._failures.get(server, (0, 0))
         self._failures[server] = (count + 1 if now_ns - at <= CALM_NS else 1, now_ns)
 
+    def forget(self, server: str) -> None:
+        """A server is as if it had never been."""
+        self._failures.pop(server, None)
+
     def of(self, worker: Worker[Any, Any]) -> Any:
         """Return what holds for the latest failure: a word, or a Rollback."""
         if not isinstance(worker.recovery, tuple):
             return worker.recovery
         count, _ = self._failures.get(worker.name, (1, 0))
         return worker.recovery[min(count, len(worker.recovery)) - 1]
+
+
+def stop_for(node: Node, server: Server, reason: object) -> None:
+    """A server with the policy "stop" has failed: an operator is to look at it."""
+    logger.critical(
+        "server %r failed on the input of lsn %d, and its policy is to stop: the node ends; "
+        "the input is a dead letter, and the next start goes on with the state before it",
+        server.name,
+        server.failed_lsn,
+    )
+    why = f"server {server.name!r} failed, and its policy is to stop: {show_reason(reason)}"
+    error = ApplicationEnded(node.app.name, why)
+    error.__cause__ = reason if isinstance(reason, BaseException) else None
+    node.give_up(error)
