@@ -26,9 +26,11 @@ from pybehave.journal_errors import JournalFull as JournalFull
 from pybehave.journal_errors import JournalLocked as JournalLocked
 from pybehave.journal_errors import JournalRefused as JournalRefused
 from pybehave.journal_errors import NonDeterminism as NonDeterminism
+from pybehave.journal_errors import NothingKept as NothingKept
 from pybehave.journal_errors import NotJournalable as NotJournalable
 from pybehave.journal_errors import RecordTooLarge as RecordTooLarge
 from pybehave.journal_errors import StateNotKept as StateNotKept
+from pybehave.journal_errors import StillRuns as StillRuns
 from pybehave.release_errors import UpgradeFailed as UpgradeFailed
 from pybehave.release_errors import UpgradeRefused as UpgradeRefused
 from pybehave.store_errors import Fenced as Fenced

@@ -51,3 +51,9 @@ def cancel(outbox: Outbox, server: str, tag: Any) -> None:
         if owner == server and isinstance(message, RunAgain) and message.tag == tag:
             error = JobCancelled(message.pool or DEFAULT_POOL)
             outbox[key] = (owner, kind, RunFailed(tag, error))
+
+
+def forget(outbox: Outbox, server: str) -> None:
+    """Let nothing be under way to a server: neither answers to its jobs nor messages of others."""
+    for key in [key for key, (receiver, _, _) in outbox.items() if receiver == server]:
+        del outbox[key]

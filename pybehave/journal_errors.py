@@ -40,6 +40,35 @@ class StateNotKept(PybehaveError):
         self.detail = detail
 
 
+class NothingKept(PybehaveError):
+    """The journal keeps nothing of a server, so there is nothing to forget.
+
+    Attributes:
+        server: The name that it does not know.
+    """
+
+    def __init__(self, server: str) -> None:
+        super().__init__(
+            f"The journal keeps nothing of a server {server!r}; node.kept() lists the names that "
+            f"it knows"
+        )
+        self.server = server
+
+
+class StillRuns(PybehaveError):
+    """A server was to be forgotten, and it runs; nothing was changed.
+
+    Attributes:
+        server: Its name.
+        detail: What to do.
+    """
+
+    def __init__(self, server: str, detail: str) -> None:
+        super().__init__(f"Server {server!r} runs; {detail}")
+        self.server = server
+        self.detail = detail
+
+
 class RecordTooLarge(PybehaveError):
     """An input is larger than a frame of the journal; nothing was written, no step was taken.
 

@@ -143,6 +143,31 @@ def _dead_letters(session: Session) -> Iterator[str]:
     return session.said(session.client.ask("dead_letters"), _letters)
 
 
+def _kept(session: Session, part: str = "") -> Iterator[str]:
+    return session.said(session.client.ask("kept", match=part), _table)
+
+
+def _forget(session: Session, server: str, *words: str) -> Iterator[str]:
+    said = _options(words, "--yes", "--stop")
+    facts = {"server": server, "stop": "--stop" in said, "confirm": "--yes" in said}
+    answer = session.client.ask("forget", wait=session.timeout, **facts)
+    return session.said(answer, lambda _: [f"{server} is forgotten, with all that was kept of it"])
+
+
+def _reset(session: Session, server: str, *words: str) -> Iterator[str]:
+    confirm = "--yes" in _options(words, "--yes")
+    seconds = session.timeout
+    answer = session.client.ask("reset", wait=seconds, server=server, confirm=confirm)
+    return session.said(answer, lambda _: [f"{server} has begun anew, with nothing"])
+
+
+def _options(words: tuple[str, ...], *known: str) -> tuple[str, ...]:
+    for word in words:
+        if word not in known:
+            raise Mistake(f"{word!r} is no option here; there are {', '.join(known)}")
+    return words
+
+
 def _stats(session: Session) -> Iterator[str]:
     return session.said(session.client.ask("stats"), lambda found: _flat("", found))
 
@@ -166,6 +191,13 @@ COMMANDS: Final[dict[str, tuple[str, str, Callable[..., Iterator[str]]]]] = {
     "restart": ("NAME", "Stop a server and start it again in its place.", _restart),
     "crashes": ("[NAME]", "The newest crash reports, of one server or of all.", _crashes),
     "dead-letters": ("", "Inputs on which journaled servers failed.", _dead_letters),
+    "kept": ("[PART]", "Servers that the journal keeps something of, and how they are.", _kept),
+    "forget": (
+        "NAME [--yes] [--stop]",
+        "Remove all that the journal keeps of it; --stop: one that runs, too.",
+        _forget,
+    ),
+    "reset": ("NAME [--yes]", "Let one that runs begin anew; all that it keeps is lost.", _reset),
     "stats": ("", "Counters of the loop, connections and journal.", _stats),
     "health": ("", "Whether the node is well, and why not.", _health),
 }
@@ -306,7 +338,8 @@ class Prompt(cmd.Cmd):
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[PATH] [COMMAND ...]")
 def command(words: tuple[str, ...], as_json: bool, timeout: float) -> None:
     """Look into a node that runs: list, tree, inspect NAME, call NAME LITERAL, trace NAME, suspend
-    NAME, resume NAME, restart NAME, crashes, dead-letters, stats, health.
+    NAME, resume NAME, restart NAME, crashes, dead-letters, kept, forget NAME, reset NAME, stats,
+    health.
 
     PATH is the socket that `pybehave run` has named, or the folder of the node's journal (default:
     data). Without a command they are read from the terminal, or from standard input.

@@ -23,10 +23,11 @@ from pybehave.runtime.node import Node
 logger = logging.getLogger("pybehave")
 
 
-def check_report(file: str | None) -> None:
+def check_report(file: str | None) -> str | None:
     """A mistake when there is no place for the report: better now than after a long replay."""
     if file is not None and not os.access(Path(file).absolute().parent, os.W_OK | os.X_OK):
         raise Mistake(f"--recovery-report {file}: its folder is not there, or cannot be written")
+    return file
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from pybehave.errors import (
     JournalRefused,
     ListenFailed,
     NonDeterminism,
+    NothingKept,
     SourceUnavailable,
     SpecError,
     StartFailed,
@@ -59,6 +60,7 @@ CANNOT_SERVE = (
     JournalLocked,
     JournalRefused,
     NonDeterminism,
+    NothingKept,
     OSError,
 )
 """What is told in one sentence, with exit status 1."""
@@ -83,6 +85,26 @@ class JsonFormatter(logging.Formatter):
         if crash is not None:
             entry["crash"] = crash.as_dict()
         return json.dumps(entry)
+
+
+def confirmed(context: click.Context, _: click.Parameter, is_confirmed: bool) -> None:
+    """`--yes` was said, or not; it is looked at first."""
+    context.meta["is_confirmed"] = is_confirmed
+
+
+def check_reset(
+    context: click.Context, _: click.Parameter, reset: tuple[str, ...]
+) -> tuple[str, ...]:
+    """What cannot be undone is said twice."""
+    is_confirmed = context.meta["is_confirmed"]
+    if reset and not is_confirmed:
+        raise Mistake(
+            f"--reset: all that the journal keeps of {', '.join(map(repr, reset))} would be lost, "
+            "for good; say --yes, too"
+        )
+    if is_confirmed and not reset:
+        raise Mistake("--yes says yes to --reset NAME; without that there is nothing to confirm")
+    return reset
 
 
 @click.command()
@@ -113,8 +135,24 @@ class JsonFormatter(logging.Formatter):
 )
 @click.option("--volatile", is_flag=True, help="Take a DIR in memory (tmpfs): lost with the power.")
 @click.option(
+    "--yes",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=confirmed,
+    help="Do what --reset says.",
+)
+@click.option(
+    "--reset",
+    multiple=True,
+    callback=check_reset,
+    metavar="NAME",
+    help="Let a journaled server begin anew at this start; all that is kept of it is lost (--yes).",
+)
+@click.option(
     "--recovery-report",
     type=click.Path(dir_okay=False),
+    callback=lambda _context, _option, path: check_report(path),
     metavar="FILE",
     help="Write what recovery found there as JSON, also when it refuses.",
 )
@@ -192,6 +230,7 @@ def serve(
     no_journal: bool,
     segment_bytes: int,
     volatile: bool,
+    reset: tuple[str, ...],
     recovery_report: str | None,
     admin: str | None,
     no_admin: bool,
@@ -206,22 +245,21 @@ def serve(
     """Do what the options say; returns the exit status."""
     started = time.perf_counter()
     check_options(backend, admin, no_admin)
-    check_report(recovery_report)
     configure_logging(log_level, log_format)
     room = raise_descriptors()
     inherited = inheritance()
     application = load(target, inherited.folder if inherited is not None else None)
     config = read_config(files, settings)
-    apps = planned(application, config)
     with failures():
         node = Node(
             application,
             backend=backend,
             listen=listen,
             drain_timeout=drain_timeout,
-            data=None if no_journal else folder_of(apps, data, volatile),
+            data=None if no_journal else folder_of(planned(application, config), data, volatile),
             config=config,
             journal_options=journal_options(segment_bytes),
+            reset=reset,
             step_budget=step_budget or None,
             step_abort=step_abort,
             debug_isolation=debug_isolation,
@@ -235,11 +273,23 @@ def serve(
 
 def know_command(node: Node, target: str, inherited: Inheritance | None) -> None:
     """Say how a process like this one is started; one that was so waits for the one before."""
-    words = (sys.executable, "-m", "pybehave", *sys.argv[1:])
+    words = (sys.executable, "-m", "pybehave", *without_reset(sys.argv[1:]))
     folder = "" if inherited is None else inherited.folder
     node.releases.command = Command(words, target, folder or "")
     if inherited is not None:
         inherited.wait(node)
+
+
+def without_reset(words: list[str]) -> list[str]:
+    """Return a command line whose process resets nothing again."""
+    found = iter(words)
+    kept = []
+    for word in found:
+        if word == "--reset":
+            next(found, None)
+        elif word != "--yes" and not word.startswith("--reset="):
+            kept.append(word)
+    return kept
 
 
 @contextlib.contextmanager

@@ -14,7 +14,9 @@ Source: dead letters as Akka and message brokers have them.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -144,3 +146,38 @@ def delete(path: str, lsn: int) -> None:
     get(path, lsn)
     for suffix in (LETTER, REQUEUE):
         Path(path, FOLDER, f"{lsn:016x}{suffix}").unlink(missing_ok=True)
+
+
+def forget(disk: Disk, before: Mapping[str, int]) -> int:
+    """Remove the letters of servers that were forgotten; returns how many there were.
+
+    Args:
+        before: Server -> the lsn before which its letters go.
+
+    Raises:
+        OSError: One cannot be removed.
+    """
+    if getattr(disk, "is_simulated", False):
+        names = [name for name in disk.names() if name.startswith(f"{FOLDER}/")]
+    else:
+        names = [letter_name(lsn) for lsn in numbers(disk.path)]
+    count = 0
+    for name in names:
+        if not name.endswith(LETTER):
+            continue
+        try:
+            content = bytes(disk.read(name, 0, disk.size(name)))
+            letter = msgspec.msgpack.decode(content, type=Letter)
+        except (msgspec.MsgspecError, FileNotFoundError):
+            continue  # it cannot be read, so nobody knows whose it is; or somebody was quicker
+        if letter.lsn < before.get(letter.server, 0):
+            _remove(disk, name.removesuffix(LETTER))
+            count += 1
+    return count
+
+
+def _remove(disk: Disk, stem: str) -> None:
+    """First that it is to be sent again: a letter that is left is found by the next try."""
+    for suffix in (REQUEUE, LETTER):
+        with contextlib.suppress(FileNotFoundError):
+            disk.remove(stem + suffix)

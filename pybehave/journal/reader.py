@@ -36,7 +36,7 @@ FRAME_FIELDS: Final = struct.Struct("<8sBBHIIIQQQQQQQ16s16s16s")
 RECORD_FIELDS: Final = struct.Struct("<IBBHII")
 
 DATA, SEAL, CLOSE = 1, 2, 3
-INPUT, SERVER, TIME, START, SKIP, EFFECT, STATE, STORE = 1, 2, 3, 4, 5, 6, 7, 8
+INPUT, SERVER, TIME, START, SKIP, EFFECT, STATE, STORE, FORGET = 1, 2, 3, 4, 5, 6, 7, 8, 9
 TYPES: Final = {
     INPUT: "input",
     SERVER: "server",
@@ -46,6 +46,7 @@ TYPES: Final = {
     EFFECT: "effect",
     STATE: "state",
     STORE: "store",
+    FORGET: "forget",
 }
 KINDS: Final = {1: "call", 2: "cast", 3: "info", 5: "timer"}
 FAILED, CAUSE, REQUEST, STOPS, FROM = 1, 2, 4, 8, 16

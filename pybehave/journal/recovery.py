@@ -37,6 +37,7 @@ from pybehave.errors import JournalRefused
 from pybehave.journal import snapshot
 from pybehave.journal.ahead import ReadAhead
 from pybehave.journal.disk import BLOCK, Disk
+from pybehave.journal.marks import Mark
 from pybehave.journal.progress import Progress
 from pybehave.journal.snapshot import Snapshot, snapshot_lsn
 
@@ -109,7 +110,7 @@ class Piece:
         block_end: The first block that does not count any more.
         lsn_end: The first lsn behind it.
         content: The segment's bytes, when they are still in memory.
-        skips: The lsns that its SKIP records name.
+        marks: Its records that say something of those before them.
     """
 
     number: int
@@ -117,7 +118,7 @@ class Piece:
     block_end: int
     lsn_end: int
     content: memoryview | None
-    skips: list[int]
+    marks: list[Mark]
 
 
 @final
@@ -545,9 +546,9 @@ def _walk(
         is_kept = len(headers) - index <= 2  # the newest stay in memory for the replay
         if is_kept:
             contents.keep()
-        skips = blocks.find_skips(content, manifest.id, walked.block)
+        marks = blocks.find_marks(content, manifest.id, walked.block)
         pieces.append(
-            Piece(number, header, walked.block, walked.lsn, content if is_kept else None, skips)
+            Piece(number, header, walked.block, walked.lsn, content if is_kept else None, marks)
         )
     return pieces, end
 

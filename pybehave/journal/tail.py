@@ -21,9 +21,10 @@ import mmap
 from typing import Final, NamedTuple, final
 
 from pybehave._uring.commit import Commit
-from pybehave._uring.tail import read_tail, skips_in
+from pybehave._uring.tail import marks_in, read_tail
 from pybehave.errors import JournalRefused
 from pybehave.journal.disk import Disk
+from pybehave.journal.marks import Mark
 
 TAIL: Final = "tail"
 
@@ -83,9 +84,9 @@ class TailFile:
         """How many were found."""
         return sum(run.records for run in self.runs)
 
-    def skips(self) -> list[int]:
-        """The lsns that SKIP records among them name."""
-        return [lsn for run in self.runs for lsn in skips_in(run.body, run.records)]
+    def marks(self) -> list[Mark]:
+        """Those among them that say something of records before them."""
+        return [mark for run in self.runs for mark in marks_in(run.body, run.lsn, run.records)]
 
     def adopt(self, commit: Commit, *, is_wanted: bool) -> None:
         """Record again what was found (K1); the journal is open.

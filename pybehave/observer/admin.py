@@ -43,7 +43,7 @@ from pybehave.errors import (
 )
 from pybehave.journal import dead_letters
 from pybehave.listener import Listener
-from pybehave.observer import admin_releases, view
+from pybehave.observer import admin_kept, admin_releases, view
 from pybehave.observer.wire import AdminProtocol, Message, failure, readable, success
 from pybehave.runtime import listeners
 from pybehave.runtime.node import CALL_TIMEOUT_S
@@ -417,6 +417,18 @@ def _release_replace(desk: _Desk, request: Message, caller: Caller, answer: Any)
     admin_releases.replace(desk.node, request, answer)
 
 
+def _kept(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
+    admin_kept.kept(desk.node, request, answer)
+
+
+def _forget(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
+    admin_kept.forget(desk.node, request, answer)
+
+
+def _reset(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
+    admin_kept.reset(desk.node, request, answer)
+
+
 _Function = Callable[[_Desk, Message, Any, Any], None]
 
 VERBS: Final[dict[str, tuple[_Function, bool]]] = {
@@ -431,6 +443,9 @@ VERBS: Final[dict[str, tuple[_Function, bool]]] = {
     "resume": (_resume, True),
     "restart": (_restart, True),
     "dead_letters": (_dead_letters, False),
+    "kept": (_kept, False),
+    "forget": (_forget, True),
+    "reset": (_reset, True),
     "stats": (_stats, False),
     "health": (_health, False),
     "release_status": (_release_status, False),

@@ -175,10 +175,22 @@ def _passivate(
 
 @final
 class Specs(dict[str, Worker[Any, Any]]):
-    """Journaled workers by name, members of families included, which no list has."""
+    """Journaled workers by name, members of families included, which no list has.
 
-    def __init__(self, trees: list[Supervisor], listed: dict[str, Worker[Any, Any]]) -> None:
-        super().__init__(listed)
+    Args:
+        trees: Where the families are.
+        listed: The others.
+        hidden: Names that are treated as if no worker had them.
+    """
+
+    def __init__(
+        self,
+        trees: list[Supervisor],
+        listed: dict[str, Worker[Any, Any]],
+        hidden: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__({name: each for name, each in listed.items() if name not in hidden})
+        self._trees, self._hidden = trees, hidden
         self._families = [node for tree in trees for node in families(tree)]
 
     def __missing__(self, name: str) -> Worker[Any, Any]:
@@ -190,11 +202,17 @@ class Specs(dict[str, Worker[Any, Any]]):
     def __contains__(self, name: object) -> bool:
         return super().__contains__(name) or (isinstance(name, str) and bool(self._made(name)))
 
+    def without(self, names: frozenset[str]) -> Specs:
+        """Return all but some."""
+        return Specs(self._trees, dict(self), names) if names else self
+
     def get(self, name: str, default: Any = None) -> Any:
         """Return the worker of a name, or the default."""
         return super().get(name) or self._made(name) or default
 
     def _made(self, name: str) -> Worker[Any, Any] | None:
+        if name in self._hidden:
+            return None
         for node in self._families:
             template = node.children[0]
             assert isinstance(template, Worker)

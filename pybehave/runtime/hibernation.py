@@ -230,6 +230,12 @@ class Hibernation:
         instance = known.dump.__self__  # type: ignore[attr-defined]
         known.state = instance.load(self._journal.values_named(name).decode(data))
 
+    def drop(self, known: Known) -> None:
+        """A server is forgotten: its state is needed by nobody."""
+        if type(known.state) is Asleep:
+            self._left.append(known.state)
+            self._give_back()
+
     # --- bytes --------------------------------------------------------------------------------
 
     def encoded(self, key: Asleep) -> bytes:

@@ -20,6 +20,7 @@ from pybehave.behaviours.supervisor import workers
 from pybehave.errors import JournalRefused
 from pybehave.journal import reader, snapshot
 from pybehave.journal.disk import FolderDisk
+from pybehave.journal.marks import Marks
 from pybehave.journal.reader import Stop
 from pybehave.journal.segments import find_segments
 from pybehave.runtime.optional import load_optional
@@ -61,12 +62,14 @@ class History:
         self.manifest = reader.read_manifest(path)
         self.loop.dispatcher.seed = int.from_bytes(self.manifest.journal_id[:8], "little")
         self._pieces = self._read(path)
-        skipped = {
-            lsn
+        marks = Marks(
+            mark
             for segment, _, block in self._pieces
-            for lsn in blocks.find_skips(segment.content, self.manifest.journal_id, block)
-        }
-        self.replay = Replay(self, specs, is_strict=is_strict, skipped=skipped)
+            for mark in blocks.find_marks(segment.content, self.manifest.journal_id, block)
+        )
+        self.replay = Replay(
+            self, specs, is_strict=is_strict, skipped=marks.skipped, forgotten=marks.forgotten
+        )
         self.lsn = self._begin(path, to)
         self.last_lsn = max((end for _, end, _ in self._pieces), default=1) - 1
 
@@ -117,6 +120,9 @@ class History:
 
     def set_number(self, name: str, number: int) -> None:
         """Numbers are of no interest here."""
+
+    def drop_number(self, name: str) -> None:
+        """Nor is that one has no owner any more."""
 
     def values_of(self, worker: Worker[Any, Any], instance: Any) -> Values:
         """What decodes a server's inputs."""

@@ -35,6 +35,7 @@ from pybehave.runtime.events import Event, EventHub
 from pybehave.runtime.groups import Groups
 from pybehave.runtime.invariants import Invariants
 from pybehave.runtime.monitors import Monitors
+from pybehave.runtime.policies import stop_for
 from pybehave.runtime.pools import Pools
 from pybehave.runtime.recoveries import error_text
 from pybehave.runtime.servers import instance_of, make_server
@@ -251,6 +252,10 @@ class LoopHost:
             self._settle_later(server, before)
         return server
 
+    def is_starting(self, name: str) -> bool:
+        """Whether the init of a server of that name has begun, and not returned."""
+        return name in self._starting
+
     def make_instance(self, worker: Worker[Any, Any]) -> Any:
         """Make a server, with somebody who looks over its shoulder if that is wanted."""
         instance = instance_of(worker)
@@ -380,7 +385,7 @@ class LoopHost:
         if self.journal is not None and server.failed_lsn:
             self.journal.letters.add(server, worker, reason, kind, message)
             if self.journal.policies.of(worker) == "stop":
-                self.journal.stop_for(server, reason)
+                stop_for(self.journal.node, server, reason)
         # Asked now: a ladder may have come to another policy when its terminate is over.
         journal = self.journal
         is_free = journal is not None and kind in SENT and journal.is_mended(server, worker)

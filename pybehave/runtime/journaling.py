@@ -9,7 +9,7 @@ half way, so its state is built again from the journal without the input it fail
 declares itself `pure` has not, and one that was merely stopped neither.
 
 Invariants
-  (N1) A journaled server has a number, given once and for ever, by the order of first starts.
+  (N1) A journaled server has a number, by the order of first starts, until it is forgotten.
   (N2) Every incarnation begins with a START record; inputs before it belong to the one before.
   (N3) There is a prepared segment, or one being prepared, or the disk is full and we say so.
 
@@ -36,27 +36,27 @@ from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.recovery import Failure
 from pybehave.behaviours.schema import version_of
 from pybehave.errors import (
-    ApplicationEnded,
     DurabilityLost,
     JournalBusy,
     JournalRefused,
     PybehaveError,
     RecordTooLarge,
     StateNotKept,
-    show_reason,
 )
 from pybehave.jobs import JOBS_FROM
 from pybehave.journal import recovery, snapshot
 from pybehave.journal.disk import Disk
+from pybehave.journal.marks import Marks
 from pybehave.journal.progress import Progress
 from pybehave.journal.recovery import Options, Piece, Recovery, recover, segment_name
 from pybehave.journal.tail import TailFile
-from pybehave.runtime import recovered
+from pybehave.runtime import forgetting, recovered
 from pybehave.runtime.absent import Absent, say_absent
 from pybehave.runtime.families import Specs
 from pybehave.runtime.hibernation import Hibernation
 from pybehave.runtime.journal_events import JournalFailed
 from pybehave.runtime.letters import DeadLetters
+from pybehave.runtime.numbers import Numbers
 from pybehave.runtime.policies import Policies
 from pybehave.runtime.quarantine import Quarantine
 from pybehave.runtime.recoveries import Offer
@@ -113,6 +113,9 @@ class NodeJournal:
         progress: Where opening it stands.
         watch: How that is shown; may be changed until it is opened.
         absent: Servers that it knows and that have not been started by this process.
+        marks: What its records say of those before them.
+        reset: Names of servers that begin anew, whatever it knows of them; set before it is opened.
+        to_reset: Of servers that begin anew at their next start, because somebody has asked.
     """
 
     def __init__(self, node: Node, disk: Disk, options: Options) -> None:
@@ -133,7 +136,10 @@ class NodeJournal:
         self.tail = TailFile(disk, options.tail_bytes)
         self._dispatcher = node.loop.dispatcher
         self._values: dict[str, Values] = {}
-        self._numbers: dict[str, int] = {}
+        self._numbers = Numbers()
+        self.marks = Marks(())
+        self.reset: frozenset[str] = frozenset()
+        self.to_reset: set[str] = set()
         self._known: dict[str, Known] = {}
         self._planned: Specs = Specs([], {})
         self._added: dict[str, Worker[Any, Any]] = {}
@@ -212,7 +218,7 @@ class NodeJournal:
         self.commit.on_failed = self._failed
         self.commit.on_durable = self._durable
         self._dispatcher.raise_clock(self._time_ns)
-        self._is_open = True
+        self._is_open = self._numbers.is_final = True
         self.segment_starts = [(p.number, p.header.first_lsn) for p in found.pieces]
         self.segment_starts.append((found.header.number, found.header.first_lsn))
         self.snapshots.begin(found.report.snapshot_lsn)
@@ -224,12 +230,15 @@ class NodeJournal:
         self._dispatcher.on_wake = self.hibernation.wake
         self._dispatcher.set_marker(self.quarantine.attempts.marker)
         self._prepare_spare()
+        forgetting.begin(self)
 
     # --- 14: replay ----------------------------------------------------------------------------
 
     def _replay(self, found: Recovery) -> None:
         began, clock = time.perf_counter(), self._dispatcher.unix_now()
-        specs = self._planned = self._specs()
+        planned = self._planned = self._specs()
+        specs = planned.without(self.reset)
+        self.marks = Marks([m for p in found.pieces for m in p.marks] + self.tail.marks())
         self.quarantine.begin(found)
         while True:
             stepped = self._replay_of(specs)
@@ -255,6 +264,7 @@ class NodeJournal:
         self._undelivered = stepped.undelivered()
         self._is_old = stepped.is_old
         self.quarantine.take_timers(self._known)
+        forgetting.check(self, planned)
 
     def _note_progress(self, found: Recovery, replayer: Replayer) -> None:
         before = found.report.snapshot_lsn
@@ -268,7 +278,13 @@ class NodeJournal:
 
     def _replay_of(self, specs: dict[str, Worker[Any, Any]]) -> Replay:
         quarantine = self.quarantine
-        return Replay(self, specs, skipped=quarantine.skipped, marker=quarantine.attempts.marker)
+        return Replay(
+            self,
+            specs,
+            skipped=quarantine.skipped,
+            forgotten=self.marks.forgotten,
+            marker=quarantine.attempts.marker,
+        )
 
     def _step_all(self, found: Recovery, stepped: Replay) -> None:
         lsn = 0
@@ -365,6 +381,7 @@ class NodeJournal:
                 self._dispatcher.owe_again(name, message, lsn, index)
                 self.node.host.pools.run_again(name, (lsn, index), message)
             elif index >= JOBS_FROM:
+                self._dispatcher.owe_again(name, message, lsn, index)
                 self._dispatcher.answer_job(name, message, lsn, index)
             else:
                 self._dispatcher.deliver(name, kind, message, lsn, index)
@@ -386,18 +403,37 @@ class NodeJournal:
         return found
 
     def number_of(self, name: str) -> int:
-        """The server's number, a new one if it has none (N1)."""
-        return self._numbers.setdefault(name, len(self._numbers) + 1)
+        """The server's number, or what it is to be once it is recorded (N1)."""
+        return self._numbers.of(name)
 
     def set_number(self, name: str, number: int) -> None:
         """Take a number from the journal."""
-        self._numbers[name] = number
+        self._numbers.take(name, number)
+
+    def drop_number(self, name: str) -> None:
+        """Take it from the journal that a server was forgotten."""
+        self._numbers.drop(name)
+
+    def erase(self, name: str, lsn: int) -> None:
+        """A server that does not run is forgotten, as the record of that lsn says."""
+        self.marks.forgotten[self._numbers.pop(name)] = self.marks.names[name] = lsn
+        known = self._known.pop(name, None)
+        if known is not None:
+            self.hibernation.drop(known)
+        for by_name in (self.absent, self._added, self._values):
+            by_name.pop(name, None)
+        self._named.discard(name)
+        self.letters.drop(name)
+        self.policies.forget(name)
 
     def known(self, worker: Worker[Any, Any], *, is_asked: bool) -> Known | None:
         """What a server that is about to start goes on from; None = it begins anew.
 
         `is_asked`: its init is told of it, whatever the policy.
         """
+        if worker.name in self.to_reset:
+            self.to_reset.discard(worker.name)
+            forgetting.write(self, worker.name, "reset", is_own=True)
         found = self._find_out(worker, is_asked=is_asked)
         self.letters.complete(worker, found)
         return found
@@ -488,6 +524,7 @@ class NodeJournal:
         """
         now_ns = self._dispatcher.unix_now()
         number = server.number
+        self._numbers.record(worker.name, number)
         encode = self._values[worker.name].encode
         if worker.name not in self._planned:
             self._added[worker.name] = worker
@@ -534,19 +571,6 @@ class NodeJournal:
     def is_mended(self, server: Server, worker: Worker[Any, Any]) -> bool:
         """Whether a server that has failed goes on as if the input it failed on had not come."""
         return bool(server.failed_lsn) and self.policies.of(worker) not in ("clean", "stop")
-
-    def stop_for(self, server: Server, reason: object) -> None:
-        """A server with the policy "stop" has failed: an operator is to look at it."""
-        logger.critical(
-            "server %r failed on the input of lsn %d, and its policy is to stop: the node ends; "
-            "the input is a dead letter, and the next start goes on with the state before it",
-            server.name,
-            server.failed_lsn,
-        )
-        why = f"server {server.name!r} failed, and its policy is to stop: {show_reason(reason)}"
-        error = ApplicationEnded(self.node.app.name, why)
-        error.__cause__ = reason if isinstance(reason, BaseException) else None
-        self.node.give_up(error)
 
     @property
     def numbers(self) -> dict[str, int]:

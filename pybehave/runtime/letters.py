@@ -4,8 +4,10 @@ state before it when that is known, and sent again at a start when somebody aske
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import traceback
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -82,6 +84,23 @@ class DeadLetters:
             del self._open[letter.server]
             self._write(letter)
 
+    def forget(self, before: Mapping[str, int]) -> int:
+        """Remove what servers had failed on before an lsn; returns how many letters that were.
+
+        Blocks; on any thread.
+
+        Args:
+            before: Server -> the lsn.
+
+        Raises:
+            OSError: A letter cannot be removed.
+        """
+        return dead_letters.forget(self.journal.disk, before)
+
+    def drop(self, name: str) -> None:
+        """A server is forgotten: a letter of its that is still to be written is not."""
+        self._open.pop(name, None)
+
     def complete(self, worker: Worker[Any, Any], known: Known | None) -> None:
         """The state before is known now: let the letter hold it."""
         letter = self._open.pop(worker.name, None)
@@ -133,7 +152,12 @@ class DeadLetters:
         """Forget the letter when the input it became is durable."""
         commit = self.journal.commit
         path = self.journal.disk.path
-        commit.when_durable(commit.batch_of_last(), lambda: dead_letters.delete(path, lsn))
+
+        def sent() -> None:
+            with contextlib.suppress(JournalRefused):  # somebody has deleted it
+                dead_letters.delete(path, lsn)
+
+        commit.when_durable(commit.batch_of_last(), sent)
 
     def _write(self, letter: Letter) -> None:
         disk = self.journal.disk

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
@@ -43,6 +43,7 @@ from pybehave.errors import (
     LoopClosed,
     LoopForked,
     NoProc,
+    NothingKept,
     Overloaded,
     Timeout,
     show_reason,
@@ -56,6 +57,7 @@ from pybehave.runtime.counters import counters_of
 from pybehave.runtime.crashes import CrashReport
 from pybehave.runtime.events import EventHub
 from pybehave.runtime.families import Families
+from pybehave.runtime.forgetting import Forgetting, names_to_reset
 from pybehave.runtime.handover import Replacement
 from pybehave.runtime.health import ASK_S, Health, HealthLimits, HealthWatch
 from pybehave.runtime.host import LoopHost
@@ -94,7 +96,7 @@ logger = logging.getLogger("pybehave")
 
 
 @final
-class Node(Requests, Supervision):
+class Node(Requests, Supervision, Forgetting):
     """One running application.
 
     Args:
@@ -108,6 +110,8 @@ class Node(Requests, Supervision):
         data: The folder of the journal, when a worker has `journal=True`; or a Disk. None keeps
             everything in memory.
         journal_options: How the journal is kept.
+        reset: Names of journaled servers that begin anew at this start (runtime/forgetting.py): all
+            that is kept of them is lost, and none of their inputs is stepped.
         step_budget: Seconds after which a step is reported with its stack (runtime/watchdog.py);
             None: nobody looks, and there is no thread for it.
         debug_isolation: Look after each step for what servers share by accident; slow
@@ -134,6 +138,7 @@ class Node(Requests, Supervision):
         seed: int = 0,
         data: str | os.PathLike[str] | Disk | None = DATA,
         journal_options: Options | None = None,
+        reset: Collection[str] = (),
         step_budget: float | None = None,
         step_abort: float | None = None,
         debug_isolation: bool = False,
@@ -156,10 +161,7 @@ class Node(Requests, Supervision):
         self.app = self.applications.primary
         self.host.on_worker_ended = self.applications.worker_ended
         self.host.path_of = self.applications.path_of
-        self.journal: NodeJournal | None = None
-        if data is not None and any(worker.journal for worker in self.applications.workers()):
-            disk = FolderDisk(data) if isinstance(data, str | os.PathLike) else data
-            self.journal = NodeJournal(self, disk, journal_options or Options())
+        self.journal = self._journal_in(data, journal_options or Options(), names_to_reset(reset))
         self.watchdog = watchdog_for(self, step_budget, step_abort)
         self.sys = Sys(self)
         self.releases = Releases(self)
@@ -173,6 +175,19 @@ class Node(Requests, Supervision):
         self._is_draining = True
         self._is_stopping = self._is_left = False
         self._started = threading.Event()
+
+    def _journal_in(
+        self, data: str | os.PathLike[str] | Disk | None, options: Options, reset: frozenset[str]
+    ) -> NodeJournal | None:
+        """The journal; None when it is not wanted, or nobody needs it."""
+        if data is None or not any(worker.journal for worker in self.applications.workers()):
+            if reset:
+                raise NothingKept(min(reset))
+            return None
+        disk = FolderDisk(data) if isinstance(data, str | os.PathLike) else data
+        journal = NodeJournal(self, disk, options)
+        journal.reset = reset
+        return journal
 
     # --- life --------------------------------------------------------------------------------
 

@@ -11,13 +11,21 @@ Does not know: how a policy is carried out (journaling.py, host.py), what select
 
 from __future__ import annotations
 
-from typing import Any, Final, final
+import logging
+from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.policies import Row, ladder_of, row_of
+from pybehave.errors import ApplicationEnded, show_reason
+
+if TYPE_CHECKING:
+    from pybehave._uring.servers import Server
+    from pybehave.runtime.node import Node
 
 CALM_NS: Final = 5_000_000_000
 """After so long without a failure a ladder begins anew: OTP's default period of a supervisor."""
+
+logger = logging.getLogger("pybehave.journal")
 
 
 @final
@@ -41,9 +49,29 @@ class Policies:
         count = count + 1 if now_ns - at <= CALM_NS else 1
         self._failures[worker.name, row] = count, now_ns
 
+    def forget(self, server: str) -> None:
+        """A server is as if it had never been."""
+        self._latest.pop(server, None)
+        for key in [key for key in self._failures if key[0] == server]:
+            del self._failures[key]
+
     def of(self, worker: Worker[Any, Any]) -> Any:
         """Return what holds for the latest failure: a word, or a Rollback."""
         row = self._latest.get(worker.name)
         ladder = ladder_of(worker.recovery, row)
         count, _ = self._failures.get((worker.name, row), (1, 0))
         return ladder[min(count, len(ladder)) - 1]
+
+
+def stop_for(node: Node, server: Server, reason: object) -> None:
+    """A server with the policy "stop" has failed: an operator is to look at it."""
+    logger.critical(
+        "server %r failed on the input of lsn %d, and its policy is to stop: the node ends; "
+        "the input is a dead letter, and the next start goes on with the state before it",
+        server.name,
+        server.failed_lsn,
+    )
+    why = f"server {server.name!r} failed, and its policy is to stop: {show_reason(reason)}"
+    error = ApplicationEnded(node.app.name, why)
+    error.__cause__ = reason if isinstance(reason, BaseException) else None
+    node.give_up(error)

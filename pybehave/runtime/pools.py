@@ -263,6 +263,11 @@ class Pools:
                 if job.what.run.tag == tag:
                     pool.cancel(job)
 
+    def drop(self, name: str) -> None:
+        """Give up the jobs of a journaled server that is forgotten; nobody is owed an answer."""
+        for job, pool in list(self._jobs.get(name, {}).items()):
+            pool.cancel(job)
+
     def tell(self, job: Job[Task], value: Any, error: BaseException | None) -> None:
         """Tell whoever asked for a job what came of it."""
         task = job.what

@@ -66,9 +66,7 @@ class Quarantine:
     def begin(self, found: Recovery) -> None:
         """Count the attempt that ended the process before, and learn what is not to be stepped."""
         self.attempts.begin()
-        for piece in found.pieces:
-            self.skipped.update(piece.skips)
-        self.skipped.update(self.journal.tail.skips())
+        self.skipped.update(self.journal.marks.skipped)
         self._new = {suspect.key: suspect for suspect in self.attempts.poison(MARK_REPLAY)}
         for lsn in self.skipped & self._new.keys():
             del self._new[lsn]

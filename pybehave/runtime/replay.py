@@ -1,7 +1,8 @@
 """Servers being stepped again: one pass over the journal's records.
 
 SERVER records say who a number is, START records that an incarnation begins, STATE records that
-another state was put in place; they come here. Inputs
+another state was put in place, FORGET records that a number is nobody's any more; they come here.
+Nothing of a server that was forgotten is stepped (pybehave/journal/marks.py). Inputs
 are stepped in the core (src/_uring/replay.pyx). A START makes a new instance and calls its `init`,
 as the first time: what `init` sets on the instance is there again, and the state it returns counts
 only when the incarnation began anew. An init that decides (pybehave/behaviours/recovery.py) is told
@@ -16,7 +17,7 @@ Does not know: files, what becomes of the result (journaling.py).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
 
@@ -43,6 +44,7 @@ RECORD_SERVER: Final = 2
 RECORD_START: Final = 4
 RECORD_STATE: Final = 7
 RECORD_STORE: Final = 8
+RECORD_FORGET: Final = 9
 """Numbers of `enum record_type` in src/_uring/segment.h."""
 
 HOLDS_A_STORE: Final = "it holds a store (DiskStore), and no servers; give the node another folder"
@@ -59,6 +61,9 @@ class Journal(Protocol):
 
     def set_number(self, name: str, number: int) -> None:
         """Take note of a server's number."""
+
+    def drop_number(self, name: str) -> None:
+        """Take note that a server was forgotten."""
 
     def values_of(self, worker: Worker[Any, Any], instance: Any) -> Values:
         """Return what decodes a server's inputs."""
@@ -123,6 +128,7 @@ class Replay:
         specs: The workers whose inputs are stepped, by name; others are passed over.
         is_strict: Stop at the first outcome that differs; otherwise they are listed.
         skipped: The lsns of inputs that are not stepped.
+        forgotten: Server number -> the lsn up to which its records belong to nobody.
         marker: Tells the next process what is stepped now (pybehave/journal/attempts.py).
 
     Attributes:
@@ -136,12 +142,14 @@ class Replay:
         *,
         is_strict: bool = True,
         skipped: Iterable[int] = (),
+        forgotten: Mapping[int, int] | None = None,
         marker: memoryview | None = None,
     ) -> None:
         self.journal = journal
         self.specs = specs
         self.servers: dict[str, Server] = {}
         self._skipped = frozenset(skipped)
+        self._forgotten = forgotten or {}
         self.replayer = Replayer(
             journal.node.loop.dispatcher,
             self._record,
@@ -170,6 +178,8 @@ class Replay:
             name, number = facts["name"], facts["number"]
             if not number:
                 self._take_outbox(entry.state)
+                continue
+            if found.lsn < self._forgotten.get(number, 0):
                 continue
             self._names[number] = name
             self.journal.set_number(name, number)
@@ -310,9 +320,14 @@ class Replay:
     def _record(self, kind: int, number: int, payload: bytes, lsn: int) -> Server | None:
         if kind == RECORD_STORE:
             raise JournalRefused("journal", HOLDS_A_STORE)
+        if lsn < self._forgotten.get(number, 0):
+            return None
         if kind == RECORD_STATE:
             return self._replace(self._names.get(number, ""), payload, lsn)
         fields = self._reader.decode(payload)
+        if kind == RECORD_FORGET:
+            self._forget(number, fields)
+            return None
         if kind == RECORD_SERVER:
             self._names[number] = fields["name"]
             self.journal.set_number(fields["name"], number)
@@ -323,6 +338,18 @@ class Replay:
             return None
         self._begin_incarnation(worker, number, fields, lsn)
         return self.servers[name]
+
+    def _forget(self, number: int, fields: dict[str, Any]) -> None:
+        """A server is as if it had never been; what it had sent to others is under way."""
+        name = fields["name"]
+        self.journal.drop_number(name)
+        self.servers.pop(name, None)
+        self._names.pop(number, None)
+        self._absent.pop(number, None)
+        self._failures.pop(name, None)
+        self.replayer.erase(number, name)
+        if fields["sent"]:
+            self._take_outbox(fields["sent"])
 
     def _begin_incarnation(
         self, worker: Worker[Any, Any], number: int, fields: dict[str, Any], lsn: int

@@ -294,19 +294,23 @@ class Snapshots:
 
     def _outbox(self) -> Entry | None:
         """Messages between servers that are under way, as an entry of no server."""
+        sent = self.under_way()
+        return Entry(Values().encode({"name": "", "number": 0}), sent) if sent else None
+
+    def under_way(self, but_to: str = "") -> bytes:
+        """Messages between servers that are under way, but to one, encoded; empty = none."""
         journal = self.journal
         sent = []
         for (lsn, index), (name, kind, message) in journal.node.loop.dispatcher.outbox.items():
+            if name == but_to:
+                continue
             try:
                 data = journal.values_named(name).encode(message)
             except Exception as error:  # noqa: BLE001 -- it will be refused where it arrives, too
                 logger.warning("a message to %r has no form in the journal: %s", name, error)
                 continue
             sent.append([lsn, index, name, kind, data])
-        if not sent:
-            return None
-        values = Values()
-        return Entry(values.encode({"name": "", "number": 0}), values.encode(sent))
+        return Values().encode(sent) if sent else b""
 
     def _running(self, server: Server, bytes_max: int) -> Entry:
         kind = type(server.instance)

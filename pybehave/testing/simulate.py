@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from random import Random
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, final
@@ -184,6 +184,7 @@ class Simulator:
         *,
         disk: SimDisk | None = None,
         journal_options: Options | None = None,
+        reset: Collection[str] = (),
         shake: bool = False,
         work: Fate | None = None,
         always: Mapping[str, Callable[[Mapping[str, Any]], object]] | None = None,
@@ -192,9 +193,8 @@ class Simulator:
         options: dict[str, Any] = {"buffers": BUFFERS, "buffer_bytes": BUFFER_BYTES, **loop_options}
         self.seed = seed
         self.disk = disk
-        self.node = Node(
-            app, backend="sim", seed=seed, data=disk, journal_options=journal_options, **options
-        )
+        options |= {"journal_options": journal_options, "reset": reset}
+        self.node = Node(app, backend="sim", seed=seed, data=disk, **options)
         if work is not None:
             self.node.host.pools.fate = work
         self.violations: list[InvariantViolated] = []

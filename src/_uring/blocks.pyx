@@ -13,11 +13,11 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from .commit cimport (
-    FRAME_HEADER_BYTES, MANIFEST_SLOT_BYTES, RECORD_SKIP, SEGMENT_BLOCK, SEGMENT_CLOSE,
-    SEGMENT_DATA, SEGMENT_HEADER_BLOCKS, SEGMENT_NEWER, SEGMENT_NOT_ONE, SEGMENT_SEAL,
-    SEGMENT_SOUND, journal_hash, manifest, manifest_read, manifest_write, segment_blocks_bytes,
-    segment_frame, segment_frame_check, segment_frame_read, segment_header, segment_header_read,
-    segment_header_write, segment_record, segment_record_read,
+    FRAME_HEADER_BYTES, MANIFEST_SLOT_BYTES, RECORD_FORGET, RECORD_SKIP, SEGMENT_BLOCK,
+    SEGMENT_CLOSE, SEGMENT_DATA, SEGMENT_HEADER_BLOCKS, SEGMENT_NEWER, SEGMENT_NOT_ONE,
+    SEGMENT_SEAL, SEGMENT_SOUND, journal_hash, manifest, manifest_read, manifest_write,
+    segment_blocks_bytes, segment_frame, segment_frame_check, segment_frame_read, segment_header,
+    segment_header_read, segment_header_write, segment_record, segment_record_read,
 )
 
 from pybehave.errors import JournalRefused
@@ -267,14 +267,16 @@ def last_used_block(const uint8_t[::1] segment, uint64_t block) -> int:
     return last
 
 
-def find_skips(const uint8_t[::1] segment, bytes journal_id, uint64_t block_end) -> list:
-    """The lsns that SKIP records name, in a segment that is sound up to a block."""
+def find_marks(const uint8_t[::1] segment, bytes journal_id, uint64_t block_end) -> list:
+    """Records that say something of those before them (SKIP, FORGET), in a segment that is sound
+    up to a block: (type, lsn, server, payload) of each."""
     cdef uint64_t block = SEGMENT_HEADER_BLOCKS
     cdef const uint8_t *at
     cdef segment_frame frame
     cdef segment_record record
     cdef journal_hash id
     cdef size_t left, size
+    cdef uint64_t lsn
     found = []
     set_hash(&id, journal_id)
     while block < block_end:
@@ -282,14 +284,17 @@ def find_skips(const uint8_t[::1] segment, bytes journal_id, uint64_t block_end)
         if segment_frame_read(at, &id, &frame) != SEGMENT_SOUND:
             break
         left = frame.body_bytes
+        lsn = frame.first_lsn
         block += segment_blocks_bytes(FRAME_HEADER_BYTES + left) // SEGMENT_BLOCK
         at += FRAME_HEADER_BYTES
         while left:
             size = segment_record_read(at, left, &record)
             if size == 0:
                 break
-            if record.type == RECORD_SKIP and record.payload_bytes >= 8:
-                found.append(int.from_bytes((<char *>record.payload)[:8], "little"))
+            if record.type == RECORD_SKIP or record.type == RECORD_FORGET:
+                found.append((record.type, lsn, record.server,
+                              (<char *>record.payload)[:record.payload_bytes]))
+            lsn += 1
             at += size
             left -= size
     return found

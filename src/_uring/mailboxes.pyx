@@ -123,6 +123,8 @@ cdef class Mailboxes(Names):
         """What came of a journaled server's job; its current incarnation gets it, or the next."""
         cdef Address address = self.address(name)
         cdef Server server = address.server
+        if (lsn, index) not in self.outbox: # who asked for it was forgotten
+            return
         item = (INPUT_INFO, message, None, (lsn, index))
         self.outbox[(lsn, index)] = (name, INPUT_INFO, message)
         if server is None:
@@ -188,6 +190,15 @@ cdef class Mailboxes(Names):
         self.barrier = 0
         for item in refused:
             self._resolve(item[2], None, error)
+
+    def erase(self, str name) -> None:
+        """A journaled server, which does not run, is forgotten: nothing is under way to it."""
+        cdef Address address = self.known(name)
+        self.refuse_kept(name, NoProc(name))
+        _jobs.forget(self.outbox, name)
+        if address is not None:
+            address.kept = None
+            address.is_journaled = False
 
     cdef int _lose(self, tuple item) except -1:
         """Everything is bounded: a committed message beyond the bound is given up, and counted. (A

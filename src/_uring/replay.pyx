@@ -23,9 +23,10 @@ from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZ
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from .commit cimport (
-    FRAME_HEADER_BYTES, OUTCOME_REFUSED, RECORD_CAUSE, RECORD_FAILED, RECORD_FROM, RECORD_INPUT,
-    RECORD_REQUEST, RECORD_SERVER, RECORD_SKIP, RECORD_START, RECORD_STATE, RECORD_STORE,
-    RECORD_TIME, SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS, SEGMENT_SOUND, journal_hash,
+    FRAME_HEADER_BYTES, OUTCOME_REFUSED, RECORD_CAUSE, RECORD_EFFECT, RECORD_FAILED, RECORD_FORGET,
+    RECORD_FROM, RECORD_INPUT, RECORD_REQUEST, RECORD_SERVER, RECORD_SKIP, RECORD_START,
+    RECORD_STATE, RECORD_STORE, RECORD_TIME, SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS, SEGMENT_SOUND,
+    journal_hash,
     segment_blocks_bytes, segment_frame, segment_frame_read, segment_record, segment_record_read,
 )
 from .dispatch cimport Dispatcher
@@ -57,8 +58,9 @@ cdef class Replayer:
 
     Args:
         dispatcher: Whose servers they are.
-        on_record: Called with (type, server number, payload value bytes, lsn) for SERVER, START and
-            STATE records; returns the Server for that number, or None to skip its inputs.
+        on_record: Called with (type, server number, payload value bytes, lsn) for SERVER, START,
+            STATE and FORGET records; returns the Server for that number, or None: its inputs are
+            passed over.
         is_strict: Whether another outcome than the recorded one is an error.
         skipped: The lsns of inputs that are not to be stepped.
         marker: Three numbers that outlive the process (pybehave/journal/attempts.py), or None.
@@ -193,13 +195,26 @@ cdef class Replayer:
             self._skip_recorded(record.server, int.from_bytes(payload[:8], "little"))
             return 0
         if record.type == RECORD_SERVER or record.type == RECORD_START \
-                or record.type == RECORD_STATE or record.type == RECORD_STORE:
+                or record.type == RECORD_STATE or record.type == RECORD_STORE \
+                or record.type == RECORD_FORGET:
             if record.type == RECORD_START:
                 self.ended.pop(record.server, None)
             self._set_clock()
             self.servers[record.server] = self.on_record(
                 record.type, record.server, payload, lsn)
+        elif record.type != RECORD_EFFECT: # to pass over what one does not know may be wrong
+            raise JournalRefused(
+                f"record {lsn}", f"it is of type {record.type}, which this version of pybehave "
+                f"does not know: a newer one wrote it; use that one")
         return 0
+
+    def erase(self, uint32_t number, str name) -> None:
+        """A server is forgotten: it has no state, and nothing is under way to it."""
+        for by_number in (self.servers, self.diverging, self.ended, self.latest, self.older,
+                          self.failures, self.absent):
+            by_number.pop(number, None)
+        self.open.pop(name, None)
+        _jobs.forget(self.outbox, name)
 
     cdef int _input(self, const segment_record *record, uint64_t lsn) except -1:
         cdef Server server = self.servers.get(record.server)

@@ -61,6 +61,7 @@ enum record_type {
     RECORD_EFFECT,
     RECORD_STATE,
     RECORD_STORE,
+    RECORD_FORGET,
 };
 
 enum record_flag {

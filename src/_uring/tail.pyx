@@ -29,7 +29,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from .commit cimport RECORD_SKIP, segment_record, segment_record_read
+from .commit cimport RECORD_FORGET, RECORD_SKIP, segment_record, segment_record_read
 
 cdef extern from "segment.h" nogil:
     uint64_t segment_hash64(const void *, size_t, uint64_t)
@@ -157,14 +157,15 @@ def _behind(const uint8_t[::1] body, uint32_t records, uint32_t count) -> bytes:
     return PyBytes_FromStringAndSize(<char *>&body[0] + at, body.shape[0] - at)
 
 
-def skips_in(const uint8_t[::1] body, uint32_t records) -> list:
-    """The lsns that SKIP records in a run name."""
+def marks_in(const uint8_t[::1] body, uint64_t lsn, uint32_t records) -> list:
+    """SKIP and FORGET records of a run that begins with an lsn, as `blocks.find_marks` has them."""
     cdef segment_record record
     cdef size_t at = 0
     cdef uint32_t index
     found = []
     for index in range(records):
         at += segment_record_read(&body[at], body.shape[0] - at, &record)
-        if record.type == RECORD_SKIP:
-            found.append(int.from_bytes((<char *>record.payload)[:8], "little"))
+        if record.type == RECORD_SKIP or record.type == RECORD_FORGET:
+            found.append((record.type, lsn + index, record.server,
+                          (<char *>record.payload)[:record.payload_bytes]))
     return found

@@ -21,6 +21,8 @@ from pybehave.errors import (
 
 SAMPLES = [
     errors.NoProc("kv"),
+    errors.NothingKept("kv"),
+    errors.StillRuns("kv", "stop it first"),
     errors.Timeout("kv", 5.0),
     errors.Crashed("kv", "kv-1-7", ZeroDivisionError("division by zero")),
     errors.Suspended("kv"),

@@ -16,7 +16,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pybehave.cli.attach import command
-from tests.processes import COMMAND, Process, serving
+from pybehave.cli.run import without_reset
+from tests.processes import COMMAND, Process, run, serving
 
 
 class Node:
@@ -73,6 +74,42 @@ def test_a_server_is_suspended_resumed_and_restarted(node: Node) -> None:
     assert node.said("resume", "kv2") == "kv2 runs\n"
     assert node.said("restart", "kv2") == "kv2 runs anew, as incarnation 2\n"
     assert node.said("restart", "kv1") == "kv1 runs anew, as incarnation 2\n"
+
+
+def test_what_is_kept_is_listed_forgotten_and_begun_anew(node: Node) -> None:
+    node.said("call", "kv1", '[b"SET", b"x", b"1"]')
+    assert node.said("kept", "kv").splitlines()[1].split() == ["kv1", "running"]
+    for words in (["reset", "kv1"], ["forget", "kv1", "--stop"]):
+        refused = node.attach(*words)
+        assert (refused.exit_code, "say --yes" in refused.stderr) == (1, True)
+    assert "runs; stop it first" in node.attach("forget", "kv1", "--yes").stderr
+    assert "'--now' is no option here" in node.attach("reset", "kv1", "--now").stderr
+    assert node.said("call", "kv1", '[b"GET", b"x"]') == "b'1'\n"
+    assert node.said("reset", "kv1", "--yes") == "kv1 has begun anew, with nothing\n"
+    assert node.said("call", "kv1", '[b"GET", b"x"]') == "None\n"
+    said = node.said("forget", "kv1", "--stop", "--yes")
+    assert said == "kv1 is forgotten, with all that was kept of it\n"
+    assert "nothing of a server 'kv1'" in node.attach("forget", "kv1", "--yes").stderr
+    assert node.said("kept") == ""
+
+
+def test_a_start_resets_a_server_when_it_is_confirmed(tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    with serving("examples.kv:app", "epoll", "--data", data) as process:
+        Node(process, data).said("call", "kv1", '[b"SET", b"x", b"1"]')
+    for words in (["--reset", "kv1"], ["--yes"]):
+        refused = run("run", "examples.kv:app", "--data", data, *words)
+        assert refused.returncode == 2
+        assert "--yes" in refused.stderr
+    typo = run("run", "examples.kv:app", "--data", data, "--reset", "kv9", "--yes")
+    assert (typo.returncode, "nothing of a server 'kv9'" in typo.stderr) == (1, True)
+    with serving("examples.kv:app", "epoll", "--data", data, "--reset", "kv1", "--yes") as process:
+        assert Node(process, data).said("call", "kv1", '[b"GET", b"x"]') == "None\n"
+
+
+def test_who_takes_over_resets_nobody_again() -> None:
+    words = ["run", "--reset", "a", "app:app", "--reset=b", "--yes", "--data", "d"]
+    assert without_reset(words) == ["run", "app:app", "--data", "d"]
 
 
 def test_a_restarted_journaled_server_keeps_its_state(node: Node) -> None:
