@@ -1,5 +1,8 @@
-from typing import Any
+from typing import Any, final
 
 class NotPlainError(Exception): ...
+
+@final
+class Known: ...
 
 def plain_copy(value: Any, copies_max: int = 0) -> Any: ...

@@ -104,8 +104,8 @@ static inline int resp_may_be_native(const uint8_t *name, size_t size) {
     }
 }
 
-/* The first word of an inline request that has one; of 0 bytes when there are quotes in it, for then
- * only frame_word can tell what it says. */
+/* The first word of an inline request that has one; of 0 bytes when there are quotes in it, for
+ * then only frame_word can tell what it says. */
 static inline const uint8_t *resp_first_word(const uint8_t *line, size_t size, size_t *word) {
     size_t n = 0;
     for (; size > 0 && (*line == ' ' || *line == '\t'); size--)
