@@ -115,6 +115,8 @@ def of_options(context: click.Context) -> Iterator[Setting]:
     for option in context.command.params:
         if not isinstance(option, click.Option) or option.name in (None, "show_config"):
             continue
+        if not option.expose_value:
+            continue  # it confirms another one
         assert option.name is not None
         value, default = context.params[option.name], option.get_default(context)
         is_given = context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
