@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
-from pybehave.protocols import OK, Error, Resp
+from pybehave.protocols import OK, Error, Resp, Status
 
 Store = dict[bytes, bytes]
 INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
@@ -45,8 +45,16 @@ class KeyValueStore(GenServer[Store, list[bytes], Any]):
                 return state, len(state)
             case [b"KEYS", b"*"]:
                 return state, list(state)
+            case [b"SCAN", b"0"] | [b"SCAN", b"0", b"COUNT", _]:  # all of them at once
+                return state, [b"0", list(state)]
+            case [b"TYPE", key]:
+                return state, Status("string" if key in state else "none")
+            case [b"STRLEN", key]:
+                return state, len(state.get(key, b""))
             case [b"FLUSHALL"]:
                 return {}, OK
+            case [b"MULTI" | b"EXEC" | b"DISCARD" | b"WATCH" as name, *_]:
+                return state, Error(f"ERR no {name.decode()} here: every command is by itself")
             case [b"CRASH"]:  # a deliberate bug: kv1 restarts as it was before it
                 return state, 1 // 0
             case [name, *_]:

@@ -40,10 +40,12 @@ class Config:
     origins: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, tables: Mapping[str, Mapping[str, Any]]) -> Config:
+    def of(cls, tables: Config | Mapping[str, Mapping[str, Any]] | None) -> Config:
         """Return a configuration that was given in code: application -> key -> value."""
+        if isinstance(tables, Config):
+            return tables
         config = cls()
-        for name, table in tables.items():
+        for name, table in (tables or {}).items():
             config.add(name, table, IN_CODE)
         return config
 

@@ -17,11 +17,11 @@ the length of a path.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, final
 
+from pybehave.behaviours.rules import is_number
 from pybehave.errors import SpecError, show
 
 ANY_HOST: Final = "*"
@@ -37,6 +37,9 @@ LINGER_S: Final = 5.0
 
 HALF_CLOSED_S: Final = 60.0
 """A client that is gone cannot be told from one that waits; after a minute it is taken as gone."""
+
+KEEPALIVE_S_MAX: Final = 32_767
+"""The kernel takes no more (tcp(7), TCP_KEEPIDLE)."""
 
 HIGH_WATER_BYTES: Final = 64 * 1024
 LOW_WATER_BYTES: Final = 16 * 1024
@@ -212,7 +215,7 @@ def parse_url(url: str) -> Address:
     Raises:
         SpecError: Shows the URL and a right one.
     """
-    scheme, separator, rest = str(url).partition("://")
+    scheme, separator, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
     parse = _PARSERS.get(scheme)
     if not separator or parse is None:
         raise _refuse(url, "has no known scheme", "tcp://127.0.0.1:6379 or unix:///run/x.sock")
@@ -223,9 +226,9 @@ def _parse_tcp(url: str, rest: str) -> TcpAddress:
     host, separator, port = rest.rpartition(":")
     if host.startswith("[") != host.endswith("]") or (":" in host and not host.startswith("[")):
         raise _refuse(url, "has an unclear IPv6 address", "tcp://[::1]:6379")
-    if not separator or not port.isascii() or not port.isdigit() or int(port) > PORT_MAX:
+    if not separator or not _is_decimal(port) or int(port) > PORT_MAX:
         raise _refuse(url, f"has no port from 0 to {PORT_MAX}", "tcp://127.0.0.1:6379")
-    if any(character in host for character in "/@?# "):
+    if any(character in host for character in "/@?# \0"):
         raise _refuse(url, "has more than a host and a port", "tcp://127.0.0.1:6379")
     host = host.removeprefix("[").removesuffix("]")
     return TcpAddress(host or ANY_HOST, int(port))
@@ -234,15 +237,22 @@ def _parse_tcp(url: str, rest: str) -> TcpAddress:
 def _parse_unix(url: str, rest: str) -> UnixAddress:
     if len(rest) < 2 or rest[0] not in "/@" or "\0" in rest:
         raise _refuse(url, "has no absolute path", "unix:///run/x.sock or unix://@name")
+    if any("\ud800" <= character <= "\udfff" for character in rest):
+        raise _refuse(url, "has a path that is not UTF-8", "unix:///run/x.sock")
     if len(rest.encode()) > UNIX_PATH_BYTES_MAX:
         raise _refuse(url, f"has a path over {UNIX_PATH_BYTES_MAX} bytes", "a shorter path")
     return UnixAddress(rest)
 
 
 def _parse_fd(url: str, rest: str) -> FdAddress:
-    if not rest.isascii() or not rest.isdigit():
+    if not _is_decimal(rest):
         raise _refuse(url, "has no descriptor number", "fd://3")
     return FdAddress(int(rest))
+
+
+def _is_decimal(digits: str) -> bool:
+    """Not a number that is longer than any port or descriptor: it would be no int, either."""
+    return digits.isascii() and digits.isdigit() and len(digits) < 10
 
 
 def _parse_systemd(url: str, rest: str) -> SystemdAddress:
@@ -271,8 +281,7 @@ def _is_int(value: Any, least: int) -> bool:
 
 
 def _is_seconds(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value >= 0
+    return is_number(value) and value >= 0
 
 
 def _is_limit(value: Any) -> bool:
@@ -306,7 +315,10 @@ _FIELD_RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "half_closed_timeout": (_is_limit, "seconds > 0 or None"),
     "nodelay": (_is_bool, "True or False"),
     "reuse_port": (_is_bool, "True or False"),
-    "keepalive": (lambda value: value is None or _is_int(value, 1), "whole seconds >= 1 or None"),
+    "keepalive": (
+        lambda value: value is None or (_is_int(value, 1) and value <= KEEPALIVE_S_MAX),
+        f"whole seconds from 1 to {KEEPALIVE_S_MAX}, or None",
+    ),
     "events": (_is_bool, "True or False"),
     "high_water_bytes": (lambda value: _is_int(value, 1), "an integer >= 1"),
     "low_water_bytes": (lambda value: _is_int(value, 0), "an integer >= 0"),

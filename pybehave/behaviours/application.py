@@ -129,7 +129,7 @@ class Application:
             phases=_check_all(path, "phases", phases, str),
             callbacks=Callbacks() if callbacks is None else callbacks,
             _tree=tree,
-            _listeners=listeners if callable(listeners) else tuple(listeners),
+            _listeners=listeners if callable(listeners) else _check_list(path, listeners),
         )
         self._build(None if env is None else environment.defaults(path, env))
 
@@ -309,10 +309,17 @@ def _check_all(path: str, key: str, values: Any, kind: type) -> tuple[Any, ...]:
     return checked
 
 
+def _check_list(path: str, listeners: Any) -> tuple[Any, ...]:
+    """What is no list of anything is told before it is looked into."""
+    if isinstance(listeners, Iterable):
+        return tuple(listeners)
+    raise refused(path, "listeners", listeners, "a list of Listeners")
+
+
 def _check_listeners(
     path: str, tree: Supervisor, listeners: Iterable[Listener]
 ) -> tuple[Listener, ...]:
-    checked = tuple(listeners)
+    checked = _check_list(path, listeners)
     names = {worker.name for worker in named_workers(tree)}
     for listener in checked:
         if not isinstance(listener, Listener):

@@ -13,6 +13,7 @@ Source: OTP stdlib, supervisor, `add_restart/1`; Suture v4, `FailureDecay`, `Fai
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, final
 
@@ -34,7 +35,7 @@ class Budget:
 
     def __init__(self, spec: Supervisor) -> None:
         self._spec = spec
-        self.attempts: deque[float] = deque(maxlen=spec.intensity)
+        self.attempts: deque[float] = deque(maxlen=min(spec.intensity, sys.maxsize))
         self.count = 0.0
         self.latest: float | None = None
 

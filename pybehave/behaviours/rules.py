@@ -33,8 +33,13 @@ def one_of(*values: str) -> Rule:
 
 
 def is_number(value: object) -> bool:
-    """Say whether a value is a finite number and not a bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Say whether a value is a finite number, also as a float, and not a bool."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond any float
+        return False
 
 
 def is_count(value: object) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pybehave.errors import SpecError
+from pybehave.errors import SpecError, show
 
 if TYPE_CHECKING:
     from pybehave._uring.codec import Codec
@@ -43,7 +43,7 @@ def require(is_allowed: bool, owner: object, field: str, value: object, hint: st
         SpecError: `is_allowed` is false.
     """
     if not is_allowed:
-        raise SpecError(type(owner).__name__, f"{field}={value!r} is not allowed; use {hint}")
+        raise SpecError(type(owner).__name__, f"{field}={show(value)} is not allowed; use {hint}")
 
 
 def require_size(owner: object, field: str, value: object) -> None:

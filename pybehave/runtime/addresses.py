@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 
-from pybehave.errors import SpecError
+from pybehave.errors import SpecError, show
 from pybehave.listener import ANY_HOST, Address, TcpAddress, UnixAddress
 
 
@@ -56,9 +56,9 @@ def bound_url(url: str, fd: int) -> str:
 def _pack_host(address: TcpAddress) -> bytes:
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter: no name can have that form
         raise SpecError(
-            str(address), f"the host {address.host!r} is unknown ({error}); use an address"
+            str(address), f"the host {show(address.host)} is unknown ({error}); use an address"
         ) from error
     family, _, _, _, name = found[0]
     if family == socket.AF_INET6:

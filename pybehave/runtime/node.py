@@ -63,6 +63,7 @@ from pybehave.runtime.health import ASK_S, Health, HealthLimits, HealthWatch
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journaling import NodeJournal
+from pybehave.runtime.node_options import check_options
 from pybehave.runtime.patience import Patience
 from pybehave.runtime.releases import Releases
 from pybehave.runtime.requests import Requests
@@ -145,6 +146,7 @@ class Node(Requests, Supervision, Forgetting):
         health: HealthLimits | None = None,
         **loop_options: Any,
     ) -> None:
+        check_options(locals())
         self.events = EventHub()
         self.watch = HealthWatch(self, health or HealthLimits())
         self.exit_status = 0
@@ -155,9 +157,7 @@ class Node(Requests, Supervision, Forgetting):
             self.host.isolation = Isolation(self.events)
         self.host.is_durable = data is not None
         self.drain_timeout = drain_timeout
-        if not isinstance(config, Config):
-            config = Config.of(config or {})
-        self.applications = Applications(self, app, config, listen)
+        self.applications = Applications(self, app, Config.of(config), listen)
         self.app = self.applications.primary
         self.host.on_worker_ended = self.applications.worker_ended
         self.host.path_of = self.applications.path_of
@@ -286,10 +286,11 @@ class Node(Requests, Supervision, Forgetting):
             drain: Give connections time for their last replies.
             timeout: Seconds to wait for the end; None waits as long as it takes.
         """
+        check_timeout(timeout)
         self.request_stop(drain=drain)
         self._is_left = True
         if self._thread is not None:
-            self._thread.join(timeout)
+            self._thread.join(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
             for late in self.unstopped() if self._thread.is_alive() else ():
                 logger.warning("%s has not ended:\n%s", late.path, late.stack)
         elif not self.loop.is_running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,7 +60,7 @@ def make_server(
     return dispatcher.create(
         worker.name if name is None else name,
         instance,
-        capacity=worker.mailbox,
+        capacity=min(worker.mailbox, sys.maxsize),
         overflow=OVERFLOWS[worker.overflow],
         is_fast_call=not overrides(instance, "handle_call"),
         is_fast_cast=not overrides(instance, "handle_cast"),

@@ -118,5 +118,7 @@ def is_patient_of(on_restart: object) -> bool:
 
 def check_timeout(timeout: float | None) -> None:
     """Refuse a timeout that is no time, before anything is sent."""
-    if timeout is not None and not timeout >= 0:
-        raise ValueError(f"timeout={timeout} is not allowed; use seconds >= 0, or None for ever")
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is None or (is_number and timeout >= 0):
+        return
+    raise ValueError(f"timeout={show(timeout)} is not allowed; use seconds >= 0, or None for ever")

@@ -114,6 +114,7 @@ class Watchdog:
         interval = self._budget_s / LOOKS_PER_BUDGET
         if self._abort_s is not None:
             interval = min(interval, self._abort_s / LOOKS_PER_BUDGET)
+        interval = min(interval, threading.TIMEOUT_MAX)
         while not self._stopping.wait(interval):
             self.look(time.monotonic())
 

@@ -67,6 +67,7 @@ cdef Py_ssize_t INBOX_PER_TICK = 1024   # so that callers from threads do not st
 cdef uint64_t NS_PER_MS = 1_000_000
 cdef int CLOSE_TICKS_MAX = 100          # 0.1 s: what is not home by then never comes
 cdef uint64_t CLOSE_TICK_NS = 1_000_000
+cdef double ONCE_S_MAX = 1e9            # a longer wait in ns, added to now, could leave 64 bits
 cdef int64_t SIM_EPOCH_NS = 1_700_000_000 * 1_000_000_000
 cdef uint32_t WAKE_SLOT = 0xffffffff
 
@@ -174,7 +175,7 @@ cdef class Loop(Ports):
         self._free()
 
     cdef void _free(self) noexcept:
-        if self._is_closed:
+        if self._is_closed or self._inbox is None: # its arguments were refused: fd 0 is not its own
             return
         self._is_closed = True
         if self._source != NULL and not self._is_forked:
@@ -273,7 +274,7 @@ cdef class Loop(Ports):
         self.is_running = True
         try:
             now_ns = self._source.verbs.now(self._source)
-            self._tick(now_ns + <uint64_t>(timeout * 1e9) if timeout > 0 else 0)
+            self._tick(now_ns + <uint64_t>(min(timeout, ONCE_S_MAX) * 1e9) if timeout > 0 else 0)
         finally:
             self.is_running = False
             self._is_stopping = False

@@ -9,7 +9,7 @@ Does not know: ticks, what connections say (loop.pyx).
 
 cimport cython
 from cpython.ref cimport Py_INCREF
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport INT32_MAX, UINT32_MAX, int64_t, uint64_t
 from libc.string cimport memset
 
 from .codec cimport Codec
@@ -32,6 +32,19 @@ cdef extern from "<errno.h>" nogil:
 
 cdef int REFUSALS_PER_EVENT = 32
 cdef double ACCEPT_PAUSE_S = 0.1        # after descriptors ran out
+cdef uint64_t BYTES_MAX = 1 << 62       # "no limit" in numbers: sums of two of them still fit
+cdef double SECONDS_MAX = 1e12          # 30,000 years, for the same reason
+
+
+cdef uint64_t bounded(object number, uint64_t most) except? 0:
+    """A count that the core can hold: whoever writes 10**30 means that there is no limit."""
+    return most if number > most else <uint64_t>number
+
+
+cdef uint64_t bounded_ms(object seconds) except? 0:
+    """Milliseconds; None is 0. What is over 0 stays so: a millisecond at least."""
+    cdef uint64_t ms = <uint64_t>(min(<double>(seconds or 0), SECONDS_MAX) * 1000)
+    return 1 if ms == 0 and seconds else ms
 
 
 # Not final: the Loop is the rest of it.
@@ -64,7 +77,7 @@ cdef class Ports:
         cdef int result
         self._check()
         memset(&options, 0, sizeof(options))
-        options.backlog = settings.backlog
+        options.backlog = <int>bounded(settings.backlog, INT32_MAX)
         options.nodelay = settings.nodelay
         options.reuse_port = settings.reuse_port
         options.keepalive_s = settings.keepalive or 0
@@ -79,7 +92,7 @@ cdef class Ports:
         port = self._make_port(name, url, codec, settings)
         port.address = to
         port.fd = result
-        port.connections_max = settings.connections_max or 0xffffffff
+        port.connections_max = bounded(settings.connections_max or UINT32_MAX, UINT32_MAX)
         self._ports.append(port)
         if self._is_enabled:
             self._accept(port)
@@ -93,13 +106,13 @@ cdef class Ports:
         port.is_open = True
         port.fd = -1
         port.has_events = settings.events
-        port.limits.frame_timeout_ms = <uint64_t>((settings.frame_timeout or 0) * 1000)
-        port.limits.idle_timeout_ms = <uint64_t>((settings.idle_timeout or 0) * 1000)
-        port.limits.linger_ms = <uint64_t>(settings.linger * 1000)
-        port.limits.half_closed_ms = <uint64_t>((settings.half_closed_timeout or 0) * 1000)
-        port.limits.high_water_bytes = settings.high_water_bytes
-        port.limits.low_water_bytes = settings.low_water_bytes
-        port.limits.output_bytes_max = settings.output_bytes_max
+        port.limits.frame_timeout_ms = bounded_ms(settings.frame_timeout)
+        port.limits.idle_timeout_ms = bounded_ms(settings.idle_timeout)
+        port.limits.linger_ms = bounded_ms(settings.linger)
+        port.limits.half_closed_ms = bounded_ms(settings.half_closed_timeout)
+        port.limits.high_water_bytes = bounded(settings.high_water_bytes, BYTES_MAX)
+        port.limits.low_water_bytes = bounded(settings.low_water_bytes, BYTES_MAX)
+        port.limits.output_bytes_max = bounded(settings.output_bytes_max, BYTES_MAX)
         return port
 
     cdef int _accept(self, Port port) except -1:

@@ -50,6 +50,11 @@ BAD = [
     ("fd://x", "descriptor"),
     ("fd://-1", "descriptor"),
     ("systemd://", "socket name"),
+    ("tcp://h:" + "9" * 5000, "port"),
+    ("fd://" + "9" * 5000, "descriptor"),
+    ("tcp://a\0b:1", "more than a host"),
+    ("unix:///\udcff", "UTF-8"),
+    (b"tcp://h:1", "scheme"),
 ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import shutil
 import signal
 import socket
@@ -70,6 +72,63 @@ def test_redis_cli_loads_in_bulk(kv: Process) -> None:
     )
     assert result.stdout.splitlines()[-1] == "errors: 0, replies: 20000"
     assert cli(kv, "dbsize") == "20000\n"
+
+
+def test_redis_cli_walks_over_all_keys(kv: Process) -> None:
+    assert cli(kv, "set", "small", "x") == "OK\n"
+    assert cli(kv, "set", "large", "x" * 1000) == "OK\n"
+    assert sorted(cli(kv, "--scan").split()) == ["large", "small"]
+    assert "Biggest string found '\"large\"' has 1000 bytes" in cli(kv, "--bigkeys")
+
+
+def test_redis_cli_measures_latencies(kv: Process) -> None:
+    least, most, average, samples = cli(kv, "--latency", "-i", "1").split()
+    assert float(least) <= float(average) <= float(most) and int(samples) > 0
+
+
+def test_redis_cli_shows_its_statistics_line_by_line(kv: Process) -> None:
+    assert cli(kv, "set", "x", "1") == "OK\n"
+    master, slave = pty.openpty()  # into a pipe it writes when its buffer is full
+    command = [program("redis-cli"), "-p", str(kv.port), "--stat", "-i", "0.01"]
+    process = subprocess.Popen(command, stdout=slave, stdin=subprocess.DEVNULL)
+    try:
+        lines = [next(line) for line in [terminal_lines(master)] * 6]
+    finally:
+        process.kill()
+        process.wait()
+        os.close(slave)
+        os.close(master)
+    assert lines[1].split()[:3] == ["keys", "mem", "clients"]
+    _keys, memory, clients, _blocked, requests, *_ = lines[3].split()
+    assert memory.endswith("M") and clients == "1" and int(requests) >= 2
+
+
+def terminal_lines(master: int) -> Iterator[str]:
+    """What comes on a terminal, line by line."""
+    received = b""
+    while True:
+        while b"\n" not in received:
+            received += os.read(master, 4096)
+        line, _, received = received.partition(b"\n")
+        yield line.decode()
+
+
+def test_a_transaction_is_refused_in_its_own_words(kv: Process, client: Any) -> None:
+    with pytest.raises(redis.ResponseError, match="no EXEC here: every command is by itself"):
+        client.pipeline().set("a", 1).execute()
+    assert client.ping()
+
+
+def test_a_hundred_thousand_commands_in_one_pipeline(kv: Process) -> None:
+    count = 100_000
+    requests = b"".join(b"INCR n\r\n" for _ in range(count))
+    with socket.create_connection(("127.0.0.1", kv.port), 30) as raw:
+        writer = threading.Thread(target=raw.sendall, args=(requests,))
+        writer.start()
+        with raw.makefile("rb") as replies:
+            for number in range(1, count + 1):
+                assert replies.readline() == b":%d\r\n" % number
+        writer.join(30)
 
 
 def test_redis_cli_changes_to_resp3_and_back(kv: Process) -> None:

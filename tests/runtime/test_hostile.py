@@ -363,7 +363,8 @@ def test_a_failed_init_is_told_once(
     assert said in str(failed.value)
 
 
-def test_an_unknown_host_fails_before_anything_starts(start: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "h" * 300, "a..b"])
+def test_an_unknown_host_fails_before_anything_starts(start: Callable[..., Any], host: str) -> None:
     begun: list[int] = []
 
     class Seen(Odd):
@@ -371,7 +372,7 @@ def test_an_unknown_host_fails_before_anything_starts(start: Callable[..., Any])
             begun.append(1)
             return super().init(args)
 
-    listener = Listener("tcp://no.such.host.invalid:1", Lines(), to="seen")
+    listener = Listener(f"tcp://{host}:1", Lines(), to="seen")
     tree = Supervisor("one_for_one", [Worker("seen", Seen)])
     with pytest.raises(SpecError, match="unknown"):
         start(Application("t", tree, listeners=[listener]))

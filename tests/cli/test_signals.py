@@ -1,0 +1,127 @@
+"""Signals of a node on the main thread: TERM drains, INT stops, HUP and USR1 are events."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+SERVER = """
+import sys
+from examples.echo import app
+from pybehave.runtime.node import Node
+from pybehave.runtime.signals import SignalReceived
+
+node = Node(app, backend=sys.argv[1], listen=("tcp://127.0.0.1:0",))
+
+def told(event):
+    if isinstance(event, SignalReceived):
+        print(event.signal, flush=True)
+
+node.events.add(told)
+sys.exit(node.run(lambda node: print(node.urls[0], flush=True)))
+"""
+
+
+@pytest.fixture
+def server(source: str) -> Iterator[subprocess.Popen[str]]:
+    """A node on its process's main thread that prints the signals it hears of."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, source],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline().startswith("tcp://")
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_HUP_and_USR1_are_events_and_it_serves_on(server: Any) -> None:
+    for _ in range(2):
+        for name in ("HUP", "USR1"):
+            server.send_signal(getattr(signal, f"SIG{name}"))
+            assert server.stdout.readline() == f"{name}\n"
+    server.send_signal(signal.SIGTERM)
+    out, log = server.communicate(timeout=20)
+    assert (server.returncode, out) == (0, "")
+    assert log.count("tree of 'echo':") == 2 and "Traceback" not in log
+
+
+def test_INT_twice_ends_a_node_that_is_in_a_step_that_never_returns(source: str) -> None:
+    script = SERVER.replace("from examples.echo import app", STUCK)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, source], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        port = int(process.stdout.readline().rpartition(b":")[2])
+        with socket.create_connection(("127.0.0.1", port), 20) as client:
+            client.sendall(b"go\n")
+            assert process.stdout.readline() == b"in the step\n"
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == b"interrupted\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+STUCK = """
+import os, signal, threading
+from pybehave import Application, GenServer, Listener, Supervisor, Worker
+from pybehave.protocols import Lines
+
+class Stuck(GenServer):
+    def init(self, args):
+        return 0
+
+    def step(self, command, state):
+        print("in the step", flush=True)
+        number = signal.getsignal(signal.SIGINT)
+        while signal.getsignal(signal.SIGINT) is number:  # the first one has put Python's in place
+            threading.Event().wait(0.01)
+        print("interrupted", flush=True)
+        threading.Event().wait()
+
+app = Application("stuck", Supervisor("one_for_one", [Worker("s", Stuck)]),
+                  listeners=[Listener("tcp://127.0.0.1:0", Lines(), to="s")])
+"""
+
+
+def test_signals_are_as_they_were_after_a_node(source: str) -> None:
+    """A node in a program gives back what it took; what the program had set is left alone."""
+    script = (
+        "import os, signal, sys\n"
+        "from examples.echo import app\n"
+        "from pybehave.runtime.node import Node\n"
+        "heard = []\n"
+        "signal.signal(signal.SIGHUP, lambda *_: heard.append(1))\n"
+        "numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)\n"
+        "before = [signal.getsignal(number) for number in numbers]\n"
+        "node = Node(app, backend=sys.argv[1], listen=('tcp://127.0.0.1:0',))\n"
+        "def ready(node):\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "assert node.run(ready) == 0\n"
+        "assert heard == [1]\n"
+        "assert [signal.getsignal(number) for number in numbers] == before\n"
+        "assert signal.set_wakeup_fd(-1) == -1\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, source],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ},
+    )
+    assert result.returncode == 0, result.stderr
