@@ -23,6 +23,7 @@ from pybehave.behaviours.supervisor import Supervisor
 from pybehave.errors import DoNotRestart, TerminateTree
 from pybehave.listener import Listener
 from pybehave.once import Once
+from pybehave.together import Together
 from pybehave.types import Rollback, Shutdown
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Shutdown",
     "Supervisor",
     "TerminateTree",
+    "Together",
     "Worker",
     "__version__",
     "actions",

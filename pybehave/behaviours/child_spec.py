@@ -15,7 +15,7 @@ Source: OTP stdlib, supervisor, `child_spec()` and its defaults.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, final
 
@@ -24,6 +24,7 @@ from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.policies import RECOVERY_RULE
 from pybehave.behaviours.rules import Rule, check, is_count, is_number, one_of
 from pybehave.errors import show
+from pybehave.together import Together
 from pybehave.types import (
     Acknowledge,
     Input,
@@ -117,6 +118,28 @@ class Ref(Generic[Input, Output]):
         """
         reply: Output = node.call(self.name, request, timeout=timeout, on_restart=on_restart)
         return reply
+
+    def call_together(
+        self,
+        node: ServerCaller,
+        requests: Iterable[Input],
+        *,
+        timeout: float | None = 5.0,
+        on_restart: OnRestart = "fail",
+    ) -> list[Output]:
+        """Send several requests as one input: all of them happen, or none; see Together.
+
+        Args:
+            node: Where the server runs.
+            requests: In their order, at least one.
+            timeout: Seconds; None waits for ever.
+            on_restart: What the server's end means for requests that it has not begun.
+        """
+        together = Together(requests)
+        replies: list[Output] = node.call(
+            self.name, together, timeout=timeout, on_restart=on_restart
+        )
+        return replies
 
     def cast(self, node: ServerCaller, message: Input) -> None:
         """Send a message to this server on a node and wait for nothing."""

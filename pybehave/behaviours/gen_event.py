@@ -250,6 +250,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
     capacity: ClassVar[int] = 1024
     overflow: ClassVar[Literal["block", "reject", "drop_oldest"]] = "block"
     hand_out: HandOut = staticmethod(hand_out)
+    _handle_together = None  # type: ignore[assignment]  # it is an event like any other
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """A manager with a handle_cast of its own gets its casts one by one."""

@@ -31,6 +31,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias
 from pybehave.actions import Action, Ignore, Stop, _NoReply
 from pybehave.behaviours.inputs import InputTypes, Validate, check_accepts, gate_of
 from pybehave.behaviours.recovery import Recovery, call_init
+from pybehave.behaviours.together import step_together
 from pybehave.errors import BadReturn, InitStopped
 from pybehave.types import IGNORED, Context, Input, Output, State, _Ignored
 
@@ -312,6 +313,12 @@ class GenServer(Generic[State, Input, Output]):
     def _validate(self, command: Any, state: State) -> object:
         """What the runtime calls for `validate`."""
         return self.validate(command, state)
+
+    def _handle_together(
+        self, commands: tuple[Any, ...], is_call: bool, caller: Any, state: State
+    ) -> StepReturn[State, Any]:
+        """What the runtime calls for a Together."""
+        return step_together(self, type(self), commands, is_call, caller, state)
 
     def _upcast(self, version: int, message: Any) -> Any:
         """What the runtime calls for `upcast`."""

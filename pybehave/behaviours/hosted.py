@@ -60,6 +60,7 @@ class HostedServer(GenServer[Any, Any, Any]):
     """
 
     beside: Beside | None = None
+    _handle_together = None  # type: ignore[assignment]  # it takes no commands
 
     def open(self, host: Any, server: Any) -> Beside:
         """Make what runs beside the loop; called when the server's name answers.

@@ -5,7 +5,8 @@ in the journal, where it would have to be stepped and fail at each start. Two qu
 then. Of which type it is: one `isinstance`, for servers whose class declares `accepts`. Whether it
 may come in this state: `validate(input, state)`, for classes that define it.
 
-Both are asked of calls and casts alone. What else a server gets, it or the runtime has caused.
+Both are asked of calls and casts alone. What else a server gets, it or the runtime has caused. Of
+commands that come `Together` each is asked about, with the state before the first.
 
 Does not know: when that is asked (src/_uring/gate.pyx), what a refusal becomes.
 Source: A1-c4 and A1-c23 of the discussion of durable servers ("reject what is known to be wrong").
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from pybehave.errors import BadReturn, InputTypeMismatch, Rejected, SpecError, show
+from pybehave.together import Together
 
 InputTypes: TypeAlias = Any
 """What `isinstance` takes: a class, a union of classes, a tuple of them. (No type says that.)"""
@@ -95,6 +97,9 @@ def refusal(server: str, instance: Any, message: Any, state: Any) -> Exception |
         BadReturn: `validate` returned True or False.
         BaseException: Whatever `validate` raised; it is a crash.
     """
+    if isinstance(message, Together) and instance._handle_together is not None:
+        found = (refusal(server, instance, each, state) for each in message.commands)
+        return next((error for error in found if error is not None), None)
     accepts, validate = instance._gate()
     if accepts is not None and not isinstance(message, accepts):
         return InputTypeMismatch(server, message, accepts)

@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, final
 
 from pybehave.errors import JournalRefused, SpecError, show, show_reason
+from pybehave.together import Together
 
 VERSION_FIRST: Final = 1
 """Of classes that say nothing, and of journals from before versions were kept."""
@@ -121,6 +122,8 @@ class Schema:
         Raises:
             JournalRefused: `upcast` raised (V2).
         """
+        if isinstance(message, Together):
+            return Together(self.message(version, each, what) for each in message.commands)
         return self._applied("upcast", self.instance._upcast, version, message, what)
 
     def state(self, version: int, dumped: Any, what: str) -> Any:

@@ -24,6 +24,7 @@ from typing import Any, Final, final
 
 from pybehave.behaviours.gen_server import GenServer, overrides, shown_state
 from pybehave.behaviours.hosted import HostedServer
+from pybehave.behaviours.together import step_together
 from pybehave.errors import InvariantViolated
 
 CALLBACKS: Final = ("handle_call", "handle_cast", "handle_info", "handle_continue")
@@ -159,7 +160,7 @@ class Invariants:
             self.on_violated(violated)
         return violated
 
-    def _derived(self, kind: type) -> type:
+    def _derived(self, kind: Any) -> type:
         """A subclass whose callbacks are looked at; it goes by the same name."""
         body: dict[str, Any] = {
             "__module__": kind.__module__,
@@ -168,6 +169,8 @@ class Invariants:
         }
         for callback in CALLBACKS:
             body[callback] = self._looked_at(getattr(kind, callback))
+        if kind._handle_together is not None:
+            body["_handle_together"] = self._looked_at(_together(kind))
         return type(kind.__name__, (kind,), body)
 
     def _looked_at(self, own: Callable[..., Any]) -> Callable[..., Any]:
@@ -180,3 +183,12 @@ class Invariants:
             return returned
 
         return followed
+
+
+def _together(kind: type[GenServer[Any, Any, Any]]) -> Callable[..., Any]:
+    """Steps several commands by the callbacks that are not looked at: the last state counts."""
+
+    def step(server: Any, commands: tuple[Any, ...], *rest: Any) -> Any:
+        return step_together(server, kind, commands, *rest)
+
+    return step

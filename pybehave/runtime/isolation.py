@@ -45,6 +45,7 @@ REPORTS_MAX: Final = 1000
 PATH_CHARS_MAX: Final = 200
 
 CALLBACKS: Final = ("handle_call", "handle_cast", "handle_info", "handle_continue")
+TOGETHER: Final = "_handle_together"
 
 CONTAINERS: Final = (list, dict, set, deque, bytearray)
 """What can be changed, of the types that are not made by a class statement."""
@@ -174,6 +175,8 @@ class Isolation:
         }
         for callback in CALLBACKS:
             body[callback] = self._followed(kind, callback)
+        if getattr(kind, TOGETHER) is not None:
+            body[TOGETHER] = self._followed(kind, TOGETHER)
         return type(kind.__name__, (kind,), body)
 
     def _followed(self, kind: type, callback: str) -> Callable[..., Any]:

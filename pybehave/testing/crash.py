@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 
+from pybehave.behaviours.inputs import refusal
 from pybehave.behaviours.recovery import call_init
 from pybehave.behaviours.schema import Schema
 from pybehave.journal.dead_letters import Letter
 from pybehave.runtime.servers import make_values, reader_of
 from pybehave.testing.run import FixedContext
+from pybehave.together import Together
 
 CALL, CAST, TIMER = 1, 2, 5
 
@@ -28,6 +30,7 @@ def repeat(server: type[Any], letter: bytes) -> Any:
 
     Raises:
         ValueError: The letter has no state.
+        InputTypeMismatch, Rejected: The class does not take the input any more.
         JournalRefused: It is of another version of the class, which does not reach it.
         BaseException: Whatever the callback raises, as it did.
     """
@@ -53,8 +56,13 @@ def repeat(server: type[Any], letter: bytes) -> Any:
     state = instance.load(schema.state(found.version, values.decode(found.state), what))
     message = values.decode(found.message)
     message = upcast(message[1] if found.kind == TIMER else message, found.lsn)
+    if found.kind not in (CALL, CAST):
+        return instance.handle_info(message, state)
+    error = refusal(found.server, instance, message, state)
+    if error is not None:
+        raise error
+    if isinstance(message, Together) and instance._handle_together is not None:
+        return instance._handle_together(message.commands, found.kind == CALL, None, state)
     if found.kind == CALL:
         return instance.handle_call(message, None, state)
-    if found.kind == CAST:
-        return instance.handle_cast(message, state)
-    return instance.handle_info(message, state)
+    return instance.handle_cast(message, state)

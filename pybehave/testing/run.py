@@ -21,6 +21,7 @@ from pybehave.actions import Action, Continue, Stop
 from pybehave.behaviours.gen_server import GenServer, Initial, Turn, initial_of, interpret
 from pybehave.behaviours.inputs import refusal
 from pybehave.errors import Stopped
+from pybehave.together import Together
 
 CONTINUES_MAX: Final = 1000
 """More continues after one input than this are a loop that never ends."""
@@ -142,7 +143,11 @@ def _call(instance: GenServer[Any, Any, Any], command: Any, state: Any) -> Turn:
     error = refusal(name, instance, command, state)
     if error is not None:
         raise error
-    return interpret(name, "handle_call", instance.handle_call(command, None, state))
+    if isinstance(command, Together):
+        returned = instance._handle_together(command.commands, True, None, state)
+    else:
+        returned = instance.handle_call(command, None, state)
+    return interpret(name, "handle_call", returned)
 
 
 def _give_context(instance: Any) -> None:

@@ -50,6 +50,7 @@ from pybehave.errors import (
     JournalFull, NoProc, PybehaveError, Stopped, Suspended, Timeout,
 )
 from pybehave.once import Once as _Once
+from pybehave.together import Together as _Together
 
 # One server's share of a round: enough to amortise the switch, short enough for the others.
 cdef Py_ssize_t INPUTS_PER_TURN = 64
@@ -66,6 +67,7 @@ cdef object NOT_STOPPED = _NOT_STOPPED
 cdef object TIMEOUT = _actions.TIMEOUT
 cdef type Action = _actions.Action
 cdef type Once = _Once
+cdef type Together = _Together
 
 _CALLBACKS = {
     INPUT_CALL: "handle_call",
@@ -204,8 +206,8 @@ cdef class Dispatcher(Gate):
             return self.answer_error(c, port, NoProc(port.address.name))
         if server.kind.is_fast_call and server.kind.overflow == OVERFLOW_BLOCK \
                 and not server.has_continues() and not server.has_control() \
-                and port.address is not None and type(message) is not Once \
-                and c.protocol <= AGREED_VERSION and self.passes(server.kind, message):
+                and port.address is not None and c.protocol <= AGREED_VERSION \
+                and self.passes(server.kind, message):
             self._step_connection(server, c, port, message)
         else:
             self._post_connection(server, c, port, message)
@@ -344,8 +346,7 @@ cdef class Dispatcher(Gate):
             raise Suspended(name)
         self.barrier = 0
         if not server.mailbox and not server.has_continues() and not server.number \
-                and not server.has_control() and type(request) is not Once \
-                and self.passes(server.kind, request):
+                and not server.has_control() and self.passes(server.kind, request):
             return self._call_fast(server, request)
         while server.is_running and (server.mailbox or server.has_continues()):
             self._serve(server, server.mail_count() + 1, False)
@@ -641,6 +642,9 @@ cdef class Dispatcher(Gate):
     cdef object _callback(self, Server server, int kind, object message, Caller caller):
         if self.flaw is not None:
             self.raise_flaw()
+        if type(message) is Together and kind <= INPUT_CAST and server.kind.on_together is not None:
+            return server.kind.on_together(
+                server.instance, message.commands, kind == INPUT_CALL, caller, server.state)
         if kind == INPUT_CALL:
             if server.kind.is_fast_call:
                 return server.kind.step(server.instance, message, server.state)

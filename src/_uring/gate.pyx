@@ -14,7 +14,7 @@ Invariants
        timer, and the name that its client gave it (`Once`) stays free.
   (A2) A server that declares nothing costs one comparison an input.
   (A3) The shortest ways (a message straight out of the receive buffer, a call on the loop's thread)
-       are for what need not be asked about; all else comes by the general road, and here.
+       are for plain commands that need not be asked about; all else comes by the general road.
   (A4) What was sent by a journaled server is settled by its refusal, durably: a record says so, for
        else each start would deliver it again. Nobody failed on it.
 
@@ -27,7 +27,11 @@ from .handles cimport Caller
 from .servers cimport Asleep, Kind, Server
 
 from pybehave.errors import BadReturn, InputTypeMismatch, PybehaveError, Rejected
+from pybehave.once import Once as _Once
+from pybehave.together import Together as _Together
 
+cdef type Once = _Once
+cdef type Together = _Together
 cdef str ALLOWED = "return None for an input that may come, else why it may not"
 
 
@@ -41,6 +45,8 @@ cdef class Gate(Acting):
 
     cdef bint passes(self, Kind kind, object message) except -1:
         """Whether a message may go the shortest way (A3)."""
+        if type(message) is Once or type(message) is Together:
+            return False
         if not kind.is_gated:
             return True
         if kind.validate is not None:
@@ -85,6 +91,12 @@ cdef class Gate(Acting):
     cdef object _refusal(self, Server server, object message, Caller caller):
         """Why a server does not take an input; None = it does. Raises whatever it is asked with."""
         cdef Kind kind = server.kind
+        if type(message) is Together and kind.on_together is not None:
+            for command in message.commands:
+                error = self._refusal(server, command, caller)
+                if error is not None:
+                    return error
+            return None
         if kind.accepts is not None and not isinstance(message, kind.accepts):
             return InputTypeMismatch(server.name, message, kind.accepts)
         if kind.validate is None:

@@ -127,6 +127,7 @@ cdef class Names(Turn):
             found.on_info = kind.handle_info
             found.on_continue = kind.handle_continue
             found.on_casts = getattr(kind, "_handle_casts", None)
+            found.on_together = getattr(kind, "_handle_together", None)
             found.accepts, found.validate = kind._gate() if hasattr(kind, "_gate") else (None, None)
             found.is_gated = found.accepts is not None or found.validate is not None
             found.capacity, found.overflow, found.level = settings[:3]

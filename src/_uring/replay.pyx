@@ -42,9 +42,11 @@ import collections
 from pybehave import actions as _actions
 from pybehave import jobs as _jobs
 from pybehave.errors import JournalRefused, NonDeterminism
+from pybehave.together import Together as _Together
 
 cdef object NO_REPLY = _actions.NO_REPLY
 cdef uint32_t JOBS_FROM = _jobs.JOBS_FROM
+cdef type Together = _Together
 
 
 # Not final: Python makes its instances.
@@ -249,7 +251,7 @@ cdef class Replayer:
             self.marker[1] = record.server
             self.marker[2] = lsn
         try:
-            if kind == INPUT_CALL and server.kind.is_fast_call:
+            if kind == INPUT_CALL and server.kind.is_fast_call and type(message) is not Together:
                 result = server.kind.step(server.instance, message, server.state)
             else:
                 if kind == INPUT_TIMER:

@@ -36,6 +36,7 @@ import msgspec
 
 from pybehave import actions as _actions
 from pybehave import errors as _errors
+from pybehave import together as _together
 from pybehave.errors import NotJournalable
 
 cdef extern from "Python.h":
@@ -70,7 +71,7 @@ _MESSAGES = {
     for kind in (
         _actions.CallReply, _actions.CallFailed, _actions.RunDone, _actions.RunFailed,
         _actions.RunAgain, _actions.Connected, _actions.ConnectFailed, _actions.Opened,
-        _actions.Closed, _actions.Received, _actions.Down, _actions.Exit,
+        _actions.Closed, _actions.Received, _actions.Down, _actions.Exit, _together.Together,
     )
 }
 _FIELDS = {

@@ -29,6 +29,7 @@ from pybehave.journal import dead_letters
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines, Protocol
 from pybehave.statem import KeepState
+from pybehave.testing import repeat
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 from tests.conftest import dial, receive_all
@@ -226,6 +227,9 @@ def test_what_validate_raises_is_a_crash_of_the_step(start: Start, tmp_path: Pat
     assert node.whereis("s") == 3
     wait_for(lambda: len(dead_letters.numbers(str(data))) == 2, "two letters")
     node.stop()
+    for lsn in dead_letters.numbers(str(data)):
+        with pytest.raises(OverflowError):
+            repeat(Account, (data / dead_letters.letter_name(lsn)).read_bytes())
     assert start(one(Account), data=data).call("s", Deposit(1)) == 7
 
 
