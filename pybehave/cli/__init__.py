@@ -17,6 +17,7 @@ COMMANDS = {
     "attach": ("pybehave.cli.attach", "Look into a node that runs, and act on its servers."),
     "health": ("pybehave.cli.health", "Say whether a node is well, and why not."),
     "ping": ("pybehave.cli.ping", "Ask whether a node answers: a health check of containers."),
+    "metrics": ("pybehave.cli.metrics", "Print a node's figures as Prometheus reads them."),
     "release": ("pybehave.cli.release", "Take a running node to new code, and back."),
     "replay": ("pybehave.cli.replay", "Step through a journal's history."),
     "tree": ("pybehave.cli.tree", "Print an application's supervision tree."),
