@@ -82,5 +82,8 @@ class Sockets(NamedTuple):
         from pybehave.observer.scrape import Scrape  # here, for it needs prometheus-client
 
         scrape = Scrape(node, f"tcp://{self.metrics}")
+        if inherited is not None:  # what that process listens on beside the applications is its own
+            scrape.open_soon()
+            return []
         scrape.open()
         return [f"  figures:  http://{scrape.url.removeprefix('tcp://')}/metrics"]

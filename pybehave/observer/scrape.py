@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
@@ -31,7 +32,7 @@ from pybehave.actions import NO_REPLY, Close, Reply
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.errors import DecodeError, ListenFailed, NoProc
-from pybehave.listener import Listener
+from pybehave.listener import ANY_HOST, Listener, TcpAddress
 from pybehave.observer.figures import families
 from pybehave.observer.metrics import CONTENT_TYPE, text
 from pybehave.protocols import Protocol
@@ -54,6 +55,9 @@ CONNECTIONS_MAX: Final = 16
 
 IDLE_S: Final = 120.0
 """Longer than the usual minute between two scrapes, so that a connection can be kept."""
+
+AGAIN_S: Final = 1.0
+"""A process that hands over is gone within a moment."""
 
 REASONS: Final = {
     200: "OK",
@@ -231,6 +235,35 @@ class Scrape:
             ListenFailed: The address cannot be had.
         """
         self.node.run_on_loop(self._open)
+
+    def open_soon(self) -> None:
+        """Answer as soon as the address can be had: the process before may not have let go of it.
+        On the loop's thread.
+        """
+        if self._is_free():
+            self._open()
+            return
+        logger.info("%s is in use yet; asked again in %g s", self._listener.url, AGAIN_S)
+        self.node.loop.dispatcher.start_alarm(AGAIN_S, self._open_later)
+
+    def _open_later(self) -> None:
+        if self.node.watch.is_serving:
+            self.open_soon()
+
+    def _is_free(self) -> bool:
+        """Whether the address can be had; the loop's own `listen` would wait for it, and with it
+        all servers.
+        """
+        address = self._listener.address
+        if not isinstance(address, TcpAddress):
+            return True
+        host = "" if address.host == ANY_HOST else address.host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            with socket.create_server((host, address.port), family=family):
+                return True
+        except OSError:
+            return False
 
     def _open(self) -> None:
         worker = Worker(NAME, partial(_Reader, self.node))

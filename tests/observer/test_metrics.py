@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pybehave.runtime.node import Node
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 from tests.conftest import SMALL
+from tests.runtime.work import until
 
 
 class Fragile(GenServer[Any, Any, Any]):
@@ -255,6 +257,20 @@ def test_a_page_that_fails_is_a_500(scrape: Any, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(figures, "_of_listeners", fail)
     assert fetched(scrape, "/metrics")[0] == 500
     assert fetched(scrape, "/live")[0] == 200
+
+
+def test_a_port_is_had_as_soon_as_the_process_before_lets_go(
+    node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pybehave.observer.scrape.AGAIN_S", 0.01)
+    with socket.socket() as before:
+        before.bind(("127.0.0.1", 0))
+        before.listen()
+        made = Scrape(node, f"tcp://127.0.0.1:{before.getsockname()[1]}")
+        node.run_on_loop(made.open_soon)
+        assert made.port is None
+    until(lambda: made.port is not None)
+    assert made.url.endswith(str(made.port.url.rpartition(":")[2]))
 
 
 def test_a_port_that_is_taken_leaves_no_server_behind(node: Any) -> None:
