@@ -15,8 +15,10 @@ from pybehave._version import __version__
 COMMANDS = {
     "run": ("pybehave.cli.run", "Serve an application."),
     "attach": ("pybehave.cli.attach", "Look into a node that runs, and act on its servers."),
+    "top": ("pybehave.cli.top", "What a node does just now: servers, restarts, connections, disk."),
     "health": ("pybehave.cli.health", "Say whether a node is well, and why not."),
     "ping": ("pybehave.cli.ping", "Ask whether a node answers: a health check of containers."),
+    "metrics": ("pybehave.cli.metrics", "Print a node's figures as Prometheus reads them."),
     "release": ("pybehave.cli.release", "Take a running node to new code, and back."),
     "replay": ("pybehave.cli.replay", "Step through a journal's history."),
     "tree": ("pybehave.cli.tree", "Print an application's supervision tree."),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from pybehave.cli.configuration import config_options, planned, read_config
 from pybehave.cli.load import Mistake, load
 from pybehave.cli.recovery_report import check_report, reporting
 from pybehave.cli.seconds import Seconds
+from pybehave.cli.sockets import Sockets
 from pybehave.errors import (
     ConfigError,
     JournalLocked,
@@ -34,7 +34,6 @@ from pybehave.errors import (
 )
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import SEGMENT_BYTES, Options
-from pybehave.observer.admin import SOCKET, Admin
 from pybehave.protocols import Resp
 from pybehave.runtime.handover import Command, Inheritance, inheritance
 from pybehave.runtime.health import HealthLimits
@@ -163,6 +162,11 @@ def check_reset(
 )
 @click.option("--no-admin", is_flag=True, help="Open no such socket.")
 @click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    help="Answer Prometheus and probes there, over HTTP: /metrics, /health, /ready, /live.",
+)
+@click.option(
     "--drain-timeout",
     type=Seconds(min=0),
     default=DRAIN_TIMEOUT_S,
@@ -234,6 +238,7 @@ def serve(
     recovery_report: str | None,
     admin: str | None,
     no_admin: bool,
+    metrics: str | None,
     drain_timeout: float,
     files: tuple[str, ...],
     settings: tuple[str, ...],
@@ -244,7 +249,8 @@ def serve(
 ) -> int:
     """Do what the options say; returns the exit status."""
     started = time.perf_counter()
-    check_options(backend, admin, no_admin)
+    check_options(backend)
+    sockets = Sockets(admin, no_admin, metrics).checked()
     configure_logging(log_level, log_format)
     room = raise_descriptors()
     inherited = inheritance()
@@ -267,7 +273,7 @@ def serve(
         )
         know_command(node, target, inherited)
         with reporting(node, recovery_report) as report:
-            status = node.run(partial(ready, room, started, report, admin, no_admin, inherited))
+            status = node.run(partial(ready, room, started, report, sockets, inherited))
     return status
 
 
@@ -311,12 +317,10 @@ def _because(error: BaseException) -> str:
     return f" (it raised {show_reason(error.__cause__)})"
 
 
-def check_options(backend: str | None, admin: str | None, no_admin: bool) -> None:
+def check_options(backend: str | None) -> None:
     """What click cannot check."""
     if (backend or default_backend()) == "sim":
         raise Mistake("the simulator has no network to serve; use auto, uring or epoll")
-    if admin is not None and no_admin:
-        raise Mistake("--admin and --no-admin exclude each other; say one of them")
 
 
 def folder_of(apps: list[Application], data: str, volatile: bool) -> Disk | str:
@@ -346,35 +350,22 @@ def ready(
     room: int,
     started: float,
     report: Callable[[], None],
-    admin: str | None,
-    no_admin: bool,
+    sockets: Sockets,
     inherited: Inheritance | None,
     node: Node,
 ) -> None:
     """The node serves: take over what the process before leaves, write the recovery's report, open
-    the admin socket, and say so.
+    what its operators ask it through, and say so.
     """
     if inherited is not None:
         inherited.take(node)
     report()
-    path = admin
-    if path is None and node.journal is not None and not no_admin:
-        path = os.path.join(node.journal.disk.path, SOCKET)
-    try:
-        if path is not None:
-            Admin(node, path, takes_over=admin is None or inherited is not None).open()
-    except (ListenFailed, SpecError) as error:
-        if admin is not None:
-            click.echo(f"pybehave: --admin: {error}", err=True)
-            node.exit_status = 1
-            node.request_stop(drain=False)
-            return
-        logger.warning("there is no admin socket: %s; --admin names another place", error)
-        path = None
-    say_ready(node, room, started, path)
+    said = sockets.open(node, inherited)
+    if said is not None:
+        say_ready(node, room, started, said)
 
 
-def say_ready(node: Node, room: int, started: float, admin: str | None) -> None:
+def say_ready(node: Node, room: int, started: float, sockets: list[str]) -> None:
     """What runs, where, and how to talk to it."""
     lines = [f"{node.app.title} on {node.loop.source}: {node.loop.reason}"]
     for listener, url in node.listening:
@@ -384,8 +375,7 @@ def say_ready(node: Node, room: int, started: float, admin: str | None) -> None:
     if node.journal is not None:
         disk = node.journal.disk
         lines.append(f"  journal in {disk.path}: {disk.medium().sentence}")
-    if admin is not None:
-        lines.append(f"  look inside:  pybehave attach {admin}")
+    lines += sockets
     if room < CONNECTIONS_LOW:
         lines.append(f"  only {room} connections fit the limit of open files (ulimit -n)")
     lines.append(f"ready in {(time.perf_counter() - started) * 1000:.0f} ms")

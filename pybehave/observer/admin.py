@@ -43,7 +43,7 @@ from pybehave.errors import (
 )
 from pybehave.journal import dead_letters
 from pybehave.listener import Listener
-from pybehave.observer import admin_kept, admin_releases, view
+from pybehave.observer import activity, admin_kept, admin_releases, figures, view
 from pybehave.observer.wire import AdminProtocol, Message, failure, readable, success
 from pybehave.runtime import listeners
 from pybehave.runtime.node import CALL_TIMEOUT_S
@@ -305,6 +305,14 @@ def _health(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
     desk.node.watch.ask_later(lambda health: answer(health.as_dict()))
 
 
+def _metrics(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
+    desk.node.watch.ask_later(lambda health: answer(figures.families(desk.node, health)))
+
+
+def _activity(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
+    answer(activity.activity(desk.node, desk.node.watch.look()))
+
+
 def _crashes(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
     server = request.get("server")
     if server is not None and not isinstance(server, str):
@@ -448,6 +456,8 @@ VERBS: Final[dict[str, tuple[_Function, bool]]] = {
     "reset": (_reset, True),
     "stats": (_stats, False),
     "health": (_health, False),
+    "metrics": (_metrics, False),
+    "activity": (_activity, False),
     "release_status": (_release_status, False),
     "release_upgrade": (_release_upgrade, False),
     "release_rollback": (_release_rollback, False),

@@ -252,6 +252,11 @@ class HealthWatch:
         """The node stops."""
         self._is_stopping = True
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether it has started and does not stop yet."""
+        return self._is_serving and not self._is_stopping
+
     def _look_again(self) -> None:
         if self._is_stopping:
             return
@@ -281,7 +286,7 @@ class HealthWatch:
         Args:
             timeout: Seconds for the loop to answer; None waits as long as it takes.
         """
-        if self._is_stopping or not self._is_serving:
+        if not self.is_serving:
             return Health.of(list(self._of_life()))
         if self._node.loop.thread != threading.get_ident():
             self._measure_here()

@@ -1,0 +1,89 @@
+"""Where a node that `pybehave run` serves answers its operators: the admin socket, and a port."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import click
+
+from pybehave.cli.load import Mistake
+from pybehave.cli.metrics import writer
+from pybehave.errors import ListenFailed, SpecError
+from pybehave.observer.admin import SOCKET, Admin
+from pybehave.runtime.node import Node
+
+if TYPE_CHECKING:
+    from pybehave.runtime.handover import Inheritance
+
+logger = logging.getLogger("pybehave")
+
+
+class Sockets(NamedTuple):
+    """What the options say.
+
+    Attributes:
+        admin: The path of the admin socket; None takes the journal's folder ...
+        no_admin: ... unless there is to be none.
+        metrics: HOST:PORT for figures over HTTP; None is nowhere.
+    """
+
+    admin: str | None
+    no_admin: bool
+    metrics: str | None
+
+    def checked(self) -> Self:
+        """Return this, if it can be.
+
+        Raises:
+            Mistake: Says which option cannot, and why.
+        """
+        if self.admin is not None and self.no_admin:
+            raise Mistake("--admin and --no-admin exclude each other; say one of them")
+        if self.metrics is not None:
+            writer()
+            if not self.metrics.rpartition(":")[2].isdecimal() or "/" in self.metrics:
+                raise Mistake(f"--metrics: {self.metrics!r} is no HOST:PORT, as 127.0.0.1:9100")
+        return self
+
+    def open(self, node: Node, inherited: Inheritance | None) -> list[str] | None:
+        """Open them; what is to be said of them, or None when the node cannot serve as asked."""
+        said = []
+        openers = {"--metrics": self._open_metrics, "--admin": self._open_admin}
+        for option, opener in openers.items():
+            try:
+                said += opener(node, inherited)
+            except (ListenFailed, SpecError) as error:
+                click.echo(f"pybehave: {option}: {error}", err=True)
+                node.exit_status = 1
+                node.request_stop(drain=False)
+                return None
+        return said
+
+    def _open_admin(self, node: Node, inherited: Inheritance | None) -> list[str]:
+        path = self.admin
+        if path is None and node.journal is not None and not self.no_admin:
+            path = os.path.join(node.journal.disk.path, SOCKET)
+        if path is None:
+            return []
+        try:
+            Admin(node, path, takes_over=self.admin is None or inherited is not None).open()
+        except (ListenFailed, SpecError) as error:
+            if self.admin is not None:
+                raise
+            logger.warning("there is no admin socket: %s; --admin names another place", error)
+            return []
+        return [f"  look inside:  pybehave attach {path}"]
+
+    def _open_metrics(self, node: Node, inherited: Inheritance | None) -> list[str]:
+        if self.metrics is None:
+            return []
+        from pybehave.observer.scrape import Scrape  # here, for it needs prometheus-client
+
+        scrape = Scrape(node, f"tcp://{self.metrics}")
+        if inherited is not None:  # what that process listens on beside the applications is its own
+            scrape.open_soon()
+            return []
+        scrape.open()
+        return [f"  figures:  http://{scrape.url.removeprefix('tcp://')}/metrics"]
