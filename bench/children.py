@@ -3,7 +3,8 @@
 Every figure is of a process of its own, so that no heap is used twice. The servers are as small as
 a server can be: an `init` that returns 0; in the last row also `__slots__ = ()`, so that none has
 a dict. The processor time of the start is shown, for the machine
-may have other work; the collector is left as it is.
+may have other work; the collector is left as it is. Memory is looked at when all have been idle for
+a moment (pybehave/runtime/trimming.py).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ KINDS = ("simple_one_for_one", "one_for_one", "simple_one_for_one slotted")
 PROGRAM = """
 import json, logging, sys, time
 from pybehave import Application, GenServer, Supervisor, Worker
+from pybehave.runtime.trimming import QUIET_S, trim
 
 class Idle(GenServer):
     if "slotted" in sys.argv[1]:
@@ -48,6 +50,7 @@ children = [template]
 if kind == "one_for_one":
     children = [Worker(f"session-{n}", Idle) for n in range(count)]
 app = Application("bench", Supervisor(kind, children, id="all"))
+trim()  # what was there before is not to be given back below
 before, began = resident(), time.process_time()
 node = app.start(data=None)
 if kind != "one_for_one":
@@ -55,7 +58,9 @@ if kind != "one_for_one":
         for _ in range(count):
             node.start_child("all", [])
     node.run_on_loop(start_all)
-started, used = time.process_time() - began, resident() - before
+started = time.process_time() - began
+time.sleep(2 * QUIET_S)
+used = resident() - before
 assert node.call(f"session-{count - 1}", 1) == 0
 began = time.process_time()
 node.stop()

@@ -7,8 +7,12 @@ one commit costs here.
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -26,7 +30,14 @@ from pybehave.runtime.node import Node
 ROW = b"x" * 128
 BATCH = 1000
 LARGE_VALUES = 100_000
-LARGE_VALUE = b"y" * 1000
+LARGE_VALUE_WORDS = 125
+BEFORE_S = 1.0
+BAR_SNAPSHOT_MS = 5.0
+HUGE_PAGES = {
+    "": {},
+    ", huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"},
+}
+"""docs/operating/journal.md says what that does."""
 
 
 class Trivial(GenServer[int, bytes, int]):
@@ -42,15 +53,17 @@ class Trivial(GenServer[int, bytes, int]):
 
 
 class Large(GenServer[dict[int, bytes], int, int]):
-    """Holds a hundred megabytes."""
+    """Holds a hundred megabytes, in values of 1000 bytes that are all different objects: one
+    value 100,000 times over is one page, and a fork of it costs nothing.
+    """
 
     def init(self, args: object) -> dict[int, bytes]:
         """Made at once: the bench is not about filling it."""
-        return dict.fromkeys(range(LARGE_VALUES), LARGE_VALUE)
+        return {key: key.to_bytes(8, "big") * LARGE_VALUE_WORDS for key in range(LARGE_VALUES)}
 
     def step(self, command: int, state: dict[int, bytes]) -> tuple[dict[int, bytes], int]:
-        """Change one value."""
-        state[command % LARGE_VALUES] = b"z" * 1000
+        """Change one value, wherever it lies."""
+        state[command * 7919 % LARGE_VALUES] = command.to_bytes(8, "little") * LARGE_VALUE_WORDS
         return state, command
 
 
@@ -107,9 +120,9 @@ def sqlite_batches(path: Path, count: int) -> float:
     return count / spent
 
 
-def snapshot_pause(folder: Path) -> tuple[float, float]:
-    """While 100 MB are snapshot: what 99.9 of 100 calls from a thread do not exceed, and how long
-    the loop itself stood still; milliseconds.
+def snapshot_pause(folder: str) -> dict[str, float]:
+    """What 99.9 of 100 calls from a thread do not exceed, before and while 100 MB are snapshot, and
+    how long the loop itself stood still; milliseconds.
     """
     node = app(Large).start(data=folder)
     waits: list[float] = []
@@ -125,15 +138,40 @@ def snapshot_pause(folder: Path) -> tuple[float, float]:
 
     thread = threading.Thread(target=ask)
     thread.start()
+    is_over.wait(BEFORE_S)
+    before, waits[:] = sorted(waits), []
     node.run_on_loop(node.journal.snapshots.take)
     while node.journal.snapshots.is_busy:
-        node.call("s", 0)
+        is_over.wait(0.005)
     is_over.set()
     thread.join()
     pause = node.journal.snapshots.seconds_longest
     node.stop()
     waits.sort()
-    return waits[len(waits) * 999 // 1000] * 1e3, pause * 1e3
+    return {
+        "p99.9 of calls before it, ms": before[len(before) * 999 // 1000] * 1e3,
+        "p99.9 of calls, ms": waits[len(waits) * 999 // 1000] * 1e3,
+        "pause of the loop, ms": pause * 1e3,
+    }
+
+
+def snapshot_pauses(folder: Path, rounds: int, add: Callable[[str, float], None]) -> None:
+    """In processes of their own, with small pages and with large ones by turns."""
+    for number in range(rounds):
+        for words, more in HUGE_PAGES.items():
+            data = str(folder / f"large-{number}{words}")
+            code = f"from bench import journal as j; print(j.snapshot_json({data!r}))"
+            command = [sys.executable, "-c", code]
+            env = {**os.environ, **more}
+            found = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=env)
+            shutil.rmtree(data)
+            for name, value in json.loads(found.stdout).items():
+                add(f"100 MB snapshot{words}: {name}", value)
+
+
+def snapshot_json(folder: str) -> str:
+    """`snapshot_pause` for another process."""
+    return json.dumps(snapshot_pause(folder))
 
 
 def main(quick: bool) -> Any:
@@ -158,13 +196,13 @@ def main(quick: bool) -> Any:
         shutil.copytree(folder / "data", folder / "crashed")  # as a power cut would leave it
         node.stop(drain=False)
         _replay(folder / "crashed", add)
-        p999, pause = snapshot_pause(folder / "large")
-        add("100 MB snapshot: p99.9 of calls, ms", p999)
-        add("100 MB snapshot: pause of the loop, ms", pause)
+        snapshot_pauses(folder, rounds, add)
     finally:
         shutil.rmtree(folder)
-    table = [[name, figures.spread(values, 1)] for name, values in found.items()]
+    table = [[name, figures.spread(values, digits=1)] for name, values in found.items()]
     print(figures.table(["journal", "median (quartiles)"], table))
+    slowest = figures.median(found["100 MB snapshot: p99.9 of calls, ms"])
+    print(f"  calls while a snapshot is taken: {figures.verdict(BAR_SNAPSHOT_MS / slowest, 1.0)}")
     return found
 
 

@@ -10,6 +10,7 @@ from bench import build, figures
 from bench.calls import timed
 from pybehave import Application, GenServer, GenStatem, Supervisor, Worker
 from pybehave.actions import Reply
+from pybehave.runtime.trimming import QUIET_S, trim
 from pybehave.statem import NextState, StateTimeout
 
 OURS = "call and change of state"
@@ -59,10 +60,12 @@ def idle(kind: type[Any], count: int) -> tuple[float, float]:
     """Bytes of each beyond its specification, and seconds to start a tree of so many."""
     specs = [Worker(f"m{number}", kind, 0) for number in range(count)]
     app = Application("idle", Supervisor("one_for_one", specs))
+    trim()  # what was there before is not to be given back below
     before = resident_bytes()
     began = time.perf_counter()
     with app.start() as node:
         seconds = time.perf_counter() - began
+        time.sleep(2 * QUIET_S)
         used = resident_bytes() - before
         assert len(node.names()) == count
     return used / count, seconds

@@ -2,19 +2,25 @@
 
 A process serves a RESP counter and is told to upgrade, to roll back, ...; clients in this one keep
 requests under way on every connection and note the longest time to an answer in each window.
-Windows in which the release changes alternate with windows in which it does not.
+Windows in which the release changes alternate with windows in which it does not. In the rows
+"process replaced" it is `pybehave release replace` instead: another process takes the sockets over.
 
     python -m bench upgrade
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import selectors
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from bench import figures
@@ -27,6 +33,9 @@ PIPELINE = 8
 WINDOW_S = 0.5
 KEYS = {"memory, 1,000 keys": (False, 1000), "journal, 1,000 keys": (True, 1000),
         "journal, 100,000 keys": (True, 100_000)}  # fmt: skip
+REPLACED = {"process replaced, 1,000 keys": "few", "process replaced, 100,000 keys": "many"}
+"""Applications of this module."""
+
 REQUEST = b"*2\r\n$4\r\nINCR\r\n$%d\r\n%s\r\n"
 
 
@@ -70,6 +79,10 @@ def application(kind: Any, version: str, keys: int, is_journaled: bool) -> Appli
     return Application(
         "counts", Supervisor("one_for_one", [worker]), version=version, listeners=listeners
     )
+
+
+few = application(Counts, "1", 1000, is_journaled=True)
+many = application(Counts, "1", 100_000, is_journaled=True)
 
 
 def serve(is_journaled: bool, keys: int) -> None:
@@ -160,19 +173,69 @@ def measure(is_journaled: bool, keys: int, rounds: int) -> dict[str, Any]:
     return found
 
 
+@contextlib.contextmanager
+def running(name: str, folder: str) -> Iterator[tuple[int, list[int]]]:
+    """An application of this module's: its port, and a list for the processes that replace it."""
+    command = [sys.executable, "-m", "pybehave", "run", f"bench.upgrade:{name}", "--data", folder]
+    pids: list[int] = []
+    with subprocess.Popen([*command, "--log-level", "error"], stdout=subprocess.PIPE) as process:
+        pids.append(process.pid)
+        assert process.stdout is not None
+        port = None
+        while port is None:
+            port = re.search(rb"tcp://127.0.0.1:(\d+)", process.stdout.readline())
+        try:
+            yield int(port[1]), pids
+        finally:
+            os.kill(pids[-1], signal.SIGTERM)
+
+
+def replace(folder: str, load: Load) -> tuple[float, int, int]:
+    """Longest time to answers while one process replaces another; answers; the new one's id."""
+    command = [sys.executable, "-m", "pybehave", "release", "replace", "--node", folder]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        longest, answers = load.window(WINDOW_S)
+        while process.poll() is None:
+            again, more = load.window(WINDOW_S / 10)
+            longest, answers = max(longest, again), answers + more
+        again, more = load.window(WINDOW_S)
+        assert process.stdout is not None
+        pid = int(process.stdout.read().split()[-1])
+    return max(longest, again), answers + more, pid
+
+
+def measure_replaced(name: str, rounds: int) -> dict[str, Any]:
+    """Alternate windows with and without a process that replaces another."""
+    found: dict[str, Any] = {"quiet_ms": [], "changing_ms": [], "pause_ms": [], "answers": 0}
+    with tempfile.TemporaryDirectory(dir=".") as folder, running(name, folder) as (port, pids):
+        load = Load(port)
+        load.window(WINDOW_S)
+        for _ in range(rounds):
+            longest, answers = load.window(WINDOW_S)
+            found["quiet_ms"].append(longest * 1e3)
+            longest, more, pid = replace(folder, load)
+            pids.append(pid)
+            found["changing_ms"].append(longest * 1e3)
+            found["answers"] += answers + more
+        found["dropped"] = load.dropped
+        load.close()
+    return found
+
+
 def main(quick: bool) -> Any:
     """Run, print, return."""
+    rounds = 2 if quick else 10
     results = {
-        name: measure(is_journaled, keys, 2 if quick else 10)
-        for name, (is_journaled, keys) in KEYS.items()
+        name: measure(is_journaled, keys, rounds) for name, (is_journaled, keys) in KEYS.items()
     }
+    results |= {name: measure_replaced(app, rounds) for name, app in REPLACED.items()}
     rows = [
         [
             name,
             figures.spread(found["quiet_ms"], digits=1),
             figures.spread(found["changing_ms"], digits=1),
             f"{max(found['changing_ms']):.1f}",
-            figures.spread(found["pause_ms"], digits=1),
+            figures.spread(found["pause_ms"], digits=1) if found["pause_ms"] else "",
             str(found["dropped"]),
         ]
         for name, found in results.items()
@@ -180,7 +243,8 @@ def main(quick: bool) -> Any:
     heads = ["longest wait, ms", "no change", "change", "worst", "servers' pause", "dropped"]
     print(f"{CONNECTIONS} connections, {PIPELINE} requests under way on each\n")
     print(figures.table(heads, rows))
-    for name, found in results.items():
+    for name in KEYS:  # no bar for another process, which has to recover the journal
+        found = results[name]
         worst = max(found["changing_ms"])
         print(f"  {name}: {BAR_MS:.0f} ms / worst: {figures.verdict(BAR_MS / worst, 1.0)}")
     return results

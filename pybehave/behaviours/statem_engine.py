@@ -62,6 +62,14 @@ ACTIONS: Final = (
 )
 
 
+ALONE: Final[dict[Any, tuple[Any, None]]] = {
+    "state_timeout": ("state_timeout", None),
+    "timeout": ("timeout", None),
+}
+"""One time-out without content, as most machines that wait have it: the same object for all of
+them, 56 bytes less each."""
+
+
 @final
 class Machine(Struct, frozen=True):
     """A machine between two turns.
@@ -101,7 +109,8 @@ def as_dict(running: tuple[Any, ...]) -> dict[Any, Any]:
 def as_tuple(timeouts: dict[Any, Any]) -> tuple[Any, ...]:
     """Return time-outs as a Machine keeps them."""
     if len(timeouts) == 1:
-        return next(iter(timeouts.items()))
+        one = next(iter(timeouts.items()))
+        return ALONE.get(one[0], one) if one[1] is None else one
     return tuple(chain.from_iterable(timeouts.items()))
 
 

@@ -35,8 +35,8 @@ from pybehave._uring import blocks
 from pybehave._uring.blocks import Header, Manifest
 from pybehave.errors import JournalRefused
 from pybehave.journal import snapshot
-from pybehave.journal.ahead import ReadAhead
-from pybehave.journal.disk import BLOCK, Disk
+from pybehave.journal.ahead import ReadAhead, make_room
+from pybehave.journal.disk import BLOCK, READ_BYTES, Disk
 from pybehave.journal.marks import Mark
 from pybehave.journal.progress import Progress
 from pybehave.journal.snapshot import Snapshot, snapshot_lsn
@@ -740,7 +740,7 @@ def prepare(disk: Disk, number: int, count: int) -> None:
     """
     name = segment_name(number)
     if name in disk.names():
-        if disk.size(name) == count and blocks.is_zero(disk.read(name, 0, count)):
+        if disk.size(name) == count and _is_zero(disk, name, count):
             return
         disk.remove(name)  # a header that was being written when the power went
     if SPARE in disk.names():
@@ -752,6 +752,15 @@ def prepare(disk: Disk, number: int, count: int) -> None:
             disk.remove(SPARE)
         raise
     _name(disk, SPARE, name)
+
+
+def _is_zero(disk: Disk, name: str, count: int) -> bool:
+    """Whether a file is, read into the same memory again and again (ahead.py says why)."""
+    room = make_room(min(count, READ_BYTES))
+    return all(
+        blocks.is_zero(disk.read(name, at, min(READ_BYTES, count - at), room))
+        for at in range(0, count, READ_BYTES)
+    )
 
 
 def _name(disk: Disk, old: str, new: str) -> None:

@@ -40,6 +40,7 @@ from pybehave.runtime.pools import Pools
 from pybehave.runtime.recoveries import error_text
 from pybehave.runtime.servers import instance_of, make_server
 from pybehave.runtime.tree_workers import spec_of
+from pybehave.runtime.trimming import Trimmer
 from pybehave.runtime.workers import Workers
 from pybehave.types import IGNORED, KILLED, is_clean
 
@@ -113,6 +114,7 @@ class LoopHost:
         self.journal: NodeJournal | None = None
         self.terminating: dict[Server, Generator[Any, None, None] | None] = {}
         self._starting: set[str] = set()
+        self._trimmer = Trimmer(self.after)
         self._random = Random(f"{loop.dispatcher.seed}/tree")
         # Servers whose own terminate still yields after a crash, and who else waits for it.
         self._ending: dict[Server, list[Callable[[object], None]]] = {}
@@ -163,9 +165,11 @@ class LoopHost:
             raise AlreadyStarted(name)
         self._starting.add(name)  # its init may ask for another of its own name
         try:
-            return self._start(worker, name, args)
+            ref = self._start(worker, name, args)
         finally:
             self._starting.discard(name)
+        self._trimmer.started()
+        return ref
 
     def _start(self, worker: Worker[Any, Any], name: str, args: Any) -> object:
         dispatcher = self.loop.dispatcher

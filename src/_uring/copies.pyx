@@ -41,14 +41,14 @@ def plain_copy(value, Py_ssize_t copies_max=0):
     Raises:
         NotPlainError: It holds something that is not of a plain type (P3), or too much.
     """
-    cdef Known known = Known.__new__(Known)
+    cdef _Known known = _Known.__new__(_Known)
     known.copies = {}
     known.left = copies_max if copies_max else -1
     return copied(value, known, 0)
 
 
 @cython.final
-cdef class Known:
+cdef class _Known:
     """What has been copied so far."""
 
     cdef dict copies                   # address -> copy: all lives as long as the whole does
@@ -70,7 +70,7 @@ cdef bint is_leaf(object kind) noexcept:
         or kind is NOTHING or kind is complex
 
 
-cdef object copied(object value, Known known, int depth):
+cdef object copied(object value, _Known known, int depth):
     cdef object kind = type(value)
     if is_leaf(kind):
         return value
@@ -96,7 +96,7 @@ cdef object copied(object value, Known known, int depth):
     raise NotPlainError
 
 
-cdef object copied_dict(dict value, Known known, int depth):
+cdef object copied_dict(dict value, _Known known, int depth):
     """Copied as a whole, which is ten times as fast; then what can be changed is replaced."""
     cdef PyObject *key
     cdef PyObject *item
@@ -113,7 +113,7 @@ cdef object copied_dict(dict value, Known known, int depth):
     return copy
 
 
-cdef object copied_list(list value, Known known, int depth):
+cdef object copied_list(list value, _Known known, int depth):
     cdef Py_ssize_t index
     cdef list copy = PyList_GetSlice(value, 0, PyList_GET_SIZE(value))
     known.note(value, copy)
@@ -124,7 +124,7 @@ cdef object copied_list(list value, Known known, int depth):
     return copy
 
 
-cdef object copied_tuple(tuple value, Known known, int depth):
+cdef object copied_tuple(tuple value, _Known known, int depth):
     """Itself when nothing in it can be changed."""
     cdef Py_ssize_t index
     cdef list items = None
@@ -139,7 +139,7 @@ cdef object copied_tuple(tuple value, Known known, int depth):
     return value if items is None else tuple(items)
 
 
-cdef int check_fixed(object items, Known known, int depth) except -1:
+cdef int check_fixed(object items, _Known known, int depth) except -1:
     """What has a hash is shared, so nothing in it may be changeable."""
     for item in items:
         if not is_leaf(type(item)) and copied(item, known, depth) is not item:

@@ -351,3 +351,18 @@ def test_modules_are_pushed_changed_and_popped() -> None:
     machine = server.handle_cast(KeepStateAndData(ChangeCallbackModule(Other)), machine)[0]
     with pytest.raises(BadReturn):
         server.handle_cast("back", machine)
+
+
+@pytest.mark.parametrize("timeout", [StateTimeout(5), EventTimeout(5)])
+def test_machines_that_wait_without_content_keep_one_object_for_all(timeout: Any) -> None:
+    first, second = (begun(args=("a", 0, timeout))[1] for _ in range(2))
+    assert first.running is second.running
+    assert list(first.timeouts.values()) == [None]
+
+
+@pytest.mark.parametrize(
+    "timeout", [StateTimeout(5, "now"), EventTimeout(5, 0), Timeout("other", 5)]
+)
+def test_other_timeouts_are_kept_with_their_content(timeout: Any) -> None:
+    machine = begun(args=("a", 0, timeout))[1]
+    assert list(machine.timeouts.values()) == [timeout.content]

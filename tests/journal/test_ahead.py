@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
@@ -98,3 +100,27 @@ def test_without_a_thread_each_is_read_when_its_turn_comes() -> None:
     for item, _ in ReadAhead(range(2), read, BYTES, is_threaded=False):
         events.append(f"use {item}")
     assert events == ["read 0", "use 0", "read 1", "use 1"]
+
+
+NOT_INHERITED = """
+import ctypes, os, sys
+from pybehave.journal.ahead import make_room
+
+room = make_room(8192)
+room[:] = b"x" * len(room)
+start = ctypes.addressof(ctypes.c_char.from_buffer(room))
+
+def is_there():
+    ranges = [line.split()[0].split("-") for line in open("/proc/self/maps")]
+    return any(int(low, 16) <= start < int(high, 16) for low, high in ranges)
+
+assert start % 4096 == 0 and is_there()
+child = os.fork()
+if child == 0:
+    os._exit(is_there())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forks_child_has_no_part_in_a_read_that_is_under_way() -> None:
+    assert subprocess.run([sys.executable, "-c", NOT_INHERITED], check=False).returncode == 0

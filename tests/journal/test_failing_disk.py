@@ -12,7 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from pybehave.errors import JournalRefused
-from pybehave.journal.recovery import prepare
+from pybehave.journal import recovery
+from pybehave.journal.disk import BLOCK
+from pybehave.journal.recovery import prepare, segment_name
 from pybehave.testing.disk import PowerCut, SimDisk
 from tests.journal.model import Model
 from tests.journal.small import SEGMENT_BYTES, Small
@@ -149,3 +151,16 @@ def test_a_failed_spare_is_made_again() -> None:
         assert disk.names() == ["MANIFEST", "seg-0000000000000001.pbj"]
     prepare(disk, 2, SEGMENT_BYTES)
     assert all("seg-0000000000000002.pbj" in disk.cut(random.Random(s)).names() for s in range(20))
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_a_prepared_segment_that_is_not_all_zeros_is_made_again(
+    at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the byte is: it is read in pieces."""
+    monkeypatch.setattr(recovery, "READ_BYTES", 3 * BLOCK)
+    disk = SimDisk()
+    prepare(disk, 2, 8 * BLOCK)
+    disk.write(segment_name(2), at * BLOCK, bytes(BLOCK - 1) + b"x")
+    prepare(disk, 2, 8 * BLOCK)
+    assert disk.read(segment_name(2), 0, 8 * BLOCK) == bytes(8 * BLOCK)
