@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import click
 
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.supervisor import workers
 from pybehave.cli.configuration import config_options, planned, read_config
+from pybehave.cli.heart import heart_options
 from pybehave.cli.load import Mistake, load
+from pybehave.cli.logs import configure_logging
 from pybehave.cli.recovery_report import check_report, reporting
 from pybehave.cli.seconds import Seconds
 from pybehave.errors import (
@@ -35,6 +35,7 @@ from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import SEGMENT_BYTES, Options
 from pybehave.observer.admin import SOCKET, Admin
 from pybehave.protocols import Resp
+from pybehave.runtime import heart_child
 from pybehave.runtime.handover import Command, Inheritance, inheritance
 from pybehave.runtime.limits import raise_descriptors
 from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node, default_backend
@@ -59,25 +60,6 @@ CANNOT_SERVE = (
 """What is told in one sentence, with exit status 1."""
 
 logger = logging.getLogger("pybehave")
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Time, level, logger, message, traceback if there is one, and what is known of a crash."""
-        entry: dict[str, Any] = {
-            "time": self.formatTime(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
-        crash = getattr(record, "crash", None)
-        if crash is not None:
-            entry["crash"] = crash.as_dict()
-        return json.dumps(entry)
 
 
 @click.command()
@@ -144,6 +126,7 @@ class JsonFormatter(logging.Formatter):
     is_flag=True,
     help="Look after each step for state that servers share by accident. Slow: for tests.",
 )
+@heart_options
 def command(
     target: str,
     listen: tuple[str, ...],
@@ -174,7 +157,8 @@ def command(
     configure_logging(log_level, log_format)
     room = raise_descriptors()
     inherited = inheritance()
-    application = load(target, inherited.folder if inherited is not None else None)
+    folder = heart_child.code_folder() if inherited is None else inherited.folder
+    application = load(target, folder)
     config = read_config(files, settings)
     apps = planned(application, config)
     with failures():
@@ -190,17 +174,19 @@ def command(
             step_abort=step_abort,
             debug_isolation=debug_isolation,
         )
-        know_command(node, target, inherited)
+        know_command(node, target, folder, inherited)
         with reporting(node, recovery_report) as report:
             status = node.run(partial(ready, room, started, report, admin, no_admin, inherited))
     sys.exit(status)
 
 
-def know_command(node: Node, target: str, inherited: Inheritance | None) -> None:
+def know_command(
+    node: Node, target: str, folder: str | None, inherited: Inheritance | None
+) -> None:
     """Say how a process like this one is started; one that was so waits for the one before."""
     words = (sys.executable, "-m", "pybehave", *sys.argv[1:])
-    folder = "" if inherited is None else inherited.folder
-    node.releases.command = Command(words, target, folder or "")
+    own = node.releases.command = Command(words, target, folder or "")
+    heart_child.begin(None if inherited is None else own)
     if inherited is not None:
         inherited.wait(node)
 
@@ -247,14 +233,6 @@ def journal_options(segment_bytes: int) -> Options:
         raise Mistake(f"--segment-bytes: {error}") from error
 
 
-def configure_logging(level: str, shape: str) -> None:
-    """Log to stderr; the library itself never does this."""
-    handler = logging.StreamHandler()
-    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(JsonFormatter() if shape == "json" else plain)
-    logging.basicConfig(level=level.upper(), handlers=[handler])
-
-
 def ready(
     room: int,
     started: float,
@@ -269,6 +247,7 @@ def ready(
     """
     if inherited is not None:
         inherited.take(node)
+        heart_child.follow(node)
     report()
     path = admin
     if path is None and node.journal is not None and not no_admin:
