@@ -152,8 +152,7 @@ def command(
     MODULE is found from the current directory, APP is an Application in it.
     """
     started = time.perf_counter()
-    check_options(backend, admin, no_admin)
-    check_report(recovery_report)
+    check_options(backend, admin, no_admin, recovery_report)
     configure_logging(log_level, log_format)
     room = raise_descriptors()
     inherited = inheritance()
@@ -210,12 +209,15 @@ def _because(error: BaseException) -> str:
     return f" (it raised {show_reason(error.__cause__)})"
 
 
-def check_options(backend: str | None, admin: str | None, no_admin: bool) -> None:
+def check_options(
+    backend: str | None, admin: str | None, no_admin: bool, recovery_report: str | None
+) -> None:
     """What click cannot check."""
     if (backend or default_backend()) == "sim":
         raise Mistake("the simulator has no network to serve; use auto, uring or epoll")
     if admin is not None and no_admin:
         raise Mistake("--admin and --no-admin exclude each other; say one of them")
+    check_report(recovery_report)
 
 
 def folder_of(apps: list[Application], data: str, volatile: bool) -> Disk | str:
