@@ -51,7 +51,7 @@ from typing import Final, final
 from pybehave.behaviours.heart import Again, End, Heart, HeartRules
 from pybehave.runtime import heart_child, heart_report, systemd
 from pybehave.runtime.heart_notices import Notice, Notices
-from pybehave.runtime.heart_process import Shelf, become_subreaper, start_process
+from pybehave.runtime.heart_process import Shelf, set_subreaper, start_process
 from pybehave.runtime.heart_report import HeartReport
 
 ABORT_S: Final = 5.0
@@ -120,7 +120,7 @@ class Parent:
         self._child = 0  # 0 = there is none that has not been reaped
         self._since = 0.0
         self._due: float | None = 0.0  # when this phase's time is over
-        self._has_served = self._has_said_stop = False
+        self._has_served = self._has_said_stop = self._has_told_stop = False
         self._end: tuple[int, End, bool] | None = None  # of whose place somebody is to take
         self._successors: dict[int, tuple[int, tuple[str, ...], str]] = {}
         self._status: int | None = None
@@ -128,7 +128,6 @@ class Parent:
 
     def run(self) -> int:
         """Look after processes until an end is wanted; returns our exit status."""
-        become_subreaper()
         while self._status is None:
             now = time.monotonic()
             self._feed(now)
@@ -137,24 +136,26 @@ class Parent:
             self._pass_signals_on()
             self._take_notices()
             self._reap()
-        if not self._has_said_stop:
+        if not self._has_told_stop:
             systemd.notify("STOPPING=1")
         return self._status
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear signals and notices while the block runs."""
+        """Hear signals, notices and ends while the block runs."""
         self._signals, self._signals_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         before = {number: signal.getsignal(number) for number in (signal.SIGCHLD, *PASSED_ON)}
         wake_before = signal.set_wakeup_fd(self._signals_end, warn_on_full_buffer=False)
         for number, handler in before.items():
             if handler is not signal.SIG_IGN or number == signal.SIGCHLD:
                 signal.signal(number, lambda _number, _frame: None)
+        set_subreaper(is_one=True)
         self._poll.register(self._signals, select.POLLIN)
         self._poll.register(self._notices, select.POLLIN)
         try:
             yield
         finally:
+            set_subreaper(is_one=False)
             signal.set_wakeup_fd(wake_before)
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -283,6 +284,7 @@ class Parent:
         told = [f"{name}={fields[name]}" for name in TOLD_ON if name in fields]
         if "STOPPING" in fields and self._heart.asked:
             told.append("STOPPING=1")
+            self._has_told_stop = True
         if told:
             systemd.notify("\n".join(told))
 

@@ -14,6 +14,7 @@ import fcntl
 import logging
 import os
 import signal
+import socket
 from typing import Final, final
 
 from pybehave.runtime import systemd
@@ -64,14 +65,14 @@ class Shelf:
     def given(self) -> dict[str, int]:
         """Name and descriptor of those for the next process.
 
-        A number that this process was started with (`--listen fd://3`) stays what it is there: then
-        none are given that would come to lie on it.
+        A listening socket that this process was started with (`--listen fd://3`) keeps its number
+        there; should one that is kept come to lie on it, none is kept any more.
         """
         last = systemd.LISTEN_FDS_START + len(self._kept)
-        taken = [fd for fd in range(systemd.LISTEN_FDS_START, last) if _is_inheritable(fd)]
+        taken = [fd for fd in range(systemd.LISTEN_FDS_START, last) if _is_inherited_listener(fd)]
         if taken:
-            logger.warning("listening sockets are not handed on: descriptor %d is in use", taken[0])
-            return {}
+            logger.warning("no listening socket is kept: number %d is that of fd://", taken[0])
+            self.clear()
         return dict(self._kept)
 
 
@@ -110,9 +111,9 @@ def start_process(words: tuple[str, ...], says: dict[str, str], shelf: Shelf) ->
     )
 
 
-def become_subreaper() -> None:
+def set_subreaper(*, is_one: bool) -> None:
     """Get the orphans of our children: a process that has taken another one's place is one."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(is_one), 0, 0, 0)
 
 
 def _moved_up(fd: int) -> int:
@@ -120,8 +121,11 @@ def _moved_up(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOW_FD_MAX)
 
 
-def _is_inheritable(fd: int) -> bool:
+def _is_inherited_listener(fd: int) -> bool:
     try:
-        return os.get_inheritable(fd)
-    except OSError:
+        if not os.get_inheritable(fd):
+            return False
+        with socket.socket(fileno=os.dup(fd)) as copy:
+            return bool(copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:  # nothing is open there, or no socket
         return False
