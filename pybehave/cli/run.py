@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
 import time
@@ -16,8 +15,11 @@ import click
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.supervisor import workers
 from pybehave.cli.configuration import config_options, planned, read_config
+from pybehave.cli.heart import heart_options
 from pybehave.cli.load import Mistake, load
+from pybehave.cli.logs import configure_logging
 from pybehave.cli.recovery_report import check_report, reporting
+from pybehave.cli.reset import check_reset, confirmed, without_reset
 from pybehave.cli.seconds import Seconds
 from pybehave.cli.sockets import Sockets
 from pybehave.errors import (
@@ -35,6 +37,7 @@ from pybehave.errors import (
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import SEGMENT_BYTES, Options
 from pybehave.protocols import Resp
+from pybehave.runtime import heart_child
 from pybehave.runtime.handover import Command, Inheritance, inheritance
 from pybehave.runtime.health import HealthLimits
 from pybehave.runtime.limits import raise_descriptors
@@ -65,45 +68,6 @@ CANNOT_SERVE = (
 """What is told in one sentence, with exit status 1."""
 
 logger = logging.getLogger("pybehave")
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Time, level, logger, message, traceback if there is one, and what is known of a crash."""
-        entry: dict[str, Any] = {
-            "time": self.formatTime(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
-        crash = getattr(record, "crash", None)
-        if crash is not None:
-            entry["crash"] = crash.as_dict()
-        return json.dumps(entry)
-
-
-def confirmed(context: click.Context, _: click.Parameter, is_confirmed: bool) -> None:
-    """`--yes` was said, or not; it is looked at first."""
-    context.meta["is_confirmed"] = is_confirmed
-
-
-def check_reset(
-    context: click.Context, _: click.Parameter, reset: tuple[str, ...]
-) -> tuple[str, ...]:
-    """What cannot be undone is said twice."""
-    is_confirmed = context.meta["is_confirmed"]
-    if reset and not is_confirmed:
-        raise Mistake(
-            f"--reset: all that the journal keeps of {', '.join(map(repr, reset))} would be lost, "
-            "for good; say --yes, too"
-        )
-    if is_confirmed and not reset:
-        raise Mistake("--yes says yes to --reset NAME; without that there is nothing to confirm")
-    return reset
 
 
 @click.command()
@@ -203,14 +167,14 @@ def check_reset(
     is_flag=True,
     help="Look after each step for state that servers share by accident. Slow: for tests.",
 )
-@click.pass_context
-def command(context: click.Context, /, target: str, show_config: bool, **options: Any) -> None:
+@heart_options
+def command(target: str, show_config: bool, **options: Any) -> None:
     """Serve an application until SIGTERM (drains) or SIGINT (stops now).
 
     MODULE is found from the current directory, APP is an Application in it.
     """
     if show_config:
-        print_settings(context, target)
+        print_settings(click.get_current_context(), target)
         return
     sys.exit(serve(target, **options))
 
@@ -254,7 +218,8 @@ def serve(
     configure_logging(log_level, log_format)
     room = raise_descriptors()
     inherited = inheritance()
-    application = load(target, inherited.folder if inherited is not None else None)
+    folder = heart_child.code_folder() if inherited is None else inherited.folder
+    application = load(target, folder)
     config = read_config(files, settings)
     with failures():
         node = Node(
@@ -271,31 +236,21 @@ def serve(
             debug_isolation=debug_isolation,
             health=HealthLimits(every=health_every or None),
         )
-        know_command(node, target, inherited)
+        know_command(node, target, folder, inherited)
         with reporting(node, recovery_report) as report:
             status = node.run(partial(ready, room, started, report, sockets, inherited))
     return status
 
 
-def know_command(node: Node, target: str, inherited: Inheritance | None) -> None:
+def know_command(
+    node: Node, target: str, folder: str | None, inherited: Inheritance | None
+) -> None:
     """Say how a process like this one is started; one that was so waits for the one before."""
     words = (sys.executable, "-m", "pybehave", *without_reset(sys.argv[1:]))
-    folder = "" if inherited is None else inherited.folder
-    node.releases.command = Command(words, target, folder or "")
+    own = node.releases.command = Command(words, target, folder or "")
+    heart_child.begin(None if inherited is None else own)
     if inherited is not None:
         inherited.wait(node)
-
-
-def without_reset(words: list[str]) -> list[str]:
-    """Return a command line whose process resets nothing again."""
-    found = iter(words)
-    kept = []
-    for word in found:
-        if word == "--reset":
-            next(found, None)
-        elif word != "--yes" and not word.startswith("--reset="):
-            kept.append(word)
-    return kept
 
 
 @contextlib.contextmanager
@@ -338,14 +293,6 @@ def journal_options(segment_bytes: int) -> Options:
         raise Mistake(f"--segment-bytes: {error}") from error
 
 
-def configure_logging(level: str, shape: str) -> None:
-    """Log to stderr; the library itself never does this."""
-    handler = logging.StreamHandler()
-    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(JsonFormatter() if shape == "json" else plain)
-    logging.basicConfig(level=level.upper(), handlers=[handler])
-
-
 def ready(
     room: int,
     started: float,
@@ -359,6 +306,7 @@ def ready(
     """
     if inherited is not None:
         inherited.take(node)
+        heart_child.follow(node)
     report()
     said = sockets.open(node, inherited)
     if said is not None:

@@ -44,7 +44,7 @@ from pybehave.errors import (
     show_reason,
 )
 from pybehave.listener import Listener
-from pybehave.runtime import draining, listeners
+from pybehave.runtime import draining, kept_sockets, listeners
 from pybehave.runtime.optional import load_optional
 from pybehave.runtime.tree import Tree
 
@@ -122,6 +122,7 @@ class Applications:
         """Open the listeners of all applications that run, in the order of their starts."""
         for running in self._running.values():
             self._open(running, self._packed(running.app))
+        kept_sockets.drop_rest()
 
     def check(self) -> None:
         """Look up the hosts of all listeners, before anything starts.
@@ -195,8 +196,12 @@ class Applications:
         loop = self._node.loop
         for listener, address in packed:
             fd = self._node.inherited.pop(listener.name, -1)
+            if fd < 0 and loop.source != "sim":
+                fd = kept_sockets.take(listener)
             port = listeners.open_listener(loop, listener, address, fd=fd)
             running.ports.append((listener, port))
+            if loop.source != "sim":
+                kept_sockets.put(listener, port.fd)
             bound = listeners.socket_file(listener)
             if bound is not None and loop.source != "sim":
                 running.bound.append(bound)
@@ -220,8 +225,9 @@ class Applications:
         running.is_stopping = True
         running.waiting.append(done)
         loop = self._node.loop
-        for _, port in running.ports:
+        for listener, port in running.ports:
             loop.close_port(port)
+            kept_sockets.drop(listener)
         until = loop.now() + (self._node.drain_timeout if drain else 0.0)
         self._drain(running, until)
 
@@ -284,15 +290,18 @@ class Applications:
         else:
             logger.critical("application %r ended with reason %r", name, reason)
         loop = self._node.loop
-        for _, port in running.ports:
+        is_needed = running.start_type == "permanent" or (
+            running.start_type == "transient" and reason != "normal"
+        )
+        for listener, port in running.ports:
             loop.close_port(port)
             loop.end_connections(port, True)
+            if not is_needed:  # else the node ends, and a next one may listen
+                kept_sockets.drop(listener)
         running.is_stopping = True
         self._call_back(running, "prep_stop")
         self._forget(running)
-        if running.start_type == "permanent" or (
-            running.start_type == "transient" and reason != "normal"
-        ):
+        if is_needed:
             self._node.application_ended(None if is_orderly else _error_of(running))
 
     # --- looking -------------------------------------------------------------------------------

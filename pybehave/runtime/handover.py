@@ -33,7 +33,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -134,6 +136,23 @@ class Channel:
             raise OSError(f"{message.get('is')!r} came in place of {word!r}")
         return message
 
+    def beat_until(self, word: str, seconds: float) -> None:
+        """Wait for a message while this process's loop does not turn: whoever watches over it, and
+        would end it for that, hears that all is well.
+
+        Raises:
+            OSError: It is another, or none comes.
+        """
+        limit = systemd.watchdog_s()
+        interval = seconds if limit is None else min(seconds, limit / systemd.NOTICES_PER_LIMIT)
+        looking = select.poll()
+        looking.register(self._end, select.POLLIN)
+        for _ in range(math.ceil(seconds / interval)):
+            if looking.poll(interval * 1000):
+                break
+            systemd.notify("WATCHDOG=1")
+        self.wait_for(word, interval)
+
     def close(self) -> None:
         """Hang up."""
         self._end.close()
@@ -180,7 +199,10 @@ class Successor:
             self.process = subprocess.Popen(
                 command.words,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, VARIABLE: f"{theirs.fileno()}:{command.folder}"},
+                env={
+                    **systemd.for_another_process(),
+                    VARIABLE: f"{theirs.fileno()}:{command.folder}",
+                },
             )
         except OSError:
             ours.close()
@@ -217,7 +239,7 @@ class Successor:
             names, fds = zip(*listening[at : at + FDS_MAX], strict=True)
             self.channel.send({"is": "listeners", "names": names}, list(fds))
         self.channel.send({"is": "go"})
-        self.channel.wait_for("ready", seconds)
+        self.channel.beat_until("ready", seconds)
 
     def give_connections(self, name: str, connections: list[tuple[int, int, bytes]]) -> None:
         """Send connections of one listener.
@@ -234,7 +256,7 @@ class Successor:
     def finish(self, seconds: float) -> None:
         """All is sent; returns when it serves."""
         self.channel.send({"is": "done"})
-        self.channel.wait_for("serving", seconds)
+        self.channel.beat_until("serving", seconds)
 
     def end(self) -> None:
         """Give it up; returns when it has gone, and with it its lock."""

@@ -20,6 +20,8 @@ from pybehave.errors import ListenFailed
 LISTEN_FDS_START: Final = 3
 """The first inherited descriptor (sd_listen_fds(3), SD_LISTEN_FDS_START)."""
 
+_OF_ONE_PROCESS: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID")
+
 NOTICES_PER_LIMIT: Final = 2
 """sd_watchdog_enabled(3) recommends half of the time: one notice may be late."""
 
@@ -32,28 +34,46 @@ def listen_fd(url: str, name: str) -> int:
     """
     if os.environ.get("LISTEN_PID") not in (None, str(os.getpid())):
         raise _missing(url, "LISTEN_PID names another process")
-    count = os.environ.get("LISTEN_FDS", "0")
-    total = int(count) if count.isascii() and count.isdigit() else 0
-    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
-    for index in range(total):
-        if index < len(names) and names[index] == name:
-            return LISTEN_FDS_START + index
-    known = ", ".join(names[:total]) or "none"
+    found = inherited()
+    for known, fd in found:
+        if known == name:
+            return fd
+    known = ", ".join(each for each, _ in found) or "none"
     raise _missing(url, f"systemd handed over no socket of that name (it has: {known})")
 
 
-def notify(message: str) -> bool:
-    """Tell systemd, for example `READY=1`; False when nobody listens."""
+def notify(message: str, fds: tuple[int, ...] = ()) -> bool:
+    """Tell systemd, for example `READY=1`; False when nobody listens.
+
+    Args:
+        fds: Descriptors of which it gets copies (sd_pid_notify_with_fds(3)).
+    """
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path:
         return False
     address = "\0" + path[1:] if path.startswith("@") else path
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-            sender.sendto(message.encode(), address)
+            sender.connect(address)
+            socket.send_fds(sender, [message.encode()], fds)
     except OSError:
         return False  # a notice is not worth failing for
     return True
+
+
+def inherited() -> list[tuple[str, int]]:
+    """Name and number of each descriptor that this process was given (sd_listen_fds(3))."""
+    if os.environ.get("LISTEN_PID") not in (None, str(os.getpid())):
+        return []
+    count = os.environ.get("LISTEN_FDS", "0")
+    total = int(count) if count.isascii() and count.isdigit() else 0
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")[:total]
+    return [(name, LISTEN_FDS_START + index) for index, name in enumerate(names)]
+
+
+def for_another_process() -> dict[str, str]:
+    """The environment without what systemd says of this process alone."""
+    return {name: value for name, value in os.environ.items() if name not in _OF_ONE_PROCESS}
 
 
 def watchdog_s() -> float | None:

@@ -18,12 +18,10 @@ from tests.processes import serving
 from tests.releases import write_releases
 
 
-@pytest.fixture
-def load(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
-    folders = write_releases(tmp_path)
-    # The second release reads what the first has journaled.
-    (folders[1] / "counts.py").write_text(
-        (folders[1] / "counts.py")
+def let_two_read_one(folder: Path) -> None:
+    """Let the second release read what the first has journaled."""
+    (folder / "counts.py").write_text(
+        (folder / "counts.py")
         .read_text()
         .replace(
             "    def code_change",
@@ -34,6 +32,12 @@ def load(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
             "    def code_change",
         )
     )
+
+
+@pytest.fixture
+def load(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    folders = write_releases(tmp_path)
+    let_two_read_one(folders[1])
     monkeypatch.chdir(folders[0])
     data = str(tmp_path / "data")
     with serving("counts:app", source, "--data", data) as process:

@@ -23,7 +23,7 @@ from pybehave import (
     events,
 )
 from pybehave.actions import Call, StartTimer, Stop
-from pybehave.cli.run import JsonFormatter
+from pybehave.cli.logs import JsonFormatter
 from pybehave.errors import Crashed, SpecError, StartFailed
 from pybehave.journal import dead_letters
 from pybehave.protocols import Lines

@@ -1,0 +1,85 @@
+"""`pybehave release replace` of a looked-after process: its parent looks after the new one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.clients.test_heart import wait_ended
+from tests.clients.test_release_load import Load
+from tests.clients.test_replace import let_two_read_one, pid_of
+from tests.power.machine import wait_for
+from tests.processes import serving
+from tests.releases import write_releases
+
+
+@pytest.fixture
+def load(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    folders = write_releases(tmp_path)
+    let_two_read_one(folders[1])
+    monkeypatch.chdir(folders[0])
+    data = str(tmp_path / "data")
+    words = ("--data", data, "--heart", "--heart-timeout", "5")
+    with serving("counts:app", source, *words) as process:
+        load = Load(process, data, folders)
+        try:
+            yield load
+        finally:
+            for client in load.clients:
+                client.end()
+            with contextlib.suppress(Exception):
+                process.process.terminate()
+                process.process.wait(30)
+
+
+def asked(load: Load, word: str) -> object:
+    with redis.Redis(port=load.process.port, socket_timeout=30) as asking:
+        return asking.execute_command(word)
+
+
+def replace(load: Load) -> int:
+    """Replace the process by one of the second release; the number of the new one."""
+    before = pid_of(load)
+    result = load.release("replace", "counts:app", "--path", load.two, "--from", "1.0")
+    assert (result.returncode, result.stderr) == (0, "")
+    wait_ended(before)
+    return pid_of(load)
+
+
+def test_the_new_process_is_looked_after_as_it_was_started(load: Load) -> None:
+    load.wait_for_answers()
+    second = replace(load)
+    load.wait_for_answers()
+    load.end()  # until here no connection has ended
+    assert load.process.process.poll() is None
+    os.kill(second, signal.SIGKILL)
+    assert asked(load, "VERSION") == b"2"
+    assert asked(load, f"INCR {load.clients[0].key.decode()}") == load.clients[0].answers + 2
+
+
+def test_a_stop_reaches_the_new_process(load: Load) -> None:
+    second = replace(load)
+    for client in load.clients:
+        client.end()
+    load.process.process.terminate()
+    assert load.process.process.wait(30) == 0
+    wait_ended(second)
+
+
+def test_the_new_process_ends_with_the_parent(load: Load) -> None:
+    second = replace(load)
+    wait_for(lambda: parent_of(second) == load.process.process.pid, "it is the parent's child")
+    for client in load.clients:
+        client.end()
+    load.process.process.kill()
+    wait_ended(second)
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
