@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pybehave._uring.exchange import Exchange
 from pybehave.protocols.fixed import Fixed
 from pybehave.protocols.framing import Framing
 from pybehave.protocols.length_prefixed import LengthPrefixed
 from pybehave.protocols.lines import Lines
-from pybehave.protocols.protocol import Protocol
+from pybehave.protocols.protocol import Protocol, Reader
 from pybehave.protocols.raw import Raw
 from pybehave.protocols.resp import Resp, RespClient
 from pybehave.protocols.resp_values import NIL, OK, Error, Push, Status
@@ -15,6 +16,7 @@ __all__ = [
     "NIL",
     "OK",
     "Error",
+    "Exchange",
     "Fixed",
     "Framing",
     "LengthPrefixed",
@@ -22,6 +24,7 @@ __all__ = [
     "Protocol",
     "Push",
     "Raw",
+    "Reader",
     "Resp",
     "RespClient",
     "Status",

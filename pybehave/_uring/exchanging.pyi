@@ -1,0 +1,3 @@
+from pybehave._uring.acting import Acting
+
+class Exchanging(Acting): ...
