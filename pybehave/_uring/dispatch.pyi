@@ -4,13 +4,13 @@ from typing import Any, final
 from typing_extensions import Buffer
 
 from pybehave._uring.asked import Asked
-from pybehave._uring.gate import Gate
+from pybehave._uring.exchanging import Exchanging
 from pybehave._uring.handles import Connection
 from pybehave._uring.requests import Requests
 from pybehave._uring.servers import Server
 
 @final
-class Dispatcher(Gate):
+class Dispatcher(Exchanging):
     on_ended: Callable[[Server, object, int, Any], None]
     on_unexpected: Callable[[Server, Any], None] | None
     def begin(self, server: Server, state: Any, actions: tuple[Any, ...]) -> None: ...

@@ -4,6 +4,8 @@ The order of calls for a connection's input, for each message:
 
     if codec.frame.kind == FRAME_CUSTOM:
         status = codec.split(data, len, &resume, &view)
+    elif codec.frame.kind == FRAME_READER:
+        status = codec.read(data, len, partial, &view)
     else:
         status = frame_next(&codec.frame, data, len, &resume, &view)
     FRAME_READY:  codec.native(...) when codec.has_native: 1 or 2 = answered (or nothing to answer);
@@ -17,13 +19,15 @@ not call it before that reply is written, or the answers change places.
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from .reading cimport Partial
+
 
 cdef extern from "frame.h" nogil:
     enum:
         FRAME_RAW, FRAME_FIXED, FRAME_LINES, FRAME_LENGTH, FRAME_RESP
-        FRAME_CUSTOM, FRAME_REPLY
+        FRAME_CUSTOM, FRAME_REPLY, FRAME_READER
         FRAME_MORE, FRAME_READY, FRAME_TOO_LONG, FRAME_MALFORMED
-        FRAME_BODY, FRAME_EMPTY, FRAME_BULKS, FRAME_NESTED, FRAME_INLINE, FRAME_VALUE
+        FRAME_BODY, FRAME_EMPTY, FRAME_BULKS, FRAME_NESTED, FRAME_INLINE, FRAME_VALUE, FRAME_MADE
         FRAME_ERROR_NONE, FRAME_ERROR_TOO_LONG, FRAME_ERROR_CUSTOM
         FRAME_END_BYTES_MAX, FRAME_WIDTH_MAX, FRAME_BYTES_LIMIT
 
@@ -135,11 +139,14 @@ cdef class Codec:
     cdef object hook_native         # answers commands of the protocol itself
     cdef object hooks               # the user's Protocol object, or None
     cdef object failure             # what split() raised, for frame_error
+    cdef Partial spare              # a reader that no connection has; or None
+    cdef object made                # the message of a reader, for decode
     cdef public object info_source  # callable(section) -> str for INFO, or None
     # State of feed(), for use without a connection.
     cdef outq_pool *own_pool
     cdef outq own_queue
     cdef frame_resume own_resume
+    cdef Partial own_partial
     cdef uint32_t own_flags
     cdef bytes own_carry
     cdef readonly bint is_broken    # a framing error has ended the stream
@@ -147,6 +154,9 @@ cdef class Codec:
     # Framing of a protocol with split() in Python; results as frame_next has them.
     cdef int split(self, const uint8_t *data, size_t length, frame_resume *resume,
                    frame_view *view) except -3
+    # Framing by a reader in Python, `partial` being what it has had of the message; the same.
+    cdef int read(self, const uint8_t *data, size_t length, Partial partial,
+                  frame_view *view) except -3
     # The exception for a negative framing result: DecodeError or FrameTooLong.
     cdef object frame_error(self, const frame_view *view)
     # A new message from the view. None = there is no message in it. Raises DecodeError.

@@ -29,10 +29,10 @@ from libc.string cimport memcpy
 
 from functools import partial
 
-from pybehave.errors import (
-    Crashed, DecodeError, EncodeError, FrameTooLong, NoProc, Overloaded, PybehaveError, Stopped,
-    Timeout,
-)
+from .reading cimport Partial
+
+from pybehave._uring.exchange import failure_words
+from pybehave.errors import DecodeError, EncodeError, FrameTooLong
 
 cdef extern from "Python.h":
     # With PyObject* instead of object: the list takes the new reference over, nothing is counted.
@@ -92,6 +92,7 @@ _FRAMINGS = {
     "resp": (FRAME_RESP, CODEC_RESP),
     "reply": (FRAME_REPLY, CODEC_REQUEST),
     "custom": (FRAME_CUSTOM, CODEC_RAW),
+    "reader": (FRAME_READER, CODEC_RAW),
 }
 
 # ---- names of commands -----------------------------------------------------------------------
@@ -456,25 +457,6 @@ cdef int put_guarded(Codec codec, object output, outq_pool *pool, outq *q,
 
 # ---- failures as answers ---------------------------------------------------------------------
 
-cdef tuple failure_words(object exc):
-    """A word and a sentence: what a client should know of a failure, and no more than that."""
-    if isinstance(exc, FrameTooLong):
-        return "ERR", f"Protocol error: message longer than {exc.limit} bytes"
-    if isinstance(exc, DecodeError):
-        return "ERR", f"Protocol error: {exc.detail}"
-    if isinstance(exc, Crashed):
-        return "CRASHED", f"server {exc.server!r} crashed (crash id {exc.crash_id})"
-    if isinstance(exc, Overloaded):
-        return "BUSY", f"server {exc.server!r} has {exc.capacity} requests waiting; try again later"
-    if isinstance(exc, NoProc):
-        return "NOPROC", f"no server is called {exc.server!r}"
-    if isinstance(exc, Timeout):
-        return "TIMEOUT", f"server {exc.server!r} did not answer within {exc.seconds:g} s"
-    if isinstance(exc, Stopped):
-        return "STOPPED", f"server {exc.server!r} stopped before it answered"
-    return "ERR", str(exc) if isinstance(exc, PybehaveError) else type(exc).__name__
-
-
 cdef bytes failure_line(Codec codec, object exc):
     """One line without any byte that ends a line (C4), and not longer than is read."""
     cdef bytes text
@@ -545,7 +527,8 @@ cdef object named(Codec codec, list request):
 
 
 cdef object decode_python(Codec codec, const frame_view *view):
-    message = decode_body(codec, view)
+    message = codec.made if view.type == FRAME_MADE else decode_body(codec, view)
+    codec.made = None
     try:
         return codec.hooks.decode(message)
     except (DecodeError, MemoryError):
@@ -648,6 +631,20 @@ cdef class Codec:
         resume.pending = 0
         return FRAME_READY
 
+    cdef int read(self, const uint8_t *data, size_t length, Partial partial,
+                  frame_view *view) except -3:
+        cdef int status = partial.read(data, length)
+        view[0] = frame_view(used=partial.fed, body=data, body_len=0, args=0, type=FRAME_MADE,
+                             need=0, error=FRAME_ERROR_CUSTOM, got=0)
+        if status == FRAME_READY:
+            self.made = partial.take()
+        elif status < 0:
+            self.failure = partial.failure
+        elif length > self.frame.frame_bytes_max:
+            view.error = FRAME_ERROR_TOO_LONG
+            status = FRAME_TOO_LONG
+        return status
+
     cdef object frame_error(self, const frame_view *view):
         cdef char[128] text
         cdef size_t n
@@ -740,6 +737,11 @@ cdef class Codec:
         while True:
             if self.frame.kind == FRAME_CUSTOM:
                 status = self.split(start + done, length - done, &self.own_resume, &view)
+            elif self.frame.kind == FRAME_READER:
+                self.own_partial = self.own_partial or Partial(self.hooks.reader())
+                status = self.read(start + done, length - done, self.own_partial, &view)
+                if self.own_partial.interim is not None:
+                    put_bytes(self.own_partial.interim, self.own_pool, &self.own_queue)
             else:
                 status = frame_next(&self.frame, start + done, length - done, &self.own_resume,
                                     &view)

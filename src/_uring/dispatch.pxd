@@ -3,13 +3,13 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from .codec cimport Codec, frame_view
-from .gate cimport Gate
+from .exchanging cimport Exchanging
 from .handles cimport Caller
 from .leaves cimport conn
 from .servers cimport Alarm, Answer, Port, Server
 
 
-cdef class Dispatcher(Gate):
+cdef class Dispatcher(Exchanging):
     cdef public object on_ended        # (server, reason, kind, message) -> None
     cdef public object on_unexpected   # (server, info): it has no handle_info; or None
     cdef uint64_t[::1] marker          # which timer's input is stepped, or None
@@ -28,7 +28,6 @@ cdef class Dispatcher(Gate):
     cdef int _serve(self, Server server, Py_ssize_t budget, bint may_wait) except -1
     cdef Py_ssize_t _take_casts(self, Server server, object message, Py_ssize_t most) except -1
     cdef int _not_taken(self, Server server, tuple item) except -1
-    cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1
     cdef int _not_begun(self, Server server, int kind, object message, Caller caller) except -1
     cdef int _once(self, Server server, int kind, object once, Caller caller) except -1
     cdef int _run_continues(self, Server server) except -1

@@ -29,8 +29,9 @@ from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZ
 from libc.stdint cimport uint32_t, uint64_t
 
 from .asked cimport Asked
-from .codec cimport AGREED_VERSION, Codec, frame_view
-from .gate cimport Gate
+from .codec cimport AGREED_VERSION, CODEC_PYTHON, FRAME_READER, Codec, frame_view
+from .exchange cimport Exchange
+from .exchanging cimport Exchanging
 from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller
 from .leaves cimport (
     CONN_HOLD, END_ASKED, conn, conn_finish, conn_hold, conn_output, conn_takes_input, conns_find,
@@ -80,7 +81,7 @@ _CALLBACKS = {
 
 
 @cython.final
-cdef class Dispatcher(Gate):
+cdef class Dispatcher(Exchanging):
     """Names, servers and their turns. Made by the Loop, used on its thread only."""
 
     def __cinit__(self):
@@ -183,7 +184,9 @@ cdef class Dispatcher(Gate):
     cdef bint must_wait(self, Port port):
         """Whether the messages of this port should wait until the disk has caught up."""
         cdef Server server = port.address.server if port.address is not None else port.connector
-        return server is not None and server.number and self.commit.must_wait()
+        if port.codec.frame.kind != FRAME_READER and (server is None or not server.number):
+            return False # a reader's message may name any server
+        return self.commit.must_wait()
 
     cdef int message(self, conn *c, Port port, const frame_view *view) except -1:
         """One framed message. The caller marks the connection's output afterwards."""
@@ -201,6 +204,9 @@ cdef class Dispatcher(Gate):
             return self.answer_error(c, port, error)
         if message is None:
             return 0
+        if codec.kind == CODEC_PYTHON and isinstance(message, Exchange) \
+                and port.address is not None:
+            return self.exchange(c, port, message)
         server = port.address.server if port.address is not None else port.connector
         if server is None:
             return self.answer_error(c, port, NoProc(port.address.name))
@@ -595,7 +601,7 @@ cdef class Dispatcher(Gate):
             actions = self._checked(server, kind, result)
             output = result[1]
             if c != NULL and output is not NO_REPLY:
-                answer = self._encoded((<Port>c.port).codec, output, c.protocol)
+                answer = self._encoded_for(caller, c, output, None)
             server.state = result[0]
         except BaseException as error:
             self.current = None

@@ -36,6 +36,7 @@ enum frame_kind {
     FRAME_RESP,   /* requests of the Redis protocol, inline ones too */
     FRAME_CUSTOM, /* the protocol's own split() in Python: Codec.split, never frame_next */
     FRAME_REPLY,  /* replies of the Redis protocol: what a client receives */
+    FRAME_READER, /* the protocol's own reader in Python: Codec.read, never frame_next */
 };
 
 #define FRAME_END_BYTES_MAX 8
@@ -76,6 +77,7 @@ enum frame_type {
     FRAME_NESTED, /* RESP: `args` elements, some of other types */
     FRAME_INLINE, /* RESP: a line of `args` words; body without the line's end */
     FRAME_VALUE,  /* replies: one value of any type; body includes its header */
+    FRAME_MADE,   /* the reader has made the message; no body */
 };
 
 enum frame_error {

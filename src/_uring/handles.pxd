@@ -2,6 +2,9 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from .exchange cimport Exchange
+from .reading cimport Partial
+
 
 cdef class Ticket:
     cdef bytes answer
@@ -19,6 +22,7 @@ cdef class Connection:
     cdef object __weakref__
     cdef Py_ssize_t waiting_bytes  # of tickets and the answers in them
     cdef object tickets    # deque of Ticket, or None while every answer was given at once
+    cdef Partial partial   # a message that its protocol's reader has not had the end of, or None
     cdef uint64_t token(self)
 
 
@@ -42,4 +46,5 @@ cdef class Caller:
     cdef object tag
     cdef object timer               # its Alarm, or None
     cdef object owner               # the Server incarnation
+    cdef Exchange exchange          # what answers it; None = its connection's protocol
     cdef object request             # its Request, if that has a name and no outcome yet

@@ -29,8 +29,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memmove, memset
 
 from .codec cimport (
-    FRAME_CUSTOM, FRAME_MORE, FRAME_READY, Codec, frame_next, frame_view, outq_bytes, outq_pool,
-    outq_pool_free, outq_pool_new, outq_pool_read, outq_pool_stats,
+    FRAME_CUSTOM, FRAME_MORE, FRAME_READER, FRAME_READY, Codec, frame_next, frame_view, outq_bytes,
+    outq_pool, outq_pool_free, outq_pool_new, outq_pool_read, outq_pool_stats,
 )
 from .commit cimport Commit
 from .dispatch cimport Dispatcher
@@ -510,6 +510,8 @@ cdef class Loop(Ports):
         while used < size and conn_takes_input(c) and c.paused == 0:
             if codec.frame.kind == FRAME_CUSTOM:
                 status = codec.split(data + used, size - used, &c.resume, &view)
+            elif codec.frame.kind == FRAME_READER:
+                status = dispatcher.read(c, codec, data + used, size - used, &view)
             else:
                 status = frame_next(&codec.frame, data + used, size - used, &c.resume, &view)
             if status == FRAME_READY:

@@ -378,11 +378,7 @@ cdef class Mailboxes(Names):
             c = conns_find(self.conns, caller.connection.token())
             answer = None
             if c != NULL and conn_takes_output(c):
-                codec = (<Port>c.port).codec
-                if error is None:
-                    answer = self._encoded(codec, value, c.protocol)
-                else:
-                    answer = self._encoded_error(codec, error, c.protocol)
+                answer = self._encoded_for(caller, c, value, error)
             self._close_caller(caller)
             return self._settle_connection(caller, answer)
         self._close_caller(caller)

@@ -22,7 +22,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from .codec cimport (
@@ -41,6 +41,7 @@ import collections
 cdef extern from "sockets.h" nogil:
     int sockets_peer(int fd, char *out, size_t out_bytes)
 
+cdef uint64_t NS_PER_S = 1_000_000_000
 cdef object deque = collections.deque
 cdef Py_ssize_t TICKET_BYTES = 120 # a ticket, its place in the queue, the bytes object's head
 
@@ -104,7 +105,7 @@ cdef class Replies(Present):
         handle = <Connection>c.hold
         c.hold = NULL
         handle.is_open = False
-        handle.tickets = None
+        handle.tickets = handle.partial = None
         Py_DECREF(handle)
         return 0
 
@@ -234,3 +235,13 @@ cdef class Replies(Present):
     cdef bytes _encoded_error(self, Codec codec, object error, uint32_t flags):
         codec.encode_error(error, self.pool, &self.scratch, flags)
         return self._scratch_bytes()
+
+    cdef bytes _encoded_for(self, Caller caller, conn *c, object output, object error):
+        """The answer to a caller that is a connection: as its request wants it, or its protocol."""
+        cdef Codec codec = (<Port>c.port).codec
+        if caller.exchange is not None:
+            caller.exchange.unix_s = <int64_t>(self.unix_ns() // NS_PER_S)
+            return caller.exchange.bytes_of(output, error)
+        if error is not None:
+            return self._encoded_error(codec, error, c.protocol)
+        return self._encoded(codec, output, c.protocol)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pybehave.errors import DecodeError, EncodeError
-from pybehave.protocols import OK, Fixed, LengthPrefixed, Lines, Protocol, Resp
+from pybehave.protocols import OK, Fixed, Http, LengthPrefixed, Lines, Protocol, Resp
 
 ROUNDS = 20_000
 BLOCKS_ALLOWED = 200
@@ -38,6 +38,29 @@ REQUESTS = {
     "undecodable": b"*1\r\n:1_0\r\n",
     "native": b"*1\r\n$7\r\nCOMMAND\r\n",
 }
+
+
+HTTP_REQUESTS = {
+    "counted": b"POST /s HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc",
+    "chunked": b"POST /s HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "last": b"POST /s HTTP/1.0\r\n\r\n",
+    "refused": b"POST /s HTTP/1.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", HTTP_REQUESTS)
+def test_requests_of_http_leave_nothing_not_even_cycles(name):
+    codec = Http().codec()
+
+    def action():
+        (exchange,) = codec.feed(HTTP_REQUESTS[name])
+        exchange.encode_error(exchange.failure or DecodeError("x"))
+
+    gc.disable()
+    try:
+        assert blocks_gained(action) < BLOCKS_ALLOWED
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("name", REQUESTS)

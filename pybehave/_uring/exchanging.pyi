@@ -1,0 +1,3 @@
+from pybehave._uring.gate import Gate
+
+class Exchanging(Gate): ...

@@ -1,0 +1,116 @@
+# cython: language_level=3, binding=True
+"""Requests of connections that name their server themselves: asked, timed, answered in order.
+
+A protocol in Python may make an Exchange of a message. Then the server is looked up by its name, as
+for a call from a thread, and the Exchange encodes the answer. In everything else it is a request
+like others: it waits in its server's mailbox under that one's policy, and its answer has its place
+among those of the connection (D2), and leaves when it is durable (R2).
+
+Such a request is patient: if its server is just being restarted, it waits for that, within its
+time. Over a protocol that says "there is no such thing" and "try again" in different ways, a
+restart of a millisecond would look like the former.
+
+Here is also what keeps a protocol's reader (reading.pyx) with a connection while a message is
+incomplete; a connection between two messages has none.
+
+Does not know: the turn (dispatch.pyx), what answers look like.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+from .codec cimport (
+    FRAME_ERROR_CUSTOM, FRAME_MALFORMED, FRAME_MORE, FRAME_READY, Codec, frame_view,
+)
+from .exchange cimport Exchange
+from .gate cimport Gate
+from .handles cimport FROM_CONNECTION, Caller, Connection
+from .leaves cimport (
+    END_ASKED, END_PROTOCOL, conn, conn_finish, conn_output, conn_takes_input,
+)
+from .reading cimport Partial
+from .servers cimport INPUT_CALL, OVERFLOW_BLOCK, Port, Server
+
+from pybehave.errors import DecodeError, NoProc
+
+cdef uint64_t NS_PER_S = 1_000_000_000
+
+
+# Not final: the Dispatcher is the rest of it.
+cdef class Exchanging(Gate):
+    """Exchanges and readers. Base of the Dispatcher."""
+
+    cdef int read(self, conn *c, Codec codec, const uint8_t *data, size_t size,
+                  frame_view *view) except -3:
+        """Look for one message by the protocol's reader; results as frame_next has them."""
+        cdef Connection connection = None if c.hold == NULL else <Connection>c.hold
+        cdef Partial partial = None if connection is None else connection.partial
+        cdef int status
+        if partial is None:
+            partial, codec.spare = codec.spare, None
+        try:
+            if partial is None:
+                partial = Partial(codec.hooks.reader())
+        except Exception as error: # the user's
+            codec.failure = error
+            view.error = FRAME_ERROR_CUSTOM
+            return FRAME_MALFORMED
+        status = codec.read(data, size, partial, view)
+        if status == FRAME_READY:
+            codec.spare = partial
+        if status != FRAME_MORE:
+            if connection is not None:
+                connection.partial = None
+            return status
+        self.connection_of(c).partial = partial
+        if partial.interim is not None:
+            self.barrier = 0
+            self._append(c, partial.interim)
+        return status
+
+    cdef int exchange(self, conn *c, Port port, Exchange exchange) except -1:
+        """One request; whoever called marks the connection's output afterwards."""
+        cdef bytes answer = exchange.at_once(<int64_t>(self.unix_ns() // NS_PER_S))
+        if answer is not None:
+            self.stats.decode_errors += isinstance(exchange.failure, DecodeError)
+            self._append(c, answer)
+        else:
+            self._ask(c, port.address.name if exchange.to is None else exchange.to, exchange)
+        if exchange.is_last: # what is still owed is waited for: it holds the connection
+            conn_output(self.conns, c)
+            conn_finish(self.conns, c,
+                        END_ASKED if exchange.failure is None else END_PROTOCOL)
+        return 0
+
+    cdef int _ask(self, conn *c, str name, Exchange exchange) except -1:
+        cdef Server server = self.answering(name)
+        cdef Caller caller = Caller.__new__(Caller)
+        caller.kind = FROM_CONNECTION
+        caller.server = name
+        caller.owner = server
+        caller.connection = self.connection_of(c)
+        caller.exchange = exchange
+        caller.is_patient = True
+        if server is not None:
+            self._ask_running(server, caller)
+        elif self._is_to_come(name, INPUT_CALL, exchange.input, caller):
+            self._hold(caller)
+        else:
+            return self._resolve(caller, None, NoProc(name))
+        if exchange.timeout is not None and not caller.is_done:
+            caller.timer = self._alarm(exchange.timeout, caller, exchange.timeout, None)
+        if server is not None and server.number and conn_takes_input(c) \
+                and self.commit.is_saturated():
+            self.commit.pause(c)
+        return 0
+
+    cdef int _ask_running(self, Server server, Caller caller) except -1:
+        """A turn at once if nothing stands before it; else its mailbox (as `_post_connection`)."""
+        if server.kind.overflow == OVERFLOW_BLOCK and not server.mailbox \
+                and not server.is_suspended() and not server.has_continues():
+            return self._turn(server, INPUT_CALL, caller.exchange.input, caller)
+        self._hold(caller)
+        return self._post(server, INPUT_CALL, caller.exchange.input, caller)
+
+    cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1:
+        raise NotImplementedError # the Dispatcher's
