@@ -165,6 +165,7 @@ class RunningNode(Protocol):
         timeout: float | None = 5.0,
         acknowledge: Acknowledge | None = None,
         on_restart: OnRestart = "fail",
+        priority: bool = False,
     ) -> Any:
         """Send a request and wait for its reply."""
 
@@ -176,6 +177,7 @@ class RunningNode(Protocol):
         timeout: float | None = 5.0,
         acknowledge: Acknowledge | None = None,
         on_restart: OnRestart = "fail",
+        priority: bool = False,
     ) -> Awaitable[Any]:
         """Send a request, to be awaited in an asyncio task."""
 
@@ -201,8 +203,18 @@ class RunningNode(Protocol):
         *,
         acknowledge: Acknowledge | None = None,
         on_restart: OnRestart = "fail",
+        priority: bool = False,
     ) -> Future[Any]:
         """Send a request and go on."""
+
+    def kept(self) -> list[str]:
+        """Return the names that the journal knows."""
+
+    def forget(self, server: Any, *, stop: bool = False, timeout: float | None = None) -> None:
+        """Remove all that the journal keeps of a server."""
+
+    def reset(self, server: Any, *, confirm: bool = False, timeout: float | None = None) -> None:
+        """Let a journaled server that runs begin anew."""
 
     def stop_server(
         self, server: Any, reason: object = "normal", timeout: float | None = None
@@ -303,6 +315,7 @@ class ServerCaller(Protocol):
         *,
         timeout: float | None = 5.0,
         on_restart: OnRestart = "fail",
+        priority: bool = False,
     ) -> Any:
         """Send a request and wait for its reply."""
 

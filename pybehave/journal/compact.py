@@ -2,7 +2,8 @@
 
 What is needed is the newest sound snapshot and the records behind it; without a snapshot, all
 records. They are written anew and dense: a lone command takes a block of 4096 bytes in a node's
-journal, and some hundred here. Dead letters and the counts of attempts go with them. The original
+journal, and some hundred here. Dead letters and the counts of attempts go with them, and of a store
+the contents of its snapshots. The original
 is not changed, but for its lock, which is held so that nobody writes on while it is copied; when
 the copy serves, its owner may remove it.
 
@@ -22,6 +23,7 @@ from typing import Final, final
 
 from pybehave.errors import JournalRefused
 from pybehave.journal.attempts import ATTEMPTS, MARKER
+from pybehave.journal.contents import FILES
 from pybehave.journal.dead_letters import FOLDER as LETTERS
 from pybehave.journal.disk import FolderDisk, sync_folder
 from pybehave.journal.export import snapshots_of
@@ -32,7 +34,7 @@ from pybehave.journal.rewrite import Rewriter, refuse_existing
 from pybehave.journal.segments import Walk, held, records
 from pybehave.journal.verify import verify
 
-JOURNAL: Final = ("seg-*.pbj", "snap-*.pbs")
+JOURNAL: Final = ("seg-*.pbj", "snap-*.pbs", FILES)
 
 
 @final
@@ -100,6 +102,8 @@ def _copy(source: str, target: str, now_ns: int, progress: Progress | None) -> C
             for record in records(segments, Walk(segments, progress, "copying")):
                 if record.lsn >= first_lsn:
                     writer.add(record)
+            for file in sorted(Path(source).glob(FILES)):
+                _copy_file(file, Path(target, file.name))
             writer.finish([(each.lsn, encode_again(each)) for each in newest])
     return Compacted(
         writer.next_lsn - first_lsn, writer.next_lsn - 1, first_lsn - 1, used(source), used(target)

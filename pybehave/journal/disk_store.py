@@ -36,6 +36,7 @@ from pybehave._uring import blocks
 from pybehave._uring.commit import Commit
 from pybehave.errors import DurabilityLost, JournalRefused
 from pybehave.journal import recovery, snapshot
+from pybehave.journal.contents import FORMAT, content_name
 from pybehave.journal.disk import BLOCK, Disk
 from pybehave.journal.local_store import LocalStore
 from pybehave.journal.reader import FRAME_FIELDS, RECORD_FIELDS, STORE, TIME
@@ -63,7 +64,6 @@ MANIFEST_FD: Final = 0
 """Nothing is opened for long here: what the journal takes for descriptors are segments' numbers."""
 
 HEADER_BLOCKS: Final = 2
-FORMAT: Final = "store"
 
 logger = logging.getLogger("pybehave.journal")
 
@@ -364,8 +364,3 @@ class DiskStore(LocalStore):
             while self._is_writing:
                 self._lock.wait()
             self._disk.unlock()
-
-
-def content_name(number: int) -> str:
-    """Return the file name of a stream's snapshot."""
-    return f"stream-{number:016x}.pbs"

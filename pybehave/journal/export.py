@@ -3,11 +3,12 @@
     {"type": "journal", "format": 1, "id": ..., "segment_bytes": ..., "first_lsn": ...}
     {"type": "snapshot", "lsn": ..., "time_ns": ..., "servers": [{"facts": ..., "state": ...}]}
     {"lsn": 7, "type": "input", "server": 1, "name": "kv1", "time_ns": ..., "kind": "call", ...}
+    {"type": "content", "number": ..., "sequence": ..., "facts": ..., "content": ...}
     {"type": "end", "records": ..., "last_lsn": ..., "sha256": of all lines before this one}
 
 Payloads are values (plain.py) where they can be, and `raw` bytes where not. `name` is there for the
-reader's sake and means nothing on the way back. The last line tells a whole export from one that
-was cut off.
+reader's sake and means nothing on the way back. A store's journal has the contents of its snapshots
+behind its records (contents.py). The last line tells a whole export from one that was cut off.
 
 Invariants
   (E1) The export of an import is the export that was imported, byte for byte.
@@ -26,10 +27,11 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 from pybehave.errors import JournalRefused
 from pybehave.journal import reader, snapshot
+from pybehave.journal.contents import Content, Contents
 from pybehave.journal.plain import Plain, from_plain, to_plain, to_plains
 from pybehave.journal.progress import Progress
 from pybehave.journal.reader import Manifest, Record, Segment
@@ -125,10 +127,10 @@ def export(
         progress: Is told how far it is.
 
     Raises:
-        JournalRefused: A segment cannot be read.
+        JournalRefused: A segment cannot be read, or of a store not the contents of its snapshots.
     """
     kept = snapshots_of(path, manifest)
-    names = Names(kept)
+    names, contents, is_whole = Names(kept), Contents(kept), server is None
     begin = max(first, segments[0].header.first_lsn if segments else 1)
     digest, count, last_lsn = hashlib.sha256(), 0, begin - 1
 
@@ -144,10 +146,14 @@ def export(
     for record in records(segments, Walk(segments, progress, "exporting")):
         name = names.of(record)
         if record.lsn > last:
+            is_whole = False
             break
+        contents.take(record)
         if record.lsn >= begin and server in (None, name):
             yield line(to_line(record, name))
             count, last_lsn = count + 1, record.lsn
+    for content in contents.read(path, manifest.journal_id) if is_whole else ():
+        yield line(_content_line(content))
     ended = {"type": "end", "records": count, "last_lsn": last_lsn}
     yield line({**ended, "sha256": digest.hexdigest()})
 
@@ -213,6 +219,18 @@ def _snapshot_line(found: Snapshot) -> dict[str, Plain]:
     return line | {"servers": servers}
 
 
+def _content_line(content: Content) -> dict[str, Plain]:
+    found = content.file
+    return {
+        "type": "content",
+        "number": content.number,
+        "sequence": found.lsn,
+        "time_ns": found.time_ns,
+        "facts": to_plain(found.entries[0].facts),
+        "content": base64.b64encode(found.entries[0].state).decode("ascii"),
+    }
+
+
 # --- and back ------------------------------------------------------------------------------------
 
 
@@ -246,7 +264,10 @@ class End:
     last_lsn: int
 
 
-def parse(lines: Iterable[bytes], source: str) -> Iterator[Head | Snapshot | Record | End]:
+Item: TypeAlias = Head | Snapshot | Record | Content
+
+
+def parse(lines: Iterable[bytes], source: str) -> Iterator[Item | End]:
     """Yield what the lines of an export say.
 
     Args:
@@ -295,7 +316,7 @@ def _check_end(place: str, said: tuple[int, int, str], found: tuple[int, str]) -
         )
 
 
-def _parsed(line: Any, head: Head | None) -> Head | Snapshot | Record | tuple[int, int, str]:
+def _parsed(line: Any, head: Head | None) -> Item | tuple[int, int, str]:
     kind = line["type"]
     if head is None:
         if kind != "journal":
@@ -310,6 +331,8 @@ def _parsed(line: Any, head: Head | None) -> Head | Snapshot | Record | tuple[in
         return _whole(line["records"]), _whole(line["last_lsn"]), str(line["sha256"])
     if kind == "snapshot":
         return _snapshot(line, head)
+    if kind == "content":
+        return _content(line, head)
     return from_line(line)
 
 
@@ -354,6 +377,14 @@ def _whole(value: Plain) -> int:
     if type(value) is not int or not 0 <= value <= LSN_MAX:
         raise ValueError(f"{value!r} stands where a whole number should")
     return value
+
+
+def _content(line: dict[str, Plain], head: Head) -> Content:
+    state = base64.b64decode(line["content"], validate=True)
+    entry = snapshot.Entry(from_plain(line["facts"]), state)
+    sequence, time_ns = _whole(line["sequence"]), _whole(line["time_ns"])
+    file = snapshot.encode(head.journal_id, sequence, time_ns, [entry])
+    return Content(_whole(line["number"]), snapshot.decode("content", memoryview(file)))
 
 
 def _snapshot(line: dict[str, Plain], head: Head) -> Snapshot:

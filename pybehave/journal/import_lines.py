@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from pybehave.errors import JournalRefused
+from pybehave.journal.contents import Content, Contents, content_name
 from pybehave.journal.export import Head, parse
 from pybehave.journal.reader import BLOCK, Record
 from pybehave.journal.rewrite import Rewriter, refuse_existing
@@ -65,15 +66,24 @@ def import_lines(lines: Iterable[bytes], target: str, *, source: str, now_ns: in
         raise JournalRefused(source, f"segments of {head.segment_bytes} bytes are not allowed")
     where = (target, head.journal_id, head.segment_bytes, head.first_lsn)
     snapshots: list[Snapshot] = []
+    numbers: set[int] = set()
+    named = Contents(())
     with Rewriter(*where, now_ns) as writer:
         for item in items:
             if isinstance(item, Snapshot):
                 snapshots.append(item)
+                named.take_base(item)
             elif isinstance(item, Record):
                 _check_order(source, item.lsn, writer.next_lsn)
+                named.take(item)
                 writer.add(item)
+            elif isinstance(item, Content):
+                _check_content(source, item, named)
+                writer.put(content_name(item.number), encode_again(item.file))
+                numbers.add(item.number)
         last_lsn = writer.next_lsn - 1
         _check(source, head.first_lsn, last_lsn, snapshots)
+        named.check(source, numbers)
         writer.finish([(each.lsn, encode_again(each)) for each in snapshots])
     lsns = tuple(each.lsn for each in snapshots)
     return Imported(head.first_lsn, last_lsn, writer.segments, lsns)
@@ -90,6 +100,13 @@ def _check_order(source: str, lsn: int, expected: int) -> None:
             source,
             f"lsn {lsn} comes where {expected} is due; an export with --server is for reading, it "
             "cannot become a journal",
+        )
+
+
+def _check_content(source: str, content: Content, named: Contents) -> None:
+    if not named.is_named(content):
+        raise JournalRefused(
+            source, f"no record in it names the content of number {content.number} as it is here"
         )
 
 

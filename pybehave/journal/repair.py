@@ -17,6 +17,7 @@ from typing import final
 from pybehave._uring import blocks
 from pybehave.errors import JournalRefused
 from pybehave.journal import reader, recovery, snapshot
+from pybehave.journal.contents import copy_contents
 from pybehave.journal.reader import BLOCK, Manifest, Segment, Stop
 from pybehave.journal.rewrite import manifest_file, refuse_existing
 
@@ -80,6 +81,7 @@ def repair(source: str, target: str) -> Saved:
     if count == 0:
         raise JournalRefused(source, lost or "it holds no segment that can be read")
     snapshots = _copy_snapshots(source, folder, manifest, last_lsn)
+    copy_contents(source, target)
     _write_manifest(folder, manifest, manifest.oldest + count - 1, last_seq, last_lsn, snapshots)
     return Saved(last_lsn, last_seq, count, lost, is_rebuilt)
 

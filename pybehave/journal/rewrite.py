@@ -125,6 +125,14 @@ class Rewriter:
         self._time_ns = record.time_ns
         self.next_lsn += 1
 
+    def put(self, name: str, content: bytes) -> None:
+        """Write a file that belongs to the journal, durable; its name is when `finish` returns.
+
+        Raises:
+            OSError: The disk is full, or failed.
+        """
+        self._put(name, content)
+
     def finish(self, snapshots: Sequence[tuple[int, bytes]]) -> None:
         """Close the journal, and make it one.
 

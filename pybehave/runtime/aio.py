@@ -14,11 +14,21 @@ if TYPE_CHECKING:
 
 
 async def call(
-    node: Node, name: str, request: Any, timeout: float | None, level: int, *, is_patient: bool
+    node: Node,
+    name: str,
+    request: Any,
+    timeout: float | None,
+    level: int,
+    *,
+    is_patient: bool,
+    priority: bool,
 ) -> Any:
     """Await a server's reply; cancellation and timeout end the wait, not the request."""
     waiter = TaskWaiter(level, is_patient=is_patient)
-    node.post(name, INPUT_CALL, request, waiter)
+    if priority:
+        node.post_urgent(name, request, waiter)
+    else:
+        node.post(name, INPUT_CALL, request, waiter)
     try:
         async with asyncio.timeout(timeout):
             return await waiter.future

@@ -43,12 +43,11 @@ from pybehave.errors import (
     LoopClosed,
     LoopForked,
     NoProc,
-    NothingKept,
     Overloaded,
     Timeout,
     show_reason,
 )
-from pybehave.journal.disk import Disk, FolderDisk
+from pybehave.journal.disk import Disk
 from pybehave.journal.recovery import Options
 from pybehave.listener import Listener
 from pybehave.runtime import addresses, draining, listeners, signals, systemd
@@ -57,12 +56,12 @@ from pybehave.runtime.counters import counters_of
 from pybehave.runtime.crashes import CrashReport
 from pybehave.runtime.events import EventHub
 from pybehave.runtime.families import Families
-from pybehave.runtime.forgetting import Forgetting, names_to_reset
+from pybehave.runtime.forgetting import Forgetting
 from pybehave.runtime.handover import Replacement
 from pybehave.runtime.health import ASK_S, Health, HealthLimits, HealthWatch
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
-from pybehave.runtime.journaling import NodeJournal
+from pybehave.runtime.journal_place import journal_in
 from pybehave.runtime.node_options import check_options
 from pybehave.runtime.patience import Patience
 from pybehave.runtime.releases import Releases
@@ -161,7 +160,7 @@ class Node(Requests, Supervision, Forgetting):
         self.app = self.applications.primary
         self.host.on_worker_ended = self.applications.worker_ended
         self.host.path_of = self.applications.path_of
-        self.journal = self._journal_in(data, journal_options or Options(), names_to_reset(reset))
+        self.journal = journal_in(self, data, journal_options or Options(), reset)
         self.watchdog = watchdog_for(self, step_budget, step_abort)
         self.sys = Sys(self)
         self.releases = Releases(self)
@@ -175,19 +174,6 @@ class Node(Requests, Supervision, Forgetting):
         self._is_draining = True
         self._is_stopping = self._is_left = False
         self._started = threading.Event()
-
-    def _journal_in(
-        self, data: str | os.PathLike[str] | Disk | None, options: Options, reset: frozenset[str]
-    ) -> NodeJournal | None:
-        """The journal; None when it is not wanted, or nobody needs it."""
-        if data is None or not any(worker.journal for worker in self.applications.workers()):
-            if reset:
-                raise NothingKept(min(reset))
-            return None
-        disk = FolderDisk(data) if isinstance(data, str | os.PathLike) else data
-        journal = NodeJournal(self, disk, options)
-        journal.reset = reset
-        return journal
 
     # --- life --------------------------------------------------------------------------------
 
@@ -446,6 +432,7 @@ class Node(Requests, Supervision, Forgetting):
         timeout: float | None = CALL_TIMEOUT_S,
         acknowledge: Acknowledge | None = None,
         on_restart: OnRestart = "fail",
+        priority: bool = False,
     ) -> Any:
         """Send a request and wait for its reply; from any thread.
 
@@ -462,6 +449,7 @@ class Node(Requests, Supervision, Forgetting):
                 an error at once, as in OTP; "wait", the next incarnation takes it, if its
                 supervisor is to start one within `timeout`. One that has begun always fails. On
                 the loop's own thread nothing can wait.
+            priority: Go ahead of what waits in the server's mailbox (`post_urgent`).
 
         Raises:
             NoProc: No server has this name; `names()` lists them.
@@ -476,9 +464,12 @@ class Node(Requests, Supervision, Forgetting):
         level = ACK_SERVERS if acknowledge is None else self.level(acknowledge)
         is_patient = on_restart != "fail" and is_patient_of(on_restart)
         if self.loop.is_here:
-            return self.call_here(name, request, level)
+            return self.call_here(name, request, level, priority)
         waiter = ThreadWaiter(level, is_patient=is_patient)
-        self.post(name, INPUT_CALL, request, waiter)
+        if priority:
+            self.post_urgent(name, request, waiter)
+        else:
+            self.post(name, INPUT_CALL, request, waiter)
         if not waiter.wait(timeout):
             self.host.defer(lambda: self.loop.dispatcher.abandon(waiter))
             raise Timeout(name, timeout or 0.0)
@@ -491,13 +482,14 @@ class Node(Requests, Supervision, Forgetting):
             self.run_on_loop(self.journal.tail.want)
         return level
 
-    def call_here(self, name: str, request: Any, level: int) -> Any:
+    def call_here(self, name: str, request: Any, level: int, priority: bool = False) -> Any:
         """Call on the loop's own thread; between ticks the loop runs until the reply is durable."""
         dispatcher = self.loop.dispatcher
-        if self.journal is None:
+        if self.journal is None and not priority:
             return dispatcher.call(name, request)
+        call = dispatcher.call_urgent if priority else dispatcher.call
         try:
-            return dispatcher.call(name, request)
+            return call(name, request)
         finally:
             self.wait_durable(dispatcher.wanted(name, level, dispatcher.barrier_now()))
 
@@ -518,14 +510,15 @@ class Node(Requests, Supervision, Forgetting):
         timeout: float | None = CALL_TIMEOUT_S,
         acknowledge: Acknowledge | None = None,
         on_restart: OnRestart = "fail",
+        priority: bool = False,
     ) -> Awaitable[Any]:
         """Like `call`, to be awaited in an asyncio task. Cancelling ends the wait only."""
         check_timeout(timeout)
         from pybehave.runtime import aio  # here, for asyncio takes 50 ms to import
 
         level = self.level(acknowledge)
-        is_patient = is_patient_of(on_restart)
-        return aio.call(self, name_of(server), request, timeout, level, is_patient=is_patient)
+        how = {"is_patient": is_patient_of(on_restart), "priority": priority}
+        return aio.call(self, name_of(server), request, timeout, level, **how)
 
     def call_many(
         self,

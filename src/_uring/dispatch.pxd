@@ -21,6 +21,7 @@ cdef class Dispatcher(Exchanging):
     cdef int _step_connection(self, Server server, conn *c, Port port, object message) except -1
     cdef bint _record_message(self, Server server, conn *c, Port port, object message) except -1
     cdef int _post_connection(self, Server server, conn *c, Port port, object message) except -1
+    cdef object _call_now(self, str name, object request, bint is_urgent)
     cdef object _call_fast(self, Server server, object request)
     cdef Answer _box(self, Server server, Caller caller)
     cdef bint must_wait(self, Port port)

@@ -329,6 +329,10 @@ cdef class Dispatcher(Exchanging):
 
     # ---- inputs from elsewhere ---------------------------------------------------------------
 
+    def call_urgent(self, str name, request):
+        """`call`, ahead of what waits in the mailbox."""
+        return self._call_now(name, request, True)
+
     def call(self, str name, request):
         """Call from the loop's own thread, outside any turn: the turn runs now.
 
@@ -339,6 +343,9 @@ cdef class Dispatcher(Exchanging):
             Timeout: The server puts its reply off; only another thread can wait for that.
             Suspended: It takes no inputs now; only another thread can wait for that, too.
         """
+        return self._call_now(name, request, False)
+
+    cdef object _call_now(self, str name, object request, bint is_urgent):
         cdef Server server
         cdef Caller caller
         if self.current is not None:
@@ -354,7 +361,7 @@ cdef class Dispatcher(Exchanging):
         if not server.mailbox and not server.has_continues() and not server.number \
                 and not server.has_control() and self.passes(server.kind, request):
             return self._call_fast(server, request)
-        while server.is_running and (server.mailbox or server.has_continues()):
+        while not is_urgent and server.is_running and (server.mailbox or server.has_continues()):
             self._serve(server, server.mail_count() + 1, False)
         server = self.whereis(name)
         if server is None:

@@ -37,6 +37,7 @@ cdef class Caller:
     cdef readonly bint is_done
     cdef bint is_unheard            # its connection wants no reply to this request
     cdef bint is_patient            # a request not begun waits for the next incarnation
+    cdef bint is_urgent             # it goes ahead of what waits in the mailbox
     cdef readonly object server     # name of the server that owes the reply
     cdef readonly Connection connection
     cdef Ticket ticket

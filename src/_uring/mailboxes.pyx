@@ -45,6 +45,10 @@ cdef object NO_REPLY = _NO_REPLY
 cdef uint32_t JOBS_FROM = _jobs.JOBS_FROM
 
 
+cdef inline bint _is_urgent(object caller):
+    return caller is not None and (<Caller>caller).is_urgent
+
+
 # Not final: the Dispatcher is the rest of it.
 cdef class Mailboxes(Names):
     """Who has mail, and who waits. Base of the Dispatcher."""
@@ -72,6 +76,31 @@ cdef class Mailboxes(Names):
             caller.owner = server
             caller.level = getattr(waiter, "level", ACK_SERVERS)
         self._post(server, kind, message, caller)
+
+    def post_urgent(self, str name, message, waiter) -> None:
+        """A call that goes ahead of what waits in its server's mailbox, but for other such calls;
+        full is a mailbox for it only at the hard limit.
+        """
+        cdef Server server = self.answering(name)
+        cdef Caller caller = self._waiter_caller(name, waiter)
+        cdef Py_ssize_t place = 0
+        caller.is_urgent = True
+        caller.is_patient = getattr(waiter, "is_patient", False)
+        caller.level = getattr(waiter, "level", ACK_SERVERS)
+        if server is None:
+            if not self._is_to_come(name, INPUT_CALL, message, caller):
+                self._undeliverable(name, INPUT_CALL, caller)
+            return
+        caller.owner = server
+        if server.mail_count() >= server.kind.capacity * HARD_LIMIT_FACTOR:
+            self._refused(server, caller)
+            return
+        for item in server.mail(): # none of the others pays for this: they stand behind
+            if not _is_urgent(item[2]):
+                break
+            place += 1
+        server.mail().insert(place, (INPUT_CALL, message, caller))
+        self._make_ready(server)
 
     cdef int _send_on(self, Server server, str name, int kind, object message) except -1:
         """A message of one server to another. Between journaled ones it is part of the sender's
@@ -252,7 +281,7 @@ cdef class Mailboxes(Names):
         cdef Py_ssize_t index
         for index in range(server.mail_count()):
             item = server.mailbox[index]
-            if item[0] == INPUT_CALL or item[0] == INPUT_CAST:
+            if (item[0] == INPUT_CALL or item[0] == INPUT_CAST) and not _is_urgent(item[2]):
                 del server.mailbox[index]
                 self._refused(server, item[2])
                 return True

@@ -17,8 +17,9 @@ import pytest
 from examples.counter import Counter
 from pybehave import Application, Supervisor, Worker
 from pybehave.errors import DurabilityLost, Fenced, JournalFull, JournalRefused
+from pybehave.journal.contents import content_name
 from pybehave.journal.disk import FolderDisk
-from pybehave.journal.disk_store import DiskStore, content_name
+from pybehave.journal.disk_store import DiskStore
 from pybehave.journal.recovery import Options
 from pybehave.journal.store import Batch, Lease, Store, StreamSnapshot
 from pybehave.journal.verify import verify
