@@ -29,7 +29,6 @@ cdef class Dispatcher(Exchanging):
     cdef int _serve(self, Server server, Py_ssize_t budget, bint may_wait) except -1
     cdef Py_ssize_t _take_casts(self, Server server, object message, Py_ssize_t most) except -1
     cdef int _not_taken(self, Server server, tuple item) except -1
-    cdef int _not_begun(self, Server server, int kind, object message, Caller caller) except -1
     cdef int _once(self, Server server, int kind, object once, Caller caller) except -1
     cdef int _run_continues(self, Server server) except -1
     cdef int _one(self, Server server, int kind, object message, Caller caller) except -1

@@ -530,23 +530,6 @@ cdef class Dispatcher(Exchanging):
             self._run_continues(server)
         return 0
 
-    cdef int _not_begun(self, Server server, int kind, object message, Caller caller) except -1:
-        """What the server had yet to do before this input has ended it."""
-        cdef Server following = self.whereis(server.name)
-        if caller is None:
-            return 0
-        if not caller.is_patient or self.on_patient is None:
-            return self._resolve(caller, None, NoProc(server.name))
-        if following is not None: # started again already: the request goes before all that waits
-            caller.owner = following
-            following.mail().appendleft((kind, message, caller))
-            return self._make_ready(following)
-        error = NoProc(server.name)
-        if not self.on_patient(server.name, server, error) \
-                or not self._outlive(self.address(server.name), (kind, message, caller), True):
-            return self._resolve(caller, None, error)
-        return 0
-
     cdef int _once(self, Server server, int kind, object once, Caller caller) except -1:
         """A request that its client has named: stepped, unless it was already (requests.pyx)."""
         cdef Requests table = server.requests_made()

@@ -34,6 +34,7 @@ cdef class Mailboxes(Names):
     cdef int _lose(self, tuple item) except -1
     cdef int _keep(self, Address address, tuple item) except -1
     cdef bint _outlive(self, Address address, tuple item, bint is_first=*) except -1
+    cdef int _not_begun(self, Server server, int kind, object message, Caller caller) except -1
     cdef bint _is_to_come(self, str name, int kind, object message, Caller caller) except -1
     cdef int _take_kept(self, Server server, Address address) except -1
     cdef Request _name_request(self, Server server)
