@@ -213,13 +213,11 @@ def serve(
 ) -> int:
     """Do what the options say; returns the exit status."""
     started = time.perf_counter()
-    check_options(backend)
-    sockets = Sockets(admin, no_admin, metrics).checked()
+    sockets = checked(backend, Sockets(admin, no_admin, metrics))
     configure_logging(log_level, log_format)
     room = raise_descriptors()
     inherited = inheritance()
-    folder = heart_child.code_folder() if inherited is None else inherited.folder
-    application = load(target, folder)
+    application = load(target, code_folder(inherited))
     config = read_config(files, settings)
     with failures():
         node = Node(
@@ -236,18 +234,21 @@ def serve(
             debug_isolation=debug_isolation,
             health=HealthLimits(every=health_every or None),
         )
-        know_command(node, target, folder, inherited)
+        know_command(node, target, inherited)
         with reporting(node, recovery_report) as report:
             status = node.run(partial(ready, room, started, report, sockets, inherited))
     return status
 
 
-def know_command(
-    node: Node, target: str, folder: str | None, inherited: Inheritance | None
-) -> None:
+def code_folder(inherited: Inheritance | None) -> str | None:
+    """Where the application's code is, when that is said by the process before or the parent."""
+    return heart_child.code_folder() if inherited is None else inherited.folder
+
+
+def know_command(node: Node, target: str, inherited: Inheritance | None) -> None:
     """Say how a process like this one is started; one that was so waits for the one before."""
     words = (sys.executable, "-m", "pybehave", *without_reset(sys.argv[1:]))
-    own = node.releases.command = Command(words, target, folder or "")
+    own = node.releases.command = Command(words, target, code_folder(inherited) or "")
     heart_child.begin(None if inherited is None else own)
     if inherited is not None:
         inherited.wait(node)
@@ -272,10 +273,11 @@ def _because(error: BaseException) -> str:
     return f" (it raised {show_reason(error.__cause__)})"
 
 
-def check_options(backend: str | None) -> None:
+def checked(backend: str | None, sockets: Sockets) -> Sockets:
     """What click cannot check."""
     if (backend or default_backend()) == "sim":
         raise Mistake("the simulator has no network to serve; use auto, uring or epoll")
+    return sockets.checked()
 
 
 def folder_of(apps: list[Application], data: str, volatile: bool) -> Disk | str:
