@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # C unit tests, then pytest. Arguments go to pytest and replace its selection.
 #
-# CI=true            a missing client program is an error instead of a skipped test
+# CI=true            a missing client program is an error, and so is a skipped test (tests/skips.py)
+# PYBEHAVE_MAY_SKIP  reasons, as a regular expression, that this machine has for skipping tests
 # PYBEHAVE_FUZZ_RUNS inputs per C fuzz target (default 20000)
 source "$(dirname "$0")/common.sh"
 

@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -15,12 +15,27 @@ from hypothesis import settings
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
 from pybehave.errors import SourceUnavailable
 from pybehave.journal.recovery import Options
+from tests.skips import is_gap
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: not for children
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("ci", deadline=None, print_blob=True)
 settings.load_profile("ci")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """A skip that hides a gap from CI is a failure (tests/skips.py)."""
+    report = yield
+    is_skip = report.skipped and not hasattr(report, "wasxfail")
+    if is_skip and item.get_closest_marker("power") is None:
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if is_gap(reason):
+            report.outcome = "failed"
+            report.longrepr = f"CI must not skip this: {reason}. Mend: see tests/skips.py."
+    return report
+
 
 SOURCES = ("full", "basic", "epoll")
 

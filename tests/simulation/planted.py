@@ -311,8 +311,8 @@ def snapshots_of_before(patch: pytest.MonkeyPatch) -> None:
 
     real = Snapshots._entries
 
-    def entries(self: Any) -> Any:
-        found = real(self)
+    def entries(self: Any, *bytes_max: int) -> Any:
+        found = real(self, *bytes_max)
         before, self.journal.before = getattr(self.journal, "before", found), found
         return before
 
@@ -328,8 +328,8 @@ def snapshots_without(field: str, empty: Any = b"") -> Patch:
 
         real = Snapshots._running
 
-        def running(self: Any, server: Any) -> Any:
-            entry = real(self, server)
+        def running(self: Any, server: Any, *bytes_max: int) -> Any:
+            entry = real(self, server, *bytes_max)
             facts = Values().decode(entry.facts)
             return Entry(Values().encode({**facts, field: empty}), entry.state)
 
