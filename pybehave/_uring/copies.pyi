@@ -1,8 +1,5 @@
-from typing import Any, final
+from typing import Any
 
 class NotPlainError(Exception): ...
-
-@final
-class Known: ...
 
 def plain_copy(value: Any, copies_max: int = 0) -> Any: ...
