@@ -264,6 +264,20 @@ def test_states_of_any_size_change_or_stay(
     assert node.call("m", 3) == 12
 
 
+def test_what_is_given_up_while_new_code_is_made_ready_has_changed_nothing() -> None:
+    sim = world(5, SimDisk(5), Counter, "1")
+    sim.node.call("c", "up")
+    answers: list[Any] = []
+    sim.node.releases.begin(wished(), lambda *answer: answers.append(answer))
+    sim.node.releases.close()  # as when the node stops
+    assert "stopped before its release had changed" in str(answers[0][1])
+    sim.run(1.0)
+    assert len(answers) == 1
+    assert sim.node.call("c", "version") == b"1"
+    assert sim.node.call("c", "up") == b"2"
+    sim.stop()
+
+
 def test_a_stopped_servers_state_is_migrated_too() -> None:
     sim = Simulator(4, application(journal=True), disk=SimDisk(4), journal_options=SMALL)
     with sim:
