@@ -190,30 +190,30 @@ def print_settings(context: click.Context, target: str) -> None:
 
 def serve(
     target: str,
-    listen: tuple[str, ...],
-    backend: str | None,
     log_level: str,
     log_format: str,
     data: str,
     no_journal: bool,
     segment_bytes: int,
     volatile: bool,
-    reset: tuple[str, ...],
     recovery_report: str | None,
     admin: str | None,
     no_admin: bool,
     metrics: str | None,
-    drain_timeout: float,
     files: tuple[str, ...],
     settings: tuple[str, ...],
     step_budget: float,
-    step_abort: float | None,
-    debug_isolation: bool,
     health_every: float,
+    **options: Any,
 ) -> int:
-    """Do what the options say; returns the exit status."""
+    """Do what the options say; returns the exit status.
+
+    Args:
+        options: Those that the node takes as they are.
+    """
     started = time.perf_counter()
-    sockets = checked(backend, Sockets(admin, no_admin, metrics))
+    check_backend(options["backend"])
+    sockets = Sockets(admin, no_admin, metrics).checked()
     configure_logging(log_level, log_format)
     room = raise_descriptors()
     inherited = inheritance()
@@ -222,17 +222,12 @@ def serve(
     with failures():
         node = Node(
             application,
-            backend=backend,
-            listen=listen,
-            drain_timeout=drain_timeout,
             data=None if no_journal else folder_of(planned(application, config), data, volatile),
             config=config,
             journal_options=journal_options(segment_bytes),
-            reset=reset,
             step_budget=step_budget or None,
-            step_abort=step_abort,
-            debug_isolation=debug_isolation,
             health=HealthLimits(every=health_every or None),
+            **options,
         )
         know_command(node, target, inherited)
         with reporting(node, recovery_report) as report:
@@ -273,11 +268,10 @@ def _because(error: BaseException) -> str:
     return f" (it raised {show_reason(error.__cause__)})"
 
 
-def checked(backend: str | None, sockets: Sockets) -> Sockets:
-    """What click cannot check."""
+def check_backend(backend: str | None) -> None:
+    """What click cannot check: the environment may name the simulator."""
     if (backend or default_backend()) == "sim":
         raise Mistake("the simulator has no network to serve; use auto, uring or epoll")
-    return sockets.checked()
 
 
 def folder_of(apps: list[Application], data: str, volatile: bool) -> Disk | str:

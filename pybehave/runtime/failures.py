@@ -101,9 +101,11 @@ class Failures:
 
         Supervisors come and go; beyond ROWS_MAX of them, all others are counted as "".
         """
-        if supervisor not in counters and len(counters) >= ROWS_MAX:
-            supervisor = ""
-        counters[supervisor] = counters.get(supervisor, 0) + 1
+        try:
+            counters[supervisor] += 1
+        except KeyError:
+            known = supervisor if len(counters) < ROWS_MAX else ""
+            counters[known] = counters.get(known, 0) + 1
 
     def standing(self, now: float, is_down: Callable[[Row], bool] = lambda row: False) -> list[Row]:
         """Return the rows that are not over, and forget those that are.

@@ -349,7 +349,8 @@ class HealthWatch:
         if told is not None and str(told) == str(health):
             return
         if told is not None or health.reasons or self._node.journal is not None:
-            systemd.notify(f"STATUS={health}")  # in the place of how far a recovery was
+            line = " ".join(str(health).split())  # another line would be another notice
+            systemd.notify(f"STATUS={line}")  # in the place of how far a recovery was
         before: HealthStatus = "ok" if told is None else told.status
         if before != health.status:
             event = HealthChanged("", "", before, health)
@@ -460,6 +461,10 @@ class HealthWatch:
     # --- what is heard -------------------------------------------------------------------------
 
     def _heard(self, event: Event) -> None:
+        if type(event) is ChildStarted:  # of all events the only one that comes in thousands
+            if event.restarts:
+                self.failures.count(self.failures.restarted, event.supervisor)
+            return
         handler = _HANDLERS.get(type(event))
         if handler is not None:
             handler(self, event)
@@ -473,10 +478,6 @@ class HealthWatch:
         why = reason if isinstance(reason, str) else type(reason).__name__  # (F2)
         now = self._node.loop.now()
         failures.note("crashes", event.child, now, within=event.supervisor, why=why)
-
-    def _started(self, event: Any) -> None:
-        if event.restarts:
-            self.failures.count(self.failures.restarted, event.supervisor)
 
     def _gave_up(self, event: Any) -> None:
         self.failures.note("gave_up", event.supervisor, self._node.loop.now(), why=event.child)
@@ -512,7 +513,6 @@ def _segment_bytes(journal: NodeJournal) -> int:
 
 
 _HANDLERS: Final[dict[type[Event], Callable[[HealthWatch, Any], None]]] = {
-    ChildStarted: HealthWatch._started,
     ChildTerminated: HealthWatch._child_failed,
     StartError: HealthWatch._child_failed,
     ShutdownError: HealthWatch._child_failed,

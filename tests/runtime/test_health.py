@@ -304,7 +304,11 @@ def test_systemd_hears_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyP
         sim.run(6)
         said = b"STATUS=degraded: an input of server 'a' became a dead letter once, at last lsn 4"
         assert notices.recv(500) == said + b" (and 1 more)"
-        sim.run(4)
+        sim.node.events.hand_on(SnapshotRejected("", "", 7, "no\nSTOPPING=1"))
+        sim.run(66)
+        assert notices.recv(500).endswith(b"(and 2 more)")
+        assert notices.recv(500).endswith(b"does not count: no STOPPING=1")
+        sim.run(6)
         notices.setblocking(False)
         with pytest.raises(BlockingIOError):
             notices.recv(500)
