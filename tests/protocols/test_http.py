@@ -152,6 +152,17 @@ def ask_until_full(running, requests):
         return got
 
 
+def test_a_suspended_server_holds_up_its_own_requests_only(node):
+    running = node()
+    running.sys.suspend("a")
+    with dial(running) as client, dial(running) as other:
+        client.sendall(post("/", "Name"))
+        other.sendall(post("/b", "Name") + post("/", "Name"))
+        assert answers(other, 1) == [(200, "b")]
+        running.sys.resume("a")
+        assert (answers(client, 1), answers(other, 1)) == ([(200, "a")], [(200, "a")])
+
+
 def test_answers_keep_the_order_of_requests(node):
     running = node()
     with dial(running) as client, dial(running) as other:
