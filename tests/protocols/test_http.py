@@ -133,6 +133,24 @@ def test_a_crash_is_500_with_its_id_and_the_connection_goes_on(node):
     assert after == (200, "b")
 
 
+class Choosy(GenServer):
+    accepts = (str,)
+
+    def validate(self, message, state):
+        return "not today" if message == "no" else None
+
+    def step(self, command, state):
+        return state, command
+
+
+def test_what_a_server_refuses_is_422(node):
+    running = node(children=[Worker("c", Choosy)])
+    assert ask(running, post("/c", "no"), post("/c", "yes")) == [
+        (422, "error: Server 'c' has rejected the input: 'not today'; nothing was changed\n"),
+        (200, "yes"),
+    ]
+
+
 def test_a_full_mailbox_is_429(node):
     running = node(mailbox=2, overflow="reject")
     requests = [post("/b", f"Later {number}") for number in range(2)]
