@@ -60,7 +60,7 @@ def test_half_requests_are_finished_in_the_other_process(web: Process, tmp_path:
             client.sendall(before)
         words = ["replace", "web:app", "--path", str(tmp_path / "2.0")]
         done = run("release", *words, "--node", str(tmp_path / "data"))
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
         for client, (_, behind) in zip(clients, CUT, strict=True):
             client.sendall(behind)
             assert receive_answer(client) == b"2.0 hello"
