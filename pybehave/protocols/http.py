@@ -57,7 +57,7 @@ class Http(Protocol):
             an exception 400.
         body: How bodies are values: "text", "json", "bytes", or an HttpBody.
         methods: What is allowed; POST, or with a route GET, POST, PUT, PATCH and DELETE.
-        servers: The names that may be asked; None is all of them.
+        servers: The names that may be asked, beside the listener's own; None is all of them.
         timeout: Seconds that a server has for its reply, else 504; None for ever.
         head_bytes_max: The longest head of a request.
         body_bytes_max: The longest body of a request.

@@ -4,11 +4,11 @@ Theory. An answer is made when it is known, maybe long after its request; what i
 in the request's HttpExchange. Every answer has a Content-Length (or cannot have a body), so that
 the next answer on the connection is found.
 
-    400 undecodable        415 another type of body   429 the mailbox is full
-    404 no such server     417 another Expect         500 crashed, with a crash id
-    405 another method     431 a head too large       501 another transfer coding
-    413 a body too large   505 another version        503 stopped, or the journal is behind
-                                                      504 no reply in time
+    400 undecodable          415 another type of body   500 crashed, with a crash id
+    404 no such server       417 another Expect         501 another transfer coding
+    405 another method       422 rejected (validate)    503 stopped, or the journal is behind
+    409 a Once, too old      429 the mailbox is full    504 no reply in time
+    413 a body too large     431 a head too large       505 another version
 
 Does not know: sockets, servers, how requests are found.
 Source: RFC 9110, sections 6.6.1 (Date), 9.3.2 (HEAD), 15; RFC 9112, sections 6.3, 9.3, 9.6;
@@ -30,10 +30,14 @@ from pybehave.errors import (
     DecodeError,
     DurabilityLost,
     FrameTooLong,
+    InputTypeMismatch,
     JournalBusy,
     JournalFull,
     NoProc,
     Overloaded,
+    RecordTooLarge,
+    Rejected,
+    RequestKnown,
     Stopped,
     Suspended,
     Timeout,
@@ -49,6 +53,10 @@ RETRY: Final = {"Retry-After": "1"}
 STATUS_OF: Final[dict[type[Exception], int]] = {
     FrameTooLong: 413,
     DecodeError: 400,
+    InputTypeMismatch: 400,
+    Rejected: 422,
+    RecordTooLarge: 413,
+    RequestKnown: 409,
     NoProc: 404,
     Overloaded: 429,
     Timeout: 504,

@@ -97,7 +97,8 @@ class Channel:
         words = json.dumps(message).encode()
         socket.send_fds(self._end, [_HEAD.pack(len(words), len(raw))], fds or [])
         self._end.sendall(words)
-        self._end.sendall(raw)
+        if raw:  # whoever has the last message may have hung up: not even nothing can be sent then
+            self._end.sendall(raw)
 
     def receive(self, seconds: float) -> tuple[dict[str, Any], list[int], bytes]:
         """Return the next message, its descriptors, which are this process's now, and its bytes.

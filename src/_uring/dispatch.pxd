@@ -24,7 +24,6 @@ cdef class Dispatcher(Exchanging):
     cdef object _call_now(self, str name, object request, bint is_urgent)
     cdef object _call_fast(self, Server server, object request)
     cdef Answer _box(self, Server server, Caller caller)
-    cdef bint must_wait(self, Port port)
     cdef int run_ready(self) except -1
     cdef int _serve(self, Server server, Py_ssize_t budget, bint may_wait) except -1
     cdef Py_ssize_t _take_casts(self, Server server, object message, Py_ssize_t most) except -1

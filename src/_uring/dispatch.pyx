@@ -29,7 +29,7 @@ from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZ
 from libc.stdint cimport uint32_t, uint64_t
 
 from .asked cimport Asked
-from .codec cimport AGREED_VERSION, CODEC_PYTHON, FRAME_READER, Codec, frame_view
+from .codec cimport AGREED_VERSION, CODEC_PYTHON, Codec, frame_view
 from .exchange cimport Exchange
 from .exchanging cimport Exchanging
 from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller
@@ -180,13 +180,6 @@ cdef class Dispatcher(Exchanging):
             self.on_patient(server.name, server, error)
 
     # ---- inputs from connections -------------------------------------------------------------
-
-    cdef bint must_wait(self, Port port):
-        """Whether the messages of this port should wait until the disk has caught up."""
-        cdef Server server = port.address.server if port.address is not None else port.connector
-        if port.codec.frame.kind != FRAME_READER and (server is None or not server.number):
-            return False # a reader's message may name any server
-        return self.commit.must_wait()
 
     cdef int message(self, conn *c, Port port, const frame_view *view) except -1:
         """One framed message. The caller marks the connection's output afterwards."""

@@ -12,6 +12,7 @@ from .servers cimport Port, Server
 
 
 cdef class Exchanging(Gate):
+    cdef bint must_wait(self, Port port)
     cdef int read(self, conn *c, Codec codec, const uint8_t *data, size_t size,
                   frame_view *view) except -3
     cdef int exchange(self, conn *c, Port port, Exchange exchange) except -1

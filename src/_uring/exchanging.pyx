@@ -20,7 +20,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from .codec cimport (
-    FRAME_ERROR_CUSTOM, FRAME_MALFORMED, FRAME_MORE, FRAME_READY, Codec, frame_view,
+    FRAME_ERROR_CUSTOM, FRAME_MALFORMED, FRAME_MORE, FRAME_READER, FRAME_READY, Codec, frame_view,
 )
 from .exchange cimport Exchange
 from .gate cimport Gate
@@ -39,6 +39,13 @@ cdef uint64_t NS_PER_S = 1_000_000_000
 # Not final: the Dispatcher is the rest of it.
 cdef class Exchanging(Gate):
     """Exchanges and readers. Base of the Dispatcher."""
+
+    cdef bint must_wait(self, Port port):
+        """Whether the messages of this port should wait until the disk has caught up."""
+        cdef Server server = port.address.server if port.address is not None else port.connector
+        if port.codec.frame.kind != FRAME_READER and (server is None or not server.number):
+            return False # a reader's message may name any server
+        return self.commit.must_wait()
 
     cdef int read(self, conn *c, Codec codec, const uint8_t *data, size_t size,
                   frame_view *view) except -3:

@@ -25,6 +25,7 @@ Source: OTP sys; suspended processes in gen_server and sys:suspend_loop.
 
 from libc.stdint cimport uint64_t
 
+from .codec cimport FRAME_READER
 from .commit cimport RECORD_STATE
 from .handles cimport FROM_CONNECTION, Caller
 from .leaves cimport (
@@ -203,7 +204,8 @@ cdef class System(Mailboxes):
     cdef bint hold_back(self, Port port, conn *c):
         """Read no further from a connection whose server is suspended; False = it is not."""
         cdef Server server = port.address.server if port.address is not None else port.connector
-        if server is None or server.kind.overflow != OVERFLOW_BLOCK or not server.is_suspended():
+        if server is None or server.kind.overflow != OVERFLOW_BLOCK or not server.is_suspended() \
+                or port.codec.frame.kind == FRAME_READER: # its messages may be for others
             return False
         conn_pause(self.conns, c, PAUSE_SUSPENDED)
         paused = server.extras.control.paused

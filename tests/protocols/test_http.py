@@ -133,6 +133,24 @@ def test_a_crash_is_500_with_its_id_and_the_connection_goes_on(node):
     assert after == (200, "b")
 
 
+class Choosy(GenServer):
+    accepts = (str,)
+
+    def validate(self, message, state):
+        return "not today" if message == "no" else None
+
+    def step(self, command, state):
+        return state, command
+
+
+def test_what_a_server_refuses_is_422(node):
+    running = node(children=[Worker("c", Choosy)])
+    assert ask(running, post("/c", "no"), post("/c", "yes")) == [
+        (422, "error: Server 'c' has rejected the input: 'not today'; nothing was changed\n"),
+        (200, "yes"),
+    ]
+
+
 def test_a_full_mailbox_is_429(node):
     running = node(mailbox=2, overflow="reject")
     requests = [post("/b", f"Later {number}") for number in range(2)]
@@ -150,6 +168,17 @@ def ask_until_full(running, requests):
         while (got := answers(second, 1))[0][0] != 429:  # the first ones may be on their way yet
             second.sendall(post("/b", "Name"))
         return got
+
+
+def test_a_suspended_server_holds_up_its_own_requests_only(node):
+    running = node()
+    running.sys.suspend("a")
+    with dial(running) as client, dial(running) as other:
+        client.sendall(post("/", "Name"))
+        other.sendall(post("/b", "Name") + post("/", "Name"))
+        assert answers(other, 1) == [(200, "b")]
+        running.sys.resume("a")
+        assert (answers(client, 1), answers(other, 1)) == ([(200, "a")], [(200, "a")])
 
 
 def test_answers_keep_the_order_of_requests(node):

@@ -63,6 +63,21 @@ def test_a_message_has_words_descriptors_and_bytes(ends: Any, pipes: list[int]) 
         os.close(fd)
 
 
+class HungUpOn(socket.socket):
+    """An end whose other one has read the message, answered and closed before the next call."""
+
+    def sendall(self, data: Any, *flags: Any) -> None:
+        if not data:
+            raise BrokenPipeError
+        super().sendall(data, *flags)
+
+
+def test_nothing_is_sent_behind_a_message_without_raw_bytes(ends: Any) -> None:
+    with HungUpOn(fileno=ends[0].detach()) as end:
+        Channel(end).send({"is": "done"})
+    assert Channel(ends[1]).receive(WAIT_S) == ({"is": "done"}, [], b"")
+
+
 @pytest.mark.parametrize("count", [0, 5, 12, 20])
 def test_an_end_in_the_middle_is_told(ends: Any, count: int) -> None:
     one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -20,9 +20,9 @@ from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.supervisor import Supervisor
 from pybehave.journal.recovery import Options
 from pybehave.listener import Listener
-from pybehave.protocols import Lines
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Client, Simulator
+from tests.simulation.wires import LINES, Wire
 
 SERVERS = ("a", "b")
 PORT_FIRST = 7100
@@ -47,7 +47,7 @@ class Keeper(GenServer[list[bytes], bytes, Any]):
         return state, b"%d %s" % (len(state) - 1, command)
 
 
-def application() -> Application:
+def application(protocol: Any) -> Application:
     return Application(
         "keepers",
         Supervisor(
@@ -57,7 +57,7 @@ def application() -> Application:
             period=1,
         ),
         listeners=[
-            Listener(f"tcp://127.0.0.1:{PORT_FIRST + index}", Lines(), to=name)
+            Listener(f"tcp://127.0.0.1:{PORT_FIRST + index}", protocol, to=name)
             for index, name in enumerate(SERVERS)
         ],
     )
@@ -66,8 +66,9 @@ def application() -> Application:
 class Durable:
     """One seed: a disk, and several lives of a node on it."""
 
-    def __init__(self, seed: int, *, shake: bool = True) -> None:
+    def __init__(self, seed: int, *, shake: bool = True, wire: Wire = LINES) -> None:
         self.seed = seed
+        self.wire = wire
         self.shake = shake
         self.dice = random.Random(seed)
         self.counts: Counter[str] = Counter()
@@ -97,7 +98,7 @@ class Durable:
     def start(self) -> Simulator:
         world = Simulator(
             self.dice.getrandbits(32),
-            application(),
+            application(self.wire.protocol),
             disk=self.disk,
             journal_options=self.options,
             shake=self.shake,
@@ -144,14 +145,12 @@ class Durable:
         command = b"%s %d %s" % (verb, self.ident, b"x" * size)
         if verb == b"keep":
             self.sent[name].add(command)
-        client.send(command + b"\n")
+        client.send(self.wire.pack(command))
         self.counts[verb.decode()] += 1
 
     def heard(self, world: Simulator, client: Client, name: str) -> None:
-        *lines, rest = bytes(client.received).split(b"\n")
-        client.received[:] = rest
-        for line in lines:
-            place, _, command = line.rstrip(b"\r").partition(b" ")
+        while (answer := self.wire.take(client.received)) is not None:
+            place, _, command = answer.partition(b" ")
             if not place.isdigit():
                 self.counts["errors"] += 1
                 continue
@@ -163,7 +162,8 @@ class Durable:
     def look_at_once(self, world: Simulator) -> None:
         """(D4): the power goes now, and nothing in flight arrives."""
         disk = world.disk.cut_exactly([0] * len(world.disk.undecided()))
-        with Simulator(1, application(), disk=disk, journal_options=self.options) as other:
+        app = application(self.wire.protocol)
+        with Simulator(1, app, disk=disk, journal_options=self.options) as other:
             before = self.found
             self.check(other)
             self.found = before

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from pybehave.behaviours.application import Application
@@ -24,7 +25,7 @@ from pybehave.listener import Listener
 from pybehave.testing.simulate import CALM, Client, Simulator
 from tests.simulation.ledger import CRASHES, Journal, Ledger, SlowLedger
 from tests.simulation.supervision_model import Model
-from tests.simulation.wires import RESP, WIRES
+from tests.simulation.wires import RESP, WIRES, Wire
 
 PORT_FIRST = 7000
 CLIENTS_MAX = 12
@@ -110,7 +111,9 @@ class Talker:
 class Storm:
     """One seed."""
 
-    def __init__(self, seed: int, *, shake: bool = True) -> None:
+    def __init__(
+        self, seed: int, *, shake: bool = True, wires: Sequence[Wire] = tuple(WIRES)
+    ) -> None:
         self.dice = random.Random(f"storm {seed}")
         self.is_shaken = shake
         self.counts: Counter[str] = Counter()
@@ -119,7 +122,7 @@ class Storm:
         self.is_patient: list[bool] = []
         self.idents = 0
         tree = self._tree(depth=0)
-        self.wires = [self.dice.choice(WIRES) for _ in self.names]
+        self.wires = [self.dice.choice(wires) for _ in self.names]
         self.idles = [self.dice.choice([None, None, None, IDLE_S]) for _ in self.names]
         listeners = [
             Listener(

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from tests.simulation.durable import Durable
+from tests.simulation.wires import HTTP, LINES, Wire
 
 SEEDS = 400
 FAILED_ONCE = (3258,)
@@ -13,15 +14,16 @@ FAILED_ONCE = (3258,)
 EVENTS = ["answers", "errors", "keep", "boom", "cuts", "closes", "found", "looks", "rolls"]
 
 
-def play(seed: int, *, shake: bool = True) -> Durable:
-    durable = Durable(seed, shake=shake)
+def play(seed: int, *, shake: bool = True, wire: Wire = LINES) -> Durable:
+    durable = Durable(seed, shake=shake, wire=wire)
     try:
         durable.run()
     except BaseException as error:
-        call = f"play({seed}, shake={shake})"
+        name = "HTTP" if wire is HTTP else "LINES"
+        call = f"play({seed}, shake={shake}, wire={name})"
         error.add_note(
             f"seed {seed}: run again with  "
-            f".venv/bin/python -c 'from tests.simulation.test_durable import play; {call}'"
+            f".venv/bin/python -c 'from tests.simulation.test_durable import *; {call}'"
         )
         raise
     return durable
@@ -33,4 +35,12 @@ def test_what_was_answered_survives_every_cut(shake: bool) -> None:
     for seed in (*FAILED_ONCE, *range(SEEDS)):
         counts += play(seed, shake=shake).counts
     assert bool(counts["failed"]) == shake
+    assert [event for event in EVENTS if counts[event] == 0] == []
+
+
+@pytest.mark.parametrize("shake", [True, False])
+def test_what_was_answered_over_http_survives_every_cut(shake: bool) -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(SEEDS // 4):
+        counts += play(seed, shake=shake, wire=HTTP).counts
     assert [event for event in EVENTS if counts[event] == 0] == []

@@ -1,11 +1,12 @@
 """Random trees, clients and weather, thousands of seeds: see storm.py for the promises."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from tests.simulation.storm import Storm
+from tests.simulation.wires import HTTP, WIRES, Wire
 
 Seeds = Callable[[], Iterator[int]]
 
@@ -26,8 +27,8 @@ EVENTS = [
 """What a suite of this size must have met; else it proves nothing."""
 
 
-def play(seed: int, *, shake: bool = True) -> Storm:
-    storm = Storm(seed, shake=shake)
+def play(seed: int, *, shake: bool = True, wires: Sequence[Wire] = tuple(WIRES)) -> Storm:
+    storm = Storm(seed, shake=shake, wires=wires)
     try:
         storm.run()
     except BaseException as error:
@@ -52,6 +53,14 @@ def test_every_promise_holds_in_calm_weather() -> None:
     """And more: no connection is reset for which the client did not ask."""
     for seed in range(400):
         play(seed, shake=False)
+
+
+@pytest.mark.parametrize("shake", [True, False])
+def test_every_promise_holds_over_http(shake: bool) -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(200):
+        counts += play(seed, shake=shake, wires=[HTTP]).counts
+    assert all(counts[event] for event in ("answers", "errors", "crashes", "restarts"))
 
 
 def test_the_same_seed_gives_the_same_run() -> None:

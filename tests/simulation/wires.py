@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pybehave.protocols import LengthPrefixed, Lines, Resp
+from pybehave.protocols import Http, LengthPrefixed, Lines, Resp
 
 Received = bytearray
 
@@ -66,7 +66,25 @@ def take_resp(received: Received) -> bytes | None:
     return take_line(received, b"\r\n")
 
 
+def pack_http(message: bytes) -> bytes:
+    head = b"POST / HTTP/1.1\r\nHost: h\r\n"
+    if len(message) % 2:
+        return head + b"Content-Length: %d\r\n\r\n%s" % (len(message), message)
+    chunks = (message[at : at + 7] for at in range(0, len(message), 7))
+    body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return head + b"Transfer-Encoding: chunked\r\n\r\n" + body + b"0\r\n\r\n"
+
+
+def take_http(received: Received) -> bytes | None:
+    head, found, _ = bytes(received).partition(b"\r\n\r\n")
+    if not found:
+        return None
+    size = int(head.partition(b"Content-Length: ")[2].split(b"\r\n")[0])
+    return take_bytes(received, len(head) + 4, size, 0)
+
+
 LINES = Wire(Lines(), pack_line, take_line)
 COUNTED = Wire(LengthPrefixed(), pack_counted, take_counted)
 RESP = Wire(Resp(), pack_resp, take_resp)
+HTTP = Wire(Http(body="bytes", timeout=5), pack_http, take_http)
 WIRES = [LINES, COUNTED, RESP]
