@@ -2,9 +2,10 @@
 
 A step that raises is caught. One that ends the process (a fault in a library's C code, memory that
 runs out, a watchdog that kills) would do so at every start: the journal is stepped again, a timer
-that was due fires again, a message that had not arrived is brought again. So while such an input is stepped, a marker in the journal's folder
-says which it is. The marker lies in a page of the file's cache: writing it is a store, it outlives
-the process, and a power cut, which it does not outlive, is nobody's fault.
+that was due fires again, a message that had not arrived is brought again. So while such an input is
+stepped, a marker in the journal's folder says which it is. The marker lies in a page of the file's
+cache: writing it is a store, it outlives the process; a power cut, which it does not outlive, is
+nobody's fault.
 
 At the next start a marker that was left is one attempt of its input. The count is made durable
 before anything is stepped; at ATTEMPTS_MAX the input is not stepped again and becomes a dead
