@@ -1,8 +1,6 @@
 from collections.abc import Callable
 from typing import Any, final
 
-from typing_extensions import Buffer
-
 from pybehave._uring.asked import Asked
 from pybehave._uring.exchanging import Exchanging
 from pybehave._uring.handles import Connection
@@ -24,7 +22,6 @@ class Dispatcher(Exchanging):
         requests: Requests | None = None,
         asked: Asked | None = None,
     ) -> None: ...
-    def set_marker(self, marker: Buffer | None) -> None: ...
     def retire(self, server: Server, error: BaseException) -> None: ...
     def finish(self, server: Server) -> None: ...
     def call(self, name: str, request: Any) -> Any: ...

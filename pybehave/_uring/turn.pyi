@@ -1,6 +1,6 @@
 from typing import Any
 
-from typing_extensions import disjoint_base
+from typing_extensions import Buffer, disjoint_base
 
 from pybehave._uring.alarms import Alarms
 from pybehave._uring.handles import Caller
@@ -10,6 +10,9 @@ from pybehave._uring.servers import Server
 class Turn(Alarms):
     @property
     def outbox(self) -> dict[tuple[int, int], tuple[str, int, Any]]: ...
+    def set_marker(
+        self, marker: Buffer | None, poison: dict[tuple[int, int], BaseException] | None = None
+    ) -> None: ...
     def caller_now(self, name: str) -> Caller | None: ...
     def stepping(self) -> tuple[Server, int] | None: ...
     def abort_step(self, server: Server, inputs: int, thread: int, seconds: float) -> bool: ...

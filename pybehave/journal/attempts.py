@@ -1,10 +1,11 @@
 """Inputs that end the process: counted before they are stepped again, and put aside in time.
 
 A step that raises is caught. One that ends the process (a fault in a library's C code, memory that
-runs out, a watchdog that kills) would do so at every start: the journal is stepped again, or a
-timer that was due fires again. So while such an input is stepped, a marker in the journal's folder
-says which it is. The marker lies in a page of the file's cache: writing it is a store, it outlives
-the process, and a power cut, which it does not outlive, is nobody's fault.
+runs out, a watchdog that kills) would do so at every start: the journal is stepped again, a timer
+that was due fires again, a message that had not arrived is brought again. So while such an input is
+stepped, a marker in the journal's folder says which it is. The marker lies in a page of the file's
+cache: writing it is a store, it outlives the process; a power cut, which it does not outlive, is
+nobody's fault.
 
 At the next start a marker that was left is one attempt of its input. The count is made durable
 before anything is stepped; at ATTEMPTS_MAX the input is not stepped again and becomes a dead
@@ -38,7 +39,9 @@ MARKER_BYTES: Final = 4096
 
 MARK_REPLAY: Final = 1
 MARK_TIMER: Final = 2
-"""What a marker says: the first of its three numbers; then the server's, then lsn or due time."""
+MARK_MESSAGE: Final = 3
+"""What a marker says: the first of its three numbers; then the server's, then lsn or due time. For
+a message of another input, or an answer to it: its index, then the lsn of that input."""
 
 logger = logging.getLogger("pybehave.journal")
 
@@ -49,9 +52,10 @@ class Suspect:
     """An input in which the process ended.
 
     Attributes:
-        kind: MARK_REPLAY or MARK_TIMER.
-        server: The number of its server.
-        key: Its lsn, or the Unix time in ns that the timer was due at.
+        kind: MARK_REPLAY, MARK_TIMER or MARK_MESSAGE.
+        server: The number of its server; of a message, its index among those of its input.
+        key: Its lsn, or the Unix time in ns that the timer was due at; of a message, the lsn of the
+            input that it follows from.
     """
 
     kind: int
@@ -89,7 +93,7 @@ class Attempts:
             self.counts = _decode(self.disk.read(ATTEMPTS, 0, self.disk.size(ATTEMPTS)))
         self.marker = self.disk.shared(MARKER, MARKER_BYTES).cast("Q")
         kind, server, key = self.marker[:3]
-        if kind in (MARK_REPLAY, MARK_TIMER) and key:
+        if kind in (MARK_REPLAY, MARK_TIMER, MARK_MESSAGE) and key:
             suspect = Suspect(kind, server, key)
             self.counts[suspect] = self.counts.get(suspect, 0) + 1
             logger.warning(
@@ -127,6 +131,8 @@ def describe(suspect: Suspect) -> str:
     """Return what people call an input."""
     if suspect.kind == MARK_REPLAY:
         return f"the input of lsn {suspect.key}"
+    if suspect.kind == MARK_MESSAGE:
+        return f"message {suspect.server} of the input of lsn {suspect.key}"
     return f"the timer of server number {suspect.server} that was due at {suspect.key / 1e9:.3f}"
 
 

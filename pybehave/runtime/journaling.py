@@ -228,7 +228,7 @@ class NodeJournal:
         self.quarantine.record()
         self._dispatcher.on_hibernate = self.hibernation.hibernate
         self._dispatcher.on_wake = self.hibernation.wake
-        self._dispatcher.set_marker(self.quarantine.attempts.marker)
+        self._dispatcher.set_marker(self.quarantine.attempts.marker, self.quarantine.messages)
         self._prepare_spare()
         forgetting.begin(self)
 
@@ -263,7 +263,7 @@ class NodeJournal:
         self.absent = stepped.absent()
         self._undelivered = stepped.undelivered()
         self._is_old = stepped.is_old
-        self.quarantine.take_timers(self._known)
+        self.quarantine.take_away(self._known, self._undelivered)
         forgetting.check(self, planned)
 
     def _note_progress(self, found: Recovery, replayer: Replayer) -> None:

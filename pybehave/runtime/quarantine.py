@@ -2,7 +2,8 @@
 
 What was counted (pybehave/journal/attempts.py) decides. An input of the journal is passed over by
 the replay and named by a SKIP record; a timer that is due is recorded as failed, as if its step had
-raised. Both become dead letters, and the node serves.
+raised; a message that had not arrived fails when it does. All become dead letters, and the node
+serves.
 
 Does not know: how attempts are counted, how a replay goes.
 """
@@ -19,6 +20,7 @@ from pybehave.errors import show_reason
 from pybehave.journal import dead_letters
 from pybehave.journal.attempts import (
     ATTEMPTS_MAX,
+    MARK_MESSAGE,
     MARK_REPLAY,
     MARK_TIMER,
     Attempts,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from pybehave._uring.servers import Server
     from pybehave.journal.recovery import Recovery
     from pybehave.runtime.journaling import NodeJournal
-    from pybehave.runtime.replay import Known
+    from pybehave.runtime.replay import Known, Undelivered
 
 RECORD_SKIP: Final = 5
 TIMER: Final = 5
@@ -53,12 +55,14 @@ class Quarantine:
 
     Attributes:
         skipped: The lsns of inputs that are not stepped.
+        messages: What messages fail with instead of being stepped: (lsn, index) -> error.
     """
 
     def __init__(self, journal: NodeJournal) -> None:
         self.journal = journal
         self.attempts = Attempts(journal.disk)
         self.skipped: set[int] = set()
+        self.messages: dict[tuple[int, int], BaseException] = {}
         self._found: list[tuple[Suspect, Letter]] = []
         self._new: dict[int, Suspect] = {}
         self._reasons: dict[int, str] = {}
@@ -108,10 +112,15 @@ class Quarantine:
             self._reasons[lsn] = "it was taken back when a later input failed"
         self.skipped.update(lsns)
 
-    def take_timers(self, known: dict[str, Known]) -> None:
-        """Take away the timers that are not to fire, and forget the counts of all that did."""
+    def take_away(self, known: dict[str, Known], undelivered: list[Undelivered]) -> None:
+        """Take away the timers that are not to fire, note the messages that are not to be stepped,
+        and forget the counts of all that were.
+        """
         poison = set(self.attempts.poison(MARK_TIMER))
-        due = set()
+        due = {Suspect(MARK_MESSAGE, index, lsn) for lsn, index, *_ in undelivered}
+        for suspect in due.intersection(self.attempts.poison(MARK_MESSAGE)):
+            logger.error("%s is not stepped any more: %s", describe(suspect), REASON)
+            self.messages[suspect.key, suspect.server] = SystemError(REASON)
         for name, each in known.items():
             number = self.journal.numbers[name]
             for timer, (due_ns, message) in list(each.due.items()):

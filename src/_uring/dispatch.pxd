@@ -12,8 +12,6 @@ from .servers cimport Alarm, Answer, Port, Server
 cdef class Dispatcher(Exchanging):
     cdef public object on_ended        # (server, reason, kind, message) -> None
     cdef public object on_unexpected   # (server, info): it has no handle_info; or None
-    cdef uint64_t[::1] marker          # which timer's input is stepped, or None
-    cdef object refusal                # why the journal did not take the latest message
 
     cdef int message(self, conn *c, Port port, const frame_view *view) except -1
     cdef int opened(self, Server server, conn *c) except -1
@@ -26,8 +24,8 @@ cdef class Dispatcher(Exchanging):
     cdef Answer _box(self, Server server, Caller caller)
     cdef int run_ready(self) except -1
     cdef int _serve(self, Server server, Py_ssize_t budget, bint may_wait) except -1
+    cdef int _arrive(self, Server server, tuple item) except -1
     cdef Py_ssize_t _take_casts(self, Server server, object message, Py_ssize_t most) except -1
-    cdef int _not_taken(self, Server server, tuple item) except -1
     cdef int _once(self, Server server, int kind, object once, Caller caller) except -1
     cdef int _run_continues(self, Server server) except -1
     cdef int _one(self, Server server, int kind, object message, Caller caller) except -1

@@ -42,6 +42,7 @@ from .servers cimport (
     INPUT_CALL, INPUT_CAST, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, OVERFLOW_BLOCK, Address,
     Alarm, Asleep, Answer, Port, Server,
 )
+from .turn cimport MARK_MESSAGE, MARK_TIMER
 
 
 from pybehave import actions as _actions
@@ -55,9 +56,6 @@ from pybehave.together import Together as _Together
 
 # One server's share of a round: enough to amortise the switch, short enough for the others.
 cdef Py_ssize_t INPUTS_PER_TURN = 64
-
-# What a marker says that the process is stepping (pybehave/journal/attempts.py).
-cdef uint64_t MARK_TIMER = 2
 
 # Several casts in one turn: never recorded, never shown to a debugger.
 cdef enum:
@@ -85,12 +83,7 @@ cdef class Dispatcher(Exchanging):
     """Names, servers and their turns. Made by the Loop, used on its thread only."""
 
     def __cinit__(self):
-        self.marker = None
         self.on_unexpected = None
-
-    def set_marker(self, marker) -> None:
-        """Three numbers that outlive the process: which timer's input is stepped; None = none."""
-        self.marker = marker
 
     # ---- life --------------------------------------------------------------------------------
 
@@ -462,16 +455,32 @@ cdef class Dispatcher(Exchanging):
             if item[0] == INPUT_TIMER:
                 self._deliver_timer(server, item[1])
             elif len(item) == 4:
-                self.caused, (self.cause_lsn, self.cause_index) = server, item[3]
-                self._turn(server, item[0], item[1], None)
-                if self.caused is not None:
-                    self.caused = None
-                    self._not_taken(server, item)
+                self._arrive(server, item)
             elif server.kind.on_casts is not None and item[0] == INPUT_CAST \
                     and server.mailbox and not server.number and not server.has_control():
                 budget -= self._take_casts(server, item[1], budget)
             else:
                 self._turn(server, item[0], item[1], item[2])
+        return 0
+
+    cdef int _arrive(self, Server server, tuple item) except -1:
+        """A message that an input has sent, or an answer: brought again by each start until it is
+        recorded. One that ended the process too often fails without a step."""
+        error = None if self.poison is None else self.poison.get(item[3])
+        self.caused, (self.cause_lsn, self.cause_index) = server, item[3]
+        self.mark(MARK_MESSAGE, self.cause_index, self.cause_lsn)
+        self.barrier = self.barrier_of(server)
+        if error is None:
+            self._turn(server, item[0], item[1], None)
+        elif self._record_input(server, item[0], item[1], None):
+            self.wake(server)
+            server.inputs += 1
+            self.record_failed(server, item[0])
+            self._crashed(server, error, item[0], item[1], None)
+        self.mark(0, 0, 0)
+        if self.caused is not None:
+            self.caused = None
+            self._not_taken(server, item)
         return 0
 
     cdef Py_ssize_t _take_casts(self, Server server, object message, Py_ssize_t most) except -1:
@@ -492,21 +501,6 @@ cdef class Dispatcher(Exchanging):
         server.inputs += len(messages) - 1 # and one more below
         self._turn(server, INPUT_CASTS, messages, None)
         return len(messages) - 1
-
-    cdef int _not_taken(self, Server server, tuple item) except -1:
-        """A message of a journaled server was not recorded: the journal had no room, or its
-        receiver had just stopped. What has no form in the journal is lost; a job's result that has
-        none has failed."""
-        if not server.is_running:
-            return self._keep(self.address(server.name), item)
-        if self.commit.is_full or self.commit.is_behind:
-            self.stalled.append((server, item))
-        elif type(item[1]) is _actions.RunDone:
-            failed = _actions.RunFailed(item[1].tag, self.refusal)
-            self.answer_job(server.name, failed, item[3][0], item[3][1])
-        else:
-            self._lose(item)
-        return 0
 
     # ---- the turn ----------------------------------------------------------------------------
 
@@ -775,9 +769,6 @@ cdef class Dispatcher(Exchanging):
         if not server.number:
             return self._turn(server, INPUT_TIMER, alarm.message, None)
         due_ns, _ = server.ledger.due.pop(alarm.name)
-        if self.marker is None:
-            return self._turn(server, INPUT_TIMER, alarm.message, None)
-        self.marker[1], self.marker[2], self.marker[0] = server.number, due_ns, MARK_TIMER
+        self.mark(MARK_TIMER, server.number, due_ns)
         self._turn(server, INPUT_TIMER, alarm.message, None)
-        self.marker[0] = 0
-        return 0
+        return self.mark(0, 0, 0)

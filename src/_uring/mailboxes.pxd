@@ -11,6 +11,7 @@ from .servers cimport Address, Server
 cdef class Mailboxes(Names):
     cdef object ready                  # a deque of the servers that have mail
     cdef list stalled                  # (server, item): infos that the full journal did not take
+    cdef object refusal                # why the journal did not take the latest message
     cdef list parked                   # servers whose mail waits until the disk has caught up
     cdef public object on_patient      # (name, server or None, error) -> whether one is to come
 
@@ -32,6 +33,7 @@ cdef class Mailboxes(Names):
     cdef int _send_on(self, Server server, str name, int kind, object message) except -1
     cdef tuple owe_job(self, Server server, object action)
     cdef int _lose(self, tuple item) except -1
+    cdef int _not_taken(self, Server server, tuple item) except -1
     cdef int _keep(self, Address address, tuple item) except -1
     cdef bint _outlive(self, Address address, tuple item, bint is_first=*) except -1
     cdef int _not_begun(self, Server server, int kind, object message, Caller caller) except -1

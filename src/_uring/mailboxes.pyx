@@ -253,6 +253,21 @@ cdef class Mailboxes(Names):
         self.stats.casts_lost += 1
         return 0
 
+    cdef int _not_taken(self, Server server, tuple item) except -1:
+        """A message of a journaled server was not recorded: the journal had no room, or its
+        receiver had just stopped. What has no form in the journal is lost; a job's result that has
+        none has failed."""
+        if not server.is_running:
+            return self._keep(self.address(server.name), item)
+        if self.commit.is_full or self.commit.is_behind:
+            self.stalled.append((server, item))
+        elif type(item[1]) is _actions.RunDone:
+            failed = _actions.RunFailed(item[1].tag, self.refusal)
+            self.answer_job(server.name, failed, item[3][0], item[3][1])
+        else:
+            self._lose(item)
+        return 0
+
     def inform(self, Server server, message) -> None:
         """`tell` for Python: an info to that incarnation, if it still runs."""
         self.tell(server, message)

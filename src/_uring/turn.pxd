@@ -8,7 +8,15 @@ from .leaves cimport conn
 from .servers cimport Server
 
 
+# What a marker says that the process is stepping (pybehave/journal/attempts.py).
+cdef enum:
+    MARK_TIMER = 2
+    MARK_MESSAGE = 3
+
+
 cdef class Turn(Alarms):
+    cdef uint64_t[::1] marker          # what is stepped that a next start would step, or None
+    cdef dict poison                   # (lsn, index) -> error, of messages not to be stepped; None
     cdef Server current
     cdef conn *current_conn
     cdef Caller current_caller
@@ -24,6 +32,7 @@ cdef class Turn(Alarms):
     cdef tuple aborted                 # (server's name, seconds) of the step that was
     cdef bint is_interruptible         # on the main thread, where Ctrl-C comes
 
+    cdef int mark(self, uint64_t kind, uint64_t server, uint64_t key) except -1
     cdef int await_abort(self) except -1
     cdef bint is_passed_on(self, error)
     cdef int disturbed(self) except -1

@@ -39,6 +39,22 @@ cdef class Turn(Alarms):
 
     def __cinit__(self):
         self.outbox = {}
+        self.marker = None
+
+    def set_marker(self, marker, dict poison=None) -> None:
+        """Three numbers that outlive the process: what is stepped that a next one would step, too.
+
+        Args:
+            marker: None = nothing is marked.
+            poison: Messages that ended processes too often: (lsn, index) -> what they fail with.
+        """
+        self.marker, self.poison = marker, poison or None
+
+    cdef int mark(self, uint64_t kind, uint64_t server, uint64_t key) except -1:
+        """Say what is stepped from now on; kind 0 is nothing."""
+        if self.marker is not None:
+            self.marker[1], self.marker[2], self.marker[0] = server, key, kind
+        return 0
 
     def caller_now(self, str name):
         """The caller of the current input of that server, or None."""

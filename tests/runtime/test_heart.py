@@ -180,6 +180,7 @@ def test_what_is_said_for_one_start_is_said_until_one_has_served(
         "if lives == 0: os.abort()\n"
         'systemd.notify("READY=1")\n'
         "if lives in (1, 2): os.abort()\n"
+        'systemd.notify("STOPPING=1")\n'
     )
     words = (sys.executable, "-c", program, "app")
     rules = HeartRules(backoff=AT_ONCE)

@@ -1,0 +1,120 @@
+"""Messages between journaled servers that end the process: three times, and then no more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pybehave.journal import dead_letters
+from pybehave.journal.attempts import ATTEMPTS, ATTEMPTS_MAX
+
+MODULE = """
+import os, signal, sys
+from pybehave import Application, GenServer, Supervisor, Worker, actions
+
+class Front(GenServer):
+    def init(self, args):
+        return 0
+
+    def step(self, command, state):
+        if command == "run":
+            return state + 1, None, [actions.Run(ask, tag="t")]
+        return state + 1, state + 1, [actions.Cast("back", command)]
+
+    def handle_info(self, message, state):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Back(GenServer):
+    def init(self, args):
+        return []
+
+    def step(self, command, state):
+        return state, list(state)
+
+    def handle_cast(self, message, state):
+        if message == "poison":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [*state, message], None
+
+def ask():
+    return 1
+
+app = Application("t", Supervisor("one_for_one", [
+    Worker("front", Front, journal=True), Worker("back", Back, journal=True),
+]))
+
+if __name__ == "__main__":
+    node = app.start(data="data", backend=sys.argv[1])
+    node.sys.suspend("back")
+    for command in sys.argv[2:]:
+        node.call("front", command)
+    node.sys.resume("back")
+    if "run" in sys.argv:
+        node._thread.join()
+    print(node.call("front", "last"), node.call("back", "all"))
+    node.stop()
+"""
+
+KILLED = -9
+Life = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def life(tmp_path: Path) -> Life:
+    """Run one life of the node with these commands; its result. No completion source has a part
+    in this: the process ends in the step of a message.
+    """
+    (tmp_path / "fragile.py").write_text(MODULE)
+
+    def live(*commands: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "fragile.py", "epoll", *commands],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return live
+
+
+def test_a_message_that_ends_each_process_is_put_aside(life: Life, tmp_path: Path) -> None:
+    ends = [life("a", "poison", "b"), *(life() for _ in range(ATTEMPTS_MAX - 1))]
+    assert [end.returncode for end in ends] == [KILLED] * ATTEMPTS_MAX
+    end = life("c")
+    assert (end.returncode, end.stdout) == (0, "5 ['a', 'b', 'c', 'last']\n"), end.stderr
+    assert "message 0 of the input of lsn" in end.stderr
+    data = str(tmp_path / "data")
+    [lsn] = dead_letters.numbers(data)
+    letter = dead_letters.get(data, lsn)
+    assert letter.server == "back"
+    assert "ended 3 times" in letter.error
+    assert life().stdout == "6 ['a', 'b', 'c', 'last', 'last']\n"
+    assert json.loads((tmp_path / "data" / ATTEMPTS).read_bytes()) == []
+
+
+def test_an_answer_that_ends_each_process_is_put_aside(life: Life, tmp_path: Path) -> None:
+    ends = [life("run"), *(life() for _ in range(ATTEMPTS_MAX - 1))]
+    assert [end.returncode for end in ends] == [KILLED] * ATTEMPTS_MAX
+    end = life()
+    assert (end.returncode, end.stdout) == (0, "2 ['last']\n"), end.stderr
+    [lsn] = dead_letters.numbers(str(tmp_path / "data"))
+    assert dead_letters.get(str(tmp_path / "data"), lsn).server == "front"
+    assert life().returncode == 0
+
+
+def test_lives_that_end_elsewhere_count_for_nothing(life: Life, tmp_path: Path) -> None:
+    for _ in range(ATTEMPTS_MAX - 1):
+        assert life("poison").returncode == KILLED
+    program = tmp_path / "fragile.py"
+    program.write_text(program.read_text().replace('message == "poison"', "not message"))
+    assert life().stdout == "2 ['poison', 'last']\n"
+    assert life().stdout == "3 ['poison', 'last', 'last']\n"
+    assert json.loads((tmp_path / "data" / ATTEMPTS).read_bytes()) == []
+    assert dead_letters.numbers(str(tmp_path / "data")) == []
