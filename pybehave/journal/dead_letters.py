@@ -157,12 +157,8 @@ def forget(disk: Disk, before: Mapping[str, int]) -> int:
     Raises:
         OSError: One cannot be removed.
     """
-    if getattr(disk, "is_simulated", False):
-        names = [name for name in disk.names() if name.startswith(f"{FOLDER}/")]
-    else:
-        names = [letter_name(lsn) for lsn in numbers(disk.path)]
     count = 0
-    for name in names:
+    for name in disk.names_below(FOLDER):
         if not name.endswith(LETTER):
             continue
         try:

@@ -103,6 +103,9 @@ class Disk(Protocol):
     def names(self) -> list[str]:
         """Return the names of files, sorted; and of folders that stand in a file's place."""
 
+    def names_below(self, folder: str) -> list[str]:
+        """Names of files in a folder of the journal's, each with the folder; none if it is not."""
+
     def size(self, name: str) -> int:
         """Return a file's bytes."""
 
@@ -275,6 +278,12 @@ class FolderDisk(Disk):
                 for entry in entries
                 if not entry.is_dir() or entry.name.endswith(("MANIFEST", ".pbj"))
             )
+
+    def names_below(self, folder: str) -> list[str]:
+        place = self._at(folder)
+        return (
+            sorted(f"{folder}/{name}" for name in os.listdir(place)) if os.path.isdir(place) else []
+        )
 
     def size(self, name: str) -> int:
         found = os.lstat(self._at(name))

@@ -463,13 +463,12 @@ class Node(Requests, Supervision, Forgetting):
             check_timeout(timeout)
         level = ACK_SERVERS if acknowledge is None else self.level(acknowledge)
         is_patient = on_restart != "fail" and is_patient_of(on_restart)
-        if self.loop.is_here:
-            return self.call_here(name, request, level, priority)
-        waiter = ThreadWaiter(level, is_patient=is_patient)
         if priority:
-            self.post_urgent(name, request, waiter)
-        else:
-            self.post(name, INPUT_CALL, request, waiter)
+            return self.call_urgent(name, request, timeout, level, is_patient=is_patient)
+        if self.loop.is_here:
+            return self.call_here(name, request, level)
+        waiter = ThreadWaiter(level, is_patient=is_patient)
+        self.post(name, INPUT_CALL, request, waiter)
         if not waiter.wait(timeout):
             self.host.defer(lambda: self.loop.dispatcher.abandon(waiter))
             raise Timeout(name, timeout or 0.0)
@@ -482,14 +481,13 @@ class Node(Requests, Supervision, Forgetting):
             self.run_on_loop(self.journal.tail.want)
         return level
 
-    def call_here(self, name: str, request: Any, level: int, priority: bool = False) -> Any:
+    def call_here(self, name: str, request: Any, level: int) -> Any:
         """Call on the loop's own thread; between ticks the loop runs until the reply is durable."""
         dispatcher = self.loop.dispatcher
-        if self.journal is None and not priority:
+        if self.journal is None:
             return dispatcher.call(name, request)
-        call = dispatcher.call_urgent if priority else dispatcher.call
         try:
-            return call(name, request)
+            return dispatcher.call(name, request)
         finally:
             self.wait_durable(dispatcher.wanted(name, level, dispatcher.barrier_now()))
 

@@ -71,6 +71,30 @@ class Requests:
     def call_here(self, name: str, request: Any, level: int) -> Any:
         """Call on the loop's own thread."""
 
+    def call_urgent(
+        self, name: str, request: Any, timeout: float | None, level: int, *, is_patient: bool
+    ) -> Any:
+        """Call ahead of what waits in the server's mailbox (`post_urgent`), and wait."""
+        if self.loop.is_here:
+            return self._call_urgent_here(name, request, level)
+        waiter = ThreadWaiter(level, is_patient=is_patient)
+        self.post_urgent(name, request, waiter)
+        if not waiter.wait(timeout):
+            self._abandon(waiter)
+            raise Timeout(name, timeout or 0.0)
+        return waiter.take()
+
+    def _call_urgent_here(self, name: str, request: Any, level: int) -> Any:
+        dispatcher = self.loop.dispatcher
+        try:
+            return dispatcher.call_urgent(name, request)
+        finally:
+            self.wait_durable(dispatcher.wanted(name, level, dispatcher.barrier_now()))
+
+    @abstractmethod
+    def wait_durable(self, batch: int) -> None:
+        """Run the loop until a batch of the journal is durable."""
+
     @abstractmethod
     def level(self, acknowledge: Acknowledge | None) -> int:
         """Return the number of a call's level."""

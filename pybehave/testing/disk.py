@@ -416,6 +416,9 @@ class SimDisk(Disk):
     def names(self) -> list[str]:
         return sorted(name for name in self._names if "/" not in name)
 
+    def names_below(self, folder: str) -> list[str]:
+        return sorted(name for name in self._names if name.startswith(f"{folder}/"))
+
     def shared(self, name: str, count: int) -> memoryview:
         return memoryview(self._memory.setdefault(name, bytearray(count)))
 

@@ -124,6 +124,7 @@ def test_nothing_of_it_comes_back_after_a_kill(tmp_path: Path) -> None:
         with pytest.raises(Crashed):
             node.call("a", "break")
         world.run(1.0)
+        assert letters_on(disk) == ["a"]
         node.call("a", ("run",))
         node.terminate_child("root", "a")
         node.call("keeper", ("send", "a", "under way"))
@@ -404,7 +405,7 @@ def test_a_power_cut_in_the_middle_forgets_all_or_nothing(point: int) -> None:
 
 def letters_on(disk: SimDisk) -> list[str]:
     """Whose dead letters there are."""
-    found = [name for name in disk.names() if name.endswith(".letter")]
+    found = [name for name in disk.names_below("dead-letters") if name.endswith(".letter")]
     contents = [bytes(disk.read(name, 0, disk.size(name))) for name in found]
     return [msgspec.msgpack.decode(each, type=dead_letters.Letter).server for each in contents]
 
