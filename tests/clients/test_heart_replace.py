@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,10 @@ import pytest
 import redis
 
 from tests.clients.test_heart import wait_ended
-from tests.clients.test_release_load import Load
+from tests.clients.test_release_load import PIPELINE, Load
 from tests.clients.test_replace import let_two_read_one, pid_of
 from tests.power.machine import wait_for
-from tests.processes import serving
+from tests.processes import COMMAND, serving
 from tests.releases import write_releases
 
 
@@ -83,3 +84,42 @@ def test_the_new_process_ends_with_the_parent(load: Load) -> None:
 
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def successor_of(pid: int) -> int:
+    """The process that a node has started to take its place; 0 = there is none yet."""
+    for entry in Path("/proc").iterdir():
+        try:
+            is_child = entry.name.isdigit() and parent_of(int(entry.name)) == pid
+            if is_child and b"PYBEHAVE_HANDOVER=" in (entry / "environ").read_bytes():
+                return int(entry.name)
+        except OSError:  # it has ended meanwhile
+            continue
+    return 0
+
+
+def holds_the_lock(pid: int, data: str) -> bool:
+    return Path(data, "LOCK").read_text().split()[:1] == [str(pid)]
+
+
+@pytest.mark.parametrize("whom", ["old", "new"])
+@pytest.mark.parametrize("point", ["started", "locked"])
+def test_a_kill_inside_a_replacement_loses_nothing(load: Load, whom: str, point: str) -> None:
+    load.wait_for_answers()
+    old = pid_of(load)
+    words = [*COMMAND, "release", "replace", "counts:app", "--path", load.two, "--node", load.data]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as asking:
+        wait_for(lambda: successor_of(old) != 0, "a process that is to take over")
+        new = successor_of(old)
+        if point == "locked":
+            wait_for(lambda: holds_the_lock(new, load.data), "it has the journal")
+        os.kill(old if whom == "old" else new, signal.SIGKILL)
+        asking.communicate(timeout=60)
+    for client in load.clients:
+        client.end()
+        assert client.error is None
+    with redis.Redis(port=load.process.port, socket_timeout=30) as again:
+        found = [again.execute_command("INCR", client.key) - 1 for client in load.clients]
+    for count, client in zip(found, load.clients, strict=True):
+        assert client.answers <= count <= client.answers + PIPELINE
+    assert load.process.process.poll() is None
