@@ -174,47 +174,45 @@ def measure(is_journaled: bool, keys: int, rounds: int) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def running(name: str, folder: str) -> Iterator[tuple[int, list[int]]]:
-    """An application of this module's: its port, and a list for the processes that replace it."""
+def running(name: str, folder: str) -> Iterator[int]:
+    """An application of this module's: its port. Who replaces it is of its session, too."""
     command = [sys.executable, "-m", "pybehave", "run", f"bench.upgrade:{name}", "--data", folder]
-    pids: list[int] = []
-    with subprocess.Popen([*command, "--log-level", "error"], stdout=subprocess.PIPE) as process:
-        pids.append(process.pid)
+    command += ["--log-level", "error"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
         port = None
         while port is None:
             port = re.search(rb"tcp://127.0.0.1:(\d+)", process.stdout.readline())
         try:
-            yield int(port[1]), pids
+            yield int(port[1])
         finally:
-            os.kill(pids[-1], signal.SIGTERM)
+            os.killpg(process.pid, signal.SIGTERM)
 
 
-def replace(folder: str, load: Load) -> tuple[float, int, int]:
-    """Longest time to answers while one process replaces another; answers; the new one's id."""
+def replace(folder: str, load: Load) -> tuple[float, int]:
+    """Longest time to answers while one process replaces another; answers."""
     command = [sys.executable, "-m", "pybehave", "release", "replace", "--node", folder]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         longest, answers = load.window(WINDOW_S)
         while process.poll() is None:
             again, more = load.window(WINDOW_S / 10)
             longest, answers = max(longest, again), answers + more
         again, more = load.window(WINDOW_S)
-        assert process.stdout is not None
-        pid = int(process.stdout.read().split()[-1])
-    return max(longest, again), answers + more, pid
+    if process.returncode:
+        raise RuntimeError("no process has replaced the other; see above")
+    return max(longest, again), answers + more
 
 
 def measure_replaced(name: str, rounds: int) -> dict[str, Any]:
     """Alternate windows with and without a process that replaces another."""
     found: dict[str, Any] = {"quiet_ms": [], "changing_ms": [], "pause_ms": [], "answers": 0}
-    with tempfile.TemporaryDirectory(dir=".") as folder, running(name, folder) as (port, pids):
+    with tempfile.TemporaryDirectory(dir=".") as folder, running(name, folder) as port:
         load = Load(port)
         load.window(WINDOW_S)
         for _ in range(rounds):
             longest, answers = load.window(WINDOW_S)
             found["quiet_ms"].append(longest * 1e3)
-            longest, more, pid = replace(folder, load)
-            pids.append(pid)
+            longest, more = replace(folder, load)
             found["changing_ms"].append(longest * 1e3)
             found["answers"] += answers + more
         found["dropped"] = load.dropped
