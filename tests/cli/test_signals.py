@@ -85,9 +85,9 @@ class Stuck(GenServer):
         return 0
 
     def step(self, command, state):
+        ours = signal.getsignal(signal.SIGINT)
         print("in the step", flush=True)
-        number = signal.getsignal(signal.SIGINT)
-        while signal.getsignal(signal.SIGINT) is number:  # the first one has put Python's in place
+        while signal.getsignal(signal.SIGINT) is ours:  # the first one puts Python's in its place
             threading.Event().wait(0.01)
         print("interrupted", flush=True)
         threading.Event().wait()
