@@ -6,14 +6,14 @@
 # PYBEHAVE_FUZZ_RUNS inputs per C fuzz target (default 20000)
 source "$(dirname "$0")/common.sh"
 
-# redis-cli and redis-benchmark are the strangest clients a server can have: real ones.
+# redis-cli, redis-benchmark and curl are the strangest clients a server can have: real ones.
 # Only the tools: the package redis-server would start a daemon on this machine.
-if ! command -v redis-cli >/dev/null || ! command -v redis-benchmark >/dev/null; then
-    if ! (install_system redis-tools); then
+for need in redis-cli:redis-tools redis-benchmark:redis-tools curl:curl; do
+    if ! command -v "${need%:*}" >/dev/null && ! (install_system "${need#*:}"); then
         [ "${CI:-}" != true ] || exit 1
-        say "the tests that need redis-cli and redis-benchmark are skipped"
+        say "the tests that need ${need%:*} are skipped"
     fi
-fi
+done
 install_group test
 if [ $# -eq 0 ]; then
     scripts/test_c.sh
