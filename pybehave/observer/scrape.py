@@ -10,13 +10,13 @@
 | `/live`    | 200, or 503 with the reasons when only another process helps             |
 
 The node's own loop serves it, as a server beside the tree, like the admin socket: nothing runs
-while nobody asks. As little of HTTP is understood as those clients speak: GET and HEAD without a
-body, one after the other on a connection if they like.
+while nobody asks.
 
 Whoever reaches the port reads names of servers and numbers, and can change nothing: choose an
 address that only they reach.
 
-Source: RFC 9112, message syntax; Kubernetes' probes for the paths.
+Does not know: HTTP (protocols/http.py), what the figures are (figures.py).
+Source: Kubernetes' probes for the paths.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ import logging
 import socket
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
+from typing import TYPE_CHECKING, Any, Final, final
 
-from pybehave.actions import NO_REPLY, Close, Reply
+from pybehave.actions import NO_REPLY, Reply
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import GenServer
-from pybehave.errors import DecodeError, ListenFailed, NoProc
+from pybehave.errors import ListenFailed, NoProc
 from pybehave.listener import ANY_HOST, Listener, TcpAddress
 from pybehave.observer.figures import families
 from pybehave.observer.metrics import CONTENT_TYPE, text
-from pybehave.protocols import Protocol
+from pybehave.protocols import Http, HttpReply, HttpRequest
 from pybehave.runtime import addresses
 from pybehave.runtime.servers import make_server
 
@@ -59,121 +59,42 @@ IDLE_S: Final = 120.0
 AGAIN_S: Final = 1.0
 """A process that hands over is gone within a moment."""
 
-REASONS: Final = {
-    200: "OK",
-    400: "Bad Request",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
-
 PLAIN: Final = "text/plain; charset=utf-8"
 
 logger = logging.getLogger("pybehave")
 
 
-class Request(NamedTuple):
-    """What is asked for.
-
-    Attributes:
-        method: "GET", "HEAD", or what we do not do.
-        path: Without what stands behind "?".
-        is_last: The client wants the connection to end with the answer.
-    """
-
-    method: str
-    path: str
-    is_last: bool
-
-
-class Page(NamedTuple):
-    """What is answered.
-
-    Attributes:
-        status: 200, 503, ...
-        kind: The content type.
-        body: The content.
-    """
-
-    status: int
-    kind: str
-    body: bytes
-
-
-@final
-class ScrapeProtocol(Protocol):
-    """Requests without bodies, and pages."""
-
-    frame_bytes_max = HEAD_BYTES_MAX
-
-    def split(self, buffer: bytes) -> int:
-        end = buffer.find(b"\r\n\r\n")
-        return 0 if end < 0 else end + 4
-
-    def decode(self, message: bytes) -> Request:
-        """Return a request.
-
-        Raises:
-            DecodeError: It is none of HTTP/1.
-        """
-        lines = message.decode("latin-1").split("\r\n")
-        words = lines[0].split(" ")
-        if len(words) != 3 or words[2] not in ("HTTP/1.0", "HTTP/1.1"):
-            raise DecodeError("a request line of HTTP/1.1 was expected, as GET /metrics HTTP/1.1")
-        said = {line.lower().replace(" ", "") for line in lines[1:]}
-        is_last = "connection:close" in said or words[2] == "HTTP/1.0"
-        return Request(words[0], words[1].partition("?")[0], is_last or words[0] not in _READS)
-
-    def encode(self, output: bytes) -> bytes:
-        return output
-
-    def encode_error(self, error: Exception) -> bytes:
-        return written(Page(400, PLAIN, f"{error}\n".encode()), "GET", is_last=True)
-
-
-_READS: Final = ("GET", "HEAD")
-
-
-def written(page: Page, method: str, *, is_last: bool) -> bytes:
-    """Return a page as it is sent."""
-    head = (
-        f"HTTP/1.1 {page.status} {REASONS[page.status]}\r\n"
-        f"Content-Type: {page.kind}\r\n"
-        f"Content-Length: {len(page.body)}\r\n"
-        f"Cache-Control: no-store\r\n"
-        f"{'Connection: close' if is_last else 'Connection: keep-alive'}\r\n"
-        f"{'Allow: GET, HEAD' if page.status == 405 else 'Server: pybehave'}\r\n\r\n"
-    )
-    return head.encode() + (b"" if method == "HEAD" else page.body)
+def reply(status: int, kind: str, body: bytes) -> HttpReply:
+    """Return a page; nobody on the way is to keep it."""
+    return HttpReply(status, body, {"Content-Type": kind, "Cache-Control": "no-store"})
 
 
 # --- pages ----------------------------------------------------------------------------------------
 
 
-def _metrics(node: Node, health: Health) -> Page:
-    return Page(200, CONTENT_TYPE, text(families(node, health)))
+def _metrics(node: Node, health: Health) -> HttpReply:
+    return reply(200, CONTENT_TYPE, text(families(node, health)))
 
 
-def _health(node: Node, health: Health) -> Page:
+def _health(node: Node, health: Health) -> HttpReply:
     status = 503 if health.status == "failing" else 200
-    return Page(status, "application/json", json.dumps(health.as_dict()).encode() + b"\n")
+    return reply(status, "application/json", json.dumps(health.as_dict()).encode() + b"\n")
 
 
-def _ready(node: Node, health: Health) -> Page:
+def _ready(node: Node, health: Health) -> HttpReply:
     return _probe(health, is_so=health.is_ready)
 
 
-def _live(node: Node, health: Health) -> Page:
+def _live(node: Node, health: Health) -> HttpReply:
     return _probe(health, is_so=health.is_live)
 
 
-def _probe(health: Health, *, is_so: bool) -> Page:
+def _probe(health: Health, *, is_so: bool) -> HttpReply:
     body = "".join(f"{line}\n" for line in (health.status, *map(str, health.reasons)))
-    return Page(200 if is_so else 503, PLAIN, body.encode())
+    return reply(200 if is_so else 503, PLAIN, body.encode())
 
 
-PAGES: Final[dict[str, Callable[[Node, Health], Page]]] = {
+PAGES: Final[dict[str, Callable[[Node, Health], HttpReply]]] = {
     "/metrics": _metrics,
     "/health": _health,
     "/ready": _ready,
@@ -181,18 +102,20 @@ PAGES: Final[dict[str, Callable[[Node, Health], Page]]] = {
 }
 
 
-def page_of(node: Node, request: Request, health: Health) -> Page:
-    """Return what a request is answered with; never an exception."""
-    if request.method not in _READS:
-        return Page(405, PLAIN, b"only GET and HEAD are answered here\n")
-    made = PAGES.get(request.path)
-    if made is None:
-        return Page(404, PLAIN, f"there are {', '.join(PAGES)}\n".encode())
+def page_of(node: Node, path: str, health: Health) -> HttpReply:
+    """Return the page at a path; never an exception."""
     try:
-        return made(node, health)
+        return PAGES[path](node, health)
     except Exception:
-        logger.exception("the page %s failed", request.path)
-        return Page(500, PLAIN, b"the node's log says what went wrong\n")
+        logger.exception("the page %s failed", path)
+        return reply(500, PLAIN, b"the node's log says what went wrong\n")
+
+
+def route(request: HttpRequest) -> tuple[str, str] | HttpReply:
+    """Say who answers a request: the server, if there is such a page."""
+    if request.path in PAGES:
+        return NAME, request.path
+    return reply(404, PLAIN, f"there are {', '.join(PAGES)}\n".encode())
 
 
 # --- the server -----------------------------------------------------------------------------------
@@ -214,7 +137,7 @@ class Scrape:
         self.node = node
         self._listener = Listener(
             url,
-            ScrapeProtocol(),
+            Http(route=route, body="bytes", methods=("GET",), head_bytes_max=HEAD_BYTES_MAX),
             to=NAME,
             name=NAME,
             connections_max=CONNECTIONS_MAX,
@@ -288,20 +211,15 @@ class _Reader(GenServer[Any, Any, Any]):
     def __init__(self, node: Node) -> None:
         self.node = node
 
-    def handle_call(self, request: Request, caller: Any, state: Any) -> Any:
-        self.node.host.defer(partial(self._read, request, caller))
+    def handle_call(self, path: str, caller: Any, state: Any) -> Any:
+        self.node.host.defer(partial(self._read, path, caller))
         return state, NO_REPLY
 
     def handle_info(self, message: Any, state: Any) -> Any:
         return state, None, message  # what was answered between two inputs
 
-    def _read(self, request: Request, caller: Caller) -> None:
+    def _read(self, path: str, caller: Caller) -> None:
         def answer(health: Health) -> None:
-            page = page_of(self.node, request, health)
-            sent = written(page, request.method, is_last=request.is_last)
-            actions: list[Any] = [Reply(caller, sent)]
-            if request.is_last and caller.connection is not None:
-                actions.append(Close(caller.connection))
-            self.inform(actions)
+            self.inform(Reply(caller, page_of(self.node, path, health)))
 
         self.node.watch.ask_later(answer)

@@ -234,7 +234,7 @@ def test_what_is_not_there_is_named(scrape: Any) -> None:
 def test_other_methods_are_refused_and_end_the_connection(scrape: Any) -> None:
     scrape.request("POST", "/metrics", body=b"x=1")
     response = scrape.getresponse()
-    assert (response.status, response.getheader("Allow")) == (405, "GET, HEAD")
+    assert (response.status, response.getheader("Allow")) == (405, "GET, HEAD, OPTIONS")
     assert response.getheader("Connection") == "close"
     response.read()
 
