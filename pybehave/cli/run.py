@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import sys
 import time
@@ -34,7 +35,7 @@ from pybehave.errors import (
     StartFailed,
     show_reason,
 )
-from pybehave.journal.disk import Disk, FolderDisk
+from pybehave.journal.disk import Disk, FolderDisk, explain
 from pybehave.journal.recovery import SEGMENT_BYTES, Options
 from pybehave.protocols import Resp
 from pybehave.runtime import heart_child
@@ -66,6 +67,9 @@ CANNOT_SERVE = (
     OSError,
 )
 """What is told in one sentence, with exit status 1."""
+
+OF_THE_DISK = (errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EROFS)
+"""Here these come from the journal's folder: what else a start opens names its place itself."""
 
 logger = logging.getLogger("pybehave")
 
@@ -219,7 +223,7 @@ def serve(
     inherited = inheritance()
     application = load(target, code_folder(inherited))
     config = read_config(files, settings)
-    with failures():
+    with failures(data):
         node = Node(
             application,
             data=None if no_journal else folder_of(planned(application, config), data, volatile),
@@ -250,14 +254,17 @@ def know_command(node: Node, target: str, inherited: Inheritance | None) -> None
 
 
 @contextlib.contextmanager
-def failures() -> Iterator[None]:
+def failures(data: str) -> Iterator[None]:
     """What keeps a node from serving, in one sentence and an exit status."""
     try:
         yield
     except (SpecError, ConfigError, SourceUnavailable) as error:
         raise Mistake(str(error)) from error
     except CANNOT_SERVE as error:
-        click.echo(f"pybehave: {error}{_because(error)}", err=True)
+        refused: Exception = error
+        if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+            refused = JournalRefused(data, explain(error, data))
+        click.echo(f"pybehave: {refused}{_because(error)}", err=True)
         sys.exit(1)
 
 

@@ -223,3 +223,31 @@ def test_a_file_is_no_admin_socket(here: Path) -> None:
     result = invoke("attach", "file.txt", "list")
     assert result.exit_code == 1
     assert result.stderr.startswith("pybehave: file.txt is no socket; name the admin socket of a")
+
+
+FULL = """
+import errno
+from pybehave.journal.disk import FolderDisk
+from good import app
+
+def fill(self, name, count):
+    raise OSError(errno.{error}, "as the kernel says it")
+
+FolderDisk.fill = fill
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        ("ENOSPC", "there is no room left on the device; free some, or use another folder"),
+        ("EROFS", "the file system is read-only; remount it, or use another folder"),
+        ("EIO", "as the kernel says it"),
+    ],
+)
+def test_a_disk_that_a_first_start_fails_on_is_named(here: Path, error: str, detail: str) -> None:
+    (here / "full.py").write_text(FULL.format(error=error))
+    folder = here / "somewhere"
+    result = run("run", "full:app", "--data", str(folder), PYTHONPATH=str(here))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1] == f"pybehave: {folder}: {detail}"
