@@ -17,8 +17,11 @@ from pybehave.errors import SourceUnavailable
 from pybehave.journal.recovery import Options
 from tests.skips import is_gap
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: not for children
+# What a shell's background job, or nohup, ignores, would be ignored by what tests start, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 settings.register_profile("ci", deadline=None, print_blob=True)
 settings.load_profile("ci")

@@ -15,6 +15,9 @@ COMMAND = [sys.executable, "-m", "pybehave"]
 IS_SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
 """AddressSanitizer keeps freed memory aside, so resident memory says nothing there."""
 
+STRANGERS = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+"""The environment of programs that are not ours: curl stands still under AddressSanitizer."""
+
 
 class Process:
     """One `pybehave run`: its address and what it printed until it was ready."""

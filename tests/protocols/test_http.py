@@ -11,6 +11,7 @@ from pybehave import Application, GenServer, Listener, Supervisor, Worker, famil
 from pybehave.actions import NO_REPLY, Reply, Stop
 from pybehave.protocols import Http, HttpReply
 from tests.conftest import dial, receive_all
+from tests.processes import STRANGERS
 
 
 class Store(GenServer):
@@ -113,7 +114,8 @@ def test_curl_stores_and_gets(node):
 
     def said(*arguments):
         command = [curl, "-sS", "--max-time", "20", "-w", " %{http_code}", *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found = subprocess.run(command, check=True, capture_output=True, text=True, env=STRANGERS)
+        return found.stdout
 
     assert said("-X", "POST", f"{url}/b", "-d", 'Store "x" 1') == "stored 200"
     assert said(f"{url}/b", "-d", 'Get "x"') == "1 200"
