@@ -110,6 +110,8 @@ class Crashed(PybehaveError):
             self.__cause__ = reason
 
     def __str__(self) -> str:  # made when it is read: most who get it look at its type
+        if len(self.args) == 1:  # out of a journal, which keeps the text
+            return str(self.args[0])
         return (
             f"Server {self.server!r} crashed with {show_reason(self.reason)}; "
             f"the log has the traceback under crash id {self.crash_id}"
