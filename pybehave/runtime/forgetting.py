@@ -235,17 +235,21 @@ class _Step:
         self._then(value, error)
 
 
-def write(journal: NodeJournal, name: str, reason: str, *, is_own: bool = False) -> int:
+def write(
+    journal: NodeJournal, name: str, reason: str, *, is_own: bool = False, sent: bytes | None = None
+) -> int:
     """Record that a server is forgotten, and forget it; returns the record's lsn.
 
     Args:
         is_own: The runtime itself wants it: a full disk does not refuse it.
+        sent: What is under way; None = look.
 
     Raises:
         JournalFull, JournalBusy, RecordTooLarge, DurabilityLost: Nothing was changed.
     """
     node, commit = journal.node, journal.commit
-    said = {"name": name, "reason": reason, "sent": journal.snapshots.under_way(name)}
+    sent = journal.snapshots.under_way(name) if sent is None else sent
+    said = {"name": name, "reason": reason, "sent": sent}
     record = commit.record if is_own else commit.try_record
     payload = Values().encode(said)
     lsn = record(RECORD_FORGET, journal.numbers[name], payload, journal.now_ns())
@@ -317,7 +321,7 @@ def begin(journal: NodeJournal) -> None:
     """The journal is open: write down who begins anew, and finish what was cut off."""
     for name in sorted(journal.reset):
         if name in journal.numbers:
-            write(journal, name, "reset", is_own=True)
+            write(journal, name, "reset", is_own=True, sent=b"")  # what there is was replayed
     before, journal.marks.names = journal.marks.names, {}
     if not before:
         return

@@ -112,6 +112,7 @@ class NodeJournal:
         recovery: What was found when it was opened; None before.
         progress: Where opening it stands.
         watch: How that is shown; may be changed until it is opened.
+        undelivered: Messages of before this start that are still to be posted.
         absent: Servers that it knows and that have not been started by this process.
         marks: What its records say of those before them.
         reset: Names of servers that begin anew, whatever it knows of them; set before it is opened.
@@ -146,7 +147,7 @@ class NodeJournal:
         self.absent: dict[str, Absent] = {}
         self._named: set[str] = set()
         self._newest: tuple[int, bytes] | None = None
-        self._undelivered: list[Undelivered] = []
+        self.undelivered: list[Undelivered] = []
         self._is_old = False
         self._time_ns = 0
         self._is_preparing = False
@@ -261,9 +262,9 @@ class NodeJournal:
         self.progress.end()
         self._known = stepped.known()
         self.absent = stepped.absent()
-        self._undelivered = stepped.undelivered()
+        self.undelivered = stepped.undelivered()
         self._is_old = stepped.is_old
-        self.quarantine.take_away(self._known, self._undelivered)
+        self.quarantine.take_away(self._known, self.undelivered)
         forgetting.check(self, planned)
 
     def _note_progress(self, found: Recovery, replayer: Replayer) -> None:
@@ -371,7 +372,7 @@ class NodeJournal:
         """Post what servers had sent to others, and what had not arrived; the tree runs. Jobs whose
         answers had not are told as lost, or run again.
         """
-        for lsn, index, name, kind, message in self._undelivered:
+        for lsn, index, name, kind, message in self.undelivered:
             if name not in self._values:
                 logger.warning("a message of lsn %d to %r: there is no such server", lsn, name)
                 continue
@@ -385,7 +386,7 @@ class NodeJournal:
                 self._dispatcher.answer_job(name, message, lsn, index)
             else:
                 self._dispatcher.deliver(name, kind, message, lsn, index)
-        self._undelivered = []
+        self.undelivered = []
         for name in self._known:  # members of families that nobody has asked for yet
             if self._dispatcher.whereis(name) is None:
                 self.hibernation.lay_down(name)
@@ -422,6 +423,7 @@ class NodeJournal:
             self.hibernation.drop(known)
         for by_name in (self.absent, self._added, self._values):
             by_name.pop(name, None)
+        self.undelivered = [each for each in self.undelivered if each[2] != name]
         self._named.discard(name)
         self.letters.drop(name)
         self.policies.forget(name)

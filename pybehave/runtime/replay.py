@@ -28,7 +28,7 @@ from pybehave.behaviours.gen_server import Initial, initial_of
 from pybehave.behaviours.recovery import Failure, Recovery, takes_recovery
 from pybehave.behaviours.schema import VERSION_FIRST, Schema
 from pybehave.errors import JournalRefused, show_reason
-from pybehave.jobs import JOBS_FROM
+from pybehave.jobs import JOBS_FROM, forget
 from pybehave.journal.snapshot import Entry, Snapshot
 from pybehave.runtime import asked
 from pybehave.runtime.absent import Absent, absent_of
@@ -150,6 +150,7 @@ class Replay:
         self.servers: dict[str, Server] = {}
         self._skipped = frozenset(skipped)
         self._forgotten = forgotten or {}
+        self._gone: set[str] = set()
         self.replayer = Replayer(
             journal.node.loop.dispatcher,
             self._record,
@@ -282,7 +283,7 @@ class Replay:
             for (lsn, index), (name, kind, message) in sorted(
                 self.replayer.outbox.items(), key=lambda item: item[0]
             )
-            if name in self.specs
+            if name in self.specs and not self._is_gone(name)
         ]
 
     def _read(self, name: str, message: Any, lsn: int) -> Any:
@@ -348,12 +349,23 @@ class Replay:
         self._absent.pop(number, None)
         self._failures.pop(name, None)
         self.replayer.erase(number, name)
+        self._gone.add(name)
         if fields["sent"]:
+            self._versions.update(self._written_by)  # those that receivers had then
             self._take_outbox(fields["sent"])
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether messages to a name vanish: it was forgotten, and has not been started since. A
+        member of a family has been by the message itself.
+        """
+        return name in self._gone and dict.__contains__(self.specs, name)
 
     def _begin_incarnation(
         self, worker: Worker[Any, Any], number: int, fields: dict[str, Any], lsn: int
     ) -> None:
+        if self._is_gone(worker.name):
+            forget(self.replayer.outbox, worker.name)
+        self._gone.discard(worker.name)
         before = self.servers.get(worker.name)
         is_clean = before is None or fields["policy"] == "clean"
         server = self._new(worker, number, fields["incarnation"])

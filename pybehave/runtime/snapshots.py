@@ -31,7 +31,7 @@ from pybehave.journal.snapshot import Entry
 from pybehave.runtime import asked
 from pybehave.runtime.journal_events import SnapshotRejected, SnapshotSaved
 from pybehave.runtime.recoveries import list_of
-from pybehave.runtime.replay import Known
+from pybehave.runtime.replay import Encoded, Known
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Server
@@ -301,11 +301,14 @@ class Snapshots:
         """Messages between servers that are under way, but to one, encoded; empty = none."""
         journal = self.journal
         sent = []
-        for (lsn, index), (name, kind, message) in journal.node.loop.dispatcher.outbox.items():
+        outbox = journal.node.loop.dispatcher.outbox.items()
+        now = [(*origin, *message) for origin, message in outbox]
+        for lsn, index, name, kind, message in (*journal.undelivered, *now):
             if name == but_to:
                 continue
             try:
-                data = journal.values_named(name).encode(message)
+                is_encoded = isinstance(message, Encoded)
+                data = message.data if is_encoded else journal.values_named(name).encode(message)
             except Exception as error:  # noqa: BLE001 -- it will be refused where it arrives, too
                 logger.warning("a message to %r has no form in the journal: %s", name, error)
                 continue

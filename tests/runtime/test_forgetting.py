@@ -11,7 +11,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from pybehave import Application, GenServer, Once, Supervisor, Worker, family
+from pybehave import (
+    Application,
+    Callbacks,
+    GenServer,
+    Once,
+    Supervisor,
+    Worker,
+    family,
+)
 from pybehave.actions import Cast, Run, StartTimer
 from pybehave.errors import (
     CalledInCallback,
@@ -27,6 +35,7 @@ from pybehave.errors import (
 )
 from pybehave.journal import dead_letters
 from pybehave.journal.recovery import Options
+from pybehave.journal.snapshot import snapshot_lsn, snapshot_name
 from pybehave.runtime.history import History
 from pybehave.runtime.node import Node
 from pybehave.testing.disk import PowerCut, SimDisk
@@ -471,3 +480,105 @@ def test_a_record_of_an_unknown_type_is_not_passed_over() -> None:
         journal.commit.record(99, journal.numbers["a"], b"\xc0", journal.now_ns())
     with pytest.raises(JournalRefused, match=r"type 99.*a newer one wrote it"), world_on(disk, "a"):
         pass
+
+
+def test_messages_to_a_name_that_was_forgotten_vanish_for_the_next_start_too() -> None:
+    """(L2)"""
+    disks = []
+    with world_on(disk := SimDisk(1), "a", "b") as world:
+        world.node.forget("a", stop=True)
+        world.node.call("keeper", ("send", "a", "to nobody"))
+        disks.append((disk.copy(), []))
+        world.node.restart_child("root", "a")
+        world.node.call("keeper", ("send", "a", "to the next"))
+        assert world.node.get_state("a") == ["to the next"]
+        disks.append((disk.copy(), ["to the next"]))
+    for disk, state in disks:
+        with world_on(disk, "a", "b") as world:
+            world.run(1.0)
+            assert world.node.get_state("a") == state
+
+
+def test_a_message_that_made_a_member_anew_arrives_after_a_kill() -> None:
+    users = family("user-*", Ledger, journal=True)
+    tree = Supervisor("one_for_one", [worker("keeper"), users], id="root")
+    disk = SimDisk(1)
+    with Simulator(1, Application("t", tree), disk=disk, journal_options=OPTIONS) as world:
+        world.node.call("user-ann", "before")
+        world.node.forget("user-ann", stop=True)
+        world.node.call("keeper", ("send", "user-ann", "behind"))
+        disk = disk.copy()
+    with Simulator(2, Application("t", tree), disk=disk, journal_options=OPTIONS) as world:
+        world.run(1.0)
+        assert world.node.call("user-ann", "again") == 2
+        assert world.node.get_state("user-ann") == ["behind", "again"]
+
+
+class Forgetful(Callbacks):
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def start_phase(self, node: Any, phase: str) -> None:
+        for name in self.names:
+            node.forget(name, stop=True)
+
+
+@pytest.mark.parametrize("name, state", [("a", ["under way"]), ("b", [])])
+def test_what_is_under_way_at_a_start_is_known_when_a_hook_forgets(name: str, state: Any) -> None:
+    def booted(disk: SimDisk, *names: str) -> Simulator:
+        children = [worker("a"), worker("b")]
+        spec = Application(
+            "t",
+            Supervisor("one_for_one", children, id="root"),
+            phases=["only"],
+            callbacks=Forgetful(*names),
+        )
+        return Simulator(1, spec, disk=disk, journal_options=OPTIONS)
+
+    disk = SimDisk(1)
+    with booted(disk) as world:
+        world.node.sys.suspend("b")
+        world.node.call("a", ("send", "b", "under way"))
+        disk = disk.copy()
+    with booted(disk, name) as world:
+        disk = disk.copy()
+    with booted(disk) as world:
+        world.run(1.0)
+        assert world.node.get_state("b") == state
+
+
+class Counted(GenServer[Any, Any, Any]):
+    """The second version of what `worker("b")` was."""
+
+    version = 2
+
+    def step(self, command: Any, state: Any) -> Any:
+        return [*state, command], None
+
+    def upcast(self, version: int, message: Any) -> Any:
+        return "upcast", message
+
+    def upcast_state(self, version: int, dumped: Any) -> Any:
+        return dumped
+
+
+def test_what_is_under_way_is_read_as_of_the_version_that_its_receiver_had_then() -> None:
+    disk = SimDisk(1)
+    with world_on(disk, "a", "b") as world:
+        world.node.call("b", "first")
+        snapshot_of(world)
+        (older,) = (snapshot_lsn(each) for each in disk.names() if each.startswith("snap-"))
+        disk = disk.copy()
+    tree = Supervisor("one_for_one", [worker("a"), worker("b", Counted)], id="root")
+    with Simulator(1, Application("t", tree), disk=disk, journal_options=OPTIONS) as world:
+        world.node.sys.suspend("b")
+        world.node.call("a", ("send", "b", "second"))
+        world.node.forget("a", stop=True)
+        disk = disk.copy()
+    for name in disk.names():
+        if name.startswith("snap-") and name != snapshot_name(older):
+            disk.patch(name, 130, bytes([disk.contents()[name][130] ^ 1]))
+    with Simulator(1, Application("t", tree), disk=disk, journal_options=OPTIONS) as world:
+        assert world.node.journal.recovery.report.snapshot_lsn == older
+        world.run(1.0)
+        assert world.node.get_state("b") == ["first", "second"]
