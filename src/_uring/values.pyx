@@ -29,6 +29,7 @@ from .handles cimport Caller, Connection
 
 import builtins
 import dataclasses
+import functools
 import os
 import weakref
 
@@ -623,8 +624,20 @@ def _answered_caller(server):
 def _error(str module, str name, str text):
     """The exception itself when its class is a known one that takes a text."""
     kind = getattr(_KNOWN_ERRORS.get(module), name, None)
-    if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-        return JournaledError(f"{module}.{name}", text)
-    error = kind.__new__(kind) # not __init__: many make their text themselves
-    error.args = (text,)
-    return error
+    if isinstance(kind, type) and issubclass(kind, BaseException):
+        for each in (kind, _with_text(kind)): # the latter for KeyError, which quotes its text
+            try:
+                error = each.__new__(each) # not __init__: many make their text themselves
+                error.args = (text,)
+                if str(error) == text:
+                    return error
+            except Exception: # it takes more than a text, as an ExceptionGroup
+                pass
+    return JournaledError(f"{module}.{name}", text)
+
+
+@functools.cache
+def _with_text(kind):
+    """The class of an exception whose text is what it was."""
+    return type(kind.__name__, (kind,), {
+        "__module__": kind.__module__, "__str__": lambda error: error.args[0]})
