@@ -7,7 +7,8 @@ does, and nothing runs while nobody asks. A request is carried out between two i
 one, and what may block (reading dead letters) goes to a thread.
 
 Who may: the file has mode 0600 from the moment it is there, and the user at the other end, whom the
-kernel names, must be the node's own or root.
+kernel names, must be the node's own or root. Whoever names the server through another listener
+(`Http()` lets a client choose) is refused.
 
 Invariants
   (A1) Every request has one answer: a value, or one sentence. Nothing a client sends ends more than
@@ -70,6 +71,8 @@ EVENTS_MAX: Final = 1000
 """Of a trace, that wait to be sent: what comes beyond in one round of the loop is counted only."""
 
 ROOT: Final = 0
+
+ELSEWHERE: Final = "The node answers its operators at the admin socket only"
 
 LETTERS_MAX: Final = 1000
 
@@ -202,14 +205,15 @@ class _Desk(GenServer[Any, Any, Any]):
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.refused: set[str] = set()
+        self.welcome: set[str] = set()
         self.waiting: dict[str, deque[tuple[Message, Caller]]] = {}
         self.traces: dict[str, list[_Trace]] = {}
 
     def handle_call(self, request: Message, caller: Any, state: Any) -> Any:
-        if caller.connection.id in self.refused:
-            return state, NO_REPLY
-        waiting = self.waiting.setdefault(caller.connection.id, deque())
+        connection = caller.connection
+        if connection is None or connection.id not in self.welcome:
+            return state, failure(None, RequestRefused(ELSEWHERE))
+        waiting = self.waiting.setdefault(connection.id, deque())
         waiting.append((request, caller))
         if len(waiting) == 1:
             self.node.host.defer(partial(self._carry_out, waiting))
@@ -219,7 +223,7 @@ class _Desk(GenServer[Any, Any, Any]):
         if isinstance(message, Opened):
             return state, None, self._welcome(message.connection)
         if isinstance(message, Closed):
-            self.refused.discard(message.connection.id)
+            self.welcome.discard(message.connection.id)
             self.waiting.pop(message.connection.id, None)
             for trace in self.traces.pop(message.connection.id, []):
                 self.node.host.defer(trace.end)
@@ -232,9 +236,9 @@ class _Desk(GenServer[Any, Any, Any]):
         """Nobody but the node's own user and root; in a simulation there is nobody else."""
         uid = self.node.loop.peer_uid(connection)
         if uid in (os.geteuid(), ROOT) or self.node.loop.source == "sim":
+            self.welcome.add(connection.id)
             return None
         logger.warning("user %d was refused at the admin socket", uid)
-        self.refused.add(connection.id)
         error = RequestRefused(
             f"This node answers user {os.geteuid()} and root only, not user {uid}"
         )

@@ -40,6 +40,9 @@ METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 TIMEOUT_S: Final = 30.0
 """Less than the minute after which most proxies give up: the client hears of it from us."""
 
+OWN_SERVERS: Final = "/pybehave."
+"""Paths of servers that are the node's own (observer/admin.py, scrape.py): no client names one."""
+
 HEAD_BYTES_MAX: Final = 16 * 1024
 BODY_BYTES_MAX: Final = 1 << 20
 
@@ -158,7 +161,7 @@ class _Hooks(Protocol):
             return self._exchange(head, failure=self._not_allowed(head))
         try:
             wanted = self._wanted(head, body)
-        except DecodeError as error:
+        except (DecodeError, NoProc) as error:
             return self._exchange(head, failure=error)
         except Exception as error:  # noqa: BLE001 -- as of every decode: undecodable
             failure = DecodeError(f"{type(error).__name__}: {error}")
@@ -196,6 +199,8 @@ class _Hooks(Protocol):
         is_bare = not body and self._route is not None
         value = None if is_bare else self._body.decode(body, header(head, b"content-type"))
         if self._route is None:
+            if path.startswith(OWN_SERVERS):
+                raise NoProc(path[1:])
             return path[1:] or None, value
         method = "GET" if head.method == "HEAD" else head.method
         request = HttpRequest(method, path, query, all_headers(head), value)

@@ -20,9 +20,9 @@ from pybehave.errors import Crashed, ListenFailed, NotAnswered, RequestRefused
 from pybehave.observer import admin, view, wire
 from pybehave.observer.admin import Admin
 from pybehave.observer.client import AdminClient
-from pybehave.protocols import Lines
+from pybehave.protocols import Http, Lines
 from pybehave.testing.simulate import Simulator
-from tests.conftest import dial, receive
+from tests.conftest import dial, receive, receive_all
 
 
 class Store(GenServer[dict[str, Any], Any, Any]):
@@ -347,6 +347,27 @@ def test_the_kernel_says_who_asks(node: Any, path: str, tmp_path: Path) -> None:
     thread.start()
     thread.join()
     assert heard == [f"This node answers user {os.geteuid()} and root only, not user 65534"]
+
+
+@pytest.mark.parametrize("route", [None, lambda request: (request.path[1:], request.body)])
+def test_nobody_is_an_operator_who_comes_through_another_listener(
+    start: Callable[..., Any], path: str, route: Any
+) -> None:
+    protocol = Http(body="json", route=route)
+    listener = Listener("tcp://127.0.0.1:0", protocol, to="a")
+    tree = Supervisor("one_for_one", [Worker("a", Store)])
+    node = start(Application("kv", tree, listeners=[listener]))
+    Admin(node, path).open()
+    for body in (b'{"do": "restart", "server": "a"}', b'"no request"'):
+        head = f"POST /{admin.NAME} HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n"
+        with dial(node) as stranger:
+            stranger.sendall(head.encode() + body)
+            answer = receive_all(stranger)
+        assert (b"admin socket only" in answer) if route else answer.startswith(b"HTTP/1.1 404")
+    assert node.call(admin.NAME, {"do": "restart", "server": "a"})["error"] == admin.ELSEWHERE
+    assert node.whereis("a") == 1
+    with AdminClient(path) as client:
+        assert client.ask("restart", server="a") == 2
 
 
 def libc_setresuid(uid: int) -> None:
