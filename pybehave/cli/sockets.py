@@ -11,6 +11,7 @@ import click
 from pybehave.cli.load import Mistake
 from pybehave.cli.metrics import writer
 from pybehave.errors import ListenFailed, SpecError
+from pybehave.listener import parse_url
 from pybehave.observer.admin import SOCKET, Admin
 from pybehave.runtime.node import Node
 
@@ -45,6 +46,9 @@ class Sockets(NamedTuple):
             writer()
             if not self.metrics.rpartition(":")[2].isdecimal() or "/" in self.metrics:
                 raise Mistake(f"--metrics: {self.metrics!r} is no HOST:PORT, as 127.0.0.1:9100")
+            _check("--metrics", f"tcp://{self.metrics}")
+        if self.admin is not None:
+            _check("--admin", f"unix://{os.path.abspath(self.admin)}")
         return self
 
     def open(self, node: Node, inherited: Inheritance | None) -> list[str] | None:
@@ -87,3 +91,11 @@ class Sockets(NamedTuple):
             return []
         scrape.open()
         return [f"  figures:  http://{scrape.url.removeprefix('tcp://')}/metrics"]
+
+
+def _check(option: str, url: str) -> None:
+    """What can be no address is told before anything is started."""
+    try:
+        parse_url(url)
+    except SpecError as error:
+        raise Mistake(f"{option}: {error}") from error

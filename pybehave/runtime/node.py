@@ -205,13 +205,14 @@ class Node(Requests, Supervision, Forgetting):
         events (see runtime/signals.py).
 
         Args:
-            on_ready: Called when the node serves.
+            on_ready: Called when the node serves; one that it asks to stop is not said to be ready.
         """
         with signals.installed(self):
             self.boot()
             if on_ready is not None:
                 on_ready(self)
-            systemd.notify("READY=1")
+            if not self._is_asked_to_stop:
+                systemd.notify("READY=1")
             systemd.feed_watchdog(self.loop.dispatcher.start_alarm)
             try:
                 self._serve()

@@ -54,6 +54,17 @@ def test_a_place_that_is_none_is_one_sentence(place: str) -> None:
     assert result.stderr == f"pybehave: --metrics: {place!r} is no HOST:PORT, as 127.0.0.1:9100\n"
 
 
+@pytest.mark.parametrize(
+    ("option", "place"),
+    [("--metrics", "9100"), ("--metrics", "127.0.0.1:65536"), ("--admin", "x" * 200)],
+)
+def test_what_can_be_no_address_is_a_mistake_and_starts_nothing(option: str, place: str) -> None:
+    result = run("run", "examples.echo:app", "--listen", "tcp://127.0.0.1:0", option, place)
+    assert result.returncode == 2
+    [sentence] = result.stderr.splitlines()
+    assert sentence.startswith(f"pybehave: {option}: Listener: url=")
+
+
 def test_a_port_that_is_taken_ends_the_node() -> None:
     with serving("examples.echo:app", "epoll") as first:
         result = run(

@@ -195,6 +195,16 @@ def test_a_kill_of_the_parent_ends_the_child(looked: Callable[..., Looked]) -> N
     assert again.port == node.port
 
 
+def test_a_first_start_that_cannot_answer_its_operators_is_the_end(
+    looked: Callable[..., Looked],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        node = looked("--metrics", f"127.0.0.1:{taken.getsockname()[1]}")
+        assert node.parent.wait(READY_S) == 1
+    assert node.reports() == []
+    assert node.logged().count("looks after process") == 1
+
+
 def test_a_tree_that_gives_up_is_started_again(looked: Callable[..., Looked]) -> None:
     node = looked(target="fragile:forgetful")
     first = node.wait_ready()
