@@ -25,7 +25,11 @@ from pybehave.cli.load import Mistake
 from pybehave.cli.seconds import Seconds
 from pybehave.errors import NotAnswered, PybehaveError, RequestRefused
 from pybehave.observer.client import AdminClient
+from pybehave.observer.wire import has_form
 from pybehave.runtime.node import CALL_TIMEOUT_S, DATA
+
+DIGITS_MAX: Final = 18
+"""Of a number of events; nobody waits for so many."""
 
 CUT: Final = "... and more: name a part of what you look for"
 
@@ -105,13 +109,15 @@ def _call(session: Session, server: str, request: str) -> Iterator[str]:
         raise Mistake(
             f'{request!r} is not a Python literal; write for example \'text\', 1, or [b"GET", b"x"]'
         ) from None
+    if not has_form(value):
+        raise Mistake(f"{request!r} cannot be sent; use what a journal can hold")
     seconds = session.timeout
     answer = session.client.ask("call", wait=seconds, server=server, request=value, timeout=seconds)
     return session.said(answer, lambda found: [_value(found)])
 
 
 def _trace(session: Session, server: str, count: str = "") -> Iterator[str]:
-    if count and not count.isdecimal():
+    if count and not (count.isdecimal() and len(count) <= DIGITS_MAX):
         raise Mistake(f"{count!r} is no number of events")
     # A connection of its own: a trace ends when it is hung up.
     with AdminClient(session.client.path) as client:

@@ -79,6 +79,15 @@ def pack(message: Message) -> bytes:
     return Values().encode({"id": message.get("id"), "ok": shown})
 
 
+def has_form(value: Any) -> bool:
+    """Say whether a value can be sent as it is, and is not shown as text."""
+    try:
+        Values().encode(value)
+    except Exception:  # noqa: BLE001 -- whatever it is made of
+        return False
+    return True
+
+
 def unpack(data: bytes) -> Message:
     """Return the message of these bytes.
 
