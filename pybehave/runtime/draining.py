@@ -85,7 +85,7 @@ def _drain(
     left = loop.connections_open
     if left:
         logger.info("waiting at most %g s for the last replies of %d connections", seconds, left)
-        systemd.notify(f"STATUS=Waiting for the last replies of {left} connections")
+        systemd.notify(f"STATUS=Waiting for the last replies of {left} connections", wait=0.0)
     while left and is_draining() and loop.now() < deadline:
         loop.run_once(deadline - loop.now())
         refuse_suspended(loop, servers)

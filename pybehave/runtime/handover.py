@@ -151,7 +151,7 @@ class Channel:
         for _ in range(math.ceil(seconds / interval)):
             if looking.poll(interval * 1000):
                 break
-            systemd.notify("WATCHDOG=1")
+            systemd.notify("WATCHDOG=1", wait=0.0)
         self.wait_for(word, interval)
 
     def close(self) -> None:

@@ -350,7 +350,7 @@ class HealthWatch:
             return
         if told is not None or health.reasons or self._node.journal is not None:
             line = " ".join(str(health).split())  # another line would be another notice
-            systemd.notify(f"STATUS={line}")  # in the place of how far a recovery was
+            systemd.notify(f"STATUS={line}", wait=0.0)  # instead of how far a recovery was
         before: HealthStatus = "ok" if told is None else told.status
         if before != health.status:
             event = HealthChanged("", "", before, health)

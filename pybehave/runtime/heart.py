@@ -185,7 +185,7 @@ class Parent:
         if limit is None:
             self._feed_at = now + HANDING_S
         elif now >= self._feed_at:
-            systemd.notify("WATCHDOG=1")
+            systemd.notify("WATCHDOG=1", wait=0.0)
             self._feed_at = now + limit / systemd.NOTICES_PER_LIMIT
 
     def _wait(self) -> None:

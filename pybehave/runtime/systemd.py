@@ -22,6 +22,9 @@ LISTEN_FDS_START: Final = 3
 
 _OF_ONE_PROCESS: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID")
 
+WAIT_S: Final = 1.0
+"""The loop stands still meanwhile, so not longer; who listens at all takes a notice at once."""
+
 NOTICES_PER_LIMIT: Final = 2
 """sd_watchdog_enabled(3) recommends half of the time: one notice may be late."""
 
@@ -42,11 +45,13 @@ def listen_fd(url: str, name: str) -> int:
     raise _missing(url, f"systemd handed over no socket of that name (it has: {known})")
 
 
-def notify(message: str, fds: tuple[int, ...] = ()) -> bool:
+def notify(message: str, fds: tuple[int, ...] = (), *, wait: float = WAIT_S) -> bool:
     """Tell systemd, for example `READY=1`; False when nobody listens.
 
     Args:
         fds: Descriptors of which it gets copies (sd_pid_notify_with_fds(3)).
+        wait: Seconds for room in the socket, when whoever listens is held up (a parent that was
+            stopped by Ctrl-Z); 0 for what is said again anyway.
     """
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path:
@@ -54,6 +59,7 @@ def notify(message: str, fds: tuple[int, ...] = ()) -> bool:
     address = "\0" + path[1:] if path.startswith("@") else path
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.settimeout(wait)
             sender.connect(address)
             socket.send_fds(sender, [message.encode()], fds)
     except OSError:
@@ -99,7 +105,7 @@ def feed_watchdog(start_alarm: Callable[[float, Callable[[], None]], object]) ->
     interval = limit / NOTICES_PER_LIMIT
 
     def feed() -> None:
-        notify("WATCHDOG=1")
+        notify("WATCHDOG=1", wait=0.0)
         start_alarm(interval, feed)
 
     feed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,21 @@ def test_the_loop_says_that_it_turns_at_half_the_time(
         assert told(notices) == [b"WATCHDOG=1"]
     world.stop()
     assert told(notices)[-1] == b"STOPPING=1"
+
+
+def test_nobody_waits_for_long_for_one_that_listens_and_takes_nothing(
+    notices: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+    while systemd.notify("STATUS=full", wait=0.0):
+        pass
+    began = time.monotonic()
+    systemd.feed_watchdog(lambda seconds, function: None)
+    assert time.monotonic() - began < systemd.WAIT_S / 2
+    assert not systemd.notify("READY=1")
+    assert time.monotonic() - began < systemd.WAIT_S * 10
+    told(notices)
+    assert systemd.notify("READY=1")
 
 
 @pytest.mark.parametrize("limit", ["", "0", "-5", "soon", "\u0663"])
