@@ -98,6 +98,15 @@ class PoolServer(HostedServer):
         size = args["size"]
         return PoolSettings(args["kind"], (size[0], size[1]), float(args["idle"]), args["queue"])
 
+    def validate(self, command: Any, state: PoolSettings) -> object:
+        """Refuse what is no question, and whom the program does not know: a crash would be the end
+        of all jobs, and over HTTP a client may name any server.
+        """
+        caller = self.context.caller
+        if command == "stats" and getattr(caller, "connection", None) is None:
+            return None
+        return "a pool answers 'stats' alone, and no client"
+
     def open(self, host: Any, server: Any) -> Beside:
         """Open the pool."""
         beside: Beside = host.pools.open(server, server.state)

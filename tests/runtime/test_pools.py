@@ -13,18 +13,21 @@ from typing import Any
 
 import pytest
 
-from pybehave import Application, GenServer, Pool, Supervisor, Worker
+from pybehave import Application, GenServer, Listener, Pool, Supervisor, Worker
 from pybehave.actions import Cancel, Run, RunDone
 from pybehave.errors import (
     JobCancelled,
     JobTimedOut,
     NoProc,
     PoolOverloaded,
+    Rejected,
     Stopped,
     WorkerDied,
 )
+from pybehave.protocols import Http
 from pybehave.runtime import processes
 from pybehave.testing.simulate import DIES, Simulator
+from tests.conftest import dial, receive_all
 from tests.runtime import work
 from tests.runtime.work import until
 
@@ -199,6 +202,20 @@ def test_a_job_that_takes_too_long_fails(
         slow = Run(work.wait_for_file, str(tmp_path / "x"), pool="p", timeout=0.05)
     assert isinstance(outcome(node, slow).error, JobTimedOut)
     assert outcome(node, Run(work.add, 1, 1, pool="p")).value == 2
+
+
+def test_a_pool_outlives_what_it_does_not_understand(start: Any) -> None:
+    listener = Listener("tcp://127.0.0.1:0", Http(), to="p")
+    node = start(Application("t", Supervisor("one_for_one", [Pool("p")]), listeners=[listener]))
+    for body in (b"{}", b"stats"):
+        with dial(node) as client:
+            client.sendall(b"POST /p HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            assert receive_all(client).startswith(b"HTTP/1.1 422 ")
+    with pytest.raises(Rejected, match="'stats' alone"):
+        node.call("p", "nonsense")
+    node.cast("p", "nonsense")
+    assert node.call("p", "stats")["taken"] == 0
+    assert node.whereis("p") == 1
 
 
 def test_a_pool_that_nobody_has_is_named(start: Any) -> None:
