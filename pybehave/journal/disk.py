@@ -179,7 +179,9 @@ class FolderDisk(Disk):
         except OSError as error:
             raise JournalRefused(self.path, explain(error, self.path)) from error
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
-            raise JournalRefused(self.path, explain(OSError(errno.EACCES, ""), self.path))
+            is_read_only = os.statvfs(self.path).f_flag & os.ST_RDONLY
+            why = OSError(errno.EROFS if is_read_only else errno.EACCES, "")
+            raise JournalRefused(self.path, explain(why, self.path))
 
     # --- what it is good for -------------------------------------------------------------------
 

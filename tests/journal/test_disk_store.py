@@ -163,6 +163,22 @@ def test_starts_without_work_do_not_fill_the_disk() -> None:
     assert len(disk.names()) < 20
 
 
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [(os.ST_RDONLY, "the file system is read-only"), (0, "may not write there")],
+)
+def test_a_folder_that_cannot_be_written_is_told_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: int, says: str
+) -> None:
+    class Volume:
+        f_flag = flags
+
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "statvfs", lambda path: Volume)
+    with pytest.raises(JournalRefused, match=says):
+        FolderDisk(str(tmp_path))
+
+
 def test_the_first_failure_is_final() -> None:
     disk = SimDisk()
     store = opened(disk)
