@@ -360,9 +360,16 @@ def test_a_loop_that_is_held_up_is_not_live(node: Any) -> None:
     gate = threading.Event()
     thread = threading.Thread(target=lambda: node.call("b", 1, timeout=None))
     node.watch.failures.note("crashes", "b", 0.0)
-    hold = threading.Thread(target=lambda: node.run_on_loop(lambda: gate.wait(60)))
+    held = threading.Event()
+
+    def hold_up() -> None:
+        held.set()
+        gate.wait(60)
+
+    hold = threading.Thread(target=lambda: node.run_on_loop(hold_up))
     hold.start()
     thread.start()
+    held.wait(60)
     found = node.health(timeout=0.05)
     gate.set()
     hold.join()
