@@ -3,7 +3,10 @@ from typing import Any, final
 
 class JournaledError(Exception):
     kind: str
+    fields: tuple[str, str, str] | None
     def __init__(self, kind: str, text: str) -> None: ...
+    @classmethod
+    def read(cls, module: str, name: str, text: str) -> JournaledError: ...
 
 class TooLargeError(Exception): ...
 

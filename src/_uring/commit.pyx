@@ -193,6 +193,7 @@ cdef class Commit:
         `client`: the 16 bytes that stand for it, for a request with a name; else None.
         """
         values.out.used = 0
+        values.has_error = values.has_caller = False
         try:
             values.put(message, 0)
         except NotJournalable:

@@ -563,6 +563,8 @@ cdef class Dispatcher(Exchanging):
         if server.number and not self._record_input(server, kind, message, caller):
             self.client = self.flaw = None
             return 0
+        if server.number and kind != INPUT_CONTINUE:
+            message = server.ledger.values.as_read(message)
         if self.client is not None:
             request = self._name_request(server)
         self.current = server

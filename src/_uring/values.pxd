@@ -21,6 +21,8 @@ cdef class Values:
     cdef object handles   # (session, slot, generation) -> the one Connection for it
     cdef public object find_live # (slot, generation) -> Connection of this process, or None
     cdef dict opaque      # types of outputs without a form -> their outcome
+    cdef bint has_error   # what was put last holds an exception ...
+    cdef bint has_caller  # ... or a caller, who reads back as one that was answered
 
     cdef int put(self, object value, int depth) except -1
     cdef uint8_t *room(self, size_t count) except NULL
@@ -32,6 +34,8 @@ cdef class Values:
     cdef int put_sequence(self, object items, size_t count, int depth) except -1
     cdef int put_ext(self, int code, object items, size_t count, int depth) except -1
     cdef int put_other(self, object value, int depth) except -1
+    cdef dict _attributes(self, object error, int depth)
+    cdef object as_read(self, object value)
     cdef size_t begin_ext(self, int code) except? 0
     cdef int end_ext(self, size_t at) except -1
     cdef uint32_t outcome(self, object output) except? 0

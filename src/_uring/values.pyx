@@ -94,6 +94,14 @@ class JournaledError(Exception):
     def __init__(self, str kind, str text):
         super().__init__(f"{kind}: {text}")
         self.kind = kind
+        self.fields = None # as they stand in the journal, so that it is written as it was read
+
+    @classmethod
+    def read(cls, str module, str name, str text):
+        """What stands for an exception of that class."""
+        error = cls(f"{module}.{name}", text)
+        error.fields = (module, name, text)
+        return error
 
 
 # Not final: Python makes its instances.
@@ -172,6 +180,17 @@ cdef class Values:
         other.handles = self.handles
         other.find_live = self.find_live
         return other
+
+    cdef object as_read(self, object value):
+        """What was just put, as a replay will have it.
+
+        An exception comes back without what a step has no business with (its traceback, what it was
+        raised from), and one of a class of the user's as a JournaledError: a step that has seen
+        more would not be the same step in the replay.
+        """
+        if not self.has_error or self.has_caller:
+            return value
+        return self.decode(self.encode(value))
 
     def outcome_of(self, output) -> int:
         """What a record keeps of a step's output."""
@@ -389,6 +408,7 @@ cdef class Values:
                       (<Connection>value).listener)
             return self.put_ext(EXT_CONNECTION, fields, 5, depth)
         if kind is Caller:
+            self.has_caller = True
             return self.put_ext(EXT_CALLER, ((<Caller>value).server,), 1, depth)
         if kind in _FIELDS:
             fields = (kind.__name__, *(getattr(value, name) for name in _FIELDS[kind]))
@@ -396,12 +416,34 @@ cdef class Values:
         if kind in _SENTINEL_NAMES:
             return self.put_ext(EXT_MESSAGE, (_SENTINEL_NAMES[kind],), 1, depth)
         if isinstance(value, BaseException):
-            fields = (kind.__module__, kind.__qualname__, str(value))
-            return self.put_ext(EXT_ERROR, fields, 3, depth)
+            self.has_error = True
+            if kind is JournaledError and value.fields is not None:
+                return self.put_ext(EXT_ERROR, value.fields, 3, depth)
+            kept = self._attributes(value, depth)
+            fields = (kind.__module__, kind.__qualname__, str(value), kept)
+            return self.put_ext(EXT_ERROR, fields, 4 if kept else 3, depth)
         raise NotJournalable(
             f"a value of type {kind.__module__}.{kind.__qualname__}; use plain values, or name "
             f"the class in the server's `types`"
         )
+
+    cdef dict _attributes(self, object error, int depth):
+        """What an exception of pybehave's says beside its text, as far as it has a form."""
+        cdef size_t used = self.out.used
+        cdef dict kept = {}
+        if type(error).__module__ != _errors.__name__:
+            return kept
+        for name, value in vars(error).items():
+            try:
+                self.put(value, depth + 2)
+                kept[name] = value
+            except (MemoryError, TooLargeError):
+                raise
+            except Exception: # it has none
+                pass
+            finally:
+                self.out.used = used
+        return kept
 
     def _sorted(self, value):
         """A set's members in the order of their encodings (V2)."""
@@ -621,7 +663,7 @@ def _answered_caller(server):
     return caller
 
 
-def _error(str module, str name, str text):
+def _error(str module, str name, str text, dict attributes=None):
     """The exception itself when its class is a known one that takes a text."""
     kind = getattr(_KNOWN_ERRORS.get(module), name, None)
     if isinstance(kind, type) and issubclass(kind, BaseException):
@@ -630,10 +672,11 @@ def _error(str module, str name, str text):
                 error = each.__new__(each) # not __init__: many make their text themselves
                 error.args = (text,)
                 if str(error) == text:
+                    error.__dict__.update(attributes or {})
                     return error
             except Exception: # it takes more than a text, as an ExceptionGroup
                 pass
-    return JournaledError(f"{module}.{name}", text)
+    return JournaledError.read(module, name, text)
 
 
 @functools.cache
