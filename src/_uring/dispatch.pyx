@@ -49,7 +49,7 @@ from pybehave import actions as _actions
 from pybehave._uring.acting import NOT_STOPPED as _NOT_STOPPED
 from pybehave.errors import (
     BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, JournalBusy,
-    JournalFull, NoProc, PybehaveError, Stopped, Suspended, Timeout,
+    JournalFull, NoProc, PybehaveError, RequestKnown, Stopped, Suspended, Timeout,
 )
 from pybehave.once import Once as _Once
 from pybehave.together import Together as _Together
@@ -525,12 +525,14 @@ cdef class Dispatcher(Exchanging):
         try:
             known = table.find(server.name, client, once.number, self.unix_ns())
         except PybehaveError as error:
-            return 0 if caller is None else self._resolve(caller, None, error)
+            if caller is not None:
+                return self._resolve(caller, None, error)
+            return self._known(server, kind) if isinstance(error, RequestKnown) else 0
         if known is None:
             self.client, self.number = client, once.number
             return self._one(server, kind, once.request, caller)
         if caller is None:
-            return 0
+            return self._known(server, kind)
         self.barrier = self.barrier_for(server.kind.level, server.barrier) # of the first one
         return self._repeat(server, known, caller)
 

@@ -14,4 +14,5 @@ cdef class Gate(Acting):
     cdef object _refusal(self, Server server, object message, Caller caller)
     cdef int _refuse(self, Server server, object error, Caller caller) except -1
     cdef int _settle_cause(self, Server server, int kind) except -1
+    cdef int _known(self, Server server, int kind) except -1
     cdef int raise_flaw(self) except -1

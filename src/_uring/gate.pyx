@@ -132,6 +132,10 @@ cdef class Gate(Acting):
         self.caused = None
         return 0
 
+    cdef int _known(self, Server server, int kind) except -1:
+        """A cast that its sender has named and that was stepped before: it has arrived, too."""
+        return self._settle_cause(server, kind) if self.caused is server else 0
+
     cdef int raise_flaw(self) except -1:
         """Raise what `validate` has raised, where a step raises."""
         flaw, self.flaw = self.flaw, None

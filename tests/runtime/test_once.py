@@ -315,3 +315,36 @@ class Stubborn:
 @pytest.mark.parametrize("seed", range(60))
 def test_stubborn_clients_write_each_line_once(seed: int) -> None:
     Stubborn(seed).run()
+
+
+class Payer(GenServer[int, int, int]):
+    """Casts what it is asked for, by the name that its number gives it."""
+
+    def init(self, args: Any) -> int:
+        return 0
+
+    def step(self, number: int, state: int) -> Any:
+        return state, state, actions.Cast("a", Once("payer", number, ("add", 1)))
+
+
+def test_a_named_cast_of_another_server_that_comes_again_has_arrived() -> None:
+    """Else each start would bring it again, and step it once the name was forgotten."""
+    workers = [Worker("a", Account, journal=True), Worker("payer", Payer, journal=True)]
+    app = Application("test", Supervisor("one_for_one", workers, id="root"))
+    disk = SimDisk(1)
+    with Simulator(1, app, disk=disk, journal_options=SMALL) as world:
+        for _ in range(2):
+            world.node.call("payer", 1)
+            world.run(1.0)
+        assert world.node.get_state("a")["balance"] == 1
+        assert not world.node.loop.dispatcher.outbox
+        disk = disk.copy()
+    with Simulator(2, app, disk=disk, journal_options=SMALL) as world:
+        assert not world.node.loop.dispatcher.outbox
+        world.node.forget("a", stop=True)
+        world.node.restart_child("root", "a")
+        world.run(1.0)
+        disk = disk.copy()
+    with Simulator(3, app, disk=disk, journal_options=SMALL) as world:
+        world.run(1.0)
+        assert world.node.get_state("a")["balance"] == 0
