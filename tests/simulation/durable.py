@@ -47,7 +47,7 @@ class Keeper(GenServer[list[bytes], bytes, Any]):
         return state, b"%d %s" % (len(state) - 1, command)
 
 
-def application(protocol: Any) -> Application:
+def application(protocol: Any = LINES.protocol) -> Application:
     return Application(
         "keepers",
         Supervisor(
