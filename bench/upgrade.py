@@ -187,6 +187,7 @@ def running(name: str, folder: str) -> Iterator[int]:
             yield int(port[1])
         finally:
             os.killpg(process.pid, signal.SIGTERM)
+            process.stdout.read()  # to its end: whoever replaced it writes to its folder till then
 
 
 def replace(folder: str, load: Load) -> tuple[float, int]:
