@@ -128,15 +128,24 @@ cdef object copied_tuple(tuple value, _Known known, int depth):
     """Itself when nothing in it can be changed."""
     cdef Py_ssize_t index
     cdef list items = None
+    cdef bint is_nested = False
     for index in range(PyTuple_GET_SIZE(value)):
         item = <object>PyTuple_GET_ITEM(value, index)
         if is_leaf(type(item)):
             continue
+        if not is_nested: # those of leaves alone are looked at again sooner than looked up
+            is_nested = True
+            found = known.find(value)
+            if found is not None:
+                return found
         other = copied(item, known, depth)
         if other is not item:
             items = list(value) if items is None else items
             items[index] = other
-    return value if items is None else tuple(items)
+    result = value if items is None else tuple(items)
+    if is_nested:
+        known.copies[<Py_ssize_t><void *>value] = result
+    return result
 
 
 cdef int check_fixed(object items, _Known known, int depth) except -1:

@@ -127,3 +127,14 @@ def test_copies_have_a_limit_if_asked_for(count: int, is_refused: bool) -> None:
             plain_copy(value, 10)
     else:
         assert plain_copy(value, 10) == value
+
+
+@pytest.mark.parametrize("innermost", [([1],), ((1,),)], ids=["changeable", "fixed"])
+def test_a_tuple_in_two_places_is_looked_at_once(innermost: Any) -> None:
+    """Sixty of them, each twice in the next one: 2 ** 60 looks would never end."""
+    value = innermost
+    for _ in range(60):
+        value = (value, value)
+    copy = plain_copy(value)
+    assert copy[0] is copy[1]  # (P2)
+    assert (copy is value) == (innermost == ((1,),))
