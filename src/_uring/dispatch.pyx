@@ -474,6 +474,8 @@ cdef class Dispatcher(Exchanging):
             self._turn(server, item[0], item[1], None)
         elif self._record_input(server, item[0], item[1], None):
             self.wake(server)
+            self.current_conn = NULL # it comes from a server: no connection is to be named
+            self.current_caller = None
             server.inputs += 1
             self.record_failed(server, item[0])
             self._crashed(server, error, item[0], item[1], None)

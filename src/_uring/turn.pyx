@@ -118,6 +118,8 @@ cdef class Turn(Alarms):
                 error.__init__(*self.aborted) # the interpreter made it without arguments
         if self.is_forked or (self.is_interruptible and isinstance(error, KeyboardInterrupt)):
             self.current = None
+            if not self.is_forked: # a fork's child has the marker of its parent
+                self.mark(0, 0, 0) # nothing has ended the process: somebody has
             return True
         return False
 

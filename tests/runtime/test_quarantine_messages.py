@@ -7,11 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pybehave import Application, GenServer, Supervisor, Worker, actions
 from pybehave.journal import dead_letters
 from pybehave.journal.attempts import ATTEMPTS, ATTEMPTS_MAX
+from pybehave.testing.disk import SimDisk
+from pybehave.testing.simulate import Simulator
 
 MODULE = """
 import os, signal, sys
@@ -118,3 +122,37 @@ def test_lives_that_end_elsewhere_count_for_nothing(life: Life, tmp_path: Path) 
     assert life().stdout == "3 ['poison', 'last', 'last']\n"
     assert json.loads((tmp_path / "data" / ATTEMPTS).read_bytes()) == []
     assert dead_letters.numbers(str(tmp_path / "data")) == []
+
+
+class Target(GenServer[list[str], str, None]):
+    """Is interrupted, as by Ctrl-C, while it steps what it was sent."""
+
+    is_interrupted = True
+
+    def init(self, args: object) -> list[str]:
+        return []
+
+    def step(self, command: str, state: list[str]) -> Any:
+        if command == "send":
+            return state, None, actions.Cast("other", "word")
+        if type(self).is_interrupted:
+            raise KeyboardInterrupt
+        return [*state, command], None
+
+
+def test_an_interrupt_is_no_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = [Worker(name, Target, journal=True) for name in ("one", "other")]
+    app = Application("t", Supervisor("one_for_one", workers))
+    disk = SimDisk(1)
+    for attempt in range(ATTEMPTS_MAX + 2):
+        with pytest.raises(KeyboardInterrupt), Simulator(1, app, disk=disk) as world:
+            if attempt == 0:
+                world.node.sys.suspend("other")
+                world.node.call("one", "send")
+                world.node.sys.resume("other")
+            world.run(1.0)
+        disk = disk.copy()
+    monkeypatch.setattr(Target, "is_interrupted", False)
+    with Simulator(1, app, disk=disk) as world:
+        world.run(1.0)
+        assert world.node.get_state("other") == ["word"]
