@@ -68,6 +68,7 @@ cdef extern from "source.h" nogil:
         uint64_t overflows
         uint64_t sends_direct
         uint64_t ends_lost
+        uint64_t writes_by_thread
 
     ctypedef struct source_verbs:
         const char *name

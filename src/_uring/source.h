@@ -117,6 +117,7 @@ typedef struct source_stats {
     uint64_t overflows;    /* completion queue overflows seen */
     uint64_t sends_direct; /* sends that ended at once (S4) */
     uint64_t ends_lost;    /* ends that the kernel forgot to tell, found by looking */
+    uint64_t writes_by_thread; /* writes of files that a thread slept for */
 } source_stats;
 
 typedef struct source source;

@@ -315,6 +315,7 @@ static int epoll_write(source *base, const write_request *request, uint64_t toke
         }
     }
     base->stats.submissions++;
+    base->stats.writes_by_thread++;
     return helper_write(self->helper, request, token);
 }
 
