@@ -23,6 +23,7 @@ from typing import Any, Final, final
 from msgspec import Struct
 
 from pybehave.errors import show
+from pybehave.flow import MODES, ActiveMode, is_mode
 from pybehave.types import OnRestart
 
 CALL_TIMEOUT_S: Final = 5.0
@@ -331,6 +332,28 @@ class Close(Action, Struct, frozen=True):
 
 
 @final
+class Active(Action, Struct, frozen=True):
+    """Take more messages of a connection, or none for now.
+
+    Attributes:
+        connection: The handle; one that is closed already is ignored.
+        mode: "once" is the next message; a number so many more; True all; False none.
+
+    Raises:
+        TypeError: `mode` is none of these.
+
+    Source: OTP inet:setopts/2, `{active, once}`.
+    """
+
+    connection: Any
+    mode: ActiveMode = "once"
+
+    def __post_init__(self) -> None:
+        if not is_mode(self.mode):
+            raise TypeError(f"Active: mode is {MODES}, not {show(self.mode)}")
+
+
+@final
 class Connect(Action, Struct, frozen=True):
     """Open a connection; `Connected(tag, connection)` or `ConnectFailed(tag, error)` follows.
 
@@ -338,11 +361,13 @@ class Connect(Action, Struct, frozen=True):
         url: Where to, as `tcp://127.0.0.1:6379` or `unix:///run/x.sock`.
         protocol: How bytes become messages there.
         tag: Handed back with the result.
+        active: How many messages come before the server asks for more, as for a Listener.
     """
 
     url: str
     protocol: Any
     tag: Any = None
+    active: ActiveMode = True
 
 
 # --- the ends of other servers -----------------------------------------------

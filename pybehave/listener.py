@@ -23,6 +23,7 @@ from typing import Any, Final, TypeAlias, final
 
 from pybehave.behaviours.rules import is_number
 from pybehave.errors import SpecError, show
+from pybehave.flow import MODES, ActiveMode, is_mode
 
 ANY_HOST: Final = "*"
 PORT_MAX: Final = 65_535
@@ -135,6 +136,8 @@ class Listener:
         reuse_port: Let several processes listen on the same port.
         keepalive: Idle seconds before the kernel probes the peer; None is off.
         events: Whether the server gets `Opened` and `Closed`.
+        active: How many messages a connection hands on before its server asks for more with the
+            action `Active`: True all, "once" or a number so many, False none (needs `events`).
         high_water_bytes: With this much unsent, reading from the client stops ...
         low_water_bytes: ... until it has fallen to this.
         output_bytes_max: With this much unsent, the client is disconnected.
@@ -155,6 +158,7 @@ class Listener:
     reuse_port: bool
     keepalive: int | None
     events: bool
+    active: ActiveMode
     high_water_bytes: int
     low_water_bytes: int
     output_bytes_max: int
@@ -177,6 +181,7 @@ class Listener:
         reuse_port: bool = False,
         keepalive: int | None = None,
         events: bool = False,
+        active: ActiveMode = True,
         high_water_bytes: int = HIGH_WATER_BYTES,
         low_water_bytes: int = LOW_WATER_BYTES,
         output_bytes_max: int = OUTPUT_BYTES_MAX,
@@ -197,6 +202,7 @@ class Listener:
             "reuse_port": reuse_port,
             "keepalive": keepalive,
             "events": events,
+            "active": active,
             "high_water_bytes": high_water_bytes,
             "low_water_bytes": low_water_bytes,
             "output_bytes_max": output_bytes_max,
@@ -320,6 +326,7 @@ _FIELD_RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
         f"whole seconds from 1 to {KEEPALIVE_S_MAX}, or None",
     ),
     "events": (_is_bool, "True or False"),
+    "active": (is_mode, MODES),
     "high_water_bytes": (lambda value: _is_int(value, 1), "an integer >= 1"),
     "low_water_bytes": (lambda value: _is_int(value, 0), "an integer >= 0"),
     "output_bytes_max": (lambda value: _is_int(value, 1), "an integer >= 1"),
@@ -334,6 +341,12 @@ def _check_fields(path: str, fields: dict[str, Any]) -> None:
     for field, (accepts, allowed) in _FIELD_RULES.items():
         if not accepts(fields[field]):
             raise SpecError(path, f"{field}={show(fields[field])} is not allowed; use {allowed}")
+    if fields["active"] is False and not fields["events"]:
+        raise SpecError(
+            path,
+            "active=False is not allowed without events=True: no server would "
+            "ever hear of a connection whose messages it could ask for",
+        )
     low, high = fields["low_water_bytes"], fields["high_water_bytes"]
     if low >= high:
         raise SpecError(

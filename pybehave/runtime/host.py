@@ -476,7 +476,7 @@ class LoopHost:
             raise TypeError(f"{action!r} is not an action that the runtime knows")
 
     def _connect(self, server: Server, action: Connect) -> None:
-        settings = Listener(action.url, action.protocol, "-", events=True)
+        settings = Listener(action.url, action.protocol, "-", events=True, active=action.active)
         if addresses.is_literal(settings.address):
             self._connect_to(server, action, settings, addresses.pack(settings.address))
             return

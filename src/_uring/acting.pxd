@@ -1,7 +1,7 @@
 """Actions: what the runtime does for a step that has returned them."""
 
 from .handles cimport Caller, Connection
-from .servers cimport Server
+from .servers cimport Address, Server
 from .system cimport System
 
 
@@ -15,3 +15,5 @@ cdef class Acting(System):
     cdef Caller _caller_to(self, object to)
     cdef int _send(self, Connection connection, object data, dict encoded) except -1
     cdef int _close(self, Connection connection) except -1
+    cdef int _activate(self, Connection connection, object mode) except -1
+    cdef int reactivate(self, Address address) except -1

@@ -9,18 +9,21 @@ Does not know: when a step is done and its state stands (dispatch.pyx), who carr
 (pybehave/runtime/host.py).
 """
 
+from libc.stdint cimport uint32_t, uint64_t
+
 from .codec cimport AGREED_VERSION, outq_bytes
 from .handles cimport Caller, Connection
 from .leaves cimport (
-    END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_finish, conn_hold, conn_takes_output,
-    conns_find,
+    ACTIVE_ALWAYS, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_activate, conn_finish,
+    conn_hold, conn_takes_input, conn_takes_output, conns_at, conns_find, conns_slots,
 )
-from .servers cimport INPUT_CAST, INPUT_INFO, Port, Server
+from .servers cimport INPUT_CAST, INPUT_INFO, Address, Port, Server
 from .system cimport System
 
 from pybehave import actions as _actions
 from pybehave import jobs as _jobs
 from pybehave.errors import show
+from pybehave.flow import messages_of
 
 NOT_STOPPED = object() # no reason to end can be this
 
@@ -73,6 +76,8 @@ cdef class Acting(System):
             elif kind is _actions.Close:
                 if action.connection is not None: # what came from no connection has none to close
                     closes.append(<Connection?>action.connection)
+            elif kind is _actions.Active:
+                self._activate(action.connection, action.mode)
             elif kind is _actions.Hibernate:
                 self.drowsy = server # when the input is over
             elif kind is Stop:
@@ -128,4 +133,28 @@ cdef class Acting(System):
             if self.barrier > self.conns.durable_batch and conn_takes_output(c):
                 conn_hold(self.conns, c, self.barrier)
             conn_finish(self.conns, c, END_ASKED) # waits for replies that are still owed
+        return 0
+
+    cdef int _activate(self, Connection connection, object mode) except -1:
+        """Hand on more messages of a connection, or no more for now (C8)."""
+        cdef conn *c = conns_find(self.conns, connection.token())
+        cdef uint32_t count
+        if c == NULL:
+            return 0
+        count = messages_of(mode)
+        if type(mode) is int and c.active_left != ACTIVE_ALWAYS: # a number is added, as OTP does
+            count = min(<uint64_t>count + c.active_left, <uint64_t>ACTIVE_ALWAYS - 1)
+        conn_activate(self.conns, c, count)
+        return 0
+
+    cdef int reactivate(self, Address address) except -1:
+        """The incarnation has ended. The next knows nothing of connections that were to be asked
+        for more, so each hands on what a new one does, and one message at least."""
+        cdef uint32_t slot
+        cdef conn *c
+        for slot in range(conns_slots(self.conns)):
+            c = conns_at(self.conns, slot)
+            if conn_takes_input(c) and (<Port>c.port).address is address \
+                    and c.active_left < max(c.limits.active, 1):
+                conn_activate(self.conns, c, max(c.limits.active, 1))
         return 0

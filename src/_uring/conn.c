@@ -169,6 +169,7 @@ conn *conns_add(conns *all, int fd, int state, const conn_limits *limits, void *
     c->fd = fd;
     c->state = (uint8_t)state;
     c->limits = limits;
+    c->active_left = limits->active;
     c->port = port;
     c->active_ms = c->opened_ms = all->now_ms;
     all->open_count++;
@@ -322,8 +323,16 @@ void conn_leave(conns *all, conn *c) {
 
 /* ---- receiving --------------------------------------------------------------------------- */
 
+/* A passive one is read up to its high water: it would not be seen to end otherwise. */
+static int wants_input(const conn *c) {
+    if (c->state == CONN_OPEN && c->paused == PAUSE_PASSIVE) {
+        return c->carry_bytes <= c->limits->high_water_bytes;
+    }
+    return (c->state == CONN_OPEN && c->paused == 0) || c->state == CONN_LINGERING;
+}
+
 void conn_arm(conns *all, conn *c) {
-    int wants = (c->state == CONN_OPEN && c->paused == 0) || c->state == CONN_LINGERING;
+    int wants = wants_input(c);
     if (!wants || (c->flags & (CONN_RECV | CONN_PEER_ENDED | CONN_STARVED))) {
         return; /* (C2) */
     }
@@ -361,7 +370,23 @@ void conn_resume(conns *all, conn *c, int why) {
         if (c->carry_bytes > 0) {
             (void)list_push(&all->woken, c->slot);
         }
-        conn_arm(all, c);
+    }
+    conn_arm(all, c);
+}
+
+void conn_activate(conns *all, conn *c, uint32_t messages) {
+    c->active_left = messages;
+    if (messages == 0) {
+        conn_pause(all, c, PAUSE_PASSIVE);
+    } else {
+        conn_resume(all, c, PAUSE_PASSIVE);
+    }
+}
+
+void conn_give_back(conns *all, conn *c) {
+    uint32_t most = c->limits->active > 0 ? c->limits->active : 1;
+    if (c->active_left < most) {
+        conn_activate(all, c, c->active_left + 1);
     }
 }
 

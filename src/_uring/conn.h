@@ -34,6 +34,9 @@
  *  (C7) A peer is quiet when all that it was sent is with it, and for QUIET_MS nothing has gone
  *       either way. Its close is not waited for: an idle client closes when it looks at its socket
  *       next, which may be never, and has no reply left to lose to an RST.
+ *  (C8) A connection hands on `active_left` messages, then it is passive until it is asked for
+ *       more: what has come waits in carry, and in the kernel. Nothing is dropped, also behind its
+ *       end.
  *
  * Does not know: Python, protocols, servers. `port` and `hold` belong to the loop.
  */
@@ -80,6 +83,7 @@ enum conn_pause {
     PAUSE_REPLIES = 4, /* too many replies wait for one that was put off */
     PAUSE_SUSPENDED = 8, /* its server is suspended */
     PAUSE_MOVING = 16,   /* another process is about to take it over */
+    PAUSE_PASSIVE = 32,  /* its server has not asked for more (C8) */
 };
 
 enum conn_flag {
@@ -93,12 +97,15 @@ enum conn_flag {
     CONN_EVENTS = 128,   /* the loop's own: open and close are told to the server */
 };
 
+#define ACTIVE_ALWAYS UINT32_MAX
+
 typedef struct conn_limits {
     uint64_t frame_timeout_ms; /* 0 = none */
     uint64_t idle_timeout_ms;  /* 0 = none */
     uint64_t linger_ms;
     uint64_t half_closed_ms; /* how long a peer that has ended is owed replies; 0 = for ever */
     size_t high_water_bytes, low_water_bytes, output_bytes_max;
+    uint32_t active; /* messages that a new one hands on; ACTIVE_ALWAYS = all (C8) */
 } conn_limits;
 
 typedef struct conn {
@@ -107,6 +114,7 @@ typedef struct conn {
     uint32_t slot;
     uint32_t generation;
     uint32_t protocol; /* the codec's flags for this connection */
+    uint32_t active_left; /* messages that it still hands on, or ACTIVE_ALWAYS (C8) */
     uint16_t in_flight;
     uint8_t state, flags, paused, reason;
     int16_t error; /* errno behind the reason, or 0 */
@@ -171,6 +179,9 @@ void conn_enter(conn *);          /* the caller works on its bytes: they stay un
 void conn_leave(conns *, conn *);
 void conn_pause(conns *, conn *, int why);
 void conn_resume(conns *, conn *, int why);
+void conn_activate(conns *, conn *, uint32_t messages); /* hand on so many from now on (C8) */
+/* What it handed on has not come to a server that could ask for more: one more is due. */
+void conn_give_back(conns *, conn *);
 /* Read no more, so that another process can: what the kernel has stays there. */
 void conn_still(conns *, conn *);
 /* Nothing of it is under way here: what there is to take over is its descriptor and its carry. */

@@ -34,8 +34,8 @@ from .exchange cimport Exchange
 from .exchanging cimport Exchanging
 from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller
 from .leaves cimport (
-    CONN_HOLD, END_ASKED, conn, conn_finish, conn_hold, conn_output, conn_takes_input, conns_find,
-    token_make,
+    CONN_HOLD, END_ASKED, conn, conn_finish, conn_give_back, conn_hold, conn_output,
+    conn_takes_input, conns_find, token_make,
 )
 from .requests cimport Request, Requests
 from .servers cimport (
@@ -169,6 +169,8 @@ cdef class Dispatcher(Exchanging):
                 self.stats.casts_lost += 1
         if server.has_control():
             self.release(server, error)
+        if address.is_asking:
+            self.reactivate(address)
         if is_awaited:
             self.on_patient(server.name, server, error)
 
@@ -182,6 +184,7 @@ cdef class Dispatcher(Exchanging):
         self.stats.commands += 1
         self.barrier = 0
         if codec.has_native and self._native(c, codec, view):
+            conn_give_back(self.conns, c)
             return 0
         try:
             message = codec.decode(view, &c.protocol)
@@ -189,9 +192,11 @@ cdef class Dispatcher(Exchanging):
             self.stats.decode_errors += 1
             return self.answer_error(c, port, error)
         if message is None:
+            conn_give_back(self.conns, c)
             return 0
         if codec.kind == CODEC_PYTHON and isinstance(message, Exchange) \
                 and port.address is not None:
+            conn_give_back(self.conns, c) # it may be for any server, and is asked for by none
             return self.exchange(c, port, message)
         server = port.address.server if port.address is not None else port.connector
         if server is None:

@@ -161,9 +161,11 @@ cdef extern from "conn.h" nogil:
         END_SLOW_CONSUMER, END_LINGER, END_SHUTDOWN, END_CONNECT, END_MEMORY, END_LIMIT
         END_DISK
         END_REASONS
-        PAUSE_OUTPUT, PAUSE_SERVER, PAUSE_REPLIES, PAUSE_SUSPENDED, PAUSE_MOVING
+        PAUSE_OUTPUT, PAUSE_SERVER, PAUSE_REPLIES, PAUSE_SUSPENDED, PAUSE_MOVING, PAUSE_PASSIVE
         CONN_HOLD, CONN_EVENTS, CONN_PEER_ENDED
         INPUT_NONE, INPUT_DATA
+
+    const uint32_t ACTIVE_ALWAYS
 
     ctypedef struct conn_limits:
         uint64_t frame_timeout_ms
@@ -173,6 +175,7 @@ cdef extern from "conn.h" nogil:
         size_t high_water_bytes
         size_t low_water_bytes
         size_t output_bytes_max
+        uint32_t active
 
     ctypedef struct conn:
         const conn_limits *limits
@@ -180,6 +183,7 @@ cdef extern from "conn.h" nogil:
         uint32_t slot
         uint32_t generation
         uint32_t protocol
+        uint32_t active_left
         uint16_t in_flight
         uint8_t state
         uint8_t flags
@@ -241,6 +245,8 @@ cdef extern from "conn.h" nogil:
     void conn_leave(conns *, conn *)
     void conn_pause(conns *, conn *, int)
     void conn_resume(conns *, conn *, int)
+    void conn_activate(conns *, conn *, uint32_t)
+    void conn_give_back(conns *, conn *)
     void conn_still(conns *, conn *)
     int conn_is_still(const conns *, const conn *)
     int conn_recv_completed(conns *, conn *, const completion *)

@@ -516,7 +516,11 @@ cdef class Loop(Ports):
                 status = frame_next(&codec.frame, data + used, size - used, &c.resume, &view)
             if status == FRAME_READY:
                 used += view.used
+                if c.active_left != ACTIVE_ALWAYS:
+                    c.active_left -= 1 # whoever takes the message may ask for more at once (C8)
                 dispatcher.message(c, port, &view)
+                if c.active_left == 0:
+                    conn_pause(&self._conns, c, PAUSE_PASSIVE)
                 if outq_bytes(&c.out) > c.limits.high_water_bytes:
                     conn_pause(&self._conns, c, PAUSE_OUTPUT)
                 if c.flags & CONN_HOLD and c.hold != NULL and \

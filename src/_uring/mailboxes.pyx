@@ -16,7 +16,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from .codec cimport Codec
 from .handles cimport FROM_CONNECTION, FROM_SERVER, FROM_WAITER, Caller
-from .leaves cimport conn, conn_takes_output, conns_find
+from .leaves cimport conn, conn_give_back, conn_takes_output, conns_find
 from .names cimport Names
 from .requests cimport Request
 from .servers cimport (
@@ -437,6 +437,8 @@ cdef class Mailboxes(Names):
             return 0
         if caller.kind == FROM_CONNECTION:
             c = conns_find(self.conns, caller.connection.token())
+            if c != NULL and error is not None:
+                conn_give_back(self.conns, c)
             answer = None
             if c != NULL and conn_takes_output(c):
                 answer = self._encoded_for(caller, c, value, error)
@@ -499,6 +501,11 @@ cdef class Mailboxes(Names):
 
     cdef int _repeat(self, Server server, Request request, Caller caller) except -1:
         """Answer a repetition as the first was answered, or as it will be."""
+        cdef conn *c
+        if caller.kind == FROM_CONNECTION: # nobody steps it, who could ask for the next
+            c = conns_find(self.conns, caller.connection.token())
+            if c != NULL:
+                conn_give_back(self.conns, c)
         if request.is_pending():
             if request.waiting is None:
                 request.waiting = []

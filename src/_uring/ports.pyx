@@ -22,6 +22,7 @@ import os
 
 from pybehave import actions as _actions
 from pybehave.errors import ListenFailed, LoopClosed, LoopForked, Overloaded
+from pybehave.flow import messages_of
 
 cdef extern from "sockets.h" nogil:
     int64_t sockets_peer_uid(int fd)
@@ -93,6 +94,7 @@ cdef class Ports:
         port.address = to
         port.fd = result
         port.connections_max = bounded(settings.connections_max or UINT32_MAX, UINT32_MAX)
+        to.is_asking = to.is_asking or port.limits.active != ACTIVE_ALWAYS
         self._ports.append(port)
         if self._is_enabled:
             self._accept(port)
@@ -113,6 +115,7 @@ cdef class Ports:
         port.limits.high_water_bytes = bounded(settings.high_water_bytes, BYTES_MAX)
         port.limits.low_water_bytes = bounded(settings.low_water_bytes, BYTES_MAX)
         port.limits.output_bytes_max = bounded(settings.output_bytes_max, BYTES_MAX)
+        port.limits.active = messages_of(settings.active)
         return port
 
     cdef int _accept(self, Port port) except -1:
@@ -161,6 +164,7 @@ cdef class Ports:
             self.dispatcher.answer_error(c, port, Overloaded(port.name, port.connections_max))
             conn_finish(&self._conns, c, END_LIMIT)
             return 0
+        conn_activate(&self._conns, c, c.active_left)
         conn_arm(&self._conns, c)
         if port.has_events:
             c.flags |= CONN_EVENTS
@@ -275,6 +279,7 @@ cdef class Ports:
         port.connections += 1
         c.protocol = protocol
         conn_pause(&self._conns, c, PAUSE_MOVING)
+        conn_activate(&self._conns, c, c.active_left)
         if carry and conn_carry(&self._conns, c, carry, len(carry), 0) < 0:
             conn_abort(&self._conns, c, END_MEMORY, ENOMEM)
             return
@@ -310,6 +315,7 @@ cdef class Ports:
         conn_connect_completed(&self._conns, c, result)
         if c.state == CONN_OPEN:
             port.accepted = 1
+            conn_activate(&self._conns, c, c.active_left)
             message = _actions.Connected(port.tag, self.dispatcher.connection_of(c))
             self.dispatcher.tell(port.connector, message)
         return 0

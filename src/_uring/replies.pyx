@@ -31,8 +31,9 @@ from .codec cimport (
 )
 from .handles cimport FROM_CONNECTION, Caller, Connection, Ticket
 from .leaves cimport (
-    CONN_HOLD, END_PROTOCOL, PAUSE_REPLIES, conn, conn_finish, conn_hold, conn_output,
-    conn_released_hold, conn_resume, conn_takes_output, conns_at, conns_find, conns_slots,
+    CONN_HOLD, END_PROTOCOL, PAUSE_REPLIES, conn, conn_finish, conn_give_back, conn_hold,
+    conn_output, conn_released_hold, conn_resume, conn_takes_output, conns_at, conns_find,
+    conns_slots,
 )
 from .servers cimport Port, Present
 
@@ -130,6 +131,8 @@ cdef class Replies(Present):
         return 0
 
     cdef int answer_error(self, conn *c, Port port, object error) except -1:
+        """Answer a message that nobody gets; the next one may come."""
+        conn_give_back(self.conns, c)
         if c.protocol <= AGREED_VERSION: # (R4)
             self._append(c, self._encoded_error(port.codec, error, c.protocol))
         return 0

@@ -48,6 +48,7 @@ cdef class Address:
     cdef readonly Server server        # None while nobody answers to the name
     cdef readonly uint64_t incarnation # of the latest
     cdef bint is_journaled             # a server of this name was, since the node started
+    cdef bint is_asking                # a listener of it hands on what it is asked for
     cdef list kept                     # journaled messages for the next one, or None
 
 
