@@ -51,6 +51,7 @@ from pybehave.supervision_errors import Restarting as Restarting
 from pybehave.supervision_errors import Running as Running
 from pybehave.supervision_errors import SimpleOneForOne as SimpleOneForOne
 from pybehave.supervision_errors import TerminateTree as TerminateTree
+from pybehave.types import is_clean
 
 for _kind in [*vars().values()]:  # here they are looked for, by people and by pickle
     if isinstance(_kind, type) and issubclass(_kind, PybehaveError):
@@ -152,6 +153,25 @@ class Stopped(PybehaveError):
         self.reason = reason
         if isinstance(reason, BaseException):
             self.__cause__ = reason
+
+
+def ended_error(server: str, incarnation: int, inputs: int, reason: object) -> Crashed | Stopped:
+    """Return what those hear who wait for a server that ends with a reason.
+
+    Args:
+        server: Its name.
+        incarnation: Which start of it.
+        inputs: How many it has taken; with the others that is the id of its crash report.
+        reason: What it ends with.
+
+    Returns:
+        Stopped for a clean reason; else Crashed, for that end is reported as a crash.
+
+    Source: OTP gen_server:call/3: the caller exits with the reason that the server ended with.
+    """
+    if is_clean(reason):
+        return Stopped(server, reason)
+    return Crashed(server, f"{server}-{incarnation}-{inputs}", reason)
 
 
 class InitStopped(Stopped):

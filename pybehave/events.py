@@ -103,6 +103,16 @@ def swap_handler(old: Any, old_args: Any, new: Any, new_args: Any) -> tuple[Any,
     return (MARK, "swap", key_of(old), old_args, key_of(new), new_args)
 
 
+def swap_sup_handler(
+    old: Any, old_args: Any, new: Any, new_args: Any, *, owner: str
+) -> tuple[Any, ...]:
+    """For `call`: `swap_handler`, and the server `owner` owns the new one, as of `add_sup_handler`.
+
+    Without it the new one belongs to whom the old one did, or to nobody.
+    """
+    return (*swap_handler(old, old_args, new, new_args), owner)
+
+
 def call(handler: Any, request: Any) -> tuple[Any, ...]:
     """For `call`: ask one handler."""
     return (MARK, "call", key_of(handler), request)

@@ -195,8 +195,12 @@ class _Timed(Action):
 
     __slots__ = ()
 
-    def check(self, seconds: Any) -> None:
+    def check(self, seconds: Any, *, absolute: bool) -> None:
         """Refuse what is no time.
+
+        Args:
+            seconds: A time, None or UPDATE.
+            absolute: A point in time may be any; one that is over is now (OTP, `{abs, true}`).
 
         Raises:
             TypeError, ValueError: Says what it was.
@@ -207,7 +211,7 @@ class _Timed(Action):
             return
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
             raise TypeError(f"{type(self).__name__}: seconds is a number, not {show(seconds)}")
-        if not seconds >= 0:
+        if not seconds >= 0 and not (absolute and seconds < 0):
             raise ValueError(f"{type(self).__name__}: seconds is 0 or more, not {show(seconds)}")
 
 
@@ -229,7 +233,7 @@ class StateTimeout(_Timed, Struct, frozen=True):
     absolute: bool = False
 
     def __post_init__(self) -> None:
-        self.check(self.seconds)
+        self.check(self.seconds, absolute=self.absolute)
 
     @property
     def key(self) -> Any:
@@ -255,7 +259,7 @@ class EventTimeout(_Timed, Struct, frozen=True):
     absolute: bool = False
 
     def __post_init__(self) -> None:
-        self.check(self.seconds)
+        self.check(self.seconds, absolute=self.absolute)
 
     @property
     def key(self) -> Any:
@@ -284,7 +288,7 @@ class Timeout(_Timed, Struct, frozen=True):
 
     def __post_init__(self) -> None:
         hash(self.name)
-        self.check(self.seconds)
+        self.check(self.seconds, absolute=self.absolute)
 
     @property
     def key(self) -> Any:

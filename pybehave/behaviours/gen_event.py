@@ -634,21 +634,25 @@ class GenEvent(GenServer[Manager, Any, Any]):
 
     def _swap(
         self, manager: Manager, actions: list[Any], entry: Entry | None, args: Any, key: Key,
-        new_args: Any,
+        new_args: Any, owner: str | None = None,
     ) -> Any:  # fmt: skip
-        """End one and begin the other in front; both are gone when the new one's init fails."""
+        """End one and begin the other in front; both are gone when the new one's init fails.
+
+        Args:
+            owner: Of the new one; None: whoever owned the old one.
+        """
         term: Any = "error"
-        owner = None
+        before = None
         if entry is not None:
-            owner, entry.owner = entry.owner, None
+            before, entry.owner = entry.owner, None
             term = self._remove(manager, actions, entry, args, None)
-            if owner is not None:
-                self._disowned(manager, actions, owner)
-        answer = self._add(manager, actions, key, (new_args, term), [], None, owner)
-        if owner is not None:
+            if before is not None:
+                self._disowned(manager, actions, before)
+        answer = self._add(manager, actions, key, (new_args, term), [], None, owner or before)
+        if before is not None:
             told = ("swapped", key) if answer == OK else ("error", show_reason(answer))
             said = ("event_handler_exit", self.context.name, entry.key if entry else key, told)
-            actions.append(Info(owner, said))
+            actions.append(Info(before, said))
         return answer
 
     # --- system requests -----------------------------------------------------------------------

@@ -26,7 +26,15 @@ from pybehave.behaviours.handout import Stopped as RunStopped
 from pybehave.behaviours.hosted import Beside, HostedServer
 from pybehave.behaviours.orders import order_of
 from pybehave.behaviours.recovery import Failure, Recovery, takes_recovery
-from pybehave.errors import AlreadyStarted, InitStopped, NoProc, SpecError, Stopped, show
+from pybehave.errors import (
+    AlreadyStarted,
+    InitStopped,
+    NoProc,
+    SpecError,
+    Stopped,
+    ended_error,
+    show,
+)
 from pybehave.listener import Listener
 from pybehave.runtime import addresses, asked
 from pybehave.runtime.cleanup import terminate
@@ -420,13 +428,17 @@ class LoopHost:
 
     def end_worker(self, server: Server, reason: object) -> None:
         """End a server between two inputs as if by itself: its supervisor acts on the reason."""
-        self.loop.dispatcher.retire(server, Stopped(server.name, reason))
+        self._retire_for(server, reason)
         self._ended(server, reason, SYSTEM, None)
 
     def _end_linked(self, server: Server, reason: object) -> None:
         self.on_change(server.name)
-        self.loop.dispatcher.retire(server, Stopped(server.name, reason))
+        self._retire_for(server, reason)
         self._ended(server, reason, LINK, None)
+
+    def _retire_for(self, server: Server, reason: object) -> None:
+        error = ended_error(server.name, server.incarnation, server.inputs, reason)
+        self.loop.dispatcher.retire(server, error)
 
     def _report(self, server: Server, reason: object, kind: int, message: Any) -> None:
         self.crashes.add(self._crash(server, reason, CALLBACKS[kind], message))

@@ -49,7 +49,7 @@ from pybehave import actions as _actions
 from pybehave._uring.acting import NOT_STOPPED as _NOT_STOPPED
 from pybehave.errors import (
     BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, JournalBusy,
-    JournalFull, NoProc, PybehaveError, RequestKnown, Stopped, Suspended, Timeout,
+    JournalFull, NoProc, PybehaveError, RequestKnown, Suspended, Timeout, ended_error,
 )
 from pybehave.once import Once as _Once
 from pybehave.together import Together as _Together
@@ -699,7 +699,8 @@ cdef class Dispatcher(Exchanging):
             return self._crashed(server, error, 0, actions, caller)
         if reason is not NOT_STOPPED and server.is_running:
             self.note_left(server, caller)
-            self.retire(server, Stopped(server.name, reason))
+            ended = ended_error(server.name, server.incarnation, server.inputs, reason)
+            self.retire(server, ended)
             self.on_ended(server, reason, 0, None)
             self.barrier = barrier
         if c != NULL and answer is not None:

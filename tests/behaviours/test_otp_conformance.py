@@ -215,6 +215,19 @@ def test_gen_server_stop_without_reply_tells_the_caller_the_reason(node: Any) ->
     assert caught.value.reason == Shutdown("why")
 
 
+@pytest.mark.parametrize("is_mine", [True, False], ids=["its own stop", "sys.terminate"])
+def test_gen_server_an_abnormal_end_is_a_crash_to_whoever_waits(node: Any, is_mine: bool) -> None:
+    """{stop, Reason, S} and sys:terminate/2: callers exit with the reason; the report is found."""
+    waiting = node.send_request("a", lambda _, state: (state, NO_REPLY))
+    if is_mine:
+        node.cast("a", lambda _, state: (state, None, Stop("odd")))
+    else:
+        node.sys.terminate("a", "odd")
+    error = waiting.exception(10)
+    assert (type(error), error.reason) == (Crashed, "odd")
+    assert error.crash_id == node.crashes()[-1].crash_id
+
+
 def test_gen_server_reply_from_anywhere_once(node: Any) -> None:
     """reply/2: from another server; a second reply is ignored."""
 

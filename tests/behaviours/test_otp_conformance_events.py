@@ -6,6 +6,7 @@ in tests/conformance/otp.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -148,6 +149,16 @@ def test_gen_statem_which_timeouts_end_by_themselves() -> None:
         sim.run(20)
         assert node.sys.get_state("m")[1][-1] == (("timeout", "n"), "n")
         assert sum(kind == "state_timeout" for kind, _ in node.sys.get_state("m")[1]) == 1
+
+
+@pytest.mark.parametrize("of", [StateTimeout, EventTimeout, partial(NamedTimeout, "n")])
+def test_gen_statem_an_absolute_time_that_is_over_is_now(start: Start, of: Any) -> None:
+    """{abs, true}: a time in the past, also one before the clock began, fires like zero."""
+    node = start(machines())
+    node.cast("m", lambda _s, _e, _state, data: KeepState(data, of(-5.0, "late", absolute=True)))
+    assert data_of(node, 2)[1][1] == "late"
+    with pytest.raises(ValueError, match="0 or more"):
+        of(-5.0)
 
 
 def test_gen_statem_cancel_and_repeat_state() -> None:
@@ -312,6 +323,25 @@ def test_gen_event_the_owner_hears_of_each_end_of_its_handler_once(bus: Any) -> 
     assert [found[0], found[1][0], found[2][0]] == ["normal", "error", "swapped"]
     bus.call("bus", events.delete_handler((Keep, "w")))  # supervision has passed to it
     assert exits(bus, count=4)[3] == "normal"
+
+
+def test_gen_event_swap_sup_handler_gives_the_new_one_another_owner(bus: Any) -> None:
+    """swap_sup_handler/3: the old one's owner hears swapped, the new one's owner of its end."""
+    own(bus, "x", owner="a")
+    swap = events.swap_sup_handler((Keep, "x"), 0, (Keep, "y"), 0, owner="b")
+    assert bus.call("bus", swap) == "ok"
+    bus.call("bus", events.delete_handler((Keep, "y")))
+    assert exits(bus, "a")[0][0] == "swapped"
+    assert exits(bus, "b") == ["normal"]
+
+
+def test_gen_event_swap_sup_handler_of_one_without_an_owner(bus: Any) -> None:
+    """swap_sup_handler/3: also when nobody owned the old one, or it is not there."""
+    for old in ("one", "nobody"):
+        swap = events.swap_sup_handler((Keep, old), 0, (Keep, f"new {old}"), 0, owner="b")
+        assert bus.call("bus", swap) == "ok"
+    bus.stop_server("b", "odd")
+    until(bus, lambda: [key[1] for key, _ in bus.sys.get_state("bus")] == ["two"])
 
 
 def test_gen_event_an_owners_end_removes_its_handlers_silently(bus: Any) -> None:
