@@ -22,8 +22,9 @@ Invariants
        says nothing in time, one of the old release takes its place, in the same way.
   (T3) The lock of the journal is the baton: two processes never write it.
 
-Servers without a journal begin anew, as at every start. Connections to the outside, and the admin
-socket's, end with the old process.
+Servers without a journal begin anew, as at every start. Connections to the outside, and those of
+the admin socket and of the port for figures, end with the old process; the latter's listening
+socket goes along.
 
 Does not know: what is served; how a journal is recovered.
 Source: unix(7), SCM_RIGHTS; nginx, "Upgrading Executable on the Fly".
@@ -298,7 +299,7 @@ class Replacement:
         self._answer = answer
         self._until = 0.0
         self._listening = node.applications.listening()
-        self.ports: list[Port] = [port for _, port in self._listening]
+        self.ports: list[Port] = [port for _, port in self._listening] + node.kept_beside
 
     def begin(self) -> None:
         """Take a snapshot, so that the new process has little to step again; then hold."""
@@ -361,7 +362,8 @@ class Replacement:
 
     def _give(self, successor: Successor) -> None:
         names = [(listener.name, port.fd) for listener, port in self._listening]
-        successor.give_listeners(names, READY_S)
+        beside = [(port.name, port.fd) for port in self._node.kept_beside]
+        successor.give_listeners(names + beside, READY_S)
         for listener, port in self._listening:
             successor.give_connections(listener.name, self._node.loop.held(port))
         successor.finish(READY_S)
