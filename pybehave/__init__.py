@@ -19,6 +19,7 @@ from pybehave.behaviours.gen_statem import GenStatem
 from pybehave.behaviours.pool import Pool
 from pybehave.behaviours.recovery import Recovery
 from pybehave.behaviours.release import Migration, Release
+from pybehave.behaviours.speaks import Bridge, Speaks
 from pybehave.behaviours.supervisor import Supervisor
 from pybehave.errors import DoNotRestart, TerminateTree
 from pybehave.listener import Listener
@@ -32,6 +33,7 @@ __all__ = [
     "Application",
     "AsyncioTask",
     "Backoff",
+    "Bridge",
     "Callbacks",
     "DoNotRestart",
     "EventHandler",
@@ -47,6 +49,7 @@ __all__ = [
     "Release",
     "Rollback",
     "Shutdown",
+    "Speaks",
     "Supervisor",
     "TerminateTree",
     "Together",

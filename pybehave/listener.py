@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, final
 
 from pybehave.behaviours.rules import is_number
+from pybehave.behaviours.speaks import Speaks
 from pybehave.errors import SpecError, show
 from pybehave.flow import MODES, ActiveMode, is_mode
 
@@ -141,6 +142,8 @@ class Listener:
         high_water_bytes: With this much unsent, reading from the client stops ...
         low_water_bytes: ... until it has fallen to this.
         output_bytes_max: With this much unsent, the client is disconnected.
+        speaks: Which version of its messages the server speaks, and which are understood
+            (behaviours/speaks.py); None: version 1.
         address: What the URL says, typed.
     """
 
@@ -162,6 +165,7 @@ class Listener:
     high_water_bytes: int
     low_water_bytes: int
     output_bytes_max: int
+    speaks: Speaks | None
     address: Address
 
     def __init__(
@@ -185,6 +189,7 @@ class Listener:
         high_water_bytes: int = HIGH_WATER_BYTES,
         low_water_bytes: int = LOW_WATER_BYTES,
         output_bytes_max: int = OUTPUT_BYTES_MAX,
+        speaks: Speaks | None = None,
     ) -> None:
         address = parse_url(url)
         fields: dict[str, Any] = {
@@ -206,6 +211,7 @@ class Listener:
             "high_water_bytes": high_water_bytes,
             "low_water_bytes": low_water_bytes,
             "output_bytes_max": output_bytes_max,
+            "speaks": speaks,
         }
         _check_fields(f"Listener {url!r}", fields)
         for field, value in (*fields.items(), ("address", address)):
@@ -330,6 +336,7 @@ _FIELD_RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "high_water_bytes": (lambda value: _is_int(value, 1), "an integer >= 1"),
     "low_water_bytes": (lambda value: _is_int(value, 0), "an integer >= 0"),
     "output_bytes_max": (lambda value: _is_int(value, 1), "an integer >= 1"),
+    "speaks": (lambda value: value is None or isinstance(value, Speaks), "a Speaks, or None"),
 }
 
 

@@ -19,6 +19,7 @@ import click
 from pybehave.behaviours.application import Application
 from pybehave.cli.folder import check_folder, data_option
 from pybehave.cli.load import Mistake, load
+from pybehave.cli.release_clients import check_clients, spoken_lines
 from pybehave.cli.replay import show_changes
 from pybehave.errors import JournalRefused, NonDeterminism, NotAnswered, RequestRefused, SpecError
 from pybehave.observer.client import AdminClient
@@ -63,6 +64,8 @@ def status(node: str) -> None:
         click.echo(f"old: {found['old']}; `pybehave release rollback` goes back to it")
     for name, version, kind in found["applications"]:
         click.echo(f"  {name} {version}, {kind}")
+    for line in spoken_lines(found["listeners"]):
+        click.echo(f"  {line}")
     for report in found["history"]:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(report["at"]))
         click.echo(f"{at}  {_sentence(report)}")
@@ -147,18 +150,23 @@ def replace(target: str | None, path: str | None, before: str | None, node: str)
 def check(target: str, path: str | None, data: str) -> None:
     """Step a recorded journal again with new code; name the first outcome that differs.
 
-    Nothing is locked, written or sent; the node may run. Exit status 1: something differs, or the
-    new code does not read what the journal holds.
+    Nothing is locked, written or sent; the node may run, and is asked then which versions its
+    clients speak. Exit status 1: something differs, or the new code does not read what the journal
+    holds, or does not understand what is spoken.
     """
     application = load(target, path)
     check_folder(data)
+    unheard = check_clients(application, data)
     history, lsn, first = _replayed(application, data)
     click.echo(f"{history.replay.replayer.inputs} inputs up to lsn {history.replay.replayer.lsn}")
     if history.replay.is_old:
         click.echo("some are of an older version of their class: read by upcast, not compared")
     if first is None:
-        click.echo(f"no outcome differs: {application.name} {application.version} may follow")
-        return
+        click.echo(
+            f"no outcome differs: {application.name} {application.version} "
+            f"{'does not follow, for the clients' if unheard else 'may follow'}"
+        )
+        sys.exit(1 if unheard else 0)
     click.echo(f"the first that differs: {first}")
     if lsn is not None:
         _show(application, data, lsn)
@@ -203,7 +211,9 @@ def _ask(node: str, verb: str, **words: Any) -> Any:
 def _sentence(report: dict[str, Any]) -> str:
     how = "back" if report["is_rollback"] else "on"
     count = len(report["servers"])
+    ended = report["ended"]
     return (
         f"{report['application']} went {how} from {report['before']} to {report['after']}: {count} "
         f"server{'' if count == 1 else 's'}, in {report['pause'] * 1000:.1f} ms"
+        + (f"; {ended} connection{'' if ended == 1 else 's'} ended" if ended else "")
     )

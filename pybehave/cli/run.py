@@ -233,6 +233,7 @@ def serve(
             health=HealthLimits(every=health_every or None),
             **options,
         )
+        sockets.take_kept(node)
         know_command(node, target, inherited)
         with reporting(node, recovery_report) as report:
             status = node.run(partial(ready, room, started, report, sockets, inherited))

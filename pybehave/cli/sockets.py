@@ -16,6 +16,7 @@ from pybehave.observer.admin import SOCKET, Admin
 from pybehave.runtime.node import Node
 
 if TYPE_CHECKING:
+    from pybehave.observer.scrape import Scrape
     from pybehave.runtime.handover import Inheritance
 
 logger = logging.getLogger("pybehave")
@@ -80,13 +81,21 @@ class Sockets(NamedTuple):
             return []
         return [f"  look inside:  pybehave attach {path}"]
 
+    def take_kept(self, node: Node) -> None:
+        """Have those that outlived a process before; the node has not booted yet."""
+        if self.metrics is not None:
+            self._scrape(node).take_kept()
+
+    def _scrape(self, node: Node) -> Scrape:
+        from pybehave.observer.scrape import Scrape  # here, for it needs prometheus-client
+
+        return Scrape(node, f"tcp://{self.metrics}")
+
     def _open_metrics(self, node: Node, inherited: Inheritance | None) -> list[str]:
         if self.metrics is None:
             return []
-        from pybehave.observer.scrape import Scrape  # here, for it needs prometheus-client
-
-        scrape = Scrape(node, f"tcp://{self.metrics}")
-        if inherited is not None:  # what that process listens on beside the applications is its own
+        scrape = self._scrape(node)
+        if inherited is not None and not scrape.is_given:  # by a process of an earlier pybehave
             scrape.open_soon()
             return []
         scrape.open()

@@ -36,7 +36,7 @@ from pybehave.listener import ANY_HOST, Listener, TcpAddress
 from pybehave.observer.figures import families
 from pybehave.observer.metrics import CONTENT_TYPE, text
 from pybehave.protocols import Http, HttpReply, HttpRequest
-from pybehave.runtime import addresses
+from pybehave.runtime import addresses, kept_sockets
 from pybehave.runtime.servers import make_server
 
 if TYPE_CHECKING:
@@ -151,6 +151,19 @@ class Scrape:
         assert self.port is not None
         return addresses.bound_url(self.port.url, self.port.fd)
 
+    @property
+    def is_given(self) -> bool:
+        """Whether the socket is there already: a process before has left it."""
+        return NAME in self.node.inherited
+
+    def take_kept(self) -> None:
+        """Have the socket of a process before, if somebody has kept it; before the node boots,
+        which closes what nobody has taken.
+        """
+        fd = kept_sockets.take(self._listener)
+        if fd >= 0:
+            self.node.inherited[NAME] = fd
+
     def open(self) -> None:
         """Answer from now on, until the node stops.
 
@@ -163,7 +176,7 @@ class Scrape:
         """Answer as soon as the address can be had: the process before may not have let go of it.
         On the loop's thread.
         """
-        if self._is_free():
+        if self.is_given or self._is_free():
             self._open()
             return
         logger.info("%s is in use yet; asked again in %g s", self._listener.url, AGAIN_S)
@@ -197,10 +210,11 @@ class Scrape:
         instance.inform = partial(dispatcher.inform, server)
         dispatcher.begin(server, instance.init(None), ())
         try:
-            self.port = self.node.add_listener(self._listener)
+            self.port = self.node.add_listener(self._listener, is_kept=True)
         except ListenFailed:
             dispatcher.retire(server, NoProc(NAME))
             raise
+        kept_sockets.put(self._listener, self.port.fd)
 
 
 class _Reader(GenServer[Any, Any, Any]):

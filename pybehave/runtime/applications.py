@@ -314,10 +314,10 @@ class Applications:
         """Every listener, and where it listens."""
         return [each for running in self._running.values() for each in running.ports]
 
-    def listener_names(self) -> list[str]:
-        """The names of the listeners that a boot opens."""
+    def listeners_planned(self) -> list[Listener]:
+        """The listeners that a boot opens."""
         own = [self._listeners if app is self.primary else app.listeners for app in self.planned]
-        return [listener.name for each in own for listener in each]
+        return [listener for each in own for listener in each]
 
     def leave_files(self) -> None:
         """Forget the files of sockets: another process listens on them."""

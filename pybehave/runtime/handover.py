@@ -22,8 +22,9 @@ Invariants
        says nothing in time, one of the old release takes its place, in the same way.
   (T3) The lock of the journal is the baton: two processes never write it.
 
-Servers without a journal begin anew, as at every start. Connections to the outside, and the admin
-socket's, end with the old process.
+Servers without a journal begin anew, as at every start. Connections to the outside, and those of
+the admin socket and of the port for figures, end with the old process; the latter's listening
+socket goes along.
 
 Does not know: what is served; how a journal is recovered.
 Source: unix(7), SCM_RIGHTS; nginx, "Upgrading Executable on the Fly".
@@ -45,6 +46,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave.errors import UpgradeRefused
 from pybehave.runtime import systemd
+from pybehave.runtime.release_listeners import range_of, spoken_at, too_old
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Port
@@ -213,6 +215,7 @@ class Successor:
         self.channel = Channel(ours)
         self.version = ""
         self.names: list[str] = []
+        self.speaks: dict[str, tuple[int, int]] = {}
 
     def wait_loaded(self, seconds: float = LOAD_S) -> None:
         """Wait until it has imported its code; one that has not is ended.
@@ -226,6 +229,7 @@ class Successor:
             self.end()
             raise
         self.version, self.names = message["version"], message["names"]
+        self.speaks = {name: (oldest, newest) for name, oldest, newest in message["speaks"]}
 
     def give_listeners(self, listening: list[tuple[str, int]], seconds: float) -> None:
         """Let it start on these sockets; returns when it could serve.
@@ -298,7 +302,7 @@ class Replacement:
         self._answer = answer
         self._until = 0.0
         self._listening = node.applications.listening()
-        self.ports: list[Port] = [port for _, port in self._listening]
+        self.ports: list[Port] = [port for _, port in self._listening] + node.kept_beside
 
     def begin(self) -> None:
         """Take a snapshot, so that the new process has little to step again; then hold."""
@@ -361,7 +365,8 @@ class Replacement:
 
     def _give(self, successor: Successor) -> None:
         names = [(listener.name, port.fd) for listener, port in self._listening]
-        successor.give_listeners(names, READY_S)
+        beside = [(port.name, port.fd) for port in self._node.kept_beside]
+        successor.give_listeners(names + beside, READY_S)
         for listener, port in self._listening:
             successor.give_connections(listener.name, self._node.loop.held(port))
         successor.finish(READY_S)
@@ -389,8 +394,14 @@ class Inheritance:
         Raises:
             OSError: It goes on itself, or has ended.
         """
-        names = node.applications.listener_names()
-        self._channel.send({"is": "loaded", "version": node.app.version, "names": names})
+        planned = node.applications.listeners_planned()
+        loaded = {
+            "is": "loaded",
+            "version": node.app.version,
+            "names": [each.name for each in planned],
+            "speaks": [(each.name, *range_of(each)) for each in planned],
+        }
+        self._channel.send(loaded)
         while True:
             message, fds, _ = self._channel.receive(LOAD_S + HOLD_S + READY_S)
             if message["is"] == "go":
@@ -456,12 +467,19 @@ def replace_process(
     """Let a process that has loaded its code take this one's place.
 
     Raises:
-        UpgradeRefused: It has not the listeners of this one; it is ended.
+        UpgradeRefused: It has not the listeners of this one, or does not understand what is spoken
+            there; it is ended.
     """
-    missing = set(node.applications.listener_names()) - set(successor.names)
+    why = ""
+    for listener, port in node.applications.listening():
+        if listener.name in successor.names:
+            flaw = too_old(successor.speaks[listener.name], spoken_at(node.loop, port))
+            why = why or (flaw and f"listener {listener.name!r}: {flaw}")
+    planned = {each.name for each in node.applications.listeners_planned()}
+    missing = sorted(planned - set(successor.names))
     if missing:
+        why = f"it has no listener {', '.join(missing)}"
+    if why:
         successor.end()
-        raise UpgradeRefused(
-            f"version {successor.version}", f"it has no listener {', '.join(sorted(missing))}"
-        )
+        raise UpgradeRefused(f"version {successor.version}", why)
     Replacement(node, successor, answer).begin()

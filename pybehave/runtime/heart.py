@@ -38,7 +38,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import json
 import logging
 import os
 import random
@@ -321,12 +320,12 @@ class Parent:
 
     def _announced(self, pid: int, how: str) -> None:
         try:
-            words, folder = json.loads(how)
+            words, folder = heart_child.announcement(how)
             fd = os.pidfd_open(pid)
         except (ValueError, OSError) as error:  # it has ended already, or says nonsense
             logger.warning("process %d is to take over, and cannot be watched: %s", pid, error)
             return
-        self._successors[pid] = (fd, tuple(words), folder)
+        self._successors[pid] = (fd, words, folder)
         self._poll.register(fd, select.POLLIN)
 
     def _successor_ended(self, fd: int) -> None:

@@ -19,6 +19,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
+from pybehave.errors import show
 from pybehave.runtime import handover, systemd
 
 if TYPE_CHECKING:
@@ -65,6 +66,28 @@ def begin(command: handover.Command | None) -> None:
         systemd.notify(f"{SUCCESSOR}={words}")
     elif _parent() == os.getppid():
         _end_with_parent()
+
+
+def announcement(how: str) -> tuple[tuple[str, ...], str]:
+    """Read what `begin` says of a process that is to take another one's place.
+
+    Args:
+        how: As it came, from whatever process of this user.
+
+    Returns:
+        Its command line, and where its code is looked for first.
+
+    Raises:
+        ValueError: It is something else; says what came.
+    """
+    try:
+        found = json.loads(how)
+    except (ValueError, RecursionError):
+        found = None
+    match found:
+        case [[str(), *_] as words, str() as folder] if all(isinstance(w, str) for w in words):
+            return tuple(words), folder
+    raise ValueError(f"{show(how)} is no command line and folder")
 
 
 def follow(node: Node) -> None:

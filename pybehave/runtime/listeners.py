@@ -9,6 +9,7 @@ import socket
 import stat
 from typing import TYPE_CHECKING, Any, Final
 
+from pybehave.behaviours.speaks import Edge
 from pybehave.errors import ListenFailed, SpecError
 from pybehave.listener import (
     ANY_HOST,
@@ -58,18 +59,27 @@ def open_listener(
     address = listener.address
     codec: Any = listener.protocol.codec()
     to = loop.dispatcher.address(listener.to)
-    if fd >= 0:
-        return loop.listen(listener.name, listener.url, packed, codec, to, listener, fd, False)
+    is_dual = fd < 0 and isinstance(address, TcpAddress) and address.host == ANY_HOST
+    if fd < 0:
+        fd = _inherited(loop, listener, mode)
+    port = loop.listen(listener.name, listener.url, packed, codec, to, listener, fd, is_dual)
+    port.speak(Edge(listener.speaks))
+    port.greet()
+    return port
+
+
+def _inherited(loop: Loop, listener: Listener, mode: int | None) -> int:
+    """The socket that this process was given, or that has to be bound by itself; -1 = none."""
+    address = listener.address
     if isinstance(address, FdAddress):
-        fd = address.fd
-    elif isinstance(address, SystemdAddress):
-        fd = systemd.listen_fd(listener.url, address.name)
+        return address.fd
+    if isinstance(address, SystemdAddress):
+        return systemd.listen_fd(listener.url, address.name)
     if isinstance(address, UnixAddress) and loop.source != "sim":
         remove_stale(listener.url, address.path)
         if mode is not None:
-            fd = _bound_with_mode(listener, address.path, mode)
-    is_dual = isinstance(address, TcpAddress) and address.host == ANY_HOST
-    return loop.listen(listener.name, listener.url, packed, codec, to, listener, fd, is_dual)
+            return _bound_with_mode(listener, address.path, mode)
+    return -1
 
 
 def _bound_with_mode(listener: Listener, path: str, mode: int) -> int:

@@ -170,6 +170,7 @@ class Node(Requests, Supervision, Forgetting):
         self.loop.dispatcher.on_missing = self.families.wake
         self.host.settled = Patience(self.host, self.applications.trees).settled
         self.inherited: dict[str, int] = {}  # listening sockets of the process before, by name
+        self.kept_beside: list[Port] = []  # of `_beside`, those that a process after this one gets
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
         self._is_stopping = self._is_left = False
@@ -248,18 +249,22 @@ class Node(Requests, Supervision, Forgetting):
             self._shut_down()
             raise
 
-    def add_listener(self, listener: Listener, *, mode: int | None = None) -> Port:
+    def add_listener(
+        self, listener: Listener, *, mode: int | None = None, is_kept: bool = False
+    ) -> Port:
         """Open a listener beside the applications' own; on the loop's thread, after `boot`.
 
         Args:
             mode: Of a Unix socket's file; None = as the umask says.
+            is_kept: Whether a process that takes this one's place gets its socket.
 
         Raises:
             ListenFailed: The address cannot be had.
         """
-        packed = listeners.address_of(listener)
-        port = listeners.open_listener(self.loop, listener, packed, mode=mode)
+        packed, fd = listeners.address_of(listener), self.inherited.pop(listener.name, -1)
+        port = listeners.open_listener(self.loop, listener, packed, mode=mode, fd=fd)
         self._beside[port] = listeners.socket_file(listener)
+        self.kept_beside += [port] if is_kept else []
         return port
 
     def run_once(self, timeout: float = 0.0) -> int:

@@ -20,6 +20,7 @@ from pybehave.behaviours.schema import version_of
 from pybehave.behaviours.supervisor import workers
 from pybehave.errors import NoProc, UpgradeFailed, UpgradeRefused
 from pybehave.runtime.probation import CRASHES, WATCH_S
+from pybehave.runtime.release_listeners import put_edges
 from pybehave.runtime.servers import make_values
 from pybehave.runtime.upgrade import Target, Upgrade
 
@@ -122,6 +123,7 @@ def _put_application(
         for child_id in new:
             added.append(f"{path}/{child_id}")
             undo.insert(0, partial(tree.delete_child, path, child_id))
+    undo.append(put_edges(running.ports, app))
     undo.append(partial(applications.replace, running, before))
     applications.replace(running, app)
 

@@ -44,6 +44,7 @@ from pybehave.errors import CalledInCallback, LoopClosed, UpgradeRefused
 from pybehave.runtime.events import RolledBack, Upgraded
 from pybehave.runtime.handover import replace_process
 from pybehave.runtime.probation import CRASHES, WATCH_S, Probation
+from pybehave.runtime.release_listeners import facts_of, misunderstood, settle_edges
 from pybehave.runtime.release_specs import Wish, made, put_specs, refused, upgrade_of_one
 from pybehave.runtime.tree_supervisor import Phase
 from pybehave.runtime.upgrade import BUSY_LOOK_S, Target, Upgrade
@@ -81,6 +82,7 @@ class Report:
         at: Unix time.
         is_rollback: Whether it led back.
         no_way_back: Why it could not be taken back; "" = it could.
+        ended: Connections that have ended, for they speak what is not understood any more.
     """
 
     application: str
@@ -92,6 +94,7 @@ class Report:
     at: float
     is_rollback: bool = False
     no_way_back: str = ""
+    ended: int = 0
 
 
 @final
@@ -378,6 +381,9 @@ class Releases:
                 f"its listeners are others ({changed}), and those of a running node stay as they "
                 f"are; replace the process",
             )
+        unheard = "" if wish.is_down else misunderstood(self.node.loop, running.ports, app)
+        if unheard:
+            raise refused(wish, unheard)
         for path, node in running.tree.supervisors.items():
             if node.phase is not Phase.IDLE:
                 raise refused(
@@ -424,6 +430,7 @@ class Releases:
         report = Report(
             release.app.name, version, release.app.version, names, tuple(added), run.seconds,
             node.loop.dispatcher.unix_now() / 1e9, wish.is_down, _no_way_back(run, before),
+            settle_edges(node.loop, node.applications.listening()),
         )  # fmt: skip
         self.history = [*self.history, report][-HISTORY_MAX:]
         self._before = None if wish.is_down else before
@@ -497,6 +504,7 @@ class Releases:
             "old": None if before is None else before.release.app.version,
             "under_way": None if self.under_way is None else self.under_way.release,
             "applications": [list(each) for each in node.applications.which()],
+            "listeners": facts_of(node.loop, reversed(node.applications.in_reverse())),
             "history": [asdict(report) for report in self.history],
         }
 

@@ -112,16 +112,17 @@ cdef class Acting(System):
         return to
 
     cdef int _send(self, Connection connection, object data, dict encoded) except -1:
-        """Encoded once for all connections that share codec and protocol version."""
+        """Encoded once for all connections that share codec, its version, and their own."""
         cdef conn *c = conns_find(self.conns, connection.token())
         cdef Port port
         if c == NULL or not conn_takes_output(c):
             return 0
         port = <Port>c.port
-        key = (id(data), id(port.codec), c.protocol & AGREED_VERSION)
+        key = (id(data), id(port.codec), c.protocol & AGREED_VERSION, c.spoken)
         answer = encoded.get(key)
         if answer is None:
-            answer = encoded[key] = self._encoded(port.codec, data, c.protocol)
+            made = data if c.spoken == port.version else port.edge.down(c.spoken, data)
+            answer = encoded[key] = self._encoded(port.codec, made, c.protocol)
         if outq_bytes(&c.out) + connection.waiting_bytes > c.limits.output_bytes_max:
             conn_abort(self.conns, c, END_SLOW_CONSUMER, 0)
             return 0

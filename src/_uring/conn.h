@@ -131,6 +131,7 @@ typedef struct conn {
     uint64_t spoke_ms; /* when bytes went either way last; 0 = never (C7) */
     uint64_t commands;
     uint64_t id, opened_ms; /* the how-manieth connection of this loop, from 1; since when */
+    uint32_t spoken; /* the loop's: which version of its listener's messages it speaks */
 } conn;
 
 typedef struct slot_list {

@@ -198,12 +198,18 @@ cdef class Dispatcher(Exchanging):
                 and port.address is not None:
             conn_give_back(self.conns, c) # it may be for any server, and is asked for by none
             return self.exchange(c, port, message)
+        if port.is_asking:
+            flaw = self.misdeclared(c, port, message)
+            if flaw is not None:
+                self.stats.decode_errors += 1
+                return self.answer_error(c, port, flaw)
         server = port.address.server if port.address is not None else port.connector
         if server is None:
             return self.answer_error(c, port, NoProc(port.address.name))
         if server.kind.is_fast_call and server.kind.overflow == OVERFLOW_BLOCK \
                 and not server.has_continues() and not server.has_control() \
                 and port.address is not None and c.protocol <= AGREED_VERSION \
+                and c.spoken == port.version \
                 and self.passes(server.kind, message):
             self._step_connection(server, c, port, message)
         else:
@@ -559,6 +565,14 @@ cdef class Dispatcher(Exchanging):
         cdef bytes answer = None
         cdef Request request = None
         cdef conn *c = NULL
+        if caller is not None and caller.port is not None \
+                and caller.spoken != (<Port>caller.port).version:
+            try:
+                message = self.converted(caller, message)
+            except DecodeError as error:
+                self.stats.decode_errors += 1
+                self.client = None
+                return self._resolve(caller, None, error)
         if server.kind.is_gated and (kind == INPUT_CALL or kind == INPUT_CAST) \
                 and not self.admits(server, kind, message, caller):
             return 0

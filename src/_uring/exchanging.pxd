@@ -18,4 +18,6 @@ cdef class Exchanging(Gate):
     cdef int exchange(self, conn *c, Port port, Exchange exchange) except -1
     cdef int _ask(self, conn *c, str name, Exchange exchange) except -1
     cdef int _ask_running(self, Server server, Caller caller) except -1
+    cdef object misdeclared(self, conn *c, Port port, object message)
+    cdef object converted(self, Caller caller, object message)
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1

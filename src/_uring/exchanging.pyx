@@ -17,7 +17,7 @@ Does not know: the turn (dispatch.pyx), what answers look like.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from .codec cimport (
     FRAME_ERROR_CUSTOM, FRAME_MALFORMED, FRAME_MORE, FRAME_READER, FRAME_READY, Codec, frame_view,
@@ -32,8 +32,10 @@ from .reading cimport Partial
 from .servers cimport INPUT_CALL, OVERFLOW_BLOCK, Port, Server
 
 from pybehave.errors import DecodeError, NoProc
+from pybehave.together import Together as _Together
 
 cdef uint64_t NS_PER_S = 1_000_000_000
+cdef type Together = _Together
 
 
 # Not final: the Dispatcher is the rest of it.
@@ -78,6 +80,9 @@ cdef class Exchanging(Gate):
     cdef int exchange(self, conn *c, Port port, Exchange exchange) except -1:
         """One request; whoever called marks the connection's output afterwards."""
         cdef bytes answer = exchange.at_once(<int64_t>(self.unix_ns() // NS_PER_S))
+        if answer is None and port.is_asking:
+            exchange.failure = self.misdeclared(c, port, exchange.input)
+            answer = exchange.at_once(exchange.unix_s)
         if answer is not None:
             self.stats.decode_errors += isinstance(exchange.failure, DecodeError)
             self._append(c, answer)
@@ -98,6 +103,8 @@ cdef class Exchanging(Gate):
         caller.connection = self.connection_of(c)
         caller.exchange = exchange
         caller.is_patient = True
+        caller.port = <Port>c.port
+        caller.spoken = c.spoken
         if server is not None:
             self._ask_running(server, caller)
         elif self._is_to_come(name, INPUT_CALL, exchange.input, caller):
@@ -118,6 +125,24 @@ cdef class Exchanging(Gate):
             return self._turn(server, INPUT_CALL, caller.exchange.input, caller)
         self._hold(caller)
         return self._post(server, INPUT_CALL, caller.exchange.input, caller)
+
+    cdef object misdeclared(self, conn *c, Port port, object message):
+        """Take note of the version that a message declares for its connection; the error when that
+        version is not understood, else None."""
+        cdef uint32_t version
+        try:
+            version = port.edge.declared(message)
+        except DecodeError as error:
+            return error
+        if version:
+            c.spoken = version
+        return None
+
+    cdef object converted(self, Caller caller, object message):
+        """A client's input in its server's version (behaviours/speaks.py). It is made when the
+        input is taken, not when it came: the release may have changed while it waited."""
+        caller.is_together = type(message) is Together
+        return (<Port>caller.port).edge.up(caller.spoken, message)
 
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1:
         raise NotImplementedError # the Dispatcher's

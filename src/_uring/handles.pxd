@@ -49,3 +49,6 @@ cdef class Caller:
     cdef object owner               # the Server incarnation
     cdef Exchange exchange          # what answers it; None = its connection's protocol
     cdef object request             # its Request, if that has a name and no outcome yet
+    cdef object port                # FROM_CONNECTION: its Port, whose edge it was asked across ...
+    cdef uint32_t spoken            # ... in this version
+    cdef bint is_together           # it was several commands: so many outputs are converted

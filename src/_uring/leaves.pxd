@@ -203,6 +203,7 @@ cdef extern from "conn.h" nogil:
         uint64_t commands
         uint64_t id
         uint64_t opened_ms
+        uint32_t spoken
 
     ctypedef struct slot_list:
         uint32_t *slots

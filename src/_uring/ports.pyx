@@ -157,6 +157,7 @@ cdef class Ports:
             self._source.verbs.close_fd(self._source, fd, 1)
             return 0
         Py_INCREF(port) # given back in _ended
+        c.spoken = port.greeting
         port.accepted += 1
         port.connections += 1
         if is_over:
@@ -258,26 +259,57 @@ cdef class Ports:
 
     def held(self, Port port) -> list:
         """What another process needs for each connection of a listener that is held: (descriptor,
-        the codec's flags, bytes that were read and not yet taken)."""
+        what was agreed on, bytes that were read and not yet taken). What was agreed on is the
+        codec's flags, and above them the version that it speaks."""
         cdef conn *c
         cdef uint32_t slot
         found = []
         for slot in range(conns_slots(&self._conns)):
             c = conns_at(&self._conns, slot)
             if c.state != CONN_FREE and <Port>c.port is port and conn_is_still(&self._conns, c):
-                found.append((c.fd, c.protocol, (<char *>c.carry)[:c.carry_bytes]
-                              if c.carry_bytes else b""))
+                found.append((c.fd, c.protocol | <uint64_t>c.spoken << 32,
+                              (<char *>c.carry)[:c.carry_bytes] if c.carry_bytes else b""))
         return found
 
-    def take_over(self, Port port, int fd, uint32_t protocol, bytes carry) -> None:
-        """Go on with a connection that another process has accepted, read from and let go of."""
+    def spoken(self, Port port) -> dict:
+        """How many connections of a listener speak which version of its messages."""
+        cdef conn *c
+        cdef uint32_t slot
+        found = {}
+        for slot in range(conns_slots(&self._conns)):
+            c = conns_at(&self._conns, slot)
+            if c.state in (CONN_OPEN, CONN_FINISHING) and <Port>c.port is port:
+                found[c.spoken] = found.get(c.spoken, 0) + 1
+        return found
+
+    def end_misunderstood(self, Port port) -> int:
+        """End the connections of a listener that speak what its server does not understand any
+        more, behind what they are owed; how many those are."""
+        cdef conn *c
+        cdef uint32_t slot
+        cdef int count = 0
+        for slot in range(conns_slots(&self._conns)):
+            c = conns_at(&self._conns, slot)
+            if c.state == CONN_OPEN and <Port>c.port is port \
+                    and c.spoken != port.version and not port.edge.understands(c.spoken):
+                conn_finish(&self._conns, c, END_ASKED)
+                count += 1
+        return count
+
+    def take_over(self, Port port, int fd, uint64_t agreed, bytes carry) -> None:
+        """Go on with a connection that another process has accepted, read from and let go of. One
+        that speaks what is not understood here ends."""
         cdef conn *c = conns_add(&self._conns, fd, CONN_OPEN, &port.limits, <void *>port)
         if c == NULL:
             raise MemoryError
         Py_INCREF(port) # given back in _ended
         port.accepted += 1
         port.connections += 1
-        c.protocol = protocol
+        c.protocol = <uint32_t>(agreed & 0xffffffff)
+        c.spoken = <uint32_t>(agreed >> 32) or port.greeting
+        if port.edge is not None and not port.edge.understands(c.spoken):
+            conn_abort(&self._conns, c, END_ASKED, 0)
+            return
         conn_pause(&self._conns, c, PAUSE_MOVING)
         conn_activate(&self._conns, c, c.active_left)
         if carry and conn_carry(&self._conns, c, carry, len(carry), 0) < 0:

@@ -117,6 +117,8 @@ cdef class Replies(Present):
         caller.owner = server
         caller.connection = self.connection_of(c)
         caller.is_unheard = c.protocol > AGREED_VERSION # (R4)
+        caller.port = <Port>c.port
+        caller.spoken = c.spoken
         return caller
 
     # ---- answers -----------------------------------------------------------------------------
@@ -241,7 +243,11 @@ cdef class Replies(Present):
 
     cdef bytes _encoded_for(self, Caller caller, conn *c, object output, object error):
         """The answer to a caller that is a connection: as its request wants it, or its protocol."""
-        cdef Codec codec = (<Port>c.port).codec
+        cdef Port port = <Port>c.port
+        cdef Codec codec = port.codec
+        if error is None and caller.spoken != port.version:
+            lower = port.edge.down_all if caller.is_together else port.edge.down
+            output = lower(caller.spoken, output)
         if caller.exchange is not None:
             caller.exchange.unix_s = <int64_t>(self.unix_ns() // NS_PER_S)
             return caller.exchange.bytes_of(output, error)

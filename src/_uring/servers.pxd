@@ -70,6 +70,10 @@ cdef class Port:
     cdef readonly uint64_t accepted
     cdef uint64_t connections_max
     cdef readonly uint64_t connections
+    cdef readonly object edge          # converts what others speak (behaviours/speaks.py)
+    cdef readonly uint32_t version     # of messages that its server takes; 0 = there is only one
+    cdef readonly uint32_t greeting    # of a connection that is new
+    cdef bint is_asking                # each message may declare a version
 
 
 cdef class Alarm:

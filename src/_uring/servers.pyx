@@ -51,6 +51,16 @@ cdef class Address:
 cdef class Port:
     """Where connections come from: a listener, or one outbound connect."""
 
+    def speak(self, edge) -> None:
+        """From now on the server takes and gives messages of this edge's version."""
+        self.edge = edge
+        self.version = edge.version
+        self.is_asking = edge.declares is not None
+
+    def greet(self) -> None:
+        """New connections speak what the edge says, from now on."""
+        self.greeting = self.edge.greeting
+
     def __repr__(self) -> str:
         return f"<Port {self.url}>"
 

@@ -108,7 +108,8 @@ def test_descriptors_that_there_is_no_room_for_are_told_and_none_is_kept(
 def test_more_listeners_than_a_message_takes_are_all_inherited(ends: Any, pipes: list[int]) -> None:
     """Those beyond the limit were left out without a word, and their addresses were in use."""
     listening = [(f"l{number}", fd) for number, fd in enumerate(pipes)]
-    applications = SimpleNamespace(listener_names=lambda: [name for name, _ in listening])
+    planned = [SimpleNamespace(name=name, speaks=None) for name, _ in listening]
+    applications = SimpleNamespace(listeners_planned=lambda: planned)
     node: Any = SimpleNamespace(
         applications=applications, app=SimpleNamespace(version="2"), inherited={}
     )
