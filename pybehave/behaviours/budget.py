@@ -63,9 +63,10 @@ class Budget:
 
     def charge(self, now: float) -> None:
         """Take note of an attempt."""
-        if self._is_healthy(now):
+        spec = self._spec
+        if spec.reset_after is not None and self._is_healthy(now):
             self.clear()
-        if self._spec.decay is not None:
+        if spec.decay is not None:
             self.count = self.failures(now) + 1
         self.attempts.append(now)
         self.latest = now

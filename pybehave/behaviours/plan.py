@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from pybehave.behaviours.backoff import Backoff, Row
 from pybehave.behaviours.budget import Budget
@@ -38,7 +38,14 @@ class Status(Enum):
 
 
 class Verdict(Enum):
-    """What a plan is for."""
+    """What a plan is for.
+
+    Attributes:
+        word: Its value, which an enumeration takes its time to give.
+    """
+
+    def __init__(self, word: str) -> None:
+        self.word = word
 
     START = "start"
     """The supervisor's own start: all children, in order."""
@@ -77,14 +84,30 @@ class Verdict(Enum):
     """Somebody asked for one child to be started or stopped."""
 
 
+class Rare:
+    """What few children have: one for those that have, and one that all others share.
+
+    A hundred thousand children of one supervisor are nothing unusual, and each slot of each of them
+    is most of a megabyte. `Kept` reads and writes what is in here as the child's attributes; what a
+    restart does often, it does here, for a descriptor's call takes as long as what it is for.
+
+    Attributes: as `Child` has them.
+    """
+
+    __slots__ = ("attempt", "is_free", "restarts", "row")
+
+    def __init__(self) -> None:
+        self.attempt = 0
+        self.restarts = 0
+        self.row: Row | None = None
+        self.is_free = False
+
+
 class Kept(Generic[T]):
     """An attribute that nearly all children have at its default, so that those keep nothing of it.
 
-    A hundred thousand children of one supervisor are nothing unusual, and each slot of each of them
-    is most of a megabyte.
-
     Args:
-        default: What a child has that was never given another.
+        default: What a child has that was never given another; the same as `Rare` says.
     """
 
     __slots__ = ("_default", "_name")
@@ -97,16 +120,12 @@ class Kept(Generic[T]):
         self._name = name
 
     def __get__(self, child: Child, owner: type | None = None) -> T:
-        rare = child.rare
-        value: T = self._default if rare is None else rare.get(self._name, self._default)
+        value: T = getattr(child.rare, self._name)
         return value
 
     def __set__(self, child: Child, value: T) -> None:
-        rare = child.rare
-        if rare is not None:
-            rare[self._name] = value
-        elif value is not self._default:
-            child.rare = {self._name: value}
+        if value is not self._default or child.rare is not child.usual:
+            setattr(child.own(), self._name, value)
 
 
 class Child:
@@ -121,7 +140,8 @@ class Child:
         restarts: How often it was started again by its supervisor.
         row: Its failures in a row, once it has failed, if it has a back-off.
         is_free: Starting it again after its latest failure is not charged (R10).
-        rare: What few children have; most have no such dict (`Kept`).
+        rare: What few children have; most have the one that they share (`Rare`).
+        usual: That one.
     """
 
     __slots__ = ("id", "rare", "ref", "spec", "status")
@@ -131,12 +151,20 @@ class Child:
     row: Kept[Row | None] = Kept(None)
     is_free = Kept(False)
 
+    usual: ClassVar[Rare] = Rare()
+
     def __init__(self, child_id: str, spec: ChildSpec) -> None:
         self.id = child_id
         self.spec = spec
         self.status = Status.STOPPED
         self.ref: Any = None
-        self.rare: dict[str, Any] | None = None
+        self.rare: Any = self.usual
+
+    def own(self) -> Any:
+        """What it has of its own of what few have, to put something in."""
+        if self.rare is self.usual:
+            self.rare = type(self.usual)()
+        return self.rare
 
     @property
     def restart(self) -> Restart:

@@ -84,11 +84,11 @@ def plan_restart(
     order = order_of(reason)
     if isinstance(order, TerminateTree):
         return Plan(Verdict.TERMINATE, child, _running(state, child), order=order)
-    is_restarted = child.restart == "permanent" or (
-        child.restart == "transient" and not is_clean(reason)
-    )
+    how = child.spec.restart
+    is_restarted = how == "permanent" or (how == "transient" and not is_clean(reason))
     if is_restarted and order is None:
-        return plan_delay(child, now, draw) or _plan_attempt(state, child, now, draw)
+        delay = None if child.backoff is None else plan_delay(child, now, draw)
+        return delay or _plan_attempt(state, child, now, draw)
     if child.significant and _ends_supervisor(state, child):
         return Plan(Verdict.AUTO_SHUTDOWN, child, _running(state, child))
     is_kept = child.restart != "temporary" and not state.is_simple  # (R8)
@@ -137,7 +137,7 @@ def plan_stop(state: SupervisorState, verdict: Verdict = Verdict.STOP) -> Plan:
 def _plan_attempt(
     state: SupervisorState, child: Child, now: float, draw: float, *, is_free: bool = False
 ) -> Plan:
-    is_free = is_free or child.is_free  # (R10)
+    is_free = is_free or child.rare.is_free  # (R10)
     if state.is_paused:
         return Plan(Verdict.PAUSE, child)  # (R9)
     if not is_free and state.budget.is_exhausted(now):  # (R6)
@@ -217,10 +217,11 @@ def begin(state: SupervisorState, plan: Plan) -> None:
     """
     if plan.charged_at is not None:
         state.budget.charge(plan.charged_at)
-    if plan.verdict is Verdict.RESTART and plan.child is not None:
+    verdict = plan.verdict
+    if verdict is Verdict.RESTART and plan.child is not None:
         cancel_retry(plan.child)
         plan.child.ref = None
-    elif plan.verdict is Verdict.DELAY or plan.verdict is Verdict.PAUSE:
+    elif verdict is Verdict.DELAY or verdict is Verdict.PAUSE:
         assert plan.child is not None
         _wait(state, plan, plan.child)
     elif plan.child is not None:
@@ -337,7 +338,7 @@ def is_end_reported(child: Child, reason: object) -> bool:
 
     Source: OTP supervisor, `child_terminated`: for a permanent child any reason, also normal.
     """
-    return child.restart == "permanent" or not is_clean(reason)
+    return child.spec.restart == "permanent" or not is_clean(reason)
 
 
 def is_shutdown_error(child: Child, reason: Any) -> bool:

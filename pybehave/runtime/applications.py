@@ -47,11 +47,11 @@ from pybehave.listener import Listener
 from pybehave.runtime import draining, kept_sockets, listeners
 from pybehave.runtime.optional import load_optional
 from pybehave.runtime.tree import Tree
+from pybehave.runtime.tree_child import TreeChild
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Port
     from pybehave.runtime.node import Node
-    from pybehave.runtime.tree_child import TreeChild
 
 DRAIN_LOOK_S: Final = 0.01
 """How often a stopping application looks whether its connections have gone."""
@@ -334,8 +334,8 @@ class Applications:
 
     def worker_ended(self, server: object, reason: object, is_free: bool) -> None:
         """A worker has ended by itself; its own terminate has run."""
-        child = self.child_of(server)
-        if child is not None:
+        child = getattr(server, "owner", None)
+        if isinstance(child, TreeChild):
             child.owner.tree.worker_ended(server, reason, is_free=is_free)
 
     def tree_with(self, supervisor: str) -> Tree:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, Protocol, final
 
+from pybehave.behaviours.gen_server import GenServer
 from pybehave.types import KILLED
 
 
@@ -23,6 +24,13 @@ class Alarms(Protocol):
 
     def cancel_alarm(self, alarm: Any) -> bool:
         """Say whether the alarm was still to come; None is no alarm."""
+
+
+def has_terminate(instance: Any) -> bool:
+    """Say whether a server has anything to do at its end; most have not."""
+    if getattr(type(instance), "_terminate", None) is not GenServer._terminate:
+        return True
+    return getattr(instance.terminate, "__func__", None) is not GenServer.terminate
 
 
 def terminate(

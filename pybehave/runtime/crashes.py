@@ -53,10 +53,12 @@ logger = logging.getLogger("pybehave.server")
 class CrashReport(Struct, frozen=True, eq=False):
     """One abnormal end.
 
+    What follows from other fields is made when it is read.
+
     Attributes:
-        crash_id: What callers were told.
         server: The server's name.
         incarnation: Which start of it.
+        inputs: How many the incarnation had taken.
         reason: The exception, with its traceback, or the reason given to `Stop`.
         callback: What ran: "init", "handle_call", "handle_info", ...
         message: The input that it failed on.
@@ -64,11 +66,11 @@ class CrashReport(Struct, frozen=True, eq=False):
             may have changed it half way).
         at: Unix time.
         shape: The server's `format_status`.
-        kind: Its class, `module:Name`.
-        path: Where it stood in the tree: ids from the root, joined by "/".
+        server_class: Its class ...
+        supervisor: ... the path of its supervisor ...
+        child: ... and its id there; both are "" for a server that is in no tree.
         restart: Its restart type.
         caller: Who asked, for people; "" = nobody.
-        inputs: How many the incarnation had taken.
         mailbox: How many more inputs waited ...
         waiting: ... and the first of them: kind (1 call, 2 cast, 3 info, 5 timer), message, ...
         callers: Whose reply had been put off.
@@ -77,26 +79,41 @@ class CrashReport(Struct, frozen=True, eq=False):
         log: The newest events, if `sys.log` was on.
     """
 
-    crash_id: str
     server: str
     incarnation: int
+    inputs: int
     reason: object
     callback: str
     message: Any
     state: Any
     at: float
     shape: Callable[[dict[str, Any]], dict[str, Any]]
-    kind: str = ""
-    path: str = ""
+    server_class: type = object
+    supervisor: str = ""
+    child: str = ""
     restart: str = ""
     caller: str = ""
-    inputs: int = 0
     mailbox: int = 0
     waiting: tuple[tuple[Any, ...], ...] = ()
     callers: int = 0
     timers: int = 0
     lsn: int = 0
     log: tuple[Any, ...] = ()
+
+    @property
+    def crash_id(self) -> str:
+        """What callers were told."""
+        return f"{self.server}-{self.incarnation}-{self.inputs}"
+
+    @property
+    def kind(self) -> str:
+        """The server's class, `module:Name`."""
+        return f"{self.server_class.__module__}:{self.server_class.__qualname__}"
+
+    @property
+    def path(self) -> str:
+        """Where it stood in the tree: ids from the root, joined by "/"; "" = in none."""
+        return f"{self.supervisor}/{self.child}" if self.child else ""
 
     def status(self) -> dict[str, Any]:
         """What the server's `format_status` lets be seen of message, state, reason and log."""

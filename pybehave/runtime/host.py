@@ -37,7 +37,7 @@ from pybehave.errors import (
 )
 from pybehave.listener import Listener
 from pybehave.runtime import addresses, asked
-from pybehave.runtime.cleanup import terminate
+from pybehave.runtime.cleanup import has_terminate, terminate
 from pybehave.runtime.crashes import MESSAGES_KEPT, Crashes, CrashReport
 from pybehave.runtime.events import Event, EventHub
 from pybehave.runtime.groups import Groups
@@ -47,7 +47,7 @@ from pybehave.runtime.policies import stop_for
 from pybehave.runtime.pools import Pools
 from pybehave.runtime.recoveries import error_text
 from pybehave.runtime.servers import instance_of, make_server
-from pybehave.runtime.tree_workers import spec_of
+from pybehave.runtime.tree_workers import place_of, spec_of
 from pybehave.runtime.trimming import Trimmer
 from pybehave.runtime.workers import Workers
 from pybehave.types import IGNORED, KILLED, is_clean
@@ -70,8 +70,11 @@ CALLBACKS = {
     6: "a link to another server",
     7: "sys.terminate",
 }
+NOTHING_LEFT: Final = (None, None, 0, 0, None)
+"""What is known of a server beside its state, when its end has been told already."""
+
 HAND_OUT: Final = HandOut(SPECIAL, RunStopped)
-ACTION, LINK, SYSTEM = 0, 6, 7
+ACTION, LINK, SYSTEM = NOT_CRASHES = 0, 6, 7
 """Its own callback was over when it ended, so its state stands."""
 
 SENT: Final = (1, 2)
@@ -91,7 +94,6 @@ class LoopHost:
         settled: Called when a tree has done what it could for now.
         on_worker_ended: Called when a worker has ended by itself, its terminate included: with its
             reason, and whether starting it again is free (restart.py, R10).
-        path_of: Where a server stands in its tree.
         on_change: Called with a server's name before it starts, or is ended from outside.
         is_durable: A worker with `journal=True` must find a journal; False: it is kept in memory.
     """
@@ -111,7 +113,6 @@ class LoopHost:
         self.groups = Groups(loop.dispatcher, run_on_loop)
         self.settled: Callable[[], None] = lambda: None
         self.on_worker_ended: Callable[[Server, object, bool], None] | None = None
-        self.path_of: Callable[[object], str] = lambda _: ""
         self.on_change: Callable[[str], None] = lambda _: None
         self.is_durable = False
         self.node: Node | None = None
@@ -321,6 +322,9 @@ class LoopHost:
         """Call a server's terminate, in the watchdog's sight; while it runs, `unstopped` finds
         where it stands.
         """
+        if not has_terminate(server.instance):
+            done(reason, None)
+            return
 
         def is_done(how: object, error: BaseException | None) -> None:
             self.terminating.pop(server, None)
@@ -390,7 +394,7 @@ class LoopHost:
         failure = None
         if server.failed_lsn:
             failure = Failure(server.failed_lsn, message, error_text(reason))
-        worker, is_crash = spec_of(server.owner), kind not in (ACTION, LINK, SYSTEM)
+        worker, is_crash = spec_of(server.owner), kind not in NOT_CRASHES
         if self.journal is not None and server.number and is_crash:
             self.journal.policies.failed(worker, reason, self.journal.now_ns())
         self._remember(server, is_crash=is_crash, failure=failure)
@@ -446,32 +450,32 @@ class LoopHost:
     def _crash(
         self, server: Server, reason: object, callback: str, message: Any, owner: Any = None
     ) -> CrashReport:
-        left = self.loop.dispatcher.take_left() or (None, None, 0, 0, None)
+        left = self.loop.dispatcher.take_left() or NOTHING_LEFT
         caller, mail, callers, timers, debug = left
-        instance, log = server.instance, getattr(debug, "log", None)
-        kind = type(instance)
-        worker = spec_of(server.owner if owner is None else owner)
-        return CrashReport(
-            crash_id=f"{server.name}-{server.incarnation}-{server.inputs}",
-            server=server.name,
-            incarnation=server.incarnation,
-            reason=reason,
-            callback=callback,
-            message=message,
-            state=shown_state(instance, server.state),
-            at=instance.context.now,
-            shape=instance.format_status,
-            kind=f"{kind.__module__}:{kind.__qualname__}",
-            path=self.path_of(server),
-            restart=worker.restart,
-            caller="" if caller is None else caller.origin,
-            inputs=server.inputs,
-            mailbox=0 if mail is None else len(mail),
-            waiting=() if mail is None else tuple(islice(mail, MESSAGES_KEPT)),
-            callers=callers,
-            timers=timers,
-            lsn=server.failed_lsn,
-            log=() if log is None else tuple(log),
+        instance, log = server.instance, None if debug is None else getattr(debug, "log", None)
+        owner = server.owner if owner is None else owner
+        supervisor, child = place_of(owner)
+        return CrashReport(  # in the order of its fields: names for all of them take half a restart
+            server.name,
+            server.incarnation,
+            server.inputs,
+            reason,
+            callback,
+            message,
+            shown_state(instance, server.state),
+            server.now,
+            instance.format_status,
+            type(instance),
+            supervisor,
+            child,
+            spec_of(owner).restart,
+            "" if caller is None else caller.origin,
+            0 if mail is None else len(mail),
+            () if mail is None else tuple(islice(mail, MESSAGES_KEPT)),
+            callers,
+            timers,
+            server.failed_lsn,
+            () if log is None else tuple(log),
         )
 
     def _act(self, server: Server, action: object, lsn: int, index: int) -> None:

@@ -103,9 +103,9 @@ class Invariants:
     def watch(self, instance: Any) -> None:
         """Follow a server, if anybody asks about it."""
         kind = type(instance)
-        if not isinstance(instance, GenServer) or isinstance(instance, HostedServer):
-            return
         if not self.overall and self.interfere is None and not overrides(instance, OWN):
+            return
+        if not isinstance(instance, GenServer) or isinstance(instance, HostedServer):
             return
         if kind not in self._followed:
             self._followed[kind] = self._derived(kind)

@@ -159,7 +159,6 @@ class Node(Requests, Supervision, Forgetting):
         self.applications = Applications(self, app, Config.of(config), listen)
         self.app = self.applications.primary
         self.host.on_worker_ended = self.applications.worker_ended
-        self.host.path_of = self.applications.path_of
         self.journal = journal_in(self, data, journal_options or Options(), reset)
         self.watchdog = watchdog_for(self, step_budget, step_abort)
         self.sys = Sys(self)

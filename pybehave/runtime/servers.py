@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pybehave._uring.servers import ACK_DISK, ACK_MEMORY, ACK_OS, ACK_SERVERS
 from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.gen_server import GenServer, overrides
+from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.schema import Schema
 from pybehave.errors import SpecError, show
 
@@ -57,14 +57,15 @@ def make_server(
         values: What encodes its inputs for the journal.
         incarnation: Which one it is, when the journal knows; 0 = the next.
     """
+    kind = type(instance)
     return dispatcher.create(
         worker.name if name is None else name,
         instance,
         capacity=min(worker.mailbox, sys.maxsize),
         overflow=OVERFLOWS[worker.overflow],
-        is_fast_call=not overrides(instance, "handle_call"),
-        is_fast_cast=not overrides(instance, "handle_cast"),
-        is_deaf=not overrides(instance, "handle_info"),
+        is_fast_call=kind.handle_call is GenServer.handle_call,
+        is_fast_cast=kind.handle_cast is GenServer.handle_cast,
+        is_deaf=kind.handle_info is GenServer.handle_info,
         number=number,
         values=values,
         level=LEVELS[worker.acknowledge],

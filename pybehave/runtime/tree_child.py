@@ -9,15 +9,32 @@ Does not know: what follows from an end (restart.py), how steps are taken (tree_
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.plan import Child, Kept
+from pybehave.behaviours.plan import Child, Kept, Rare
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor
 from pybehave.errors import StartFailed
 
 if TYPE_CHECKING:
     from pybehave.runtime.tree_supervisor import SupervisorNode
+
+
+@final
+class TreeRare(Rare):
+    """What few children of a running tree have.
+
+    Attributes: as `TreeChild` and `MadeChild` have them.
+    """
+
+    __slots__ = ("_args_before", "has_ended", "node", "reason")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.node: SupervisorNode | None = None
+        self.has_ended = False
+        self.reason: object = None
+        self._args_before: tuple[Any] | None = None
 
 
 class TreeChild(Child):
@@ -35,6 +52,8 @@ class TreeChild(Child):
     node: Kept[SupervisorNode | None] = Kept(None)
     has_ended = Kept(False)
     reason: Kept[object] = Kept(None)
+
+    usual: ClassVar[Rare] = TreeRare()
 
     def __init__(self, owner: SupervisorNode, child_id: str, spec: ChildSpec) -> None:
         super().__init__(child_id, spec)
@@ -59,9 +78,10 @@ class TreeChild(Child):
 
     def ended(self, reason: object, because: str = "", *, is_free: bool = False) -> None:
         """Let the supervisor know of an end that nobody asked for."""
-        self.has_ended = True
-        self.is_free = is_free
-        self.reason = reason
+        rare = self.own()
+        rare.has_ended = True
+        rare.is_free = is_free
+        rare.reason = reason
         owner = self.owner
         owner.post((type(owner).handle_end, self, None))
 

@@ -197,21 +197,21 @@ class SupervisorNode:
 
     def handle_end(self, child: TreeChild, _: object) -> None:
         """Decide what follows from a child's end."""
-        if not child.has_ended:
+        rare = child.rare
+        if not rare.has_ended:
             return  # a plan that was going to stop it has consumed this end (M2)
-        child.has_ended = False
-        reason, ref = child.reason, child.ref
+        rare.has_ended = False
+        reason, ref = rare.reason, child.ref
         host = self.tree.host
         if self.state.spec.pass_through and _is_panic(reason):
             self.note_stopped(child, reason)
             host.pass_through(reason)
             return
         plan = restart.plan_restart(self.state, child.id, host.now(), reason, host.draw())
-        child.node = child.ref = None
+        rare.node = child.ref = None
         if restart.is_end_reported(child, reason):
-            host.emit(
-                ChildTerminated(self.path, child.id, ref, reason, child.restart, plan.verdict.value)
-            )
+            how = child.spec.restart
+            host.emit(ChildTerminated(self.path, child.id, ref, reason, how, plan.verdict.word))
         self.take_up(plan, child)
 
     def handle_retry(self, child: TreeChild, attempt: int) -> None:
@@ -223,7 +223,7 @@ class SupervisorNode:
 
     def take_up(self, plan: Plan, child: TreeChild) -> None:
         """Begin what was decided about a child that ended or has waited."""
-        reason, child.reason = child.reason, None
+        reason, child.rare.reason = child.rare.reason, None
         restart.begin(self.state, plan)
         verdict = plan.verdict
         if isinstance(reason, BaseException) and verdict in (Verdict.GIVE_UP, Verdict.TERMINATE):
@@ -461,10 +461,10 @@ class SupervisorNode:
         """A child runs."""
         plan = self.plan
         if plan is not None and plan.verdict is Verdict.RESTART:
-            child.restarts += 1
+            child.own().restarts += 1
         child.ref = ref
         restart.started(self.state, child)
-        self.tree.host.emit(ChildStarted(self.path, child.id, ref, child.restarts))
+        self.tree.host.emit(ChildStarted(self.path, child.id, ref, child.rare.restarts))
 
     def note_start_failed(self, child: TreeChild, error: BaseException) -> None:
         """A child did not start; nothing of it runs."""

@@ -62,6 +62,11 @@ class TreeWorkers:
         return child
 
 
+def place_of(owner: Worker[Any, Any] | TreeChild) -> tuple[str, str]:
+    """Where a server stands, by its owner: its supervisor's path and its id there, or ""."""
+    return (owner.owner.path, owner.id) if isinstance(owner, TreeChild) else ("", "")
+
+
 def spec_of(owner: Worker[Any, Any] | TreeChild) -> Worker[Any, Any]:
     """The specification of a server by its owner: that is its entry in a tree, or itself."""
     spec = owner.spec if isinstance(owner, TreeChild) else owner

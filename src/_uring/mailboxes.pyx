@@ -449,10 +449,12 @@ cdef class Mailboxes(Names):
             barrier = self.barrier
             if caller.level != ACK_SERVERS:
                 barrier = self._wanted(caller.owner, caller.level, barrier)
-            if barrier > self.conns.durable_batch and type(caller.waiter) is not Answer:
-                self.commit.hold(barrier, caller.waiter.settle, (value, error))
+            # It knows its caller: as a cycle both, and the error, would wait for the collector.
+            waiter, caller.waiter = caller.waiter, None
+            if barrier > self.conns.durable_batch and type(waiter) is not Answer:
+                self.commit.hold(barrier, waiter.settle, (value, error))
             else:
-                caller.waiter.settle(value, error)
+                waiter.settle(value, error)
         elif error is None:
             self.tell(caller.sender, _actions.CallReply(caller.tag, caller.server, value))
         else:
