@@ -48,8 +48,19 @@ install_group() {
     hash=$(sha256sum pyproject.toml | cut -c1-16)
     stamp_is_fresh "group-$1" "$hash" && return 0
     say "installing what '$1' needs"
-    run_logged "install-$1" "$venv/bin/python" -m pip install --quiet --group "$1"
+    # One pip at a time in one environment: .ci/run has two phases beside each other.
+    (
+        flock 9 2>/dev/null || true
+        run_logged "install-$1" "$venv/bin/python" -m pip install --quiet --group "$1"
+    ) 9>"$venv/.lock"
     stamp_write "group-$1" "$hash"
+}
+
+# workers: how many processes pytest may take (pytest-xdist), as its arguments; none for one.
+# PYBEHAVE_TEST_WORKERS, or the processors, four at most: more was not tried.
+workers() {
+    local count=${PYBEHAVE_TEST_WORKERS:-$(($(nproc) < 4 ? $(nproc) : 4))}
+    [ "$count" -le 1 ] || echo "-n $count --dist worksteal"
 }
 
 can_install_system() {

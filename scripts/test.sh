@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# C unit tests, then pytest. Arguments go to pytest and replace its selection.
+# C unit tests, then pytest, in as many processes as there are processors.
+# Arguments go to pytest and replace its selection; then there is one process.
 #
+# PYBEHAVE_EFFORT    usual, or full: how many rounds are played (tests/effort.py)
+# PYBEHAVE_TEST_WORKERS  processes of pytest (default: processors, four at most)
 # CI=true            a missing client program is an error, and so is a skipped test (tests/skips.py)
 # PYBEHAVE_MAY_SKIP  reasons, as a regular expression, that this machine has for skipping tests
 # PYBEHAVE_FUZZ_RUNS inputs per C fuzz target (default 20000)
@@ -17,6 +20,7 @@ done
 install_group test
 if [ $# -eq 0 ]; then
     scripts/test_c.sh
-    set -- -m 'not packaging and not power'
+    # Split at spaces on purpose: arguments of pytest.
+    set -- $(workers) -m 'not packaging and not power'
 fi
 exec "$venv/bin/python" -m pytest "$@"

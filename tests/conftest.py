@@ -40,6 +40,34 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     return report
 
 
+TOLD = "told"
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Say a line at the end of the run. A worker of pytest-xdist has no terminal to print it to."""
+
+    def say(line: str) -> None:
+        request.node.user_properties.append((TOLD, line))
+
+    return say
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have told, below the names of the tests."""
+    reports = [
+        report
+        for category in terminalreporter.stats.values()
+        for report in category
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+    ]
+    told = [(r.nodeid, line) for r in reports for name, line in r.user_properties if name == TOLD]
+    if told:
+        terminalreporter.section("counts")
+    for nodeid, line in told:
+        terminalreporter.write_line(f"{nodeid}\n    {line}")
+
+
 SOURCES = ("full", "basic", "epoll")
 
 SMALL = Options(segment_bytes=1 << 20)

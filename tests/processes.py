@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 
 COMMAND = [sys.executable, "-m", "pybehave"]
+
+PORT_MIN = 10_000
+"""Services that a machine may have listen below."""
 
 IS_SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
 """AddressSanitizer keeps freed memory aside, so resident memory says nothing there."""
@@ -59,6 +64,21 @@ class Process:
         """Send a signal, wait, return the exit status."""
         self.process.send_signal(number)
         return self.process.wait(20)
+
+
+def own_port() -> int:
+    """A port that is free, and free again for the next process of a test after one has ended.
+
+    The kernel gives it to nobody who asks for any port, be it for a listener or for a connection:
+    with tests in several processes somebody always asks.
+    """
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as given:
+        first, last = map(int, given.read().split())
+    others = [*range(PORT_MIN, first), *range(last + 1, 1 << 16)]
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.choice(others) if others else 0))
+            return int(probe.getsockname()[1])
 
 
 def wakings(pid: int) -> int:

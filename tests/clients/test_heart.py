@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.power.machine import wait_for
-from tests.processes import COMMAND
+from tests.processes import COMMAND, own_port
 
 PROGRAM = """
 import ctypes, os
@@ -186,11 +186,12 @@ def test_a_kill_of_the_child(looked: Callable[..., Looked]) -> None:
 
 
 def test_a_kill_of_the_parent_ends_the_child(looked: Callable[..., Looked]) -> None:
-    node = looked()
+    listen = ("--listen", f"tcp://127.0.0.1:{own_port()}")
+    node = looked(*listen)
     child = node.wait_ready()
     node.parent.kill()
     wait_ended(child)
-    again = looked("--listen", f"tcp://127.0.0.1:{node.port}")
+    again = looked(*listen)
     again.wait_ready()
     assert again.port == node.port
 

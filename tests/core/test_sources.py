@@ -15,6 +15,7 @@ import pytest
 from pybehave._uring.loop import Loop
 from pybehave.errors import LoopClosed, LoopForked, SourceUnavailable
 from tests import seccomp
+from tests.processes import own_port
 
 REFUSED = """
 from pybehave._uring.loop import Loop
@@ -156,9 +157,7 @@ def test_a_signal_wakes_the_wait_and_its_handler_runs(source: str) -> None:
 
 
 def test_after_kill_9_the_same_port_can_be_had_at_once(source: str) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(own_port())
     for _ in range(5):
         server = subprocess.Popen(
             [sys.executable, "-c", SERVER, source, port], stdout=subprocess.PIPE, text=True

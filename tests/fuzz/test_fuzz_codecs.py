@@ -23,8 +23,9 @@ from pybehave.protocols import (
     RespClient,
     Status,
 )
+from tests.effort import rounds
 
-ROUNDS = int(os.environ.get("PYBEHAVE_FUZZ_ROUNDS", "150"))
+ROUNDS = rounds("PYBEHAVE_FUZZ_ROUNDS")
 FIRST_SEED = int(os.environ.get("PYBEHAVE_FUZZ_SEED", "1"))
 STREAM_BYTES_MAX = 600
 

@@ -9,8 +9,9 @@ import random
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
 from pybehave.protocols import Http
 from pybehave.testing.simulate import Simulator
+from tests.effort import rounds
 
-ROUNDS = int(os.environ.get("PYBEHAVE_FUZZ_ROUNDS", "150"))
+ROUNDS = rounds("PYBEHAVE_FUZZ_ROUNDS")
 FIRST_SEED = int(os.environ.get("PYBEHAVE_FUZZ_SEED", "1"))
 NODE_ROUNDS = max(ROUNDS // 5, 1)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.effort import rounds
+
 pytest.register_assert_rewrite(
     "tests.journal.model",
     "tests.journal.engine",
@@ -18,9 +20,6 @@ pytest.register_assert_rewrite(
     "pybehave.testing.store_model",
     "pybehave.testing.store_walk",
 )
-
-STATES = 100_000
-"""Twenty seconds; PYBEHAVE_CRASH_STATES=10000000 is the long mode, half an hour."""
 
 FAILED_ONCE = Path(__file__).with_name("seeds.txt")
 
@@ -32,8 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def states() -> int:
-    """How many crash states the random suite tries."""
-    return int(os.environ.get("PYBEHAVE_CRASH_STATES", STATES))
+    """How many crash states the random suite tries; ten million take half an hour."""
+    return rounds("PYBEHAVE_CRASH_STATES")
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +62,7 @@ def journal_seeds(request: pytest.FixtureRequest) -> Callable[[], Iterator[int]]
 
 @pytest.fixture
 def play_many(
-    journal_seeds: Callable[[], Iterator[int]], states: int, capsys: pytest.CaptureFixture[str]
+    journal_seeds: Callable[[], Iterator[int]], states: int, tell: Callable[[str], None]
 ) -> Callable[..., None]:
     """Play lives until they have had enough crash states; together they must have met every event.
 
@@ -81,9 +80,8 @@ def play_many(
             counts["seeds"] += 1
             if counts["states"] >= states // share:
                 break
-        with capsys.disabled():
-            rate = counts["states"] / (time.perf_counter() - began)
-            print(f"\n{dict(counts)}, {rate:.0f} crash states a second")
+        rate = counts["states"] / (time.perf_counter() - began)
+        tell(f"{dict(counts)}, {rate:.0f} crash states a second")
         if counts["seeds"] > lives:
             assert [event for event in events if counts[event] == 0] == []
 

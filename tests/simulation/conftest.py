@@ -1,6 +1,7 @@
 """Options and fixtures of the simulator suite: which seeds, how many, for how long."""
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +10,9 @@ from pathlib import Path
 import pytest
 
 from pybehave._uring import sim
+from tests.effort import rounds
 
 pytest.register_assert_rewrite("tests.simulation.storm", "tests.simulation.ledger")
-
-SEEDS = 8_000
-SECONDS = 35.0
-"""Together with the other tests here, a minute; `--sim-seconds` raises it."""
 
 FAILED_ONCE = Path(__file__).with_name("seeds.txt")
 
@@ -22,16 +20,16 @@ FAILED_ONCE = Path(__file__).with_name("seeds.txt")
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("simulation")
     group.addoption("--seed", type=int, help="run this seed only")
-    group.addoption("--seeds", type=int, default=SEEDS, help="how many seeds, from 0")
-    group.addoption("--sim-seconds", type=float, default=SECONDS, help="stop after this long")
+    group.addoption("--seeds", type=int, help="how many seeds, from 0 (default: tests/effort.py)")
+    group.addoption("--sim-seconds", type=float, help="stop after this long (default: never)")
 
 
 @pytest.fixture(scope="session")
 def seeds(request: pytest.FixtureRequest) -> Callable[[], Iterator[int]]:
     """The seeds to run: the one that was asked for; or those that failed once, then 0, 1, 2 ..."""
     only = request.config.getoption("--seed", None)
-    count = request.config.getoption("--seeds", SEEDS)
-    seconds = request.config.getoption("--sim-seconds", SECONDS)
+    count = request.config.getoption("--seeds", None) or rounds("PYBEHAVE_STORM_SEEDS")
+    seconds = request.config.getoption("--sim-seconds", None) or math.inf
 
     def choose() -> Iterator[int]:
         if only is not None:

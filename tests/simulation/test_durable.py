@@ -4,10 +4,11 @@ from collections import Counter
 
 import pytest
 
+from tests.effort import rounds
 from tests.simulation.durable import Durable
 from tests.simulation.wires import HTTP, LINES, Wire
 
-SEEDS = 400
+SEEDS = rounds("PYBEHAVE_DURABLE_SEEDS")
 FAILED_ONCE = (3258,)
 """3258: a server that crashed while the disk was full could not start; its supervisor gave up."""
 

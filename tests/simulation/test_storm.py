@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from tests.effort import rounds
 from tests.simulation.storm import Storm
 from tests.simulation.wires import HTTP, WIRES, Wire
 
@@ -37,28 +38,27 @@ def play(seed: int, *, shake: bool = True, wires: Sequence[Wire] = tuple(WIRES))
     return storm
 
 
-@pytest.mark.timeout(0)  # bounded by --sim-seconds
-def test_every_seed_keeps_every_promise(seeds: Seeds, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.timeout(0)  # bounded by the number of seeds
+def test_every_seed_keeps_every_promise(seeds: Seeds, tell: Callable[[str], None]) -> None:
     counts: Counter[str] = Counter()
     for seed in seeds():
         counts += play(seed).counts
         counts["seeds"] += 1
-    with capsys.disabled():
-        print(f"\n{dict(counts)}")
+    tell(f"{dict(counts)}")
     if counts["seeds"] > 500:
         assert [event for event in EVENTS if counts[event] == 0] == []
 
 
 def test_every_promise_holds_in_calm_weather() -> None:
     """And more: no connection is reset for which the client did not ask."""
-    for seed in range(400):
+    for seed in range(rounds("PYBEHAVE_CALM_SEEDS")):
         play(seed, shake=False)
 
 
 @pytest.mark.parametrize("shake", [True, False])
 def test_every_promise_holds_over_http(shake: bool) -> None:
     counts: Counter[str] = Counter()
-    for seed in range(200):
+    for seed in range(rounds("PYBEHAVE_HTTP_SEEDS")):
         counts += play(seed, shake=shake, wires=[HTTP]).counts
     assert all(counts[event] for event in ("answers", "errors", "crashes", "restarts"))
 
