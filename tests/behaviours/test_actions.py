@@ -31,6 +31,7 @@ ACTIONS = [
     actions.Continue("go"),
     actions.Send("connection", b"x"),
     actions.Close("connection"),
+    actions.Active("connection", "once"),
     actions.Connect("tcp://h:1", "protocol"),
     actions.Run(len, "abc", tag="length"),
     actions.Cancel("length"),

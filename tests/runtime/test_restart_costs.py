@@ -38,7 +38,10 @@ class Ends(Fragile):
     """Each instance has an end of its own."""
 
     def init(self, args: Any) -> list[int]:
-        self.terminate = lambda reason, state: args.append((type(reason), state))  # type: ignore[method-assign]
+        def note(reason: Any, state: Any) -> None:
+            args.append((type(reason), state))
+
+        self.terminate = note  # type: ignore[method-assign]
         return [0]
 
 
