@@ -145,14 +145,19 @@ class Stopped(PybehaveError):
     """
 
     def __init__(self, server: str, reason: object) -> None:
-        super().__init__(
-            f"Server {server!r} ended with reason {show_reason(reason)} before it replied; "
-            f"start it again, or do not call it while it stops"
-        )
+        super().__init__(server, reason)
         self.server = server
         self.reason = reason
         if isinstance(reason, BaseException):
             self.__cause__ = reason
+
+    def __str__(self) -> str:  # made when it is read: each server that stops makes one for nobody
+        if len(self.args) == 1:  # out of a journal, which keeps the text
+            return str(self.args[0])
+        return (
+            f"Server {self.server!r} ended with reason {show_reason(self.reason)} before it "
+            f"replied; start it again, or do not call it while it stops"
+        )
 
 
 def ended_error(server: str, incarnation: int, inputs: int, reason: object) -> Crashed | Stopped:

@@ -40,7 +40,7 @@ from pybehave.behaviours.class_names import class_named, name_of
 from pybehave.behaviours.gen_server import GenServer, Initial
 from pybehave.behaviours.inputs import Validate, gate_of
 from pybehave.behaviours.recovery import Recovery, call_init
-from pybehave.behaviours.statem_engine import MINE, Machine, Turn, as_tuple
+from pybehave.behaviours.statem_engine import MINE, Machine, Turn, as_tuple, plain_start
 from pybehave.errors import BadReturn, InitStopped, SpecError, show
 from pybehave.statem import NextState
 from pybehave.types import IGNORED, _Ignored
@@ -245,9 +245,14 @@ class GenStatem(GenServer[Machine, Any, Any]):
         self._check_state(value[0])
         if before is not None and _is_same(before, value):
             return Initial(before, ())
+        actions = value[2] if len(value) == 3 else None
+        if before is None and not self.state_enter:
+            plain = plain_start(value[0], value[1], actions)
+            if plain is not None:
+                return Initial(*plain)
         gone = () if before is None else [CancelTimer((MINE, key)) for key in before.timeouts]
         turn = Turn(self, Machine(value[0], value[1]))
-        turn.begin(value[2] if len(value) == 3 else None)
+        turn.begin(actions)
         if turn.stop is not None:
             raise InitStopped(server, turn.stop.reason)
         return Initial(turn.machine(), (*gone, *turn.timers, *turn.out))

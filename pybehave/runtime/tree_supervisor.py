@@ -387,15 +387,16 @@ class SupervisorNode:
             raise
 
     def _stop(self, child: TreeChild) -> None:
-        if child.has_ended:
-            child.has_ended = False  # (M2)
-            reason, child.reason = child.reason, None
+        rare = child.rare
+        if rare.has_ended:
+            rare.has_ended = False  # (M2)
+            reason, rare.reason = rare.reason, None
             self.note_stopped(child, reason)
             return
         self.in_flight = child
         try:
-            if child.node is not None:
-                self._stop_supervisor(child, child.node)
+            if rare.node is not None:
+                self._stop_supervisor(child, rare.node)
             else:
                 self._stop_worker(child, child.stop_done)
         except BaseException:
@@ -492,7 +493,7 @@ class SupervisorNode:
         """A child has stopped that was told to, or had ended before it was told."""
         ref = child.ref
         restart.stopped(self.state, child)
-        child.node = None
+        child.rare.node = None
         event = ShutdownError if restart.is_shutdown_error(child, outcome) else ChildStopped
         self.tree.host.emit(event(self.path, child.id, ref, outcome))
 
