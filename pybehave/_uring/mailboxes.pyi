@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from typing_extensions import disjoint_base
@@ -9,6 +9,7 @@ from pybehave._uring.servers import Server
 
 @disjoint_base
 class Mailboxes(Names):
+    numbers: Mapping[str, int]
     on_patient: Callable[[str, Server | None, Exception], bool] | None
     def refuse_kept(self, name: str, error: Exception) -> None: ...
     def wanted(self, name: str, level: int, batch: int) -> int: ...

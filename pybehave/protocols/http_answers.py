@@ -6,7 +6,7 @@ the next answer on the connection is found.
 
     400 undecodable          415 another type of body   500 crashed, with a crash id
     404 no such server       417 another Expect         501 another transfer coding
-    405 another method       422 rejected (validate)    503 stopped, or the journal is behind
+    405 another method       422 rejected (validate),   503 stopped, or the journal is behind
     409 a Once, too old      429 the mailbox is full    504 no reply in time
     413 a body too large     431 a head too large       505 another version
 
@@ -34,6 +34,7 @@ from pybehave.errors import (
     JournalBusy,
     JournalFull,
     NoProc,
+    NotJournalable,
     Overloaded,
     RecordTooLarge,
     Rejected,
@@ -56,6 +57,7 @@ STATUS_OF: Final[dict[type[Exception], int]] = {
     InputTypeMismatch: 400,
     Rejected: 422,
     RecordTooLarge: 413,
+    NotJournalable: 422,
     RequestKnown: 409,
     NoProc: 404,
     Overloaded: 429,

@@ -190,7 +190,7 @@ class Specs(dict[str, Worker[Any, Any]]):
         hidden: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__({name: each for name, each in listed.items() if name not in hidden})
-        self._trees, self._hidden = trees, hidden
+        self._trees, self.hidden = trees, hidden
         self._families = [node for tree in trees for node in families(tree)]
 
     def __missing__(self, name: str) -> Worker[Any, Any]:
@@ -210,8 +210,17 @@ class Specs(dict[str, Worker[Any, Any]]):
         """Return the worker of a name, or the default."""
         return super().get(name) or self._made(name) or default
 
+    def is_member(self, name: str) -> bool:
+        """Whether a family has the name: then a message to it starts its server."""
+        return name not in self.hidden and any(
+            isinstance(node.children[0], Worker)
+            and node.children[0].journal
+            and has_name(node, name)
+            for node in self._families
+        )
+
     def _made(self, name: str) -> Worker[Any, Any] | None:
-        if name in self._hidden:
+        if name in self.hidden:
             return None
         for node in self._families:
             template = node.children[0]

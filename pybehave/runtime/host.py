@@ -237,6 +237,7 @@ class LoopHost:
         initial = self._init(server, worker, args, recovery)
         if not isinstance(initial, Initial):
             return IGNORED
+        dispatcher.check_actions(server, initial.actions)
         if known is not None and offer is None:  # a journal may be older than an invariant
             self.invariants.check(server.name, instance, args, known.state)
         server.owner = worker
@@ -492,7 +493,11 @@ class LoopHost:
             raise TypeError(f"{action!r} is not an action that the runtime knows")
 
     def _connect(self, server: Server, action: Connect) -> None:
-        settings = Listener(action.url, action.protocol, "-", events=True, active=action.active)
+        try:
+            settings = Listener(action.url, action.protocol, "-", events=True, active=action.active)
+        except Exception as error:  # noqa: BLE001 -- told, as its input counts already
+            self.loop.dispatcher.inform(server, ConnectFailed(action.tag, error))
+            return
         if addresses.is_literal(settings.address):
             self._connect_to(server, action, settings, addresses.pack(settings.address))
             return

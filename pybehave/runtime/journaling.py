@@ -31,7 +31,6 @@ from pybehave._uring import blocks
 from pybehave._uring.commit import Commit
 from pybehave._uring.replay import Diverged
 from pybehave._uring.values import Values
-from pybehave.actions import RunAgain
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.recovery import Failure
 from pybehave.behaviours.schema import version_of
@@ -43,14 +42,13 @@ from pybehave.errors import (
     RecordTooLarge,
     StateNotKept,
 )
-from pybehave.jobs import JOBS_FROM
 from pybehave.journal import recovery, snapshot
 from pybehave.journal.disk import Disk
 from pybehave.journal.marks import Marks
 from pybehave.journal.progress import Progress
 from pybehave.journal.recovery import Options, Piece, Recovery, recover, segment_name
 from pybehave.journal.tail import TailFile
-from pybehave.runtime import forgetting, recovered
+from pybehave.runtime import forgetting, recovered, undelivered
 from pybehave.runtime.absent import Absent, say_absent
 from pybehave.runtime.families import Specs
 from pybehave.runtime.hibernation import Hibernation
@@ -63,7 +61,6 @@ from pybehave.runtime.recoveries import Offer
 from pybehave.runtime.replay import (
     RECORD_SERVER,
     RECORD_START,
-    Encoded,
     Known,
     Replay,
     Undelivered,
@@ -220,6 +217,7 @@ class NodeJournal:
         self.commit.on_durable = self._durable
         self._dispatcher.raise_clock(self._time_ns)
         self._is_open = self._numbers.is_final = True
+        self._dispatcher.numbers = self._numbers
         self.segment_starts = [(p.number, p.header.first_lsn) for p in found.pieces]
         self.segment_starts.append((found.header.number, found.header.first_lsn))
         self.snapshots.begin(found.report.snapshot_lsn)
@@ -369,24 +367,8 @@ class NodeJournal:
         replayer.feed(content, header.id, walked.block, lsn + 1, self.commit.durable_lsn)
 
     def deliver(self) -> None:
-        """Post what servers had sent to others, and what had not arrived; the tree runs. Jobs whose
-        answers had not are told as lost, or run again.
-        """
-        for lsn, index, name, kind, message in self.undelivered:
-            if name not in self._values:
-                logger.warning("a message of lsn %d to %r: there is no such server", lsn, name)
-                continue
-            if isinstance(message, Encoded):
-                message = self._values[name].decode(message.data)  # noqa: PLW2901
-            if isinstance(message, RunAgain):
-                self._dispatcher.owe_again(name, message, lsn, index)
-                self.node.host.pools.run_again(name, (lsn, index), message)
-            elif index >= JOBS_FROM:
-                self._dispatcher.owe_again(name, message, lsn, index)
-                self._dispatcher.answer_job(name, message, lsn, index)
-            else:
-                self._dispatcher.deliver(name, kind, message, lsn, index)
-        self.undelivered = []
+        """Post what servers had sent to others, and what had not arrived; the tree runs."""
+        undelivered.deliver(self, self._dispatcher, self._values)
         for name in self._known:  # members of families that nobody has asked for yet
             if self._dispatcher.whereis(name) is None:
                 self.hibernation.lay_down(name)
@@ -604,6 +586,10 @@ class NodeJournal:
     def values_named(self, name: str) -> Values:
         """What encodes a server's values."""
         return self._values[name]
+
+    def encoder_of(self, name: str) -> Values:
+        """What encodes a message to a server, which may be one that is absent."""
+        return self._values.get(name) or Values()
 
     def now_ns(self) -> int:
         """Unix time of this tick."""

@@ -158,6 +158,7 @@ class Replay:
             skipped=self._skipped,
             marker=marker,
         )
+        self.replayer.is_member = getattr(specs, "is_member", None)
         self.is_old = False
         self._absent: dict[int, Absent] = {}
         self._names: dict[int, str] = {}
@@ -184,6 +185,7 @@ class Replay:
                 continue
             self._names[number] = name
             self.journal.set_number(name, number)
+            self.replayer.reachable.add(name)
             absent = absent_of(entry, facts)
             worker = self.specs.get(name)
             if worker is None:
@@ -283,8 +285,13 @@ class Replay:
             for (lsn, index), (name, kind, message) in sorted(
                 self.replayer.outbox.items(), key=lambda item: item[0]
             )
-            if name in self.specs and not self._is_gone(name)
+            if self._is_awaited(name) and not self._is_gone(name)
         ]
+
+    def _is_awaited(self, name: str) -> bool:
+        """Whether a name gets what was sent to it: the application starts it, or it is absent."""
+        hidden: frozenset[str] = getattr(self.specs, "hidden", frozenset())
+        return name in self.specs or (name in self.replayer.reachable and name not in hidden)
 
     def _read(self, name: str, message: Any, lsn: int) -> Any:
         """A message of the snapshot's, of the version that its receiver had then."""
@@ -331,6 +338,7 @@ class Replay:
             return None
         if kind == RECORD_SERVER:
             self._names[number] = fields["name"]
+            self.replayer.reachable.add(fields["name"])
             self.journal.set_number(fields["name"], number)
             return self.servers.get(fields["name"])
         name = self._names.get(number, "")

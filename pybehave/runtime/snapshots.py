@@ -308,7 +308,7 @@ class Snapshots:
                 continue
             try:
                 is_encoded = isinstance(message, Encoded)
-                data = message.data if is_encoded else journal.values_named(name).encode(message)
+                data = message.data if is_encoded else journal.encoder_of(name).encode(message)
             except Exception as error:  # noqa: BLE001 -- it will be refused where it arrives, too
                 logger.warning("a message to %r has no form in the journal: %s", name, error)
                 continue

@@ -9,10 +9,14 @@ cdef class Acting(System):
     cdef public object on_action       # (server, action, lsn, index) -> None: Connect, Run, Cancel
 
     cdef Server drowsy                 # whose input has asked to hibernate; or None
+    cdef tuple checked                 # (actions, what they send, encoded), until carried out
 
     cdef object _carry_out(self, Server server, tuple actions, list closes)
     cdef int _hand_on(self, Server server, object action) except -1
-    cdef Caller _caller_to(self, object to)
+    cdef int _check_actions(self, Server server, tuple actions) except -1
+    cdef int _check_reply(self, object action, dict encoded) except -1
+    cdef int _reply_as(self, Caller caller, object value, bytes answer) except -1
+    cdef bytes _answer_for(self, Connection connection, object data, dict encoded)
     cdef int _send(self, Connection connection, object data, dict encoded) except -1
     cdef int _close(self, Connection connection) except -1
     cdef int _activate(self, Connection connection, object mode) except -1

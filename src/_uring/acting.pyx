@@ -5,6 +5,15 @@ Most are carried out at once, for they change nothing outside but what waits for
 What needs more than the core (a thread, an outbound connection) goes to `on_action`, and only when
 the input that caused it is durable.
 
+Whether they can be carried out at all is found while the input does not count yet, inside the guard
+of its step (`_check_actions`). One that cannot is a crash of that step: no action of its is carried
+out, and a journal has the input as failed. So there is no input that a replay would step to another
+end than it had (decision 0035).
+
+Invariants
+  (T1) Of a step's actions all are begun, or none.
+  (T2) What an action sends to a connection is encoded once: when it is checked.
+
 Does not know: when a step is done and its state stands (dispatch.pyx), who carries out the rest
 (pybehave/runtime/host.py).
 """
@@ -12,7 +21,7 @@ Does not know: when a step is done and its state stands (dispatch.pyx), who carr
 from libc.stdint cimport uint32_t, uint64_t
 
 from .codec cimport AGREED_VERSION, outq_bytes
-from .handles cimport Caller, Connection
+from .handles cimport FROM_CONNECTION, Caller, Connection
 from .leaves cimport (
     ACTIVE_ALWAYS, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_activate, conn_finish,
     conn_hold, conn_takes_input, conn_takes_output, conns_at, conns_find, conns_slots,
@@ -22,7 +31,7 @@ from .system cimport System
 
 from pybehave import actions as _actions
 from pybehave import jobs as _jobs
-from pybehave.errors import show
+from pybehave.errors import EncodeError, show
 from pybehave.flow import messages_of
 
 NOT_STOPPED = object() # no reason to end can be this
@@ -31,6 +40,9 @@ cdef object _NOT_STOPPED = NOT_STOPPED
 cdef object Stop = _actions.Stop
 cdef frozenset WATCHING = frozenset((
     _actions.Monitor, _actions.Demonitor, _actions.Link, _actions.Unlink))
+cdef frozenset KNOWN = frozenset(
+    kind for kind in vars(_actions).values()
+    if isinstance(kind, type) and issubclass(kind, _actions.Action))
 
 
 # Not final: the Dispatcher is the rest of it.
@@ -43,18 +55,19 @@ cdef class Acting(System):
         Connections to close are only collected: the reply of this turn goes out before.
         """
         cdef object reason = _NOT_STOPPED
-        cdef dict encoded = {}
+        cdef dict encoded
+        checked, self.checked = self.checked, None
+        assert checked is not None and checked[0] is actions
+        encoded = checked[1]
         for action in actions:
             kind = type(action)
             if server.number:
                 server.note(action)
             if kind is _actions.Send:
-                if action.connection is None:
-                    raise TypeError("Send needs a connection, not None")
                 self._send(action.connection, action.data, encoded)
             elif kind is _actions.Reply:
                 if action.to is not None:
-                    self._reply(self._caller_to(action.to), action.value)
+                    self._reply_as(action.to, action.value, encoded.get(id(action)))
             elif kind is _actions.Cast:
                 self._send_on(server, action.server, INPUT_CAST, action.message)
             elif kind is _actions.Info:
@@ -77,7 +90,8 @@ cdef class Acting(System):
                 if action.connection is not None: # what came from no connection has none to close
                     closes.append(<Connection?>action.connection)
             elif kind is _actions.Active:
-                self._activate(action.connection, action.mode)
+                if action.connection is not None:
+                    self._activate(<Connection?>action.connection, action.mode)
             elif kind is _actions.Hibernate:
                 self.drowsy = server # when the input is over
             elif kind is Stop:
@@ -87,6 +101,67 @@ cdef class Acting(System):
             else:
                 self._hand_on(server, action)
         return reason
+
+    cdef int _check_actions(self, Server server, tuple actions) except -1:
+        """Raise what an action could not be carried out for (T1); encode what is sent (T2)."""
+        cdef dict encoded = {}
+        for action in actions:
+            kind = type(action)
+            if kind is _actions.Send:
+                if type(action.connection) is not Connection:
+                    raise TypeError(f"Send needs a connection, not {show(action.connection)}")
+                self._answer_for(action.connection, action.data, encoded)
+            elif kind is _actions.Reply:
+                if action.to is not None:
+                    self._check_reply(action, encoded)
+            elif kind is _actions.Close or kind is _actions.Active:
+                if action.connection is not None and type(action.connection) is not Connection:
+                    raise TypeError(
+                        f"{kind.__name__} needs a connection, not {show(action.connection)}")
+            elif kind is _actions.StartTimer or kind is _actions.CancelTimer:
+                hash(action.name)
+                if server.number and kind is _actions.StartTimer: # it is journaled when it fires
+                    server.ledger.values.encode([action.name, action.message])
+            elif kind is _actions.Run:
+                if server.number: # what stands for its answer until there is one
+                    server.ledger.values.encode(_jobs.promise(action))
+            elif kind not in KNOWN:
+                raise TypeError(f"{action!r} is not an action that the runtime knows")
+        self.checked = (actions, encoded)
+        return 0
+
+    def check_actions(self, Server server, tuple actions) -> None:
+        """Raise what an action of an init could not be carried out for; before it is recorded."""
+        self._check_actions(server, actions)
+        self.checked = None
+
+    cdef int _check_reply(self, object action, dict encoded) except -1:
+        """Whoever is to be replied to hears it at once when the reply cannot be encoded."""
+        cdef Caller caller
+        cdef conn *c
+        if type(action.to) is not Caller:
+            raise TypeError(f"Reply: to is a caller, not {show(action.to)}")
+        caller = action.to
+        if caller.is_done or caller.kind != FROM_CONNECTION:
+            return 0
+        c = conns_find(self.conns, caller.connection.token())
+        if c == NULL or not conn_takes_output(c):
+            return 0
+        try:
+            encoded[id(action)] = self._encoded_for(caller, c, action.value, None)
+        except EncodeError as error:
+            self._resolve(caller, None, error)
+            raise
+        return 0
+
+    cdef int _reply_as(self, Caller caller, object value, bytes answer) except -1:
+        """Reply; to a connection with what was made of the value."""
+        if answer is None or caller.is_done:
+            return self._resolve(caller, value, None)
+        if caller.request is not None:
+            self._settle_request(caller, value, None)
+        self._close_caller(caller)
+        return self._settle_connection(caller, answer)
 
     def repeat(self, Server server, action) -> None:
         """Carry out a Call of the incarnation before once more."""
@@ -106,23 +181,27 @@ cdef class Acting(System):
             self.on_action(server, action, *origin)
         return 0
 
-    cdef Caller _caller_to(self, object to):
-        if type(to) is not Caller:
-            raise TypeError(f"Reply: to is a caller, not {show(to)}")
-        return to
-
-    cdef int _send(self, Connection connection, object data, dict encoded) except -1:
-        """Encoded once for all connections that share codec, its version, and their own."""
+    cdef bytes _answer_for(self, Connection connection, object data, dict encoded):
+        """What data is on a connection, encoded once for all that share codec, its version, and their
+        own; None when it takes nothing any more."""
         cdef conn *c = conns_find(self.conns, connection.token())
         cdef Port port
         if c == NULL or not conn_takes_output(c):
-            return 0
+            return None
         port = <Port>c.port
         key = (id(data), id(port.codec), c.protocol & AGREED_VERSION, c.spoken)
         answer = encoded.get(key)
         if answer is None:
             made = data if c.spoken == port.version else port.edge.down(c.spoken, data)
             answer = encoded[key] = self._encoded(port.codec, made, c.protocol)
+        return answer
+
+    cdef int _send(self, Connection connection, object data, dict encoded) except -1:
+        cdef conn *c
+        cdef bytes answer = self._answer_for(connection, data, encoded)
+        if answer is None:
+            return 0
+        c = conns_find(self.conns, connection.token())
         if outq_bytes(&c.out) + connection.waiting_bytes > c.limits.output_bytes_max:
             conn_abort(self.conns, c, END_SLOW_CONSUMER, 0)
             return 0

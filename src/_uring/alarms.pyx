@@ -85,8 +85,6 @@ cdef class Alarms(Replies):
         return True
 
     cdef int _start_timer(self, Server server, object name, double seconds, message) except -1:
-        if server.number:
-            server.ledger.values.encode([name, message]) # so that it can be journaled when it fires
         self._cancel_timer(server, name)
         server.add_timer(self._alarm(seconds, server, name, message))
         if server.number:

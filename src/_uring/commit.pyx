@@ -31,6 +31,7 @@ from .values cimport Values
 import collections
 import os
 
+from pybehave._uring.values import TooLargeError
 from pybehave.errors import (
     DurabilityLost, JournalBusy, JournalFull, LoopClosed, NotJournalable, RecordTooLarge,
     show_reason,
@@ -194,12 +195,19 @@ cdef class Commit:
         """
         values.out.used = 0
         values.has_error = values.has_caller = False
+        values.is_input = True
+        values.bytes_max = self.j.config.frame_bytes_max
         try:
             values.put(message, 0)
         except NotJournalable:
             raise
+        except TooLargeError: # what is in memory once may be in its form any number of times
+            raise RecordTooLarge(self.j.config.frame_bytes_max) from None
         except Exception as error: # msgspec's, of a declared type; or a message's own methods
             raise NotJournalable(show_reason(error)) from error
+        finally:
+            values.is_input = False
+            values.bytes_max = 0
         self._note_time(now_ns)
         self._begin()
         if cause_lsn:

@@ -17,7 +17,6 @@ cdef class Dispatcher(Exchanging):
     cdef int opened(self, Server server, conn *c) except -1
     cdef int _native(self, conn *c, Codec codec, const frame_view *view) except -1
     cdef int _step_connection(self, Server server, conn *c, Port port, object message) except -1
-    cdef bint _record_message(self, Server server, conn *c, Port port, object message) except -1
     cdef int _post_connection(self, Server server, conn *c, Port port, object message) except -1
     cdef object _call_now(self, str name, object request, bint is_urgent)
     cdef object _call_fast(self, Server server, object request)
@@ -25,19 +24,16 @@ cdef class Dispatcher(Exchanging):
     cdef int run_ready(self) except -1
     cdef int _serve(self, Server server, Py_ssize_t budget, bint may_wait) except -1
     cdef int _arrive(self, Server server, tuple item) except -1
+    cdef int _fail(self, Server server, int kind, object message) except -1
     cdef Py_ssize_t _take_casts(self, Server server, object message, Py_ssize_t most) except -1
     cdef int _once(self, Server server, int kind, object once, Caller caller) except -1
     cdef int _run_continues(self, Server server) except -1
     cdef int _one(self, Server server, int kind, object message, Caller caller) except -1
-    cdef bint _record_input(self, Server server, int kind, object message,
-                            Caller caller) except -1
     cdef object _callback(self, Server server, int kind, object message, Caller caller)
     cdef tuple _checked(self, Server server, int kind, object result)
     cdef int _doze(self, Server server) except -1
     cdef int _conclude(self, Server server, tuple actions, conn *c, bytes answer, Caller caller,
               object output) except -1
-    cdef int _crashed(self, Server server, object error, int kind, object message,
-              Caller caller) except -1
     cdef int alarm_fired(self, uint32_t slot, uint64_t id) except -1
     cdef int _server_timer(self, Server server, Alarm alarm) except -1
     cdef int _deliver_timer(self, Server server, Alarm alarm) except -1

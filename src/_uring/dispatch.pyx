@@ -48,8 +48,8 @@ from .turn cimport MARK_MESSAGE, MARK_TIMER
 from pybehave import actions as _actions
 from pybehave._uring.acting import NOT_STOPPED as _NOT_STOPPED
 from pybehave.errors import (
-    BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, JournalBusy,
-    JournalFull, NoProc, PybehaveError, RequestKnown, Suspended, Timeout, ended_error,
+    BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, NoProc,
+    PybehaveError, RequestKnown, Suspended, Timeout, ended_error,
 )
 from pybehave.once import Once as _Once
 from pybehave.together import Together as _Together
@@ -96,6 +96,7 @@ cdef class Dispatcher(Exchanging):
         server.is_running = True
         address.server = server
         try:
+            self._check_actions(server, actions)
             reason = self._carry_out(server, actions, [])
             if reason is not NOT_STOPPED:
                 raise InitStopped(server.name, reason)
@@ -281,6 +282,8 @@ cdef class Dispatcher(Exchanging):
             answer = None
             if result[1] is not NO_REPLY:
                 answer = self._encoded(port.codec, result[1], c.protocol)
+            if actions:
+                self._check_actions(server, actions)
             server.state = result[0]
         except BaseException as error:
             if self.is_passed_on(error):
@@ -301,15 +304,6 @@ cdef class Dispatcher(Exchanging):
         elif caller is not None:
             caller.is_done = True
         return self._conclude(server, actions, c, answer, None, None)
-
-    cdef bint _record_message(self, Server server, conn *c, Port port, object message) except -1:
-        """Record a message that is about to be stepped; a refused one is answered here."""
-        try:
-            self.record(server, INPUT_CALL, message)
-        except PybehaveError as error:
-            self.answer_error(c, port, error)
-            return False
-        return True
 
     cdef int _post_connection(self, Server server, conn *c, Port port, object message) except -1:
         """The general road: a mailbox with its policy, handle_call with a caller."""
@@ -401,6 +395,8 @@ cdef class Dispatcher(Exchanging):
                     caller.is_done = True # a reply that comes later is the second one
                 return <object>PyTuple_GET_ITEM(result, 1)
             actions = self._checked(server, INPUT_CALL, result)
+            if actions:
+                self._check_actions(server, actions)
             server.state = result[0]
         except BaseException as error:
             self.current = None
@@ -483,18 +479,32 @@ cdef class Dispatcher(Exchanging):
         self.barrier = self.barrier_of(server)
         if error is None:
             self._turn(server, item[0], item[1], None)
-        elif self._record_input(server, item[0], item[1], None):
-            self.wake(server)
-            self.current_conn = NULL # it comes from a server: no connection is to be named
-            self.current_caller = None
-            server.inputs += 1
-            self.record_failed(server, item[0])
-            self._crashed(server, error, item[0], item[1], None)
+        else:
+            self.flaw = error
+            if type(item[1]) is Once and item[0] == INPUT_CAST:
+                self._once(server, item[0], item[1], None)
+            else:
+                self._fail(server, item[0], item[1])
+            self.client = self.flaw = None
         self.mark(0, 0, 0)
         if self.caused is not None:
             self.caused = None
             self._not_taken(server, item)
         return 0
+
+    cdef int _fail(self, Server server, int kind, object message) except -1:
+        """Let an input fail with `flaw`, without a step; under its name if its client gave one."""
+        if not self._record_input(server, kind, message, None):
+            return 0
+        self.wake(server)
+        self.current_conn = NULL # it comes from a server: no connection is to be named
+        self.current_caller = None
+        server.inputs += 1
+        if self.client is not None:
+            self._name_request(server).fail(server.crash_id())
+        self.record_failed(server, kind)
+        error, self.flaw = self.flaw, None # before its state is built again, by other steps
+        return self._crashed(server, error, kind, message, None)
 
     cdef Py_ssize_t _take_casts(self, Server server, object message, Py_ssize_t most) except -1:
         """A cast, and those right behind it, in one turn (GenEvent); how many those were."""
@@ -543,6 +553,8 @@ cdef class Dispatcher(Exchanging):
             return self._known(server, kind) if isinstance(error, RequestKnown) else 0
         if known is None:
             self.client, self.number = client, once.number
+            if self.flaw is not None: # it ended the process too often
+                return self._fail(server, kind, once.request)
             return self._one(server, kind, once.request, caller)
         if caller is None:
             return self._known(server, kind)
@@ -604,6 +616,8 @@ cdef class Dispatcher(Exchanging):
             output = result[1]
             if c != NULL and output is not NO_REPLY:
                 answer = self._encoded_for(caller, c, output, None)
+            if actions:
+                self._check_actions(server, actions)
             server.state = result[0]
         except BaseException as error:
             self.current = None
@@ -613,7 +627,7 @@ cdef class Dispatcher(Exchanging):
             if server.number:
                 self.record_failed(server, kind)
             if request is not None:
-                request.fail(f"{server.name}-{server.incarnation}-{server.inputs}")
+                request.fail(server.crash_id())
             return self._crashed(server, error, kind, message, caller)
         if server.debug() is not None:
             server.debug().gave(kind, output, actions, caller)
@@ -626,26 +640,6 @@ cdef class Dispatcher(Exchanging):
             self._owe(server, caller)
             caller = None
         return self._conclude(server, actions, NULL, answer, caller, output)
-
-    cdef bint _record_input(self, Server server, int kind, object message,
-                            Caller caller) except -1:
-        """Record an input from elsewhere; whoever waits is told when that cannot be."""
-        try:
-            self.record(server, kind, message)
-        except PybehaveError as error:
-            if caller is not None:
-                self._resolve(caller, None, error)
-            elif self.caused is server:
-                self.commit.is_behind = isinstance(error, JournalBusy)
-                self.refusal = error
-            elif kind == INPUT_CAST:
-                self.stats.casts_lost += 1
-            elif isinstance(error, JournalFull | JournalBusy):
-                self.stalled.append((server, (kind, message, None)))
-            else:
-                self._crashed(server, error, kind, message, None)
-            return False
-        return True
 
     cdef object _callback(self, Server server, int kind, object message, Caller caller):
         if self.flaw is not None:
@@ -748,8 +742,7 @@ cdef class Dispatcher(Exchanging):
         self.stats.crashes += 1
         crash = None # a third of what a crash costs, were it made for nobody
         if is_heard or server.callers_count or server.mailbox:
-            crash_id = f"{server.name}-{server.incarnation}-{server.inputs}"
-            crash = Crashed(server.name, crash_id, error)
+            crash = Crashed(server.name, server.crash_id(), error)
         if was_running:
             self.note_left(server, caller)
         self.retire(server, crash)

@@ -2,7 +2,8 @@
 
 from .acting cimport Acting
 from .handles cimport Caller
-from .servers cimport Kind, Server
+from .leaves cimport conn
+from .servers cimport Kind, Port, Server
 
 
 cdef class Gate(Acting):
@@ -13,6 +14,12 @@ cdef class Gate(Acting):
     cdef bint admits(self, Server server, int kind, object message, Caller caller) except -1
     cdef object _refusal(self, Server server, object message, Caller caller)
     cdef int _refuse(self, Server server, object error, Caller caller) except -1
+    cdef bint _record_message(self, Server server, conn *c, Port port, object message) except -1
+    cdef bint _record_input(self, Server server, int kind, object message,
+                            Caller caller) except -1
+    cdef int _unrecorded(self, Server server, int kind, object message, object error) except -1
+    cdef int _crashed(self, Server server, object error, int kind, object message,
+                      Caller caller) except -1
     cdef int _settle_cause(self, Server server, int kind) except -1
     cdef int _known(self, Server server, int kind) except -1
     cdef int raise_flaw(self) except -1

@@ -6,6 +6,9 @@ counts (`validate`). Calls and casts come here, from wherever; infos, timers and
 for the runtime or the server itself has brought them about. Whoever waits for a refused input gets
 the error as its reply; a cast that is refused is lost, counted and told.
 
+What the journal does not take has not happened either. A value that has no form there, or none that
+could be read again, is an error for whoever waits; a cast or an info is lost, counted and told.
+
 What `validate` raises is a crash of the step that it stands before: it is raised there, so that
 record, dead letter, supervision and recovery are those of any crash.
 
@@ -22,14 +25,20 @@ Does not know: what the declarations mean (pybehave/behaviours/inputs.py), turns
 """
 
 from .acting cimport Acting
-from .commit cimport OUTCOME_REFUSED, RECORD_FAILED
 from .handles cimport Caller
-from .servers cimport Asleep, Kind, Server
+from .leaves cimport conn
+from .servers cimport INPUT_CALL, INPUT_CAST, Asleep, Kind, Port, Server
 
-from pybehave.errors import BadReturn, InputTypeMismatch, PybehaveError, Rejected
+from pybehave import actions as _actions
+from pybehave.errors import (
+    BadReturn, InputTypeMismatch, JournalBusy, JournalFull, NotJournalable, PybehaveError,
+    RecordTooLarge, Rejected,
+)
 from pybehave.once import Once as _Once
 from pybehave.together import Together as _Together
 
+cdef type CallFailed = _actions.CallFailed
+cdef type CallReply = _actions.CallReply
 cdef type Once = _Once
 cdef type Together = _Together
 cdef str ALLOWED = "return None for an input that may come, else why it may not"
@@ -118,16 +127,55 @@ cdef class Gate(Acting):
             self.on_refused(server, error)
         return 0
 
+    cdef bint _record_message(self, Server server, conn *c, Port port, object message) except -1:
+        """Record a message that is about to be stepped; a refused one is answered here."""
+        try:
+            self.record(server, INPUT_CALL, message)
+        except PybehaveError as error:
+            self.answer_error(c, port, error)
+            return False
+        return True
+
+    cdef bint _record_input(self, Server server, int kind, object message,
+                            Caller caller) except -1:
+        """Record an input from elsewhere; whoever waits is told when that cannot be."""
+        try:
+            self.record(server, kind, message)
+        except PybehaveError as error:
+            if caller is not None:
+                self._resolve(caller, None, error)
+            else:
+                self._unrecorded(server, kind, message, error)
+            return False
+        return True
+
+    cdef int _unrecorded(self, Server server, int kind, object message, object error) except -1:
+        """Nobody waits for an input that the journal does not take."""
+        cdef bint is_odd = isinstance(error, NotJournalable | RecordTooLarge)
+        if self.caused is server:
+            self.commit.is_behind = isinstance(error, JournalBusy)
+            self.refusal = error
+        elif kind != INPUT_CAST and isinstance(error, JournalFull | JournalBusy):
+            self.stalled.append((server, (kind, message, None)))
+            return 0
+        elif is_odd and type(message) is CallReply: # it hears of its call all the same
+            self.tell(server, CallFailed(message.tag, message.server, error))
+        elif kind == INPUT_CAST or is_odd:
+            self.stats.casts_lost += 1
+        else:
+            return self._crashed(server, error, kind, message, None)
+        if is_odd and self.on_refused is not None:
+            self.on_refused(server, error)
+        return 0
+
+    cdef int _crashed(self, Server server, object error, int kind, object message,
+                      Caller caller) except -1:
+        raise NotImplementedError # the Dispatcher's
+
     cdef int _settle_cause(self, Server server, int kind) except -1:
         """The message of another journaled server has arrived, and came to nothing (A4)."""
-        try:
-            if server.number:
-                self.commit.open_input(server.ledger.values, None, self.unix_ns(), None, 0,
-                                       self.cause_lsn, self.cause_index)
-                self.commit.close_input(
-                    kind, RECORD_FAILED | self._cause(server), server.number, OUTCOME_REFUSED)
-        except PybehaveError: # no room: the next start delivers it again, and it is refused again
-            pass
+        if server.number:
+            self.settle(server.number, kind, self.cause_lsn, self.cause_index)
         self.outbox.pop((self.cause_lsn, self.cause_index), None)
         self.caused = None
         return 0

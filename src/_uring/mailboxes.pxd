@@ -1,6 +1,6 @@
 """Mailboxes: inputs that wait for their server, and callers that wait for their reply."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from .handles cimport Caller
 from .names cimport Names
@@ -13,6 +13,7 @@ cdef class Mailboxes(Names):
     cdef list stalled                  # (server, item): infos that the full journal did not take
     cdef object refusal                # why the journal did not take the latest message
     cdef list parked                   # servers whose mail waits until the disk has caught up
+    cdef public object numbers         # journaled servers: name -> number, once that is recorded
     cdef public object on_patient      # (name, server or None, error) -> whether one is to come
 
     cpdef post(self, str name, int kind, message, waiter)
@@ -32,7 +33,8 @@ cdef class Mailboxes(Names):
     cdef int _call_action(self, Server server, object action) except -1
     cdef int _send_on(self, Server server, str name, int kind, object message) except -1
     cdef tuple owe_job(self, Server server, object action)
-    cdef int _lose(self, tuple item) except -1
+    cdef int _lose(self, str name, tuple item) except -1
+    cdef int settle(self, uint32_t number, int kind, uint64_t lsn, uint32_t index) except -1
     cdef int _not_taken(self, Server server, tuple item) except -1
     cdef int _keep(self, Address address, tuple item) except -1
     cdef bint _outlive(self, Address address, tuple item, bint is_first=*) except -1

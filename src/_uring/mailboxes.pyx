@@ -15,6 +15,7 @@ Does not know: turns, that is, when a mailbox is served and what becomes of an i
 from libc.stdint cimport uint32_t, uint64_t
 
 from .codec cimport Codec
+from .commit cimport OUTCOME_REFUSED, RECORD_CAUSE, RECORD_FAILED
 from .handles cimport FROM_CONNECTION, FROM_SERVER, FROM_WAITER, Caller
 from .leaves cimport conn, conn_give_back, conn_takes_output, conns_find
 from .names cimport Names
@@ -23,6 +24,7 @@ from .servers cimport (
     ACK_SERVERS, INPUT_CALL, INPUT_CAST, INPUT_INFO, INPUT_TIMER, OVERFLOW_DROP_OLDEST,
     OVERFLOW_REJECT, Address, Answer, Port, Server,
 )
+from .values cimport Values
 
 import collections
 
@@ -42,6 +44,7 @@ cdef Py_ssize_t HARD_LIMIT_FACTOR = 64
 
 
 cdef object NO_REPLY = _NO_REPLY
+cdef Values PLAIN = Values()
 cdef uint32_t JOBS_FROM = _jobs.JOBS_FROM
 
 
@@ -58,6 +61,7 @@ cdef class Mailboxes(Names):
         self.stalled = []
         self.parked = []
         self.on_patient = None
+        self.numbers = {}
 
     # ---- inputs --------------------------------------------------------------------------------
 
@@ -115,30 +119,30 @@ cdef class Mailboxes(Names):
         return 0
 
     def deliver(self, str name, int kind, message, uint64_t lsn, uint32_t index) -> None:
-        """A message that the input of that lsn has sent, as its message of that index."""
+        """A message that the input of that lsn has sent, as its message of that index.
+
+        Whether it is kept until it arrives depends on what the journal has of the receiver by then,
+        and on nothing else: a replay must come to the same (replay.pyx, Y6).
+        """
         cdef Server server = self.answering(name)
-        cdef Address address = self.known(name)
-        if address is None or not address.is_journaled:
+        if name not in self.numbers or (server is not None and not server.number):
             self.post(name, kind, message, None)
             return
         item = (kind, message, None, (lsn, index))
         self.outbox[(lsn, index)] = (name, kind, message)
         if server is None:
-            self._keep(address, item)
+            self._keep(self.address(name), item)
             return
         if server.mail_count() >= server.kind.capacity * HARD_LIMIT_FACTOR:
-            self._lose(item)
+            self._lose(name, item)
             return
         server.barrier = max(server.barrier, self.barrier)
         server.mail().append(item)
         self._make_ready(server)
 
     cdef tuple owe_job(self, Server server, object action):
-        """A job of a journaled server: until its answer is recorded, a promise stands for it. That
-        says also, at once, when the journal cannot hold what it takes.
-        """
+        """A job of a journaled server: until its answer is recorded, a promise stands for it."""
         promise = _jobs.promise(action)
-        server.ledger.values.encode(promise)
         origin = (server.ledger.last_lsn, JOBS_FROM + server.ledger.jobs)
         server.ledger.jobs += 1
         self.outbox[origin] = (server.name, INPUT_INFO, promise)
@@ -167,7 +171,7 @@ cdef class Mailboxes(Names):
         if address.kept is None:
             address.kept = []
         if len(address.kept) >= KEPT_MAX:
-            return self._lose(item)
+            return self._lose(address.name, item)
         address.kept.append(item)
         return 0
 
@@ -223,6 +227,9 @@ cdef class Mailboxes(Names):
                 if (<Caller>item[2]).is_done:
                     continue
                 (<Caller>item[2]).owner = server
+            if len(item) == 4 and not server.number: # it keeps nothing any more
+                self.outbox.pop(item[3], None)
+                item = item[:3]
             server.mail().append(item)
         return 0
 
@@ -246,11 +253,23 @@ cdef class Mailboxes(Names):
             address.kept = None
             address.is_journaled = False
 
-    cdef int _lose(self, tuple item) except -1:
-        """Everything is bounded: a committed message beyond the bound is given up, and counted. (A
-        start that replays the input that sent it delivers it all the same: late, not twice.)"""
+    cdef int _lose(self, str name, tuple item) except -1:
+        """Everything is bounded: a committed message beyond the bound is given up, counted, and
+        settled, so that no start brings it. (A job's answer is: then the job is told as lost.)"""
+        cdef uint32_t index = item[3][1]
+        if index < JOBS_FROM and name in self.numbers:
+            self.settle(self.numbers[name], item[0], item[3][0], index)
         self.outbox.pop(item[3], None)
         self.stats.casts_lost += 1
+        return 0
+
+    cdef int settle(self, uint32_t number, int kind, uint64_t lsn, uint32_t index) except -1:
+        """Record that the message of an input has arrived at a server and came to nothing."""
+        try:
+            self.commit.open_input(PLAIN, None, self.unix_ns(), None, 0, lsn, index)
+            self.commit.close_input(kind, RECORD_FAILED | RECORD_CAUSE, number, OUTCOME_REFUSED)
+        except PybehaveError: # no room: a later start brings it again, to the same end
+            pass
         return 0
 
     cdef int _not_taken(self, Server server, tuple item) except -1:
@@ -265,7 +284,7 @@ cdef class Mailboxes(Names):
             failed = _actions.RunFailed(item[1].tag, self.refusal)
             self.answer_job(server.name, failed, item[3][0], item[3][1])
         else:
-            self._lose(item)
+            self._lose(server.name, item)
         return 0
 
     def inform(self, Server server, message) -> None:

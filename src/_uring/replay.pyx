@@ -14,6 +14,9 @@ Invariants
        be others, until the SKIP record; one that raises there has to be skipped as well (Diverged).
   (Y5) A handle_continue that raises has ended its incarnation the first time, too, with the state
        before it: a START comes next. Another input in its place means that it had not raised then.
+  (Y6) A message is under way to whom the journal knew when it was sent (`reachable`), and to
+       members of families, whom it has started; to nobody else, for there it was lost.
+  (Y7) Behind a Stop no handle_continue was called: the incarnation had ended.
 
 Does not know: files, whether frames are sound (blocks.pyx), which policy decides (runtime).
 """
@@ -82,6 +85,8 @@ cdef class Replayer:
     cdef readonly uint64_t time_ns
     cdef readonly list differences
     cdef readonly dict outbox     # (lsn, index) -> (name, kind, message): sent, not arrived
+    cdef readonly set reachable   # names that the journal knows (Y6)
+    cdef public object is_member  # (name) -> whether a message itself starts its server, or None
     cdef readonly dict open       # server name -> connections that are open as far as it knows
     cdef uint64_t[::1] marker     # what is stepped now, for the next process if this one ends
     cdef public Py_ssize_t keep_recent # how many of each server's latest inputs `recent` tells
@@ -106,6 +111,7 @@ cdef class Replayer:
         self.is_strict = is_strict
         self.differences = []
         self.outbox = {}
+        self.reachable = set()
         self.latest = {}
         self.older = {}
         self.failures = {}
@@ -216,6 +222,7 @@ cdef class Replayer:
                           self.failures, self.absent):
             by_number.pop(number, None)
         self.open.pop(name, None)
+        self.reachable.discard(name)
         _jobs.forget(self.outbox, name)
 
     cdef int _input(self, const segment_record *record, uint64_t lsn) except -1:
@@ -433,9 +440,11 @@ cdef class Replayer:
             elif kind is _actions.Continue:
                 continues.append(action.term)
             elif (kind is _actions.Cast or kind is _actions.Info) and server.ledger.last_lsn:
-                self.outbox[(server.ledger.last_lsn, server.ledger.sent)] = (
-                    action.server, INPUT_CAST if kind is _actions.Cast else INPUT_INFO,
-                    action.message)
+                if action.server in self.reachable or (
+                        self.is_member is not None and self.is_member(action.server)): # (Y6)
+                    self.outbox[(server.ledger.last_lsn, server.ledger.sent)] = (
+                        action.server, INPUT_CAST if kind is _actions.Cast else INPUT_INFO,
+                        action.message)
                 server.ledger.sent += 1
             elif kind is _actions.Run and server.ledger.last_lsn:
                 self.outbox[(server.ledger.last_lsn, JOBS_FROM + server.ledger.jobs)] = (
@@ -474,12 +483,17 @@ cdef class Replayer:
         """Of a step's or an init's actions those that are the server's own."""
         cdef list continues = []
         self.remember(server, actions, continues)
+        if self.dispatcher.stops(actions): # (Y7)
+            return
         try:
             while continues:
                 again = self.dispatcher._callback(server, INPUT_CONTINUE, continues.pop(0), None)
                 more = self.dispatcher._checked(server, INPUT_CONTINUE, again)
+                self.dispatcher.check_actions(server, more)
                 server.state = again[0]
                 self.remember(server, more, continues)
+                if self.dispatcher.stops(more): # (Y7)
+                    return
         except KeyboardInterrupt:
             raise
         except BaseException as error: # (Y5)

@@ -167,6 +167,7 @@ cdef class Server:
         """Of a journaled server's latest input; 0 = none, or it is not journaled."""
         return 0 if self.ledger is None else self.ledger.last_lsn
 
+    cdef str crash_id(self)
     cdef int note(self, object action) except -1
     cdef Requests requests_made(self)
     cdef object mail(self)

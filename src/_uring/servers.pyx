@@ -197,6 +197,10 @@ cdef class Server:
         """Whether the mailbox is at its capacity."""
         return self.mail_count() >= self.kind.capacity
 
+    cdef str crash_id(self):
+        """What a crash in its latest input is called."""
+        return f"{self.name}-{self.incarnation}-{self.inputs}"
+
     cdef object mail(self):
         """The mailbox, to put something in."""
         if self.mailbox is None:

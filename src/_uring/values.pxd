@@ -21,6 +21,7 @@ cdef class Values:
     cdef object handles   # (session, slot, generation) -> the one Connection for it
     cdef public object find_live # (slot, generation) -> Connection of this process, or None
     cdef dict opaque      # types of outputs without a form -> their outcome
+    cdef bint is_input    # what is being encoded is to be read by a replay
     cdef bint has_error   # what was put last holds an exception ...
     cdef bint has_caller  # ... or a caller, who reads back as one that was answered
 
@@ -34,6 +35,8 @@ cdef class Values:
     cdef int put_sequence(self, object items, size_t count, int depth) except -1
     cdef int put_ext(self, int code, object items, size_t count, int depth) except -1
     cdef int put_other(self, object value, int depth) except -1
+    cdef int _put_set(self, int code, object value, int depth) except -1
+    cdef object _typed(self, object kind, object value)
     cdef dict _attributes(self, object error, int depth)
     cdef object as_read(self, object value)
     cdef size_t begin_ext(self, int code) except? 0

@@ -38,7 +38,7 @@ import msgspec
 from pybehave import actions as _actions
 from pybehave import errors as _errors
 from pybehave import together as _together
-from pybehave.errors import NotJournalable
+from pybehave.errors import NotJournalable, show_reason
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
@@ -396,12 +396,9 @@ cdef class Values:
         if depth >= DEPTH_MAX:
             self._check_depth(depth)
         if kind in self.names:
-            fields = (self.names[kind], msgspec.msgpack.encode(value, enc_hook=_refuse))
-            return self.put_ext(EXT_TYPED, fields, 2, depth)
+            return self.put_ext(EXT_TYPED, self._typed(kind, value), 2, depth)
         if kind is set or kind is frozenset:
-            fields = self._sorted(value)
-            return self.put_ext(EXT_SET if kind is set else EXT_FROZENSET, fields, len(fields),
-                                depth)
+            return self._put_set(EXT_SET if kind is set else EXT_FROZENSET, value, depth)
         if kind is Connection:
             fields = ((<Connection>value).session or SESSION, (<Connection>value).slot,
                       (<Connection>value).generation, (<Connection>value).peer,
@@ -445,10 +442,37 @@ cdef class Values:
                 self.out.used = used
         return kept
 
-    def _sorted(self, value):
-        """A set's members in the order of their encodings (V2)."""
-        cdef Values other = Values(self.names)
-        return tuple(sorted(value, key=other.encode))
+    cdef int _put_set(self, int code, object value, int depth) except -1:
+        """Its members in the order of their encodings (V2), each encoded once: a set of sets of
+        sets took twice as long with each level."""
+        cdef size_t at = self.begin_ext(code), start
+        cdef list encoded = []
+        self.put_head(0x90, 0xdc, len(value), 15)
+        start = self.out.used
+        for member in value:
+            self.put(member, depth + 1)
+            encoded.append(PyBytes_FromStringAndSize(
+                <char *>self.out.data + start, self.out.used - start))
+            self.out.used = start
+        encoded.sort()
+        for data in encoded:
+            memcpy(self.room(PyBytes_GET_SIZE(data)), PyBytes_AS_STRING(data),
+                   PyBytes_GET_SIZE(data))
+        return self.end_ext(at)
+
+    cdef object _typed(self, object kind, object value):
+        """What stands for an instance of a declared type. Of an input it is also seen that it will
+        be read again: a dataclass or a Struct may hold anything, whatever its fields say."""
+        name = self.names[kind]
+        data = msgspec.msgpack.encode(value, enc_hook=_refuse)
+        if self.is_input:
+            try:
+                msgspec.msgpack.decode(data, type=kind)
+            except Exception as error: # msgspec's, or of a __post_init__
+                raise NotJournalable(
+                    f"the {name} that it holds could not be read again: {show_reason(error)}"
+                ) from error
+        return (name, data)
 
     cdef uint32_t outcome(self, object output) except? 0:
         cdef object opaque
@@ -572,8 +596,10 @@ cdef class Values:
             at[0] = stop
             data = PyBytes_FromStringAndSize(<char *>stop - count, count)
             return int.from_bytes(data, "big", signed=True)
-        fields = self._take(at, stop, depth + 1)
-        if at[0] != stop or type(fields) is not list:
+        if at[0] == stop or not (0x90 <= at[0][0] <= 0x9f or 0xdc <= at[0][0] <= 0xdd):
+            raise ValueError(f"an extension of type {code} holds no array")
+        fields = self._take(at, stop, depth) # the array is no level of its own: put has none
+        if at[0] != stop:
             raise ValueError(f"an extension of type {code} is malformed")
         if code == EXT_TUPLE:
             return tuple(fields)

@@ -56,7 +56,7 @@ class Fragile(GenServer[list[Any], Any, Any]):
         state.append(command)
         if command == "act":
             nowhere: Any = None
-            return state, "done", [Cast("other", "before"), Send(nowhere, b"")]
+            return state, "done", [Cast("other", "before"), Send(nowhere, b""), Cast("other", "")]
         if command == "run":
             return state, "done", Run(job, tag="job")
         if command == "run again":
@@ -187,15 +187,22 @@ def test_an_end_in_a_callback_keeps_the_state_before_its_input(moment: Moment, e
 # --- an action ------------------------------------------------------------------------------------
 
 
-def test_an_action_that_cannot_be_carried_out_leaves_the_new_state() -> None:
+def test_an_action_that_cannot_be_carried_out_is_a_crash_of_its_step(end: End) -> None:
     disk = SimDisk(1)
     with world_on(disk) as world:
+        world.node.call("server", "kept")
         with pytest.raises(Crashed):
             world.node.call("server", "act")
+        end(disk, "callback")
         world.run(1.0)
-        assert world.node.get_state("server") == ["act"]
-        assert world.node.get_state("other") == ["before"]
-    assert states(disk) == (["act"], ["before"])
+        assert world.node.get_state("server") == ["kept"]
+        assert world.node.get_state("other") == []
+        assert len(disk.names_below("dead-letters")) == 1
+        world.node.call("server", "without a reply")
+    for found in (disk, *MOMENT.disks):
+        assert states(found)[0][:1] == ["kept"]
+        assert "act" not in states(found)[0]
+        assert states(found)[1] == []
 
 
 def test_an_end_while_an_effect_is_under_way_is_told_once(moment: Moment, end: End) -> None:

@@ -11,21 +11,27 @@ from typing import Any
 
 import pytest
 
-from pybehave import Application, GenServer, Supervisor, Worker, actions
+from pybehave import Application, GenServer, Once, Supervisor, Worker, actions
+from pybehave._uring.values import Values
+from pybehave.errors import Crashed
 from pybehave.journal import dead_letters
-from pybehave.journal.attempts import ATTEMPTS, ATTEMPTS_MAX
+from pybehave.journal.attempts import ATTEMPTS, ATTEMPTS_MAX, MARK_MESSAGE
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
+from tests.processes import run
 
 MODULE = """
 import os, signal, sys
-from pybehave import Application, GenServer, Supervisor, Worker, actions
+from pybehave import Application, GenServer, Once, Supervisor, Worker, actions
+from pybehave.errors import PybehaveError
 
 class Front(GenServer):
     def init(self, args):
         return 0
 
     def step(self, command, state):
+        if command == "named":
+            return state + 1, None, [actions.Cast("back", Once("client", 1, "poison"))]
         if command == "run":
             return state + 1, None, [actions.Run(ask, tag="t")]
         return state + 1, state + 1, [actions.Cast("back", command)]
@@ -56,10 +62,16 @@ if __name__ == "__main__":
     node = app.start(data="data", backend=sys.argv[1])
     node.sys.suspend("back")
     for command in sys.argv[2:]:
-        node.call("front", command)
+        if command != "ask":
+            node.call("front", command)
     node.sys.resume("back")
     if "run" in sys.argv:
         node._thread.join()
+    if "ask" in sys.argv:
+        try:
+            print(node.call("back", Once("client", 1, "poison")))
+        except PybehaveError as error:
+            print(type(error).__name__)
     print(node.call("front", "last"), node.call("back", "all"))
     node.stop()
 """
@@ -75,9 +87,9 @@ def life(tmp_path: Path) -> Life:
     """
     (tmp_path / "fragile.py").write_text(MODULE)
 
-    def live(*commands: str) -> subprocess.CompletedProcess[str]:
+    def live(*commands: str, source: str = "epoll") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "fragile.py", "epoll", *commands],
+            [sys.executable, "fragile.py", source, *commands],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -101,6 +113,68 @@ def test_a_message_that_ends_each_process_is_put_aside(life: Life, tmp_path: Pat
     assert "ended 3 times" in letter.error
     assert life().stdout == "6 ['a', 'b', 'c', 'last', 'last']\n"
     assert json.loads((tmp_path / "data" / ATTEMPTS).read_bytes()) == []
+
+
+def test_a_named_message_that_ends_each_process_is_put_aside_under_its_name(
+    life: Life, tmp_path: Path, source: str
+) -> None:
+    ends = [life("named", source=source), *(life(source=source) for _ in range(ATTEMPTS_MAX - 1))]
+    assert [end.returncode for end in ends] == [KILLED] * ATTEMPTS_MAX
+    end = life("ask", source=source)
+    assert (end.returncode, end.stdout) == (0, "Crashed\n2 ['last']\n"), end.stderr
+    data = str(tmp_path / "data")
+    [lsn] = dead_letters.numbers(data)
+    letter = dead_letters.get(data, lsn)
+    assert (letter.server, Values().decode(letter.message)) == ("back", "poison")
+    assert "ended 3 times" in letter.error
+    listed = run("dead-letters", "list", "--data", data).stdout
+    assert "back" in listed
+    words = ("requeue", str(lsn), "--data", data, "--message", '"mended"')
+    assert run("dead-letters", *words).returncode == 0
+    # What the operator sends is no request of the client's: that one still hears what it heard.
+    assert life("ask", source=source).stdout == "Crashed\n3 ['last', 'mended', 'last']\n"
+    assert dead_letters.numbers(data) == []
+    assert life("ask", source=source).stdout == "Crashed\n4 ['last', 'mended', 'last', 'last']\n"
+
+
+def test_a_named_message_is_put_aside_once() -> None:
+    """In the simulator, where no process can end: the count of its ends is given."""
+    app = Application(
+        "t", Supervisor("one_for_one", [Worker(name, Named, journal=True) for name in ("a", "b")])
+    )
+    disk = SimDisk(1)
+    with Simulator(1, app, disk=disk) as world:
+        world.node.sys.suspend("b")
+        world.node.call("a", "send")
+        world.run(1.0)
+        [(lsn, index)] = world.node.loop.dispatcher.outbox
+        disk = disk.copy()
+    count = {"kind": MARK_MESSAGE, "server": index, "key": lsn, "attempts": ATTEMPTS_MAX}
+    disk.put(ATTEMPTS, json.dumps([count]).encode())
+    with Simulator(1, app, disk=disk) as world:
+        world.run(1.0)
+        assert world.node.get_state("b") == []
+        with pytest.raises(Crashed):
+            world.node.call("b", Once("client", 1, "word"))
+        assert world.node.get_state("b") == []
+        assert len(disk.names_below("dead-letters")) == 1
+    with Simulator(1, app, disk=disk) as world:
+        world.run(1.0)
+        with pytest.raises(Crashed):
+            world.node.call("b", Once("client", 1, "word"))
+        assert len(disk.names_below("dead-letters")) == 1
+
+
+class Named(GenServer[list[str], Any, Any]):
+    """Sends a message under a client's name."""
+
+    def init(self, args: object) -> list[str]:
+        return []
+
+    def step(self, command: str, state: list[str]) -> Any:
+        if command == "send":
+            return state, None, actions.Cast("b", Once("client", 1, "word"))
+        return [*state, command], None
 
 
 def test_an_answer_that_ends_each_process_is_put_aside(life: Life, tmp_path: Path) -> None:
