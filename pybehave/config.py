@@ -6,6 +6,9 @@ A TOML file has a table for each application; later files and then single settin
     [kv]
     port = 7000
 
+The table `[pybehave]` is the node's own (cli/node_table.py); no application can be configured that
+has this name.
+
 Does not know: what keys mean (behaviours/environment.py checks names and types).
 Source: OTP kernel, application: priority of resource file, configuration files, command line.
 """
@@ -22,6 +25,7 @@ from pybehave.behaviours.application import Application
 from pybehave.behaviours.environment import keys_of, merged
 from pybehave.errors import ConfigError
 
+NODE_TABLE: Final = "pybehave"
 DEFAULT: Final = "default"
 IN_CODE: Final = "in code"
 
@@ -34,10 +38,12 @@ class Config:
     Attributes:
         tables: Application -> key -> value.
         origins: (application, key) -> file or option.
+        node: What a node is told that the command starts, by key; nothing else reads it.
     """
 
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     origins: dict[tuple[str, str], str] = field(default_factory=dict)
+    node: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, tables: Config | Mapping[str, Mapping[str, Any]] | None) -> Config:
@@ -60,6 +66,20 @@ class Config:
         self.tables[name] = merged(self.tables.get(name, {}), table)
         for key in table:
             self.origins[name, key] = origin
+
+    def add_node(self, table: Any, origin: str) -> None:
+        """Take a file's `[pybehave]`; its values win over those that are there.
+
+        Raises:
+            ConfigError: It is no table.
+        """
+        if not isinstance(table, Mapping):
+            raise ConfigError(NODE_TABLE, "a table is expected, with options of the node", origin)
+        self.node = merged(self.node, table)
+        for key, value in table.items():
+            self.origins[NODE_TABLE, key] = origin
+            for below in value if isinstance(value, Mapping) else ():
+                self.origins[NODE_TABLE, f"{key}.{below}"] = origin
 
     def origin_of(self, name: str, key: str) -> str:
         """Return where an application's key has its value from."""
@@ -105,7 +125,10 @@ def read(paths: Iterable[str | Path], settings: Iterable[str] = ()) -> Config:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(str(path), f"not TOML: {error}") from error
         for name, table in tables.items():
-            config.add(name, table, str(path))
+            if name == NODE_TABLE:
+                config.add_node(table, str(path))
+            else:
+                config.add(name, table, str(path))
     for setting in settings:
         _take_setting(config, setting)
     return config
@@ -116,6 +139,9 @@ def _take_setting(config: Config, setting: str) -> None:
     name, dot, path = place.strip().partition(".")
     if not (equals and dot and name and path):
         raise ConfigError(setting, "write APPLICATION.KEY=VALUE", "--set")
+    if name == NODE_TABLE:
+        option = path.replace("_", "-")
+        raise ConfigError(setting, f"the node's own options are said as --{option}", "--set")
     try:
         value: Any = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -17,15 +17,23 @@ from pybehave.runtime.optional import load_optional
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def config_options(command: Command) -> Command:
-    """Add `--config FILE` and `--set APPLICATION.KEY=VALUE`."""
+def config_options(
+    command: Command, callback: Callable[[click.Context, click.Parameter, Any], Any] | None = None
+) -> Command:
+    """Add `--config FILE` and `--set APPLICATION.KEY=VALUE`.
+
+    Args:
+        callback: Gets the files before any other option is looked at; None: nobody does.
+    """
     with_files = click.option(
         "--config",
         "files",
         multiple=True,
+        is_eager=callback is not None,
+        callback=callback,
         type=click.Path(exists=True, dir_okay=False),
         metavar="FILE",
-        help="TOML: a table for each application. Later files win.",
+        help="TOML: a table for each application, and [pybehave] for the node. Later files win.",
     )
     with_settings = click.option(
         "--set",

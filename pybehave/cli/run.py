@@ -19,6 +19,7 @@ from pybehave.cli.configuration import config_options, planned, read_config
 from pybehave.cli.heart import heart_options
 from pybehave.cli.load import Mistake, load
 from pybehave.cli.logs import configure_logging
+from pybehave.cli.node_table import said, take_files
 from pybehave.cli.recovery_report import check_report, reporting
 from pybehave.cli.reset import check_reset, confirmed, without_reset
 from pybehave.cli.seconds import Seconds
@@ -160,7 +161,7 @@ logger = logging.getLogger("pybehave")
     show_default=True,
     help="Seconds between two looks at the node's health, which log what has changed; 0: none.",
 )
-@config_options
+@partial(config_options, callback=take_files)
 @click.option(
     "--show-config",
     is_flag=True,
@@ -230,8 +231,9 @@ def serve(
             config=config,
             journal_options=journal_options(segment_bytes),
             step_budget=step_budget or None,
-            health=HealthLimits(every=health_every or None),
+            health=HealthLimits(every=health_every or None, **said("health")),
             **options,
+            **said(),
         )
         sockets.take_kept(node)
         know_command(node, target, inherited)
@@ -292,7 +294,7 @@ def folder_of(apps: list[Application], data: str, volatile: bool) -> Disk | str:
 def journal_options(segment_bytes: int) -> Options:
     """How the journal is kept."""
     try:
-        return Options(segment_bytes=segment_bytes)
+        return Options(segment_bytes=segment_bytes, **said("journal"))
     except ValueError as error:
         raise Mistake(f"--segment-bytes: {error}") from error
 

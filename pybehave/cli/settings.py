@@ -2,6 +2,8 @@
 
     --drain-timeout = 3.0  (argument; the default is 10.0)
     --backend = 'epoll'  (environment PYBEHAVE_BACKEND; the default is 'auto')
+    --metrics = '127.0.0.1:9100'  (shop.toml; the default is None)
+    pybehave.journal.depth = 1  (default)
     kv.port = 7000  (shop.toml; the default is 6379)
     root Supervisor(intensity=) = 10  (in code; the default is 1)
     Worker(mailbox=) = 1024  (default)
@@ -33,7 +35,9 @@ from pybehave.behaviours.backoff import Backoff
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.pool import Pool
 from pybehave.behaviours.supervisor import ROOT_ID, Supervisor
+from pybehave.cli import node_table
 from pybehave.cli.configuration import parts_of
+from pybehave.cli.node_table import BACKEND_VARIABLE
 from pybehave.config import DEFAULT, IN_CODE, Config
 from pybehave.journal.recovery import Options
 from pybehave.listener import Listener
@@ -41,8 +45,6 @@ from pybehave.runtime.health import HealthLimits
 from pybehave.runtime.node import Node
 
 ARGUMENT: Final = "argument"
-
-BACKEND_VARIABLE: Final = "PYBEHAVE_BACKEND"
 
 DEFAULTS: Final[Mapping[str, Callable[..., Any]]] = {
     "Supervisor": Supervisor,
@@ -99,6 +101,8 @@ def settings(
         found: What files and `--set` say.
     """
     yield from of_options(context)
+    for name, value, default, origin in node_table.others(context):
+        yield Setting(name, value, default, origin or DEFAULT)
     parts = [part for app in apps for part in (app, *parts_of(app))]
     yield from of_environments(parts, found)
     for index, app in enumerate(parts):
@@ -118,15 +122,27 @@ def of_options(context: click.Context) -> Iterator[Setting]:
         if not option.expose_value:
             continue  # it confirms another one
         assert option.name is not None
-        value, default = context.params[option.name], option.get_default(context)
-        is_given = context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+        value, default = context.params[option.name], _default_of(option, context)
+        source = context.get_parameter_source(option.name)
+        is_given = source is ParameterSource.COMMANDLINE
         origin = ARGUMENT if is_given else DEFAULT
+        if source is ParameterSource.DEFAULT_MAP:
+            origin = node_table.origin_of(context, option.name)
         if option.name == "backend":
             default = "auto"
-            if not is_given and os.environ.get(BACKEND_VARIABLE):
+            if origin == DEFAULT and os.environ.get(BACKEND_VARIABLE):
                 origin = f"environment {BACKEND_VARIABLE}"
             value = value or os.environ.get(BACKEND_VARIABLE) or default
         yield Setting(max(option.opts, key=len), value, () if option.multiple else default, origin)
+
+
+def _default_of(option: click.Option, context: click.Context) -> Any:
+    """What an option would be without files."""
+    files, context.default_map = context.default_map, None
+    try:
+        return option.get_default(context)
+    finally:
+        context.default_map = files
 
 
 def of_environments(apps: list[Application], found: Config) -> Iterator[Setting]:

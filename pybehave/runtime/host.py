@@ -26,6 +26,7 @@ from pybehave.behaviours.handout import Stopped as RunStopped
 from pybehave.behaviours.hosted import Beside, HostedServer
 from pybehave.behaviours.orders import order_of
 from pybehave.behaviours.recovery import Failure, Recovery, takes_recovery
+from pybehave.behaviours.schema import version_of
 from pybehave.errors import (
     AlreadyStarted,
     InitStopped,
@@ -184,12 +185,7 @@ class LoopHost:
         dispatcher = self.loop.dispatcher
         if worker.journal and self.journal is not None:
             return self._start_journaled(worker, self.journal, args)
-        if worker.journal and self.is_durable:
-            raise SpecError(
-                f"Worker {worker.id!r}",
-                "journal=True, but no worker was journaled when the node started, so it keeps no "
-                "journal; start the node with this worker",
-            )
+        self.check_journal(worker)
         instance = self.make_instance(worker)
         server = make_server(dispatcher, worker, instance, name=name)
         initial = self._init(server, worker, args)
@@ -200,6 +196,19 @@ class LoopHost:
         if isinstance(instance, HostedServer):
             self._open(instance, server)
         return server
+
+    def check_journal(self, worker: Worker[Any, Any]) -> None:
+        """Make sure that a worker can be as durable as it says.
+
+        Raises:
+            SpecError: It is journaled, and this node keeps no journal.
+        """
+        if worker.journal and self.journal is None and self.is_durable:
+            raise SpecError(
+                f"Worker {worker.id!r}",
+                "journal=True, but no worker was journaled when the node started, so it keeps no "
+                "journal; start the node with this worker",
+            )
 
     def _open(self, instance: HostedServer, server: Server) -> None:
         """Make what a server stands for."""
@@ -223,6 +232,7 @@ class LoopHost:
         dispatcher = self.loop.dispatcher
         instance = self.make_instance(worker)
         is_asked = takes_recovery(instance)
+        _doubt_other_versions(journal, worker.name, instance)
         known = journal.known(worker, is_asked=is_asked)
         server = make_server(
             dispatcher,
@@ -536,3 +546,10 @@ def _warn_of_refused(_: Server, error: Exception) -> None:
 def _report_posted(error: Exception) -> None:
     """A function that was posted to the loop raised: a mistake of ours, and not a reason to end."""
     logger.critical("a function posted to the loop failed", exc_info=error)
+
+
+def _doubt_other_versions(journal: NodeJournal, name: str, instance: Any) -> None:
+    """A state of another version's shape is built again, as it would be at a start of the node."""
+    known = journal.remembered(name)
+    if known is not None and known.version != version_of(instance):
+        known.is_dirty = True

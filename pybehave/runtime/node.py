@@ -62,7 +62,7 @@ from pybehave.runtime.health import ASK_S, Health, HealthLimits, HealthWatch
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
 from pybehave.runtime.journal_place import journal_in
-from pybehave.runtime.node_options import check_options
+from pybehave.runtime.node_options import LOOP_DEFAULTS, check_options
 from pybehave.runtime.patience import Patience
 from pybehave.runtime.releases import Releases
 from pybehave.runtime.requests import Requests
@@ -149,7 +149,8 @@ class Node(Requests, Supervision, Forgetting):
         self.events = EventHub()
         self.watch = HealthWatch(self, health or HealthLimits())
         self.exit_status = 0
-        self.loop = Loop(backend or default_backend(), seed=seed, **loop_options)
+        sizes = {**LOOP_DEFAULTS, **loop_options}
+        self.loop = Loop(backend or default_backend(), seed=seed, **sizes)
         self.host = LoopHost(self.loop, self.events, self.run_on_loop)
         self.host.node = self
         if debug_isolation:

@@ -28,6 +28,14 @@ BUFFER_BYTES_MAX: Final = 1 << 24
 ENTRIES_MAX: Final = 1 << 15
 """Of a submission queue (io_uring_setup(2)); its completion queue may have twice as many."""
 
+LOOP_DEFAULTS: Final[Mapping[str, int]] = {
+    "submissions": 1024,
+    "completions": 8192,
+    "buffers": 512,
+    "buffer_bytes": 4096,
+}
+"""What a node's loop has unless told otherwise: a thousand busy connections fit."""
+
 
 def _is_seconds_or_none(value: Any) -> bool:
     return value is None or (is_number(value) and value > 0)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pybehave.behaviours.child_requests import ChildCount, ChildInfo
-from pybehave.behaviours.supervisor import ChildSpec, Supervisor
+from pybehave.behaviours.supervisor import ChildSpec, Supervisor, workers
 from pybehave.errors import Timeout
 from pybehave.runtime.tree import Answer, Tree
 from pybehave.runtime.waiters import ThreadWaiter, check_timeout
@@ -22,6 +22,7 @@ from pybehave.runtime.waiters import ThreadWaiter, check_timeout
 if TYPE_CHECKING:
     from pybehave._uring.loop import Loop
     from pybehave.runtime.applications import Applications
+    from pybehave.runtime.host import LoopHost
 
 T = TypeVar("T")
 
@@ -33,10 +34,12 @@ class Supervision:
 
     Attributes:
         loop: The node's loop.
+        host: What it does for its trees.
         applications: Whose trees they are in.
     """
 
     loop: Loop
+    host: LoopHost
     applications: Applications
 
     @abstractmethod
@@ -135,8 +138,11 @@ class Supervision:
 
         Raises:
             NotFound: No such supervisor.
-            SpecError: The new flags do not go with what runs; nothing has changed.
+            SpecError: The new flags do not go with what runs, or a worker is journaled and the node
+                keeps no journal; nothing has changed.
         """
+        for worker in workers(spec) if isinstance(spec, Supervisor) else ():
+            self.host.check_journal(worker)
         added: list[str] = self._ask(lambda: self._tree(supervisor).reconfigure(supervisor, spec))
         return added
 
