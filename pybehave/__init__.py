@@ -16,6 +16,7 @@ from pybehave.behaviours.family import family
 from pybehave.behaviours.gen_event import EventHandler, GenEvent
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.gen_statem import GenStatem
+from pybehave.behaviours.observer import Observer
 from pybehave.behaviours.pool import Pool
 from pybehave.behaviours.recovery import Recovery
 from pybehave.behaviours.release import Migration, Release
@@ -42,6 +43,7 @@ __all__ = [
     "GenStatem",
     "Listener",
     "Migration",
+    "Observer",
     "Once",
     "Pool",
     "Recovery",

@@ -114,13 +114,24 @@ def plan_start_child(state: SupervisorState, path: str, child: Child) -> Plan:
         AlreadyPresent: The id is taken by a child that does not.
         SpecError: The child's significance does not go with this supervisor.
     """
+    check_new(state, path, child)
+    return Plan(Verdict.REQUEST, child, starts=[child])
+
+
+def check_new(state: SupervisorState, path: str, child: Child) -> None:
+    """Check that a child may join the list.
+
+    Raises:
+        AlreadyStarted: The id is taken by a child that runs.
+        AlreadyPresent: The id is taken by a child that does not.
+        SpecError: The child's significance does not go with this supervisor.
+    """
     other = state.children.get(child.id)
     if other is not None:
         if other.status is Status.RUNNING:
             raise AlreadyStarted(f"{path}/{child.id}", other.ref)
         raise AlreadyPresent(f"{path}/{child.id}")
     check_significant(f"Supervisor {path!r}", state.spec.auto_shutdown, child.id, child.spec)
-    return Plan(Verdict.REQUEST, child, starts=[child])
 
 
 def plan_terminate_child(state: SupervisorState, path: str, child_id: str) -> Plan:

@@ -21,6 +21,7 @@ from typing import Any, Final, Generic, final
 
 from pybehave.behaviours.backoff import BACKOFF_RULE, Backoff
 from pybehave.behaviours.gen_server import GenServer
+from pybehave.behaviours.observer import Observer
 from pybehave.behaviours.policies import RECOVERY_RULE
 from pybehave.behaviours.rules import Rule, check, is_count, is_number, one_of
 from pybehave.errors import show
@@ -86,6 +87,10 @@ WORKER_RULES: Final[Mapping[str, Rule]] = {
     "recovery": RECOVERY_RULE,
     "acknowledge": one_of(*ACKNOWLEDGES),
     "backoff": BACKOFF_RULE,
+    "observers": Rule(
+        lambda value: isinstance(value, tuple) and all(isinstance(o, Observer) for o in value),
+        "a list of objects of classes derived from Observer",
+    ),
 }
 
 
@@ -172,6 +177,7 @@ class Worker(Generic[Input, Output]):
         acknowledge: With a journal, when a reply leaves: "disk" when all that it shows is durable,
             "os" when it outlives the process, "memory" at once.
         backoff: How long each restart waits; None is not at all.
+        observers: Who is shown its states, and cannot hurt it (Observer).
     """
 
     id: str
@@ -187,6 +193,7 @@ class Worker(Generic[Input, Output]):
     recovery: RecoverySpec
     acknowledge: str
     backoff: Backoff | None
+    observers: tuple[Observer, ...]
 
     def __init__(
         self,
@@ -204,6 +211,7 @@ class Worker(Generic[Input, Output]):
         recovery: RecoverySpec = "last_good",
         acknowledge: Acknowledge = "disk",
         backoff: Backoff | None = None,
+        observers: Iterable[Observer] = (),
     ) -> None:
         fields = {
             "id": id,
@@ -219,6 +227,7 @@ class Worker(Generic[Input, Output]):
             "recovery": dict(recovery) if isinstance(recovery, Mapping) else recovery,
             "acknowledge": acknowledge,
             "backoff": backoff,
+            "observers": tuple(observers) if isinstance(observers, Iterable) else observers,
         }
         check(f"Worker {show(id)}", WORKER_RULES, fields)
         for field, value in fields.items():

@@ -199,6 +199,14 @@ class Supervisor:
             object.__setattr__(copy, name, getattr(source, name))
         return copy
 
+    def listing(self, children: Mapping[str, ChildSpec]) -> Supervisor:
+        """Return this supervisor with another list, by id, of children that were checked."""
+        copy: Supervisor = object.__new__(Supervisor)
+        own = {"children": tuple(children.values()), "child_ids": tuple(children)}
+        for name in Supervisor.__slots__:
+            object.__setattr__(copy, name, own[name] if name in own else getattr(self, name))
+        return copy
+
     def dump(self) -> str:
         """Return the tree as text, one line per worker and supervisor."""
         return "\n".join(_dump_lines(self, self.id or ROOT_ID, "", ""))

@@ -30,6 +30,7 @@ from pybehave.errors import show, show_reason
 if TYPE_CHECKING:
     from pybehave._uring.handles import Caller
     from pybehave._uring.servers import Server
+    from pybehave.runtime.observed import StateWatch
 
 LOG_COUNT: Final = 10
 """How many events a log keeps unless told otherwise (OTP, sys:log/2)."""
@@ -141,12 +142,14 @@ class Debug:
         "_since",
         "_unix_ns",
         "log",
+        "observed",
         "server",
     )
 
     def __init__(self, server: Server, unix_ns: Callable[[], int]) -> None:
         self.server = server
         self.log: deque[Event] | None = None
+        self.observed: StateWatch | None = None  # the server's own: nothing switches it off
         self._file: TextIO | None = None
         self._unix_ns = unix_ns
         self._functions: list[tuple[Installed, Any]] = []
@@ -157,11 +160,15 @@ class Debug:
 
     def took(self, kind: int, message: Any, caller: Caller | None) -> None:
         """An input is about to be stepped."""
+        if self.observed is not None:
+            self.observed.took()
         self._inputs += 1
         self._tell("in", KINDS[kind], message, caller)
 
     def gave(self, kind: int, output: Any, actions: tuple[Any, ...], caller: Caller | None) -> None:
         """An input has been stepped, and the new state stands."""
+        if self.observed is not None:
+            self.observed.gave()
         is_answered = caller is not None and output is not NO_REPLY
         self._outputs += is_answered + sum(isinstance(action, _SENT) for action in actions)
         what: What = "out" if is_answered else "noreply"
@@ -178,7 +185,11 @@ class Debug:
     def is_idle(self) -> bool:
         """Whether nothing is switched on."""
         return (
-            self.log is None and self._since is None and self._file is None and not self._functions
+            self.log is None
+            and self.observed is None
+            and self._since is None
+            and self._file is None
+            and not self._functions
         )
 
     def switch_off(self) -> None:
@@ -196,6 +207,8 @@ class Debug:
             found.append(f"log to {self._file.name}")
         if self._functions:
             found.append(f"{len(self._functions)} functions")
+        if self.observed is not None:
+            found.append(f"{self.observed.count} observers")
         return tuple(found)
 
     def keep_log(self, count: int) -> None:

@@ -112,6 +112,21 @@ class ChildStopped(Event, frozen=True):
         return f"{self.supervisor}/{self.child} stopped: {show_reason(self.reason)}"
 
 
+class ChildMigrated(Event, frozen=True):
+    """A child that runs has another supervisor now.
+
+    Attributes:
+        ref: What the runtime knows it by.
+        to: That supervisor's path.
+    """
+
+    ref: object
+    to: str
+
+    def __str__(self) -> str:
+        return f"{self.supervisor}/{self.child} is {self.to}'s now"
+
+
 class ChildTerminated(Event, frozen=True):
     """A child has ended by itself in a way that is an error.
 

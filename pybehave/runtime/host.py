@@ -40,10 +40,12 @@ from pybehave.listener import Listener
 from pybehave.runtime import addresses, asked
 from pybehave.runtime.cleanup import has_terminate, terminate
 from pybehave.runtime.crashes import MESSAGES_KEPT, Crashes, CrashReport
+from pybehave.runtime.debug import Debug
 from pybehave.runtime.events import Event, EventHub
 from pybehave.runtime.groups import Groups
 from pybehave.runtime.invariants import Invariants
 from pybehave.runtime.monitors import Monitors
+from pybehave.runtime.observed import Observed
 from pybehave.runtime.policies import stop_for
 from pybehave.runtime.pools import Pools
 from pybehave.runtime.recoveries import error_text
@@ -119,6 +121,7 @@ class LoopHost:
         self.node: Node | None = None
         self.isolation: Isolation | None = None
         self.invariants = Invariants()
+        self.observed = Observed()
         self.doing: tuple[str, str, int] | None = None  # what else than a step: for the watchdog
         self._done = 0
         self.journal: NodeJournal | None = None
@@ -191,8 +194,7 @@ class LoopHost:
         initial = self._init(server, worker, args)
         if not isinstance(initial, Initial):
             return IGNORED
-        server.owner = worker
-        dispatcher.begin(server, initial.state, initial.actions)
+        self._begin(server, worker, initial)
         if isinstance(instance, HostedServer):
             self._open(instance, server)
         return server
@@ -209,6 +211,25 @@ class LoopHost:
                 "journal=True, but no worker was journaled when the node started, so it keeps no "
                 "journal; start the node with this worker",
             )
+
+    def _begin(self, server: Server, worker: Worker[Any, Any], initial: Initial) -> None:
+        """Let a server answer to its name, its observers looking on."""
+        server.owner = worker
+        dispatcher = self.loop.dispatcher
+        commit = self.journal.commit if self.journal is not None and server.number else None
+        watch = self.observed.started(worker, server, commit)
+        if watch is None:
+            dispatcher.begin(server, initial.state, initial.actions)
+            return
+        debug = Debug(server, dispatcher.unix_now)
+        debug.observed = watch
+        dispatcher.set_debug(server, debug)
+        try:
+            dispatcher.begin(server, initial.state, initial.actions)
+        except BaseException:
+            self.observed.forget(server)
+            raise
+        watch.started()
 
     def _open(self, instance: HostedServer, server: Server) -> None:
         """Make what a server stands for."""
@@ -231,6 +252,7 @@ class LoopHost:
         """
         dispatcher = self.loop.dispatcher
         instance = self.make_instance(worker)
+        self.observed.check(worker, instance, is_journaled=True)
         is_asked = takes_recovery(instance)
         _doubt_other_versions(journal, worker.name, instance)
         known = journal.known(worker, is_asked=is_asked)
@@ -250,14 +272,13 @@ class LoopHost:
         dispatcher.check_actions(server, initial.actions)
         if known is not None and offer is None:  # a journal may be older than an invariant
             self.invariants.check(server.name, instance, args, known.state)
-        server.owner = worker
         is_clean = known is None or (
             not is_asked and known.is_after_crash and journal.policies.of(worker) == "clean"
         )
         if known is None or is_clean:
             self.monitors.forget(worker.name)
             journal.started(worker, server, {"policy": "clean"})
-            dispatcher.begin(server, initial.state, initial.actions)
+            self._begin(server, worker, initial)
             return server
         if offer is None:
             journal.started(worker, server, {"policy": "last_good"})
@@ -269,7 +290,7 @@ class LoopHost:
             server, initial.state, known.due, known.idle_s, known.requests, known.asked
         )
         before = [] if known.asked is None else known.asked.actions()
-        dispatcher.begin(server, initial.state, initial.actions)
+        self._begin(server, worker, initial)
         for connection in known.lost:
             dispatcher.inform(server, Closed(connection, "restart"))
         if before:
@@ -372,6 +393,7 @@ class LoopHost:
 
     def _gone(self, server: Server, how: object) -> None:
         """Its terminate has run: who is to hear of the end is told (O2 of monitors.py)."""
+        self.observed.ended(server, how)
         instance = server.instance
         if not server.number and isinstance(instance, GenServer):
             for name, message in instance._last_words(server.state):
@@ -389,6 +411,7 @@ class LoopHost:
             ref.instance.beside.kill(KILLED)
         self.loop.dispatcher.retire(ref, Stopped(ref.name, KILLED))
         self._remember(ref, is_crash=False)
+        self.observed.ended(ref, KILLED)
         self.monitors.ended(ref, KILLED)
 
     def _remember(self, server: Server, *, is_crash: bool, failure: Failure | None = None) -> None:

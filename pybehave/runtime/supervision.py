@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pybehave.behaviours.child_requests import ChildCount, ChildInfo
+from pybehave.behaviours.child_spec import Ref
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor, workers
-from pybehave.errors import Timeout
+from pybehave.errors import NoProc, Timeout
+from pybehave.runtime.sys import name_of
 from pybehave.runtime.tree import Answer, Tree
 from pybehave.runtime.waiters import ThreadWaiter, check_timeout
 
@@ -145,6 +147,37 @@ class Supervision:
             self.host.check_journal(worker)
         added: list[str] = self._ask(lambda: self._tree(supervisor).reconfigure(supervisor, spec))
         return added
+
+    def migrate(self, server: str | Ref[Any, Any], *, to: str) -> None:
+        """Move a server that runs to the end of another supervisor's children (Peeper, transfer).
+
+        The server does not notice: state, mailbox, timers, monitors, callers and its journal stay
+        what they are, and no request is lost or waits. From now on its failures are the other
+        supervisor's matter. A child that was specified in its tree is specified in its new place,
+        until the node stops; one that was added later is one that was added later there.
+
+        Args:
+            server: Its name, or its worker's ref.
+            to: The other supervisor, as for start_child; also in another application of the node.
+
+        Raises:
+            NoProc: No server of this name runs, or it is in no tree.
+            NotFound: No such supervisor.
+            AlreadyStarted, AlreadyPresent: Its id is taken there.
+            SpecError: It cannot live there: a significant child under one that never ends by
+                itself, a supervisor with a template; or it is a family's member.
+            Restarting, Stopped: The other supervisor is starting; it is about to end.
+        """
+        name = name_of(server)
+
+        def request() -> Answer[Any]:
+            found = self.loop.dispatcher.whereis(name)
+            child = None if found is None else self.applications.child_of(found)
+            if child is None:
+                raise NoProc(name)
+            return child.owner.tree.migrate(found, self._tree(to).supervisor(to))
+
+        self._ask(request)
 
     def restart_child(self, supervisor: str, child_id: str) -> Any:
         """Start a stopped child in its old place.

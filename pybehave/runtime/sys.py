@@ -436,6 +436,12 @@ class Sys:
 
     def _replace(self, found: Server, function: Callable[[Any], Any]) -> tuple[Any, int]:
         """The new state as it is shown, and the batch that makes it durable."""
+        before = shown_state(found.instance, found.state)
+        replaced = self._put(found, function)
+        self._node.host.observed.replaced(found, before)
+        return replaced
+
+    def _put(self, found: Server, function: Callable[[Any], Any]) -> tuple[Any, int]:
         dispatcher = self._node.loop.dispatcher
         instance, values = found.instance, found.values
         check = self._node.host.invariants.check

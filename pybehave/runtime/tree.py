@@ -35,8 +35,8 @@ from pybehave.behaviours.child_requests import (
 )
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.supervisor import ROOT_ID, ChildSpec, Supervisor, describe
-from pybehave.errors import NotFound, StartFailed
-from pybehave.runtime import tree_requests
+from pybehave.errors import NoProc, NotFound, StartFailed
+from pybehave.runtime import tree_requests, tree_transfer
 from pybehave.runtime.events import Event
 from pybehave.runtime.tree_requests import Answer
 from pybehave.runtime.tree_supervisor import Phase, SupervisorNode
@@ -306,6 +306,21 @@ class Tree:
             Stopped.
         """
         return self._ask(supervisor, tree_requests.reconfigure, spec)
+
+    def migrate(self, ref: Any, to: SupervisorNode) -> Answer[Any]:
+        """Move a worker that runs to another supervisor, of this tree or another one.
+
+        Returns:
+            None; or NoProc (it does not run any more), AlreadyStarted, AlreadyPresent, SpecError,
+            Stopped. Then it is where it was.
+        """
+        answer: Answer[Any] = Answer()
+        child = self.workers.get(ref)
+        if child is None:
+            answer.fail(NoProc(getattr(ref, "name", "")))
+        else:
+            child.owner.post((tree_transfer.migrate, (ref, to), answer))
+        return answer
 
     def which_children(self, supervisor: str) -> list[ChildInfo]:
         """List a supervisor's children as they are now, newest first.

@@ -148,6 +148,11 @@ class SupervisorNode:
         """Whether its first start is under way."""
         return self.phase is Phase.STARTING
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a child may join its list: it has started, and is not about to end."""
+        return self.phase in (Phase.IDLE, Phase.WORKING) and not self.is_asked_to_stop
+
     # --- what comes in -------------------------------------------------------
 
     def begin_start(self) -> None:

@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave._uring.copies import NotPlainError, plain_copy
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.gen_server import Initial, initial_of, overrides
+from pybehave.behaviours.gen_server import Initial, initial_of, overrides, shown_state
 from pybehave.behaviours.release import Migration, Way, changed_state, way_of
 from pybehave.errors import PybehaveError, UpgradeFailed, UpgradeRefused
 from pybehave.runtime.servers import make_values
@@ -317,6 +317,7 @@ class Upgrade:
         self, target: Target, worker: Any, instance: Any, state: Any, values: Values | None
     ) -> None:
         server = target.server
+        before = shown_state(server.instance, server.state)
         self._dispatcher.change_code(
             server,
             instance,
@@ -330,6 +331,7 @@ class Upgrade:
             server.owner = worker
         if values is not None and self._host.journal is not None:
             self._host.journal.set_values(server.name, values)
+        self._host.observed.replaced(server, before)
 
     # --- the boundary in the journal -------------------------------------------------------------
 

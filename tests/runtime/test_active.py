@@ -10,7 +10,7 @@ from pybehave import NO_REPLY, Application, GenServer, Listener, Supervisor, Wor
 from pybehave.actions import Active, Connect, Connected, Opened, Received, Reply, Send, StartTimer
 from pybehave.errors import SpecError
 from pybehave.protocols import Lines, Resp
-from pybehave.testing import Simulator
+from pybehave.testing import SimDisk, Simulator
 from tests.conftest import dial, receive, receive_all
 
 
@@ -198,7 +198,8 @@ def test_an_outbound_connection_can_be_asked_too(serve: Any) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_server_that_works_on_each_message_gets_one_at_a_time(journal: bool, seed: int) -> None:
     app = lines(Slow, journal=journal, active="once")
-    with Simulator(seed=seed, app=app, shake=True) as world:
+    disk = SimDisk() if journal else None
+    with Simulator(seed=seed, app=app, shake=True, disk=disk) as world:
         client = world.connect()
         asked = b"".join(b"%d\n" % number for number in range(20))
         client.send(asked)
