@@ -21,6 +21,7 @@ from pybehave.behaviours.recovery import Recovery
 from pybehave.behaviours.release import Migration, Release
 from pybehave.behaviours.speaks import Bridge, Speaks
 from pybehave.behaviours.supervisor import Supervisor
+from pybehave.behaviours.via import Registry, Via
 from pybehave.errors import DoNotRestart, TerminateTree
 from pybehave.listener import Listener
 from pybehave.once import Once
@@ -46,6 +47,7 @@ __all__ = [
     "Pool",
     "Recovery",
     "Ref",
+    "Registry",
     "Release",
     "Rollback",
     "Shutdown",
@@ -53,6 +55,7 @@ __all__ = [
     "Supervisor",
     "TerminateTree",
     "Together",
+    "Via",
     "Worker",
     "__version__",
     "actions",
