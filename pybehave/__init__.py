@@ -22,6 +22,7 @@ from pybehave.behaviours.recovery import Recovery
 from pybehave.behaviours.release import Migration, Release
 from pybehave.behaviours.speaks import Bridge, Speaks
 from pybehave.behaviours.supervisor import Supervisor
+from pybehave.behaviours.via import Registry, Via
 from pybehave.errors import DoNotRestart, TerminateTree
 from pybehave.listener import Listener
 from pybehave.once import Once
@@ -48,6 +49,7 @@ __all__ = [
     "Pool",
     "Recovery",
     "Ref",
+    "Registry",
     "Release",
     "Rollback",
     "Shutdown",
@@ -55,6 +57,7 @@ __all__ = [
     "Supervisor",
     "TerminateTree",
     "Together",
+    "Via",
     "Worker",
     "__version__",
     "actions",

@@ -233,7 +233,7 @@ class RunningNode(Protocol):
     def names(self) -> list[str]:
         """List the servers that run."""
 
-    def whereis(self, server: str) -> int | None:
+    def whereis(self, server: Any) -> int | None:
         """Return a server's incarnation, or None."""
 
     def get_state(self, server: Any) -> Any:

@@ -32,6 +32,7 @@ from pybehave.actions import Action, Ignore, Stop, _NoReply
 from pybehave.behaviours.inputs import InputTypes, Validate, check_accepts, gate_of
 from pybehave.behaviours.recovery import Recovery, call_init
 from pybehave.behaviours.together import step_together
+from pybehave.behaviours.via import Via
 from pybehave.errors import BadReturn, InitStopped
 from pybehave.types import IGNORED, Context, Input, Output, State, _Ignored
 
@@ -122,6 +123,19 @@ class GenServer(Generic[State, Input, Output]):
             taken for the second form only if all that follows its first item are actions.
         """
         return args
+
+    def via(self, args: Any) -> Via | None:
+        """Say under which key of which registry this server is to be found, beside its name.
+
+        It is asked before each `init`; the key is taken back when the incarnation ends. A key that
+        leads to another server is a start that failed, by `AlreadyStarted`.
+
+        Args:
+            args: What init will get.
+
+        Source: OTP gen_server, ServerName `{via, Module, ViaName}`.
+        """
+        return None
 
     def step(self, command: Input, state: State) -> StepReturn[State, Output]:
         """Handle one command: the sequential semantics, and nothing else.

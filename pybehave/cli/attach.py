@@ -142,7 +142,11 @@ def _resume(session: Session, server: str) -> Iterator[str]:
 
 def _restart(session: Session, server: str) -> Iterator[str]:
     answer = session.client.ask("restart", server=server)
-    return session.said(answer, lambda count: [f"{server} runs anew, as incarnation {count}"])
+
+    def words(count: int | None) -> list[str]:
+        return [f"{server} runs anew, as incarnation {count}" if count else f"{server} began anew"]
+
+    return session.said(answer, words)
 
 
 def _dead_letters(session: Session) -> Iterator[str]:
@@ -194,7 +198,7 @@ COMMANDS: Final[dict[str, tuple[str, str, Callable[..., Iterator[str]]]]] = {
     "trace": ("NAME [COUNT]", "Its inputs and outputs as they happen; Ctrl-C ends it.", _trace),
     "suspend": ("NAME", "Let a server take no inputs; they wait.", _suspend),
     "resume": ("NAME", "Let it go on with what has waited.", _resume),
-    "restart": ("NAME", "Stop a server and start it again in its place.", _restart),
+    "restart": ("NAME", "Stop a server, or PATH, and start it again in its place.", _restart),
     "crashes": ("[NAME]", "The newest crash reports, of one server or of all.", _crashes),
     "dead-letters": ("", "Inputs on which journaled servers failed.", _dead_letters),
     "kept": ("[PART]", "Servers that the journal keeps something of, and how they are.", _kept),

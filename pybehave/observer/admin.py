@@ -350,30 +350,27 @@ def _call(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
 
 
 def _restart(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:
-    """Stop a worker and start it again in its place; its siblings stay, nothing is charged."""
-    applications, name = desk.node.applications, request["server"]
-    found = desk.node.loop.dispatcher.whereis(name)
-    child = None if found is None else applications.child_of(found)
-    if child is None:
+    """Stop a child and start it again in its place; its siblings stay, nothing is charged.
+
+    A worker is named as servers are; a path names any child, also a supervisor, or one that is
+    stopped or waits for its back-off.
+    """
+    node, name = desk.node, request["server"]
+    found = node.loop.dispatcher.whereis(name)
+    child = None if found is None else node.applications.child_of(found)
+    if child is not None:
+        path, child_id = child.owner.path, child.id
+    elif found is None and "/" in name:
+        path, _, child_id = name.rpartition("/")
+    else:
         raise NoProc(name)
-    if child.spec.restart == "temporary":
-        raise RequestRefused(
-            f"Server {name!r} is temporary: stopped, it is forgotten; start it anew with "
-            f"start_child"
-        )
-    path, tree = child.owner.path, child.owner.tree
 
-    def started(second: Any) -> None:
-        known = desk.node.loop.dispatcher.whereis(name)
-        answer(None if known is None else known.incarnation, second.error)
+    def restarted(done: Any) -> None:
+        ref = None if done.error is not None else done.result()
+        answer(getattr(ref, "incarnation", None), done.error)
 
-    def stopped(first: Any) -> None:
-        if first.error is not None:
-            answer(None, first.error)
-        else:
-            tree.restart_child(path, child.id).then(started)
-
-    tree.terminate_child(path, child.id).then(stopped)
+    tree = node.applications.tree_with(path) if child is None else child.owner.tree
+    tree.restart(path, child_id).then(restarted)
 
 
 def _trace(desk: _Desk, request: Message, caller: Caller, answer: Any) -> None:

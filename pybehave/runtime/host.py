@@ -49,6 +49,7 @@ from pybehave.runtime.observed import Observed
 from pybehave.runtime.policies import stop_for
 from pybehave.runtime.pools import Pools
 from pybehave.runtime.recoveries import error_text
+from pybehave.runtime.registries import Registries
 from pybehave.runtime.servers import instance_of, make_server
 from pybehave.runtime.tree_workers import place_of, spec_of
 from pybehave.runtime.trimming import Trimmer
@@ -122,6 +123,7 @@ class LoopHost:
         self.isolation: Isolation | None = None
         self.invariants = Invariants()
         self.observed = Observed()
+        self.registries = Registries()
         self.doing: tuple[str, str, int] | None = None  # what else than a step: for the watchdog
         self._done = 0
         self.journal: NodeJournal | None = None
@@ -177,10 +179,13 @@ class LoopHost:
         if name in self._starting or dispatcher.whereis(name) is not None:
             raise AlreadyStarted(name)
         self._starting.add(name)  # its init may ask for another of its own name
+        ref: object = IGNORED
         try:
             ref = self._start(worker, name, args)
         finally:
             self._starting.discard(name)
+            if ref is IGNORED:
+                self.registries.leave(name)
         self._trimmer.started()
         return ref
 
@@ -326,6 +331,7 @@ class LoopHost:
 
         One that raises is kept as a crash; its supervisor logs it.
         """
+        self.registries.enter(server.name, server.instance, args)
         self._done += 1
         self.doing = (server.name, "init", self._done)
         try:
@@ -416,6 +422,7 @@ class LoopHost:
 
     def _remember(self, server: Server, *, is_crash: bool, failure: Failure | None = None) -> None:
         self.groups.ended(server)
+        self.registries.leave(server.name)
         if self.isolation is not None:
             self.isolation.forget(server.name)
         if self.journal is not None and server.number:

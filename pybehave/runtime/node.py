@@ -35,7 +35,6 @@ from pybehave._uring.servers import (
 )
 from pybehave.actions import Down
 from pybehave.behaviours.application import Application, StartType
-from pybehave.behaviours.child_spec import Ref
 from pybehave.config import Config
 from pybehave.errors import (
     CalledInCallback,
@@ -68,7 +67,7 @@ from pybehave.runtime.releases import Releases
 from pybehave.runtime.requests import Requests
 from pybehave.runtime.servers import level_of
 from pybehave.runtime.supervision import Supervision
-from pybehave.runtime.sys import Sys, name_of
+from pybehave.runtime.sys import Name, Sys, name_of
 from pybehave.runtime.tree import Tree
 from pybehave.runtime.unstopped import Unstopped, unstopped
 from pybehave.runtime.waiters import ThreadWaiter, check_timeout, is_patient_of
@@ -432,7 +431,7 @@ class Node(Requests, Supervision, Forgetting):
 
     def call(
         self,
-        server: str | Ref[Any, Any],
+        server: Name,
         request: Any,
         *,
         timeout: float | None = CALL_TIMEOUT_S,
@@ -446,7 +445,7 @@ class Node(Requests, Supervision, Forgetting):
         the action `Call` instead.
 
         Args:
-            server: Name, or a worker's `ref`.
+            server: Name, a worker's `ref`, or a `Via`.
             request: What `step` or `handle_call` gets.
             timeout: Seconds; None waits for ever. A timeout ends the wait, not the request.
             acknowledge: When a journaled server's reply may be given: "disk", "os" or "memory";
@@ -508,7 +507,7 @@ class Node(Requests, Supervision, Forgetting):
 
     def acall(
         self,
-        server: str | Ref[Any, Any],
+        server: Name,
         request: Any,
         *,
         timeout: float | None = CALL_TIMEOUT_S,
@@ -526,7 +525,7 @@ class Node(Requests, Supervision, Forgetting):
 
     def call_many(
         self,
-        server: str | Ref[Any, Any],
+        server: Name,
         requests: Sequence[Any],
         *,
         timeout: float | None = CALL_TIMEOUT_S,
@@ -565,7 +564,7 @@ class Node(Requests, Supervision, Forgetting):
         result: list[Any] = self.waited(work, waiter, name, timeout)
         return result
 
-    def cast(self, server: str | Ref[Any, Any], message: Any) -> None:
+    def cast(self, server: Name, message: Any) -> None:
         """Send a message and wait for nothing; to an unknown name it is lost (OTP, cast/2).
 
         A full mailbox makes another thread wait when its policy is "block".
@@ -577,7 +576,7 @@ class Node(Requests, Supervision, Forgetting):
         if not self.loop.post_here(name, INPUT_CAST, message):
             self._send(name, INPUT_CAST, message)
 
-    def info(self, server: str | Ref[Any, Any], message: Any) -> None:
+    def info(self, server: Name, message: Any) -> None:
         """Send an info: `handle_info` gets it. Otherwise like `cast`."""
         name = name_of(server)
         if not self.loop.post_here(name, INPUT_INFO, message):
@@ -700,7 +699,7 @@ class Node(Requests, Supervision, Forgetting):
         """
         self.run_on_loop(lambda: self.applications.configure(Config.of(config)))
 
-    def monitor(self, server: str | Ref[Any, Any]) -> Future[Down]:
+    def monitor(self, server: Name) -> Future[Down]:
         """Watch a server from outside; the result is its `Down`, once it has ended.
 
         If no server has the name, that is a `Down` with reason "noproc". The future is cancelled
@@ -741,12 +740,12 @@ class Node(Requests, Supervision, Forgetting):
         """Names of the servers that run."""
         return self.run_on_loop(self.loop.dispatcher.names)
 
-    def whereis(self, name: str) -> int | None:
+    def whereis(self, name: Name) -> int | None:
         """The incarnation of a running server, or None."""
-        server = self.loop.dispatcher.whereis(name)
+        server = self.loop.dispatcher.whereis(name_of(name))
         return None if server is None else server.incarnation
 
-    def get_state(self, server: str | Ref[Any, Any]) -> Any:
+    def get_state(self, server: Name) -> Any:
         """What the runtime keeps as a server's state, the object itself; see `sys.get_state`.
 
         Raises:

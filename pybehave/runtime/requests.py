@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pybehave._uring.servers import ACK_SERVERS, INPUT_CALL, INPUT_CAST
 from pybehave.behaviours.child_spec import Ref
+from pybehave.behaviours.via import Via
 from pybehave.errors import CalledInCallback, LoopClosed, PybehaveError, Stopped, Timeout
 from pybehave.runtime.sys import Name, name_of
 from pybehave.runtime.waiters import (
@@ -246,6 +247,6 @@ class Requests:
 
 
 def _names_of(servers: Iterable[Name]) -> list[str]:
-    if isinstance(servers, str | Ref):
+    if isinstance(servers, str | Ref | Via):
         raise TypeError(f"servers is a list of names, not one: use [{name_of(servers)!r}]")
     return [name_of(server) for server in servers]

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, final
 
 from pybehave.behaviours.child_spec import Ref
 from pybehave.behaviours.gen_server import replaced_state, shown_state
+from pybehave.behaviours.via import Via
 from pybehave.errors import (
     CallbackFailed,
     CalledInCallback,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from pybehave.runtime.node import Node
 
 T = TypeVar("T")
-Name = str | Ref[Any, Any]
+Name = str | Ref[Any, Any] | Via
 
 TIMEOUT_S: Final = 5.0
 """How long a request waits for the loop, which may be in a long step (OTP, sys)."""
@@ -463,16 +464,16 @@ class Sys:
 
 
 def name_of(server: Name) -> str:
-    """Return the name of a server that is given by name or by its worker's ref.
+    """Return the name of a server that is given by name, by its worker's ref, or by a Via.
 
     Raises:
         TypeError: It is neither.
     """
     if isinstance(server, str):
         return server
-    if isinstance(server, Ref):
+    if isinstance(server, Ref | Via):
         return server.name
-    raise TypeError(f"a server is named by a str or by worker.ref, not by {show(server)}")
+    raise TypeError(f"a server is named by a str, worker.ref or Via, not by {show(server)}")
 
 
 def _made(found: Server, function: Callable[[Any], Any]) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pybehave import NO_REPLY, Application, GenServer, Listener, Supervisor, Worker
+from pybehave import NO_REPLY, Application, GenServer, Listener, Supervisor, Worker, family
 from pybehave._uring.values import Values
 from pybehave.actions import Reply
 from pybehave.errors import Crashed, ListenFailed, NotAnswered, RequestRefused
@@ -182,9 +182,32 @@ def test_a_restart_is_of_one_server_and_charged_to_nobody(client: AdminClient, n
     assert "restarts" not in "\n".join(client.ask("tree")["lines"])
 
 
-def test_a_temporary_server_is_not_restarted(client: AdminClient, node: Any) -> None:
-    assert "temporary" in refused(client, "restart", server="b")
-    assert node.whereis("b") == 1
+def test_a_temporary_server_is_restarted_too(client: AdminClient, node: Any) -> None:
+    assert client.ask("restart", server="b") == 2
+    assert node.which_child("root", "b").status == "running"
+
+
+def test_a_child_made_from_a_template_is_restarted_and_not_forgotten(
+    start: Callable[..., Any], path: str
+) -> None:
+    rooms = Supervisor("simple_one_for_one", [Worker("room", Store)], id="rooms")
+    node = start(Application("hotel", Supervisor("one_for_one", [rooms, family("u-*", Store)])))
+    Admin(node, path).open()
+    node.start_child("rooms", [], name="room-7")
+    node.call("u-ann", "wake up")
+    with AdminClient(path) as client:
+        assert [client.ask("restart", server=name) for name in ("room-7", "u-ann")] == [2, 2]
+    assert (node.whereis("room-7"), node.whereis("u-ann")) == (2, 2)
+
+
+def test_a_path_restarts_a_supervisor_or_a_child_that_is_stopped(
+    client: AdminClient, node: Any
+) -> None:
+    assert client.ask("restart", server="root/sub") is None
+    assert (node.whereis("c"), node.whereis("d"), node.whereis("a")) == (2, 2, 1)
+    node.terminate_child("sub", "c")
+    assert client.ask("restart", server="root/sub/c") == 3
+    assert "no child or supervisor" in refused(client, "restart", server="root/nobody")
 
 
 def test_a_trace_is_sent_as_it_happens_and_ends_with_the_server(
