@@ -128,7 +128,7 @@ def describe(facts: dict[str, Any]) -> list[str]:
     lines += [
         "",
         "limits",
-        f"  connections     {facts['connections_max']} (open files less {DESCRIPTORS_RESERVED})",
+        f"  connections     {facts['connections_max']} (open files less {DESCRIPTORS_RESERVED}, or a quarter)",
         f"  locked memory   {'no limit' if locked is None else f'{locked} KiB'}",
     ]
     if "journal" in facts:
