@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import errno
 import os
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Final
 
 from pybehave.error_base import VALUE_CHARS_MAX as VALUE_CHARS_MAX
 from pybehave.error_base import PybehaveError as PybehaveError
@@ -243,17 +245,21 @@ class CallbackFailed(PybehaveError):
 
 
 class CalledInCallback(PybehaveError):
-    """A callback called another server and would have held up the loop.
+    """A callback asked for something that it would have to wait for, and nothing else can run.
 
     Attributes:
-        server: The server whose callback it was.
-        called: The server it called.
+        server: The server whose callback it was; "" outside of callbacks, on the loop's thread.
+        called: The server it called, or what it asked for.
     """
 
-    def __init__(self, server: str, called: str) -> None:
+    def __init__(self, server: str, called: str, mend: str = "") -> None:
+        who = f"A callback of server {server!r}" if server else "The loop's own thread"
         super().__init__(
-            f"A callback of server {server!r} called {called!r}, but only one callback runs at a "
-            f"time; return the action Call({called!r}, ...) and take the answer in handle_info"
+            f"{who} called {called!r}, but only one callback runs at a time; "
+            + (
+                mend
+                or f"return the action Call({called!r}, ...) and take the answer in handle_info"
+            )
         )
         self.server = server
         self.called = called
@@ -447,6 +453,9 @@ class EncodeError(PybehaveError):
 # --- specifications and callbacks --------------------------------------------
 
 
+RESULT: Final = "return (state, output) or (state, output, actions)"
+
+
 class BadReturn(PybehaveError):
     """A callback returned something else than it may. Source: OTP, `bad_return_value`.
 
@@ -461,9 +470,14 @@ class BadReturn(PybehaveError):
         server: str,
         callback: str,
         value: object,
-        allowed: str = "return (state, output) or (state, output, actions)",
+        allowed: str = RESULT,
     ) -> None:
-        super().__init__(f"Server {server!r}: {callback} returned {show(value)}; {allowed}")
+        mend = allowed
+        if isinstance(value, CoroutineType | GeneratorType | AsyncGeneratorType):
+            mend = f"it is suspended and nobody runs it: {allowed}, without async or yield"
+        elif type(value) is tuple and len(value) == 3 and allowed is RESULT:
+            mend = f"its third is no action of pybehave.actions, nor a list of them; {allowed}"
+        super().__init__(f"Server {server!r}: {callback} returned {show(value)}; {mend}")
         self.server = server
         self.callback = callback
         self.value = value

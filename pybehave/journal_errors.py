@@ -6,6 +6,7 @@ Does not know: the journal; it only names what went wrong with it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from pybehave.error_base import PybehaveError
@@ -144,9 +145,13 @@ class JournalLocked(PybehaveError):
     """
 
     def __init__(self, directory: str, pid: int) -> None:
+        if pid == os.getpid():
+            who = "another node of this process; stop that"
+        else:
+            who = f"process {pid or '(unknown)'}; stop it"
         super().__init__(
-            f"The journal in {directory} is written by process {pid or '(unknown)'}; stop it, or "
-            f"use another --data"
+            f"The journal in {directory} is written by {who}, or use another folder (--data, "
+            f"data=...)"
         )
         self.directory = directory
         self.pid = pid

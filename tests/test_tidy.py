@@ -114,6 +114,14 @@ SAMPLES: dict[str, tuple[Tree, Tree]] = {
         {"docs/decisions/0001-a.md": DECISION},
     ),
     "markdown_has_one_title": ({"a.md": "# A\n\n# B\n"}, {"a.md": ONE_TITLE}),
+    "links_lead_somewhere": (
+        {"a.md": "# A\n[b](b.md)\n"},
+        {"a.md": "# A\n## B: `c`!\n[b](#b-c) [c](https://c.d)\n```\n[d](d.md)\n```\n"},
+    ),
+    "pages_can_be_found": (
+        {"README.md": "# A\n", "docs/b.md": "# B\n[A](../README.md)\n"},
+        {"README.md": "# A\n[b](docs/)\n", "docs/b.md": "# B\n[c](../c.md)\n", "c.md": ""},
+    ),
     "native_files_are_built": (
         INCLUDES | {"CMakeLists.txt": "set(x b)"},
         INCLUDES | {"CMakeLists.txt": "set(x a b)"},
@@ -167,6 +175,13 @@ def test_every_exception_is_still_needed():
 def test_function_length_is_judged_at_the_limit(suffix, limit, head, line):
     assert not list(RULES["function_length"]({"a" + suffix: head + line * (limit - 1)}))
     assert list(RULES["function_length"]({"a" + suffix: head + line * limit}))
+
+
+def test_a_link_to_a_heading_that_is_not_there_is_found():
+    pages = {"a.md": "# A\n[b](b.md#see) [b](b.md#c-d)\n", "b.md": "# B\n## C, d\n"}
+    assert [found.what for found in RULES["links_lead_somewhere"](pages)] == [
+        "there is no #see in b.md"
+    ]
 
 
 def test_behaviours_import_without_the_compiled_modules():

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
+from posixpath import dirname, join, normpath
 from typing import NamedTuple
 
 LINE_CHARS_MAX = 100
@@ -504,3 +505,48 @@ def named_tests_exist(tree: Tree) -> Iterator[Found]:
             for name in re.findall(r"`(test_\w+)`", found[2]):
                 if not re.search(rf"\b{name}\(", tree.get(file, "")):
                     yield Found(path, line, f"there is no {name} in {file}")
+
+
+def links(path: str, text: str) -> Iterator[tuple[int, str, str]]:
+    """Links of a page to files of the repository: line, the file as a path, the heading or ""."""
+    blank = re.sub(r"^(```|~~~).*?^\1", lambda m: "\n" * m[0].count("\n"), text, flags=re.M | re.S)
+    for found in re.finditer(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: *(\S+)", blank, flags=re.MULTILINE):
+        target, _, heading = (found[1] or found[2]).partition("#")
+        if not re.match(r"[a-z]+:", target):
+            whole = normpath(join(dirname(path), target)) if target else path
+            yield blank[: found.start()].count("\n") + 1, whole, heading
+
+
+def anchors(text: str) -> set[str]:
+    """What `#...` can lead to: headings in GitHub's spelling, or functions of a test."""
+    titles = re.findall(r"^#+ +(.+)$", text, flags=re.MULTILINE)
+    spelled = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return spelled | set(re.findall(r"^ *def (\w+)", text, flags=re.MULTILINE))
+
+
+@rule("link a file that is there, and a heading as it is spelled")
+def links_lead_somewhere(tree: Tree) -> Iterator[Found]:
+    for path, text in files(tree, "", ".md"):
+        for line, target, heading in links(path, text):
+            if target.endswith((".md", ".py")) and target not in tree:
+                yield Found(path, line, f"a link to {target}, which is not there")
+            elif heading and heading not in anchors(tree.get(target, "")):
+                yield Found(path, line, f"there is no #{heading} in {target}")
+
+
+@rule("link it from a page that can be found, or its folder; a reader begins with README.md")
+def pages_can_be_found(tree: Tree) -> Iterator[Found]:
+    """A page is found by a link to it, to a folder above it, or from one that is found."""
+    pages = dict(files(tree, "", ".md"))
+    ahead, found = ["README.md"], set[str]()
+    while ahead:
+        path = ahead.pop()
+        if path in pages and path not in found:
+            found.add(path)
+            for _, target, _ in links(path, pages[path]):
+                ahead += [target] if target in pages else [p for p in pages if inside(p, target)]
+    yield from (Found(path, 1, "no page leads here") for path in pages if path not in found)
+
+
+def inside(path: str, folder: str) -> bool:
+    return path.startswith(f"{folder}/")

@@ -30,6 +30,9 @@ the reason is normal; temporary, it is reported."""
 
 START_TYPES: tuple[StartType, ...] = ("permanent", "transient", "temporary")
 
+NO_WORKER: Final = "add one; servers that are made while the node runs are called through it"
+"""To whom a listener leads when a tree has only families and templates: to nobody yet."""
+
 NO_VERSION: Final = "0"
 """Of an application that was given none."""
 
@@ -325,9 +328,9 @@ def _check_listeners(
         if not isinstance(listener, Listener):
             raise refused(path, "listeners", listener, "a list of Listener")
         if listener.to not in names:
-            known = ", ".join(sorted(names)) or "none"
+            known = "use one of: " + ", ".join(sorted(names)) if names else NO_WORKER
             raise SpecError(
                 f"{path} listener {listener.url!r}",
-                f"to={listener.to!r} is no worker of the tree; use one of: {known}",
+                f"to={listener.to!r} is no worker of the tree; {known}",
             )
     return checked

@@ -32,6 +32,7 @@ from pybehave.actions import NO_REPLY, Demonitor, Down, Exit, Info, Monitor, Rep
 from pybehave.behaviours.class_names import class_named
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.handout import HandOut, Stopped, hand_out
+from pybehave.behaviours.plain import HANDLER_CALLBACKS, check_plain
 from pybehave.behaviours.ring import Ring
 from pybehave.errors import (
     BadReturn,
@@ -80,6 +81,10 @@ class EventHandler:
     batch_max: ClassVar[int | None] = None
     context: Context
     batch: Batch
+
+    def __init_subclass__(cls, **words: Any) -> None:
+        super().__init_subclass__(**words)
+        check_plain(cls, HANDLER_CALLBACKS)
 
     def init(self, args: Any) -> Any:
         """Return the first state; raise to refuse.

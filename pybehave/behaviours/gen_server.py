@@ -30,6 +30,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias
 
 from pybehave.actions import Action, Ignore, Stop, _NoReply
 from pybehave.behaviours.inputs import InputTypes, Validate, check_accepts, gate_of
+from pybehave.behaviours.plain import SERVER_CALLBACKS, check_plain
 from pybehave.behaviours.recovery import Recovery, call_init
 from pybehave.behaviours.together import step_together
 from pybehave.behaviours.via import Via
@@ -106,6 +107,7 @@ class GenServer(Generic[State, Input, Output]):
     def __init_subclass__(cls, **words: Any) -> None:
         super().__init_subclass__(**words)
         check_accepts(cls)
+        check_plain(cls, SERVER_CALLBACKS, may_yield=("terminate",))
 
     def init(self, args: Any) -> Any:
         """Return the first state; by default that is `args` itself.

@@ -125,10 +125,11 @@ def describe(facts: dict[str, Any]) -> list[str]:
         lines.append(f"  completions by tick in {TRIAL_CALLS} trial ticks (0, 1, 2-3, 4-7, ...): ")
         lines[-1] += " ".join(map(str, facts["chosen"]["batch"]))
     locked = facts["memlock_kib"]
+    spare = f"{DESCRIPTORS_RESERVED}, or a quarter"
     lines += [
         "",
         "limits",
-        f"  connections     {facts['connections_max']} (open files less {DESCRIPTORS_RESERVED})",
+        f"  connections     {facts['connections_max']} (open files less {spare})",
         f"  locked memory   {'no limit' if locked is None else f'{locked} KiB'}",
     ]
     if "journal" in facts:

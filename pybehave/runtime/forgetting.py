@@ -44,7 +44,7 @@ from pybehave.errors import (
 )
 from pybehave.runtime.replay import RECORD_FORGET
 from pybehave.runtime.sys import Name, name_of
-from pybehave.runtime.waiters import ThreadWaiter, check_timeout
+from pybehave.runtime.waiters import OUTSIDE, ThreadWaiter, check_timeout
 
 if TYPE_CHECKING:
     from pybehave._uring.loop import Loop
@@ -167,7 +167,7 @@ class Forgetting:
     def _carry_out_here(self, name: str, begin: Callable[[Done], None]) -> None:
         stepping = self.loop.dispatcher.stepping_name
         if stepping is not None:
-            raise CalledInCallback(stepping, name)
+            raise CalledInCallback(stepping, name, OUTSIDE)
         over: list[BaseException | None] = []
         begin(lambda _, error: over.append(error))
         while not over and not self.loop.is_running:

@@ -6,14 +6,14 @@ import resource
 from typing import Final
 
 DESCRIPTORS_RESERVED: Final = 64
-"""For the ring, listeners, logs, files and Python itself."""
+"""For the ring, listeners, logs, files and Python itself; a quarter where the limit is that low."""
 
 
 def raise_descriptors() -> int:
     """Raise the soft limit of open files to the hard one; returns the connections that fit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return max(0, hard - DESCRIPTORS_RESERVED)
+    return hard - min(DESCRIPTORS_RESERVED, hard // 4)
 
 
 def memlock_kib() -> int | None:

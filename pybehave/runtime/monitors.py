@@ -25,9 +25,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from pybehave.actions import Demonitor, Down, Exit, Link, Monitor, Unlink
 from pybehave.runtime.hands import tell
+from pybehave.runtime.waiters import LoopFuture
 
 if TYPE_CHECKING:
     from pybehave._uring.dispatch import Dispatcher
+    from pybehave._uring.loop import Loop
     from pybehave._uring.servers import Server
 
 Watcher: TypeAlias = "Server | str | Future[Down]"
@@ -93,9 +95,9 @@ class Monitors:
         else:
             self._watch(watched, _watcher_of(server), tag)
 
-    def monitor_outside(self, name: str) -> Future[Down]:
+    def monitor_outside(self, name: str, loop: Loop) -> Future[Down]:
         """Like `monitor`, for somebody who is no server."""
-        future: Future[Down] = Future()
+        future: Future[Down] = LoopFuture(loop, name)
         watched = self._dispatcher.whereis(name)
         if watched is None:
             future.set_result(Down(name, 0, NOPROC))

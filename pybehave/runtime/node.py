@@ -70,7 +70,7 @@ from pybehave.runtime.supervision import Supervision
 from pybehave.runtime.sys import Name, Sys, name_of
 from pybehave.runtime.tree import Tree
 from pybehave.runtime.unstopped import Unstopped, unstopped
-from pybehave.runtime.waiters import ThreadWaiter, check_timeout, is_patient_of
+from pybehave.runtime.waiters import ThreadWaiter, check_timeout, is_patient_of, refuse_stop
 from pybehave.runtime.watchdog import watchdog_for
 from pybehave.types import Acknowledge, OnRestart, RunningNode
 
@@ -271,13 +271,16 @@ class Node(Requests, Supervision, Forgetting):
         return self.loop.run_once(timeout)
 
     def stop(self, *, drain: bool = True, timeout: float | None = None) -> int:
-        """Stop the node and wait until it has; returns its exit status. Not from its own thread.
+        """Stop the node and wait until it has; returns its exit status.
 
         Args:
             drain: Give connections time for their last replies.
             timeout: Seconds to wait for the end; None waits as long as it takes.
+
+        Raises: CalledInCallback: Within a callback; use `request_stop` there.
         """
         check_timeout(timeout)
+        refuse_stop(self.loop)
         self.request_stop(drain=drain)
         self._is_left = True
         if self._thread is not None:
@@ -545,7 +548,7 @@ class Node(Requests, Supervision, Forgetting):
         name = name_of(server)
         check_timeout(timeout)
         if self.loop.is_here:
-            raise CalledInCallback("the loop", name)
+            raise CalledInCallback(self.loop.dispatcher.stepping_name or "", name)
         level = self.level(acknowledge)
         waiter = ThreadWaiter()
 
@@ -706,7 +709,7 @@ class Node(Requests, Supervision, Forgetting):
         when the node's loop ends. Servers use the action `Monitor`.
         """
         name = name_of(server)
-        return self.run_on_loop(lambda: self.host.monitors.monitor_outside(name))
+        return self.run_on_loop(lambda: self.host.monitors.monitor_outside(name, self.loop))
 
     # --- looking -------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ from pybehave.behaviours.release import (
     way_of,
 )
 from pybehave.behaviours.supervisor import find
-from pybehave.errors import CalledInCallback, LoopClosed, UpgradeRefused
+from pybehave.errors import LoopClosed, UpgradeRefused
 from pybehave.runtime.events import RolledBack, Upgraded
 from pybehave.runtime.handover import replace_process
 from pybehave.runtime.probation import CRASHES, WATCH_S, Probation
@@ -48,7 +48,7 @@ from pybehave.runtime.release_listeners import facts_of, misunderstood, settle_e
 from pybehave.runtime.release_specs import Wish, made, put_specs, refused, upgrade_of_one
 from pybehave.runtime.tree_supervisor import Phase
 from pybehave.runtime.upgrade import BUSY_LOOK_S, Target, Upgrade
-from pybehave.runtime.waiters import ThreadWaiter
+from pybehave.runtime.waiters import ThreadWaiter, refuse_within
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Server
@@ -185,8 +185,7 @@ class Releases:
 
         if not loop.is_here:
             return node.waited(work, waiter, "loop", None)
-        if loop.is_running:
-            raise CalledInCallback(loop.dispatcher.stepping_name or "the loop", node.app.name)
+        refuse_within(loop, node.app.name)
         work()
         while not waiter.wait(0):
             loop.run_once(BUSY_LOOK_S)

@@ -184,7 +184,8 @@ class Requests:
         """Send a request and go on; the future has the reply (OTP, gen_server:send_request/2).
 
         Of many, `concurrent.futures.wait` tells which have come (OTP: request collections). To
-        cancel the future gives the reply up, and not the request.
+        cancel the future gives the reply up, and not the request. The loop's own thread cannot wait
+        for it (`CalledInCallback`): a callback returns the action `Call` instead.
 
         Args:
             server: Name, or a worker's `ref`.
@@ -196,11 +197,11 @@ class Requests:
         Returns:
             The reply, or what `call` would have raised but for Timeout.
         """
-        waiter = FutureWaiter(self.level(acknowledge), is_patient=is_patient_of(on_restart))
+        name, level = name_of(server), self.level(acknowledge)
+        waiter = FutureWaiter(self.loop, name, level, is_patient=is_patient_of(on_restart))
         waiter.future.add_done_callback(
             lambda future: self._abandon(waiter) if future.cancelled() else None
         )
-        name = name_of(server)
         if priority:
             self.post_urgent(name, request, waiter)
         else:

@@ -41,7 +41,7 @@ from pybehave.errors import (
 from pybehave.runtime.crashes import shaped
 from pybehave.runtime.debug import LOG_COUNT, LOG_COUNT_MAX, Debug, Event, Statistics
 from pybehave.runtime.servers import OVERFLOWS
-from pybehave.runtime.waiters import ThreadWaiter
+from pybehave.runtime.waiters import OUTSIDE, ThreadWaiter
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Server
@@ -357,7 +357,7 @@ class Sys:
         def work() -> T:
             stepping = node.loop.dispatcher.stepping_name
             if stepping is not None:
-                raise CalledInCallback(stepping, name)
+                raise CalledInCallback(stepping, name, OUTSIDE)
             found = self._found(name)
             node.loop.dispatcher.wake(found)
             return change(found)

@@ -12,10 +12,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from pybehave._uring.servers import ACK_SERVERS
-from pybehave.errors import show
+from pybehave.errors import CalledInCallback, show
+
+if TYPE_CHECKING:
+    from pybehave._uring.loop import Loop
+
+T = TypeVar("T")
+
+OUTSIDE: Final = "do it from another thread, for it waits until this callback has returned"
+"""What to do about something that no callback can do, and for which there is no action."""
+
+LOOK: Final = "look with done(), or take it in add_done_callback(): this thread turns the loop"
+"""What to do about a future that the waiting thread itself would have to settle."""
 
 
 @final
@@ -84,15 +95,47 @@ class TaskWaiter:
 
 
 @final
+class LoopFuture(Future[T]):
+    """A future that the loop settles: its own thread would wait for itself, and is refused."""
+
+    def __init__(self, loop: Loop, about: str) -> None:
+        super().__init__()
+        self._loop = loop
+        self._about = about
+
+    def result(self, timeout: float | None = None) -> T:
+        """Return the reply; wait for it, on any thread but the loop's own.
+
+        Raises:
+            CalledInCallback: It is not there, and this thread is the one that would bring it.
+        """
+        self._check(timeout)
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the error, or None when there is a reply; waits as `result` does."""
+        self._check(timeout)
+        return super().exception(timeout)
+
+    def _check(self, timeout: float | None) -> None:
+        is_waiting = not self.done() and (timeout is None or timeout > 0)
+        if is_waiting and self._loop.is_here:
+            stepping = self._loop.dispatcher.stepping_name
+            raise CalledInCallback(stepping or "", self._about, "" if stepping else LOOK)
+
+
+@final
 class FutureWaiter:
     """Somebody's wait on a future that belongs to no event loop."""
 
     __slots__ = ("caller", "future", "is_patient", "level")
 
-    def __init__(self, level: int = ACK_SERVERS, *, is_patient: bool = False) -> None:
+    def __init__(
+        self, loop: Loop, name: str, level: int = ACK_SERVERS, *, is_patient: bool = False
+    ) -> None:
         self.level = level
         self.is_patient = is_patient
-        self.future: Future[Any] = Future()
+        self.future: Future[Any] = LoopFuture(loop, name)
         self.caller: object = None
 
     def settle(self, value: Any, error: BaseException | None) -> None:
@@ -103,6 +146,25 @@ class FutureWaiter:
             self.future.set_result(value)
         else:
             self.future.set_exception(error.with_traceback(None))
+
+
+def refuse_within(loop: Loop, called: str, mend: str = OUTSIDE) -> None:
+    """Refuse what waits for the loop on its own thread, within a callback or a tick.
+
+    Raises:
+        CalledInCallback: It is the loop's thread, and the loop is running.
+    """
+    if loop.is_here and (loop.is_running or loop.dispatcher.stepping_name is not None):
+        raise CalledInCallback(loop.dispatcher.stepping_name or "", called, mend)
+
+
+def refuse_stop(loop: Loop) -> None:
+    """Refuse to wait for the node's end within it: the callback itself is in the way.
+
+    Raises:
+        CalledInCallback: It is the loop's thread, and the loop is running.
+    """
+    refuse_within(loop, "stop", "use request_stop(), which does not wait")
 
 
 def is_patient_of(on_restart: object) -> bool:

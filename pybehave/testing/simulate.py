@@ -60,6 +60,9 @@ WITHIN_S: Final = 60.0
 DRAIN_S: Final = 20.0
 """Virtual seconds before the end for completions drawn late: more than the source's longest."""
 
+GONE_SHOWN_MAX: Final = 8
+"""Connections named when a condition has not come to hold: a sentence is for reading."""
+
 CALM: Final = {
     "interrupted": 0,
     "wait_interrupted": 0,
@@ -295,13 +298,15 @@ class Simulator:
         """Let time pass until a condition holds.
 
         Raises:
-            TimeoutError: It did not within so many virtual seconds; names the seed.
+            TimeoutError: It did not within so many virtual seconds; names the seed, and clients
+                whose connections are gone: nothing will arrive there.
         """
         end = self.now + within
         while not condition():
             if self.now >= end:
                 raise TimeoutError(
                     f"nothing came of it within {within:g} virtual seconds; seed {self.seed}"
+                    + self._gone()
                 )
             self.tick(end)
 
@@ -361,6 +366,11 @@ class Simulator:
             known.flush()
 
     # --- evidence ----------------------------------------------------------------------------
+
+    def _gone(self) -> str:
+        """Which connections are gone, and how; "" if all stand."""
+        gone = [f"{n} is {c.state}" for n, c in enumerate(self.clients) if not c.is_open]
+        return f"; of the connections {', '.join(gone[:GONE_SHOWN_MAX])}" if gone else ""
 
     @property
     def trace_hash(self) -> int:

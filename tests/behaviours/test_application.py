@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from pybehave import GenServer, Supervisor, family
 from pybehave.behaviours.application import Application
 from pybehave.errors import SpecError
 from pybehave.listener import Listener
-from pybehave.protocols import Resp
+from pybehave.protocols import Lines, Resp
 from tests.builders import supervisor
 
 TREE = supervisor("one_for_one", "kv1", supervisor("one_for_one", "kv2"))
@@ -32,3 +33,9 @@ def test_a_wrong_field_is_named(field: str, value: Any) -> None:
     fields: dict[str, Any] = {"name": "kv", "tree": TREE, field: value}
     with pytest.raises(SpecError, match=f"{field}="):
         Application(**fields)
+
+
+def test_a_listener_needs_a_worker_beside_a_family() -> None:
+    tree = Supervisor("one_for_one", [family("user-*", GenServer)])
+    with pytest.raises(SpecError, match="to='user-1' is no worker of the tree; add one"):
+        Application("site", tree, listeners=[Listener("tcp://127.0.0.1:0", Lines(), to="user-1")])
