@@ -238,7 +238,9 @@ def serve(
         sockets.take_kept(node)
         know_command(node, target, inherited)
         with reporting(node, recovery_report) as report:
-            status = node.run(partial(ready, room, started, report, sockets, inherited))
+            status = node.run(
+                partial(ready, room, started, report, sockets, inherited), is_last=True
+            )
     return status
 
 

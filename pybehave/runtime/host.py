@@ -298,8 +298,7 @@ class LoopHost:
         self._begin(server, worker, initial)
         for connection in known.lost:
             dispatcher.inform(server, Closed(connection, "restart"))
-        if before:
-            self._settle_later(server, before)
+        self._settle_later(server, before)
         return server
 
     def is_starting(self, name: str) -> bool:
@@ -318,6 +317,8 @@ class LoopHost:
 
     def _settle_later(self, server: Server, actions: list[Any]) -> None:
         """Once the tree stands: what it asks again, it asks others of it."""
+        if not actions:
+            return
         self.defer(lambda: asked.settle(server, actions, self.loop.dispatcher, self.monitors))
 
     def _init(

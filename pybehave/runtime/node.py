@@ -198,7 +198,7 @@ class Node(Requests, Supervision, Forgetting):
             raise self._passed
         return self
 
-    def run(self, on_ready: Callable[[Node], None] | None = None) -> int:
+    def run(self, on_ready: Callable[[Node], None] | None = None, is_last: bool = False) -> int:
         """Serve on this thread until stopped; returns the process's exit status.
 
         On the main thread TERM drains, INT stops, a second INT ends at once, HUP and USR1 are
@@ -206,8 +206,9 @@ class Node(Requests, Supervision, Forgetting):
 
         Args:
             on_ready: Called when the node serves; one that it asks to stop is not said to be ready.
+            is_last: The process ends behind it: another TERM changes nothing any more.
         """
-        with signals.installed(self):
+        with signals.installed(self, is_last):
             self.boot()
             if on_ready is not None:
                 on_ready(self)

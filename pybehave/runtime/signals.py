@@ -3,6 +3,7 @@
 | signal      | what it does                                                             |
 |-------------|--------------------------------------------------------------------------|
 | TERM        | drain: accept no more, answer what was read, stop the tree, exit status 0 |
+| TERM, twice | as one: what is under way ends, and the exit status stays 0                |
 | INT         | stop now: connections are closed, the tree stops in order                 |
 | INT, twice  | end at once, as Python does by itself                                     |
 | HUP         | event `SignalReceived("HUP")`: reopen logs, reload settings               |
@@ -44,8 +45,13 @@ class SignalReceived(Event, frozen=True):
 
 
 @contextlib.contextmanager
-def installed(node: Node) -> Iterator[None]:
-    """Handle signals for a node while the block runs; nothing on other threads than the main."""
+def installed(node: Node, is_last: bool) -> Iterator[None]:
+    """Handle signals for a node while the block runs; nothing on other threads than the main.
+
+    Args:
+        is_last: The process ends behind the block: TERM is ignored there, for who sends it
+            twice is not to see that the second one killed a process that had ended well.
+    """
     if threading.current_thread() is not threading.main_thread() or node.loop.wake_fd < 0:
         yield
         return
@@ -60,7 +66,8 @@ def installed(node: Node) -> Iterator[None]:
         yield
     finally:
         for number, old in before.items():
-            signal.signal(number, old)
+            is_late = is_last and number == signal.SIGTERM
+            signal.signal(number, signal.SIG_IGN if is_late else old)
         signal.set_wakeup_fd(wake_before)
 
 

@@ -182,8 +182,8 @@ cdef class Acting(System):
         return 0
 
     cdef bytes _answer_for(self, Connection connection, object data, dict encoded):
-        """What data is on a connection, encoded once for all that share codec, its version, and their
-        own; None when it takes nothing any more."""
+        """What data is on a connection, encoded once for all that share codec, its version and
+        their own; None when it takes nothing any more."""
         cdef conn *c = conns_find(self.conns, connection.token())
         cdef Port port
         if c == NULL or not conn_takes_output(c):

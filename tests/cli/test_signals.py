@@ -55,6 +55,18 @@ def test_HUP_and_USR1_are_events_and_it_serves_on(server: Any) -> None:
     assert log.count("tree of 'echo':") == 2 and "Traceback" not in log
 
 
+@pytest.mark.parametrize(("is_last", "status"), [("True", 0), ("False", -signal.SIGTERM)])
+def test_TERM_behind_the_end_is_nothing_where_the_process_ends_with_its_node(
+    is_last: str, status: int
+) -> None:
+    """Otherwise it is the program's again."""
+    end = f"node.run(lambda node: node.request_stop(), {is_last})\nos.kill(os.getpid(), 15)\n"
+    script = SERVER.rpartition("sys.exit")[0].replace("import sys", "import os, sys", 1) + end
+    command = [sys.executable, "-c", script, "epoll"]
+    done = subprocess.run(command, timeout=60, capture_output=True, check=False)
+    assert done.returncode == status, done.stderr.decode()
+
+
 def test_INT_twice_ends_a_node_that_is_in_a_step_that_never_returns(source: str) -> None:
     script = SERVER.replace("from examples.echo import app", STUCK)
     process = subprocess.Popen(
