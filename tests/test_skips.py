@@ -34,18 +34,20 @@ def test_d(tool): ...
 
 
 @pytest.mark.parametrize(
-    ("environment", "failed"),
+    ("environment", "words", "failed"),
     [
-        ({"CI": "true"}, {"test_a", "test_d"}),
-        ({"CI": "true", "PYBEHAVE_MAY_SKIP": "^(full|basic): "}, {"test_d"}),
-        ({}, set()),
+        ({"CI": "true"}, (), {"test_a", "test_d"}),
+        ({"CI": "true"}, ("-n", "2"), {"test_a", "test_d"}),
+        ({"CI": "true", "PYBEHAVE_MAY_SKIP": "^(full|basic): "}, (), {"test_d"}),
+        ({}, (), set()),
     ],
-    ids=["CI", "CI without io_uring", "elsewhere"],
+    ids=["CI", "CI in two processes", "CI without io_uring", "elsewhere"],
 )
 def test_a_skip_in_CI_is_a_failure_unless_it_is_no_gap(
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
     environment: dict[str, str],
+    words: tuple[str, ...],
     failed: set[str],
 ) -> None:
     for name in ("CI", "PYBEHAVE_MAY_SKIP"):
@@ -57,7 +59,7 @@ def test_a_skip_in_CI_is_a_failure_unless_it_is_no_gap(
     pytester.makeini("[pytest]\nmarkers = power: x\n")
     pytester.makeconftest("from tests.conftest import pytest_runtest_makereport\n")
     pytester.makepyfile(SKIPS)
-    out = pytester.runpytest_subprocess("-rA").stdout.str()
+    out = pytester.runpytest_subprocess("-rA", *words).stdout.str()
     told = set(re.findall(r"^(?:FAILED|ERROR) \S+::(\w+)", out, re.MULTILINE))
     assert told == failed, out
     assert out.count("Mend: see tests/skips.py") >= len(failed)
