@@ -31,7 +31,7 @@ from pybehave import events
 from pybehave.actions import NO_REPLY, Demonitor, Down, Exit, Info, Monitor, Reply
 from pybehave.behaviours.class_names import class_named
 from pybehave.behaviours.gen_server import GenServer
-from pybehave.behaviours.handout import HandOut, Stopped, hand_out
+from pybehave.behaviours.handout import EventsIn, HandOut, Stopped, events_in, hand_out
 from pybehave.behaviours.plain import HANDLER_CALLBACKS, check_plain
 from pybehave.behaviours.ring import Ring
 from pybehave.errors import (
@@ -240,11 +240,13 @@ class GenEvent(GenServer[Manager, Any, Any]):
             waits, as does who sent it with sync_notify; `"reject"`: sync_notify hears Overloaded, a
             cast is dropped and counted; `"drop_oldest"`: the slow handlers miss the oldest event.
         hand_out: Calls plain handlers; the runtime gives it a faster one.
+        events_in: Takes notifications apart; so it does for this.
     """
 
     capacity: ClassVar[int] = 1024
     overflow: ClassVar[Literal["block", "reject", "drop_oldest"]] = "block"
     hand_out: HandOut = staticmethod(hand_out)
+    events_in: EventsIn = staticmethod(events_in)
     _handle_together = None  # type: ignore[assignment]  # it is an event like any other
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -314,6 +316,10 @@ class GenEvent(GenServer[Manager, Any, Any]):
         stand one behind the other in its mailbox, unless it is journaled or somebody looks on.
         """
         actions: list[Any] = []
+        notified = self.events_in(messages, MARK)  # nearly always they are nothing else
+        if notified is not None:
+            self._gather(manager, actions, notified)
+            return manager, None, actions
         gathered: list[Any] = []
         for message in messages:
             if type(message) is not tuple or len(message) < 3 or message[0] != MARK:
