@@ -34,9 +34,12 @@ class KeyValueStore(GenServer[Store, list[bytes], Any]):
             case [b"GET", key]:
                 return state, state.get(key)
             case [b"DEL", *keys]:
-                return state, sum(state.pop(key, None) is not None for key in keys)
+                before = len(state)
+                for key in keys:
+                    state.pop(key, None)
+                return state, before - len(state)
             case [b"EXISTS", *keys]:
-                return state, sum(key in state for key in keys)
+                return state, sum(map(state.__contains__, keys))
             case [b"INCR", key]:
                 return add(state, key, b"1")
             case [b"INCRBY", key, amount]:

@@ -3,6 +3,8 @@ from typing import Any, Generic, TypeVar, final
 
 _Stopped = TypeVar("_Stopped")
 
+def events_in(messages: list[Any], mark: str) -> list[Any] | None: ...
+
 @final
 class HandOut(Generic[_Stopped]):
     def __new__(

@@ -31,7 +31,7 @@ from pybehave import events
 from pybehave.actions import NO_REPLY, Demonitor, Down, Exit, Info, Monitor, Reply
 from pybehave.behaviours.class_names import class_named
 from pybehave.behaviours.gen_server import GenServer
-from pybehave.behaviours.handout import HandOut, Stopped, hand_out
+from pybehave.behaviours.handout import EventsIn, HandOut, Stopped, events_in, hand_out
 from pybehave.behaviours.plain import HANDLER_CALLBACKS, check_plain
 from pybehave.behaviours.ring import Ring
 from pybehave.errors import (
@@ -179,16 +179,6 @@ class Entry:
         """The last event that those before it are done with; without them, any."""
         return min((other.sequence for other in self.after), default=2**63)
 
-    def is_plain_at(self, sequence: int) -> bool:
-        """Whether it takes that event next, as it comes, whatever others do."""
-        return (
-            self.sequence == sequence - 1
-            and not self.is_waiting
-            and not self.is_batched
-            and not self.after
-            and self.shard is None
-        )
-
     def takes(self, event: Any, sequence: int) -> bool:
         """Whether the event belongs to its shard."""
         if self.shard is None:
@@ -250,11 +240,13 @@ class GenEvent(GenServer[Manager, Any, Any]):
             waits, as does who sent it with sync_notify; `"reject"`: sync_notify hears Overloaded, a
             cast is dropped and counted; `"drop_oldest"`: the slow handlers miss the oldest event.
         hand_out: Calls plain handlers; the runtime gives it a faster one.
+        events_in: Takes notifications apart; so it does for this.
     """
 
     capacity: ClassVar[int] = 1024
     overflow: ClassVar[Literal["block", "reject", "drop_oldest"]] = "block"
     hand_out: HandOut = staticmethod(hand_out)
+    events_in: EventsIn = staticmethod(events_in)
     _handle_together = None  # type: ignore[assignment]  # it is an event like any other
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -324,6 +316,10 @@ class GenEvent(GenServer[Manager, Any, Any]):
         stand one behind the other in its mailbox, unless it is journaled or somebody looks on.
         """
         actions: list[Any] = []
+        notified = self.events_in(messages, MARK)  # nearly always they are nothing else
+        if notified is not None:
+            self._gather(manager, actions, notified)
+            return manager, None, actions
         gathered: list[Any] = []
         for message in messages:
             if type(message) is not tuple or len(message) < 3 or message[0] != MARK:
@@ -409,16 +405,18 @@ class GenEvent(GenServer[Manager, Any, Any]):
                 entry.sequence = sequence
                 entry.is_waiting = False
                 entry.missed += 1
-        manager.ring.release(entry.sequence for entry in manager.entries)
+        _release(manager)
 
     def _deliver(self, manager: Manager, actions: list[Any]) -> None:
         """Hand out whatever can be handed out, event by event."""
         ring, batch = manager.ring, manager.batch
         self._bind(manager)
+        if ring.is_empty and not manager.refused:
+            return
         while True:
-            sequence = 1 + min((e.sequence for e in manager.entries), default=ring.published)
+            sequence = _next_of(manager)
             while sequence <= ring.published:
-                if all(entry.is_plain_at(sequence) for entry in manager.entries):
+                if _are_plain_at(manager.entries, sequence):
                     events = ring.slice(sequence, ring.published)
                     stopped = self.hand_out(manager.entries, events, sequence, batch)
                     if stopped is None:
@@ -438,7 +436,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
                 # Whoever is behind this one waits for something; the others may all be far ahead.
                 done = [e.sequence for e in manager.entries if e.sequence >= sequence]
                 sequence = 1 + min(done, default=ring.published)
-            ring.release(entry.sequence for entry in manager.entries)
+            _release(manager)
             if not manager.refused or ring.is_full:
                 return
             while manager.refused and not ring.is_full:
@@ -505,7 +503,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
         """Answer those whose event everybody is done with (E3)."""
         if not manager.waiting:
             return
-        gate = min((e.sequence for e in manager.entries), default=manager.ring.published)
+        gate = _next_of(manager) - 1
         while manager.waiting and manager.waiting[0][0] <= gate:
             actions.append(Reply(manager.waiting.pop(0)[1], OK))
 
@@ -746,6 +744,31 @@ def _find(manager: Manager, key: Key) -> Entry | None:
         if entry.key == key:
             return entry
     return None
+
+
+def _next_of(manager: Manager) -> int:
+    """The first event that not all handlers are done with. Most managers have none in their ring,
+    and are asked a moment after they handed out the last.
+    """
+    if manager.ring.is_empty:
+        return manager.ring.published + 1
+    return 1 + min([entry.sequence for entry in manager.entries], default=manager.ring.published)
+
+
+def _are_plain_at(entries: list[Entry], sequence: int) -> bool:
+    """Whether all take that event next, as it comes, whatever others do."""
+    done = sequence - 1
+    for entry in entries:
+        if entry.sequence != done or entry.is_waiting or entry.is_batched:
+            return False
+        if entry.after or entry.shard is not None:
+            return False
+    return True
+
+
+def _release(manager: Manager) -> None:
+    """Forget the events that all handlers are done with."""
+    manager.ring.release([entry.sequence for entry in manager.entries])
 
 
 def _terminated(entry: Entry, reason: Any) -> Any:

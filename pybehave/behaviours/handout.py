@@ -5,8 +5,9 @@ on no others, each called with each event, each giving its next state. A run of 
 needs no bookkeeping between two calls. The first result that is more than a state, or an exception,
 ends the run: the manager takes it from there (gen_event.py) and begins another one.
 
-`hand_out` says what that means. Managers of a running node use its compiled twin
-(src/_uring/handout.pyx), which does the same faster; a replay of their journal uses this one.
+`hand_out` says what that means, and `events_in` what they get of many casts. Managers of a running
+node use the compiled twins (src/_uring/handout.pyx), which do the same faster; a replay of their
+journal uses these.
 
 Does not know: rings, what becomes of what is special.
 """
@@ -62,7 +63,25 @@ class Stopped(NamedTuple):
     error: Exception | None
 
 
+EventsIn = Callable[[list[Any], str], list[Any] | None]
 HandOut = Callable[[list[Any], list[Any], int, Any], Stopped | None]
+
+
+def events_in(messages: list[Any], mark: str) -> list[Any] | None:
+    """Return the events of notifications, in their order; None when other messages are among them.
+
+    Args:
+        messages: Casts to a manager.
+        mark: What its messages begin with.
+    """
+    found: list[Any] = []
+    for message in messages:
+        if type(message) is not tuple or len(message) != 3:
+            return None
+        if message[0] != mark or message[1] != "notify":
+            return None
+        found.append(message[2])
+    return found
 
 
 def hand_out(

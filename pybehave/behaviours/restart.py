@@ -52,7 +52,27 @@ from typing import Any, Final, TypeAlias
 
 from pybehave.behaviours.backoff import Row
 from pybehave.behaviours.orders import order_of
-from pybehave.behaviours.plan import Child, Plan, Status, SupervisorState, Verdict, Wait
+from pybehave.behaviours.plan import (
+    AUTO_SHUTDOWN,
+    DELAY,
+    FORGET,
+    GIVE_UP,
+    KEEP,
+    PAUSE,
+    RESTART,
+    RESTARTING,
+    ROLL_BACK,
+    RUNNING,
+    START,
+    STOP,
+    STOPPED,
+    TERMINATE,
+    Child,
+    Plan,
+    SupervisorState,
+    Verdict,
+    Wait,
+)
 from pybehave.errors import TerminateTree
 from pybehave.types import KILLED, SHUTDOWN, is_clean
 
@@ -83,16 +103,16 @@ def plan_restart(
     child = state.children[failed]
     order = order_of(reason)
     if isinstance(order, TerminateTree):
-        return Plan(Verdict.TERMINATE, child, _running(state, child), order=order)
+        return Plan(TERMINATE, child, _running(state, child), order=order)
     how = child.spec.restart
     is_restarted = how == "permanent" or (how == "transient" and not is_clean(reason))
     if is_restarted and order is None:
         delay = None if child.backoff is None else plan_delay(child, now, draw)
         return delay or _plan_attempt(state, child, now, draw)
     if child.significant and _ends_supervisor(state, child):
-        return Plan(Verdict.AUTO_SHUTDOWN, child, _running(state, child))
+        return Plan(AUTO_SHUTDOWN, child, _running(state, child))
     is_kept = child.restart != "temporary" and not state.is_simple  # (R8)
-    return Plan(Verdict.KEEP if is_kept else Verdict.FORGET, child)
+    return Plan(KEEP if is_kept else FORGET, child)
 
 
 def plan_delay(child: Child, now: float, draw: float) -> Plan | None:
@@ -101,7 +121,7 @@ def plan_delay(child: Child, now: float, draw: float) -> Plan | None:
     if backoff is None:
         return None
     failures, seconds = (child.row or Row()).next(backoff, now, draw)
-    return Plan(Verdict.DELAY, child, wait=Wait(failures, seconds, now))
+    return Plan(DELAY, child, wait=Wait(failures, seconds, now))
 
 
 def plan_retry(
@@ -126,10 +146,10 @@ def plan_retry(
 
 def plan_start(state: SupervisorState) -> Plan:
     """Decide how a supervisor starts: every child, in order. Pure."""
-    return Plan(Verdict.START, starts=list(state.children.values()))
+    return Plan(START, starts=list(state.children.values()))
 
 
-def plan_stop(state: SupervisorState, verdict: Verdict = Verdict.STOP) -> Plan:
+def plan_stop(state: SupervisorState, verdict: Verdict = STOP) -> Plan:
     """Decide how a supervisor ends: every child that runs, in the reverse of list order. Pure."""
     return Plan(verdict, stops=_running(state, None))
 
@@ -139,22 +159,22 @@ def _plan_attempt(
 ) -> Plan:
     is_free = is_free or child.rare.is_free  # (R10)
     if state.is_paused:
-        return Plan(Verdict.PAUSE, child)  # (R9)
+        return Plan(PAUSE, child)  # (R9)
     if not is_free and state.budget.is_exhausted(now):  # (R6)
         backoff = state.spec.backoff
         if backoff is None:
-            return Plan(Verdict.GIVE_UP, child, _running(state, child))
+            return Plan(GIVE_UP, child, _running(state, child))
         failures, seconds = state.pauses.next(backoff, now, draw)
-        return Plan(Verdict.PAUSE, child, wait=Wait(failures, seconds, now))
+        return Plan(PAUSE, child, wait=Wait(failures, seconds, now))
     stops, starts = _RANGES[state.spec.strategy](state, child)
-    return Plan(Verdict.RESTART, child, stops, starts, None if is_free else now)
+    return Plan(RESTART, child, stops, starts, None if is_free else now)
 
 
 def _ends_supervisor(state: SupervisorState, child: Child) -> bool:
     if state.spec.auto_shutdown == "any_significant":
         return True
     return not any(
-        other.significant and other.status is not Status.STOPPED
+        other.significant and other.status is not STOPPED
         for other in state.children.values()
         if other is not child
     )
@@ -164,7 +184,7 @@ def _running(state: SupervisorState, but: Child | None) -> list[Child]:
     return [
         child
         for child in reversed(state.children.values())
-        if child.status is Status.RUNNING and child is not but
+        if child.status is RUNNING and child is not but
     ]
 
 
@@ -187,7 +207,7 @@ def _from_the_failed_on(state: SupervisorState, failed: Child) -> _Range:
         if child is failed:
             break
         after.append(child)
-    stops = [child for child in after if child.status is Status.RUNNING]
+    stops = [child for child in after if child.status is RUNNING]
     after.append(failed)
     after.reverse()
     return stops, _startable(after)
@@ -218,24 +238,24 @@ def begin(state: SupervisorState, plan: Plan) -> None:
     if plan.charged_at is not None:
         state.budget.charge(plan.charged_at)
     verdict = plan.verdict
-    if verdict is Verdict.RESTART and plan.child is not None:
+    if verdict is RESTART and plan.child is not None:
         cancel_retry(plan.child)
         plan.child.ref = None
-    elif verdict is Verdict.DELAY or verdict is Verdict.PAUSE:
+    elif verdict is DELAY or verdict is PAUSE:
         assert plan.child is not None
         _wait(state, plan, plan.child)
     elif plan.child is not None:
         stopped(state, plan.child)
     for child in plan.starts:
-        if child.status is Status.RESTARTING:
+        if child.status is RESTARTING:
             cancel_retry(child)
 
 
 def _wait(state: SupervisorState, plan: Plan, child: Child) -> None:
     cancel_retry(child)
     child.ref = None
-    child.status = Status.RESTARTING
-    if plan.verdict is Verdict.PAUSE:
+    child.status = RESTARTING
+    if plan.verdict is PAUSE:
         state.waiting[child] = child.attempt
         if plan.wait is not None:
             state.is_paused = True
@@ -268,7 +288,7 @@ def stopped(state: SupervisorState, child: Child) -> None:
 
 def started(state: SupervisorState, child: Child) -> None:
     """Take note that a child runs; one that was not in the list joins its end."""
-    child.status = Status.RUNNING
+    child.status = RUNNING
     if child.id not in state.children:
         state.children[child.id] = child
 
@@ -278,7 +298,7 @@ def ignored(state: SupervisorState, child: Child) -> None:
 
     It stays in the list, or joins it, as stopped; a temporary one leaves it, and so does (R8).
     """
-    child.status = Status.STOPPED
+    child.status = STOPPED
     if child.restart == "temporary" or state.is_simple:
         state.children.pop(child.id, None)
     else:
@@ -305,14 +325,14 @@ def start_failed(
     """
     child.is_free = False  # (R10)
     plan.starts = plan.starts[: plan.start_index]
-    if plan.verdict is Verdict.START:
-        return plan_stop(state, Verdict.ROLL_BACK)
-    if plan.verdict is Verdict.RESTART:
+    if plan.verdict is START:
+        return plan_stop(state, ROLL_BACK)
+    if plan.verdict is RESTART:
         order = order_of(error)
         if isinstance(order, TerminateTree):
-            return Plan(Verdict.TERMINATE, child, _running(state, None), order=order)
+            return Plan(TERMINATE, child, _running(state, None), order=order)
         if order is None:
-            child.status = Status.RESTARTING
+            child.status = RESTARTING
         else:
             ignored(state, child)
     return None
@@ -320,14 +340,14 @@ def start_failed(
 
 def is_retry_due(child: Child, attempt: int) -> bool:
     """Say whether a queued retry still stands (R7)."""
-    return child.status is Status.RESTARTING and child.attempt == attempt
+    return child.status is RESTARTING and child.attempt == attempt
 
 
 def cancel_retry(child: Child) -> None:
     """Mark a child as stopped; a retry that is queued for it becomes void (R7)."""
-    if child.status is Status.RESTARTING:
+    if child.status is RESTARTING:
         child.attempt += 1
-    child.status = Status.STOPPED
+    child.status = STOPPED
 
 
 # --- what is an error in a report --------------------------------------------

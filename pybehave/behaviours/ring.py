@@ -62,6 +62,11 @@ class Ring(Generic[T]):
         return len(self._events) >= self.capacity
 
     @property
+    def is_empty(self) -> bool:
+        """Whether everybody is done with everything."""
+        return not self._events
+
+    @property
     def first(self) -> int:
         """The sequence of the oldest event in the ring; behind `published` when it is empty."""
         return self._first

@@ -15,7 +15,7 @@ from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, final
 
-from pybehave._uring.handout import HandOut
+from pybehave._uring.handout import HandOut, events_in
 from pybehave._uring.servers import INPUT_INFO, Server
 from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Join, Run
 from pybehave.behaviours.child_spec import Worker
@@ -309,7 +309,7 @@ class LoopHost:
         """Make a server, with somebody who looks over its shoulder if that is wanted."""
         instance = instance_of(worker)
         if isinstance(instance, GenEvent):
-            instance.hand_out = HAND_OUT
+            instance.hand_out, instance.events_in = HAND_OUT, events_in
         self.invariants.watch(instance)
         if self.isolation is not None:
             self.isolation.watch(instance)

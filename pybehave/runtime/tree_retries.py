@@ -12,7 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pybehave.behaviours import restart
-from pybehave.behaviours.plan import Plan, Verdict
+from pybehave.behaviours.plan import (
+    DELAY,
+    Plan,
+)
 from pybehave.runtime.events import RestartDelayed, SupervisorPaused, SupervisorResumed
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ def wait(node: SupervisorNode, child: TreeChild, plan: Plan, reason: object) -> 
     child.reason = reason
     host = node.tree.host
     waits = plan.wait
-    if plan.verdict is Verdict.DELAY:
+    if plan.verdict is DELAY:
         assert waits is not None
         host.after(waits.seconds, partial(child.retry, child.attempt))
         host.emit(RestartDelayed(node.path, child.id, reason, waits.failures, waits.seconds))

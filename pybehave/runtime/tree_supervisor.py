@@ -36,12 +36,28 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard, cast, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeGuard, cast, final
 
 from pybehave.behaviours import child_requests, restart
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.orders import order_of
-from pybehave.behaviours.plan import Plan, Status, SupervisorState, Verdict
+from pybehave.behaviours.plan import (
+    DELAY,
+    FORGET,
+    GIVE_UP,
+    KEEP,
+    PAUSE,
+    REQUEST,
+    RESTART,
+    RESTARTING,
+    ROLL_BACK,
+    RUNNING,
+    START,
+    STOP,
+    TERMINATE,
+    Plan,
+    SupervisorState,
+)
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor
 from pybehave.errors import AlreadyStarted, DoNotRestart, StartFailed, Stopped
 from pybehave.runtime import tree_retries
@@ -71,6 +87,14 @@ class Phase(Enum):
     WORKING = "working"
     ENDING = "ending"
     ENDED = "ended"
+
+
+# As in plan.py.
+STARTING: Final = Phase.STARTING
+IDLE: Final = Phase.IDLE
+WORKING: Final = Phase.WORKING
+ENDING: Final = Phase.ENDING
+ENDED: Final = Phase.ENDED
 
 
 class Entry(Protocol):
@@ -128,7 +152,7 @@ class SupervisorNode:
         self.path = path
         self.entry = entry
         self.state = SupervisorState(spec)
-        self.phase = Phase.STARTING
+        self.phase: Phase = STARTING
         self.plan: Plan | None = None
         self.answer: Answer[Any] | None = None
         self.error: BaseException | None = None
@@ -146,7 +170,7 @@ class SupervisorNode:
     @property
     def is_starting(self) -> bool:
         """Whether its first start is under way."""
-        return self.phase is Phase.STARTING
+        return self.phase is STARTING
 
     @property
     def is_open(self) -> bool:
@@ -176,7 +200,7 @@ class SupervisorNode:
 
     def kill(self) -> None:
         """End at once, with all below, no terminate called."""
-        if self.phase is Phase.ENDED:
+        if self.phase is ENDED:
             return
         for child in reversed(self.children()):
             if child.node is not None:
@@ -197,8 +221,8 @@ class SupervisorNode:
         self.plan = plan
         self.answer = answer
         verdict = plan.verdict
-        is_work = verdict is Verdict.RESTART or verdict is Verdict.REQUEST
-        self.phase = Phase.WORKING if is_work else Phase.ENDING
+        is_work = verdict is RESTART or verdict is REQUEST
+        self.phase = WORKING if is_work else ENDING
 
     def handle_end(self, child: TreeChild, _: object) -> None:
         """Decide what follows from a child's end."""
@@ -231,16 +255,16 @@ class SupervisorNode:
         reason, child.rare.reason = child.rare.reason, None
         restart.begin(self.state, plan)
         verdict = plan.verdict
-        if isinstance(reason, BaseException) and verdict in (Verdict.GIVE_UP, Verdict.TERMINATE):
+        if isinstance(reason, BaseException) and verdict in (GIVE_UP, TERMINATE):
             self.tree.cause = reason  # those above end for a supervisor's "shutdown"
-        if verdict is Verdict.GIVE_UP:
+        if verdict is GIVE_UP:
             spec = self.state.spec
             self.tree.host.emit(
                 IntensityReached(self.path, child.id, reason, spec.intensity, spec.period)
             )
-        if verdict is Verdict.DELAY or verdict is Verdict.PAUSE:
+        if verdict is DELAY or verdict is PAUSE:
             tree_retries.wait(self, child, plan, reason)
-        elif verdict is not Verdict.KEEP and verdict is not Verdict.FORGET:
+        elif verdict is not KEEP and verdict is not FORGET:
             self.carry_out(plan)
 
     # --- the engine ----------------------------------------------------------
@@ -255,7 +279,7 @@ class SupervisorNode:
             if plan is not None:
                 self._take_step(plan)
             elif self.inbox:
-                if self.phase is Phase.ENDED:
+                if self.phase is ENDED:
                     return
                 handle, subject, detail = self.inbox.popleft()
                 handle(self, subject, detail)
@@ -266,15 +290,15 @@ class SupervisorNode:
     def _turn_to_stopping(self) -> None:
         """Drop the plan for the one that stops everything; a request is finished first."""
         plan = self.plan
-        if self.phase in (Phase.ENDING, Phase.ENDED):
+        if self.phase in (ENDING, ENDED):
             return
-        if plan is None or plan.verdict is not Verdict.REQUEST:
+        if plan is None or plan.verdict is not REQUEST:
             self.plan = restart.plan_stop(self.state)
-            self.phase = Phase.ENDING
+            self.phase = ENDING
 
     def _take_step(self, plan: Plan) -> None:
         child: Any = plan.next_stop()
-        if child is not None and self.state.is_simple and plan.verdict is not Verdict.REQUEST:
+        if child is not None and self.state.is_simple and plan.verdict is not REQUEST:
             self._stop_crowd(plan, child)
             return
         if child is not None:
@@ -289,15 +313,15 @@ class SupervisorNode:
 
     def _conclude(self, plan: Plan) -> None:
         verdict = plan.verdict
-        if verdict is Verdict.RESTART:
-            self.phase = Phase.IDLE
-        elif verdict is Verdict.START:
-            self.phase = Phase.IDLE
+        if verdict is RESTART:
+            self.phase = IDLE
+        elif verdict is START:
+            self.phase = IDLE
             self.entry.start_done(None)
-        elif verdict is Verdict.REQUEST:
-            self.phase = Phase.IDLE
+        elif verdict is REQUEST:
+            self.phase = IDLE
             self._answer(plan)
-        elif verdict is Verdict.ROLL_BACK:
+        elif verdict is ROLL_BACK:
             self._end()
             self.entry.start_done(self.error)
         else:
@@ -319,7 +343,7 @@ class SupervisorNode:
         reason: object = SHUTDOWN
         if order is not None:
             reason = order if order.scope == "root" else DoNotRestart(order)
-        if verdict is not Verdict.STOP:
+        if verdict is not STOP:
             above, _, own = self.path.rpartition("/")
             self.tree.host.emit(Escalated(above, own, verdict.value, reason))
         if self.is_asked_to_stop:
@@ -329,7 +353,7 @@ class SupervisorNode:
             self.entry.ended(reason, verdict.value)
 
     def _end(self) -> None:
-        self.phase = Phase.ENDED
+        self.phase = ENDED
         self.plan = None
         self.tree.supervisors.pop(self.path, None)
         if self in self.tree.families:
@@ -388,7 +412,7 @@ class SupervisorNode:
         except BaseException:
             # KeyboardInterrupt half way: a later stop must find what had started.
             self.in_flight = None
-            child.status = Status.RUNNING
+            child.status = RUNNING
             raise
 
     def _stop(self, child: TreeChild) -> None:
@@ -466,7 +490,7 @@ class SupervisorNode:
     def note_started(self, child: TreeChild, ref: object) -> None:
         """A child runs."""
         plan = self.plan
-        if plan is not None and plan.verdict is Verdict.RESTART:
+        if plan is not None and plan.verdict is RESTART:
             child.own().restarts += 1
         child.ref = ref
         restart.started(self.state, child)
@@ -480,17 +504,17 @@ class SupervisorNode:
         error.__traceback__ = user_frames(error)
         self.tree.host.emit(StartError(self.path, child.id, error, plan.verdict.value))
         follow_up = restart.start_failed(self.state, plan, child, error)
-        if follow_up is not None and follow_up.verdict is Verdict.TERMINATE:
+        if follow_up is not None and follow_up.verdict is TERMINATE:
             self.tree.cause = error
             self.carry_out(follow_up)
         elif follow_up is not None:
-            self.plan, self.phase = follow_up, Phase.ENDING
+            self.plan, self.phase = follow_up, ENDING
             failure = self.error = StartFailed(child.path, error)
             self.entry.start_failed(failure)
-        elif child.status is Status.RESTARTING:
+        elif child.status is RESTARTING:
             child.reason = error
             tree_retries.retry_later(self, child)
-        elif plan.verdict is Verdict.REQUEST:
+        elif plan.verdict is REQUEST:
             is_taken = isinstance(error, AlreadyStarted)
             self.error = error if is_taken else StartFailed(child.path, error)
 

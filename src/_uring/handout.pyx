@@ -12,11 +12,15 @@ cimport cython
 from cpython.method cimport PyMethod_Check, PyMethod_GET_FUNCTION, PyMethod_GET_SELF
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_TYPE
+from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdlib cimport free, malloc
 
 cdef extern from "Python.h":
     PyObject *PyObject_Vectorcall(
         PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *names)
+
+
+cdef str NOTIFY = "notify"
 
 
 # A handler: what is called, its first argument or NULL, its state, the type of its latest plain
@@ -87,6 +91,18 @@ cdef class HandOut:
         value = <object>result
         Py_DECREF(value) # the call's own
         return self.stopped(sequence, index, value, None)
+
+
+def events_in(list messages, str mark):
+    """The events of notifications, if all messages are such; else None."""
+    cdef list found = []
+    for message in messages:
+        if not PyTuple_CheckExact(message) or PyTuple_GET_SIZE(message) != 3 \
+                or <object>PyTuple_GET_ITEM(message, 0) != mark \
+                or <object>PyTuple_GET_ITEM(message, 1) != NOTIFY:
+            return None
+        found.append(<object>PyTuple_GET_ITEM(message, 2))
+    return found
 
 
 cdef int _load(plain *row, object handle, object state) except -1:

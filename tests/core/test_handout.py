@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pybehave import EventHandler
-from pybehave._uring.handout import HandOut
+from pybehave._uring.handout import HandOut, events_in
+from pybehave.behaviours import handout
 from pybehave.behaviours.gen_event import Batch, Entry
 from pybehave.behaviours.handout import SPECIAL, Stopped, hand_out
-from pybehave.events import Handled, Later, Remove, Swap
+from pybehave.events import MARK, Handled, Later, Remove, Swap, notify
 
 compiled = HandOut(SPECIAL, Stopped)
 RESULTS = st.sampled_from(["add", "add", "add", "text", "none", "raise", "special", "remove"])
@@ -91,3 +92,31 @@ def test_each_special_result_ends_a_run() -> None:
         stopped = compiled([entry], ["event"], 1, Batch())
         assert stopped is not None
         assert stopped.result is made
+
+
+MESSAGES = st.one_of(
+    st.integers().map(notify),
+    st.sampled_from(
+        [
+            (MARK, "notify_many", [1, 2]),
+            (MARK, "done", "key", 3),
+            (MARK, "notify"),
+            (MARK, "notify", 1, 2),
+            ("other", "notify", 1),
+            [MARK, "notify", 1],
+            "plain",
+            (),
+        ]
+    ),
+)
+
+
+@given(messages=st.lists(st.one_of(st.integers().map(notify), MESSAGES), max_size=6))
+def test_both_find_the_same_events_in_messages(messages: list[Any]) -> None:
+    assert events_in(messages, MARK) == handout.events_in(messages, MARK)
+
+
+def test_events_are_found_in_notifications_alone_in_their_order() -> None:
+    assert events_in([notify(1), notify(None), notify("x")], MARK) == [1, None, "x"]
+    assert events_in([notify(1), "x"], MARK) is None
+    assert events_in([], MARK) == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,11 +39,12 @@ class Ends(Fragile):
     """Each instance has an end of its own."""
 
     def init(self, args: Any) -> list[int]:
-        def note(reason: Any, state: Any) -> None:
-            args.append((type(reason), state))
-
-        self.terminate = note  # type: ignore[method-assign]
+        self.terminate = partial(note_end, args)  # type: ignore[method-assign]
         return [0]
+
+
+def note_end(ends: list[Any], reason: Any, state: list[int]) -> None:
+    ends.append((type(reason), state))
 
 
 def crash(node: Any, name: str) -> None:
