@@ -35,12 +35,16 @@ def test_the_load_generator_measures_a_real_server() -> None:
     with servers.running({"C epoll": echo.CONTENDERS["C epoll"]}) as (server,):
         load = generator.Load(server, 4, 2)
         try:
-            result = load.window(0.05)
+            while (result := load.window(0.05))["count"] < 8:
+                pass  # a busy machine needs more than one
         finally:
             load.close()
     assert result["errors"] == 0
-    assert result["count"] >= 8
     assert 0 < result["p50_us"] <= result["p99_us"] <= result["p999_us"]
+
+
+KEYS_DRAWN = 500
+"""One of seven keys is in none of so many draws once in 10^32 runs."""
 
 
 @pytest.mark.parametrize("pipeline", [1, 3])
@@ -48,7 +52,11 @@ def test_the_load_generator_sets_keys(pipeline: int) -> None:
     with servers.running({resp.OURS: resp.CONTENDERS[resp.OURS]}) as (server,):
         load = generator.Load(server, 2, pipeline, size=5, keys=7)
         try:
-            assert load.window(0.05)["errors"] == 0
+            count = 0.0
+            while count < KEYS_DRAWN:
+                result = load.window(0.05)
+                assert result["errors"] == 0
+                count += result["count"]
         finally:
             load.close()
         with socket.create_connection(("127.0.0.1", server.port)) as client:

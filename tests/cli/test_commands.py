@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +118,23 @@ def test_an_inherited_socket_serves(source: str) -> None:
             process.communicate()
 
 
+def told_to(notices: socket.socket) -> Iterator[bytes]:
+    """What systemd hears, but not how the node is: on a busy machine steps are late."""
+    while True:
+        notice = notices.recv(1000)
+        if not notice.startswith(b"STATUS="):
+            yield notice
+
+
 def test_systemd_is_told_when_it_serves_and_when_it_stops(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
         notices.bind(str(tmp_path / "notify"))
         notices.settimeout(20)
+        told = told_to(notices)
         with serving("examples.echo:app", "epoll", NOTIFY_SOCKET=str(tmp_path / "notify")) as echo:
-            assert notices.recv(100) == b"READY=1"
+            assert next(told) == b"READY=1"
             assert echo.end(signal.SIGTERM) == 0
-            assert notices.recv(100) == b"STOPPING=1"
+            assert next(told) == b"STOPPING=1"
 
 
 def test_systemd_hears_of_the_loop_until_it_stops(tmp_path: Path, source: str) -> None:
@@ -131,13 +142,12 @@ def test_systemd_hears_of_the_loop_until_it_stops(tmp_path: Path, source: str) -
         notices.bind(str(tmp_path / "notify"))
         notices.settimeout(20)
         asked = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "20000"}
+        told = told_to(notices)
         with serving("examples.echo:app", source, **asked) as echo:
-            assert [notices.recv(100) for _ in range(4)] == [b"READY=1", *[b"WATCHDOG=1"] * 3]
+            assert [*itertools.islice(told, 4)] == [b"READY=1", *[b"WATCHDOG=1"] * 3]
             echo.process.send_signal(signal.SIGTERM)
-            while (notice := notices.recv(100)) == b"WATCHDOG=1":
-                pass
-            assert notice == b"STOPPING=1"
-            assert echo.end(signal.SIGTERM) == 0
+            assert next(notice for notice in told if notice != b"WATCHDOG=1") == b"STOPPING=1"
+            assert echo.process.wait(20) == 0  # not told again: it may be past its handlers
 
 
 def test_tree_prints_and_its_json_reads_back() -> None:

@@ -45,11 +45,21 @@ def is_ready(url: str) -> bool:
         return bool(answer.status == 200)
 
 
+def kill(node: Looked) -> None:
+    """End the process at once, and wait until it has ended.
+
+    Until then its ring may take a connection that nobody answers: that one is reset.
+    """
+    child = node.child
+    os.kill(child, signal.SIGKILL)
+    wait_ended(child)
+
+
 def test_after_a_kill_the_next_process_answers_at_the_same_port(node: Looked) -> None:
     url = figures_of(node)
     assert is_ready(url)
     for _ in range(2):  # the second one's socket was a kept one already
-        os.kill(node.child, signal.SIGKILL)
+        kill(node)
         assert is_ready(url)
         assert figures_of(node) == url
 
@@ -64,5 +74,5 @@ def test_a_process_that_takes_over_answers_at_the_same_port(node: Looked, tmp_pa
     assert is_ready(url)
     assert figures_of(node) == url
     wait_ended(first)
-    os.kill(node.child, signal.SIGKILL)
+    kill(node)
     assert is_ready(url)
