@@ -20,6 +20,7 @@ from pybehave.error_base import VALUE_CHARS_MAX as VALUE_CHARS_MAX
 from pybehave.error_base import PybehaveError as PybehaveError
 from pybehave.error_base import show as show
 from pybehave.error_base import show_reason as show_reason
+from pybehave.input_errors import EphemeralTrace as EphemeralTrace
 from pybehave.input_errors import InputTypeMismatch as InputTypeMismatch
 from pybehave.input_errors import Rejected as Rejected
 from pybehave.journal_errors import DurabilityLost as DurabilityLost

@@ -32,6 +32,26 @@ class InputTypeMismatch(PybehaveError):
         self.accepts = names
 
 
+class EphemeralTrace(PybehaveError):
+    """A step has left a trace of an input that its server names as ephemeral: a crash.
+
+    Attributes:
+        server: Whose step.
+        got: Of which type the input was.
+        detail: What it must not do.
+    """
+
+    def __init__(self, server: str, value: object, detail: str) -> None:
+        super().__init__(
+            f"Server {server!r} has {type(value).__qualname__} among its ephemeral inputs, which "
+            f"no journal has, so its step may not {detail}; take the type out of `ephemeral`, or "
+            f"leave all as it is"
+        )
+        self.server = server
+        self.got = type(value).__qualname__
+        self.detail = detail
+
+
 class Rejected(PybehaveError):
     """A server has looked at an input and refused it.
 

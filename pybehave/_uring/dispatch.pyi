@@ -2,13 +2,13 @@ from collections.abc import Callable
 from typing import Any, final
 
 from pybehave._uring.asked import Asked
-from pybehave._uring.exchanging import Exchanging
+from pybehave._uring.ephemeral import Ephemeral
 from pybehave._uring.handles import Connection
 from pybehave._uring.requests import Requests
 from pybehave._uring.servers import Server
 
 @final
-class Dispatcher(Exchanging):
+class Dispatcher(Ephemeral):
     on_ended: Callable[[Server, object, int, Any], None]
     on_unexpected: Callable[[Server, Any], None] | None
     def begin(self, server: Server, state: Any, actions: tuple[Any, ...]) -> None: ...

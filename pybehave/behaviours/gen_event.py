@@ -252,11 +252,11 @@ class GenEvent(GenServer[Manager, Any, Any]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """A manager with a handle_cast of its own gets its casts one by one."""
         super().__init_subclass__(**kwargs)
-        if cls._gate() != (None, None):
+        if cls._gate() != (None, None) or cls._passing():
             raise SpecError(
                 cls.__name__,
-                "an event manager takes whatever events its handlers understand; leave accepts and "
-                "validate away, and let handle_event pass over what is not for it",
+                "an event manager takes whatever events its handlers understand; leave accepts, "
+                "ephemeral and validate away, and let handle_event pass over what is not for it",
             )
         if cls.handle_cast is not GenEvent.handle_cast:
             cls._handle_casts = None  # type: ignore[assignment, method-assign]

@@ -29,7 +29,13 @@ from collections.abc import Generator, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias
 
 from pybehave.actions import Action, Ignore, Stop, _NoReply
-from pybehave.behaviours.inputs import InputTypes, Validate, check_accepts, gate_of
+from pybehave.behaviours.inputs import (
+    InputTypes,
+    Validate,
+    check_accepts,
+    classes_of,
+    gate_of,
+)
 from pybehave.behaviours.plain import SERVER_CALLBACKS, check_plain
 from pybehave.behaviours.recovery import Recovery, call_init
 from pybehave.behaviours.together import step_together
@@ -88,6 +94,9 @@ class GenServer(Generic[State, Input, Output]):
         accepts: Of which types its calls and casts are: a class, a union, or a tuple of classes;
             any unless given. The sender of another one hears `InputTypeMismatch`, and the server
             does not hear of it (docs/guide/inputs.md).
+        ephemeral: Of which types the calls and casts are that no journal has: questions, mostly.
+            Their step must leave the state as it is, and ask for nothing that lasts; else it is a
+            crash, `EphemeralTrace` (docs/guide/inputs.md).
         shared: What its steps may change beside their state: objects, or names of globals
             (`--debug-isolation` reports all else).
         context: Name, time, randomness and caller of the current input; the runtime sets it.
@@ -101,6 +110,7 @@ class GenServer(Generic[State, Input, Output]):
     version: ClassVar[int] = 1
     aliases: ClassVar[Mapping[str | tuple[str, int], type]] = {}
     accepts: ClassVar[InputTypes] = object
+    ephemeral: ClassVar[InputTypes] = ()
     shared: ClassVar[tuple[Any, ...]] = ()
     context: Context
 
@@ -325,6 +335,11 @@ class GenServer(Generic[State, Input, Output]):
     def _gate(cls) -> tuple[tuple[type, ...] | None, Validate | None]:
         """What the runtime asks about calls and casts; other behaviours on top of this differ."""
         return gate_of(cls, GenServer)
+
+    @classmethod
+    def _passing(cls) -> tuple[type, ...]:
+        """The classes of inputs that leave no trace."""
+        return classes_of(cls.ephemeral)
 
     def _validate(self, command: Any, state: State) -> object:
         """What the runtime calls for `validate`."""

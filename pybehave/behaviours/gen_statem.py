@@ -214,6 +214,10 @@ class GenStatem(GenServer[Machine, Any, Any]):
     def _gate(cls) -> tuple[tuple[type, ...] | None, Validate | None]:
         return gate_of(cls, GenStatem)
 
+    @classmethod
+    def _passing(cls) -> tuple[type, ...]:
+        return ()
+
     def _validate(self, command: Any, machine: Machine) -> object:
         own = self._current(machine.modules)
         return own.validate(command, machine.state, machine.data)

@@ -8,6 +8,9 @@ may come in this state: `validate(input, state)`, for classes that define it.
 Both are asked of calls and casts alone. What else a server gets, it or the runtime has caused. Of
 commands that come `Together` each is asked about, with the state before the first.
 
+A class may also name types that are `ephemeral`: questions, say. Such an input is stepped, and
+nothing of it is kept (src/_uring/ephemeral.pyx), so it may change nothing that is.
+
 Does not know: when that is asked (src/_uring/gate.pyx), what a refusal becomes.
 Source: A1-c4 and A1-c23 of the discussion of durable servers ("reject what is known to be wrong").
 """
@@ -19,13 +22,24 @@ import typing
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from pybehave.errors import BadReturn, InputTypeMismatch, Rejected, SpecError, show
+from pybehave.actions import Cast, CastGroup, Close, Hibernate, Info, Reply, Send
+from pybehave.errors import (
+    BadReturn,
+    EphemeralTrace,
+    InputTypeMismatch,
+    Rejected,
+    SpecError,
+    show,
+)
 from pybehave.together import Together
 
 InputTypes: TypeAlias = Any
 """What `isinstance` takes: a class, a union of classes, a tuple of them. (No type says that.)"""
 
 ALLOWED: Final = "return None for an input that may come, else why it may not"
+
+TRACELESS: Final = (Send, Close, Cast, CastGroup, Info, Hibernate, Reply)
+"""What an ephemeral input may ask for. (Replies to its own caller; nobody knows that here.)"""
 
 Validate: TypeAlias = Callable[[Any, Any, Any], object]
 """(server, input, state as the runtime keeps it) -> None, or the reason."""
@@ -62,7 +76,7 @@ def gate_of(kind: Any, base: Any) -> tuple[tuple[type, ...] | None, Validate | N
     Returns:
         (the classes that it accepts, None = any; what asks its `validate`, None = nobody).
     """
-    accepts = classes_of(kind.accepts)
+    accepts = (*classes_of(kind.accepts), *classes_of(kind.ephemeral))
     own = kind.validate is not base.validate
     return None if object in accepts else accepts, kind._validate if own else None
 
@@ -73,15 +87,44 @@ def check_accepts(kind: Any) -> None:
     Raises:
         SpecError: Names the class and what it has.
     """
-    declared = kind.accepts
-    try:
-        classes_of(declared)
-    except TypeError:
+    for field in ("accepts", "ephemeral"):
+        declared = getattr(kind, field)
+        try:
+            classes_of(declared)
+        except TypeError:
+            raise SpecError(
+                kind.__name__,
+                f"{field}={show(declared)} is not allowed; use classes, as in `Deposit | Withdraw` "
+                f"or `list`, for what is in a list is not looked at",
+            ) from None
+    if classes_of(kind.ephemeral) and not kind._passing():
         raise SpecError(
             kind.__name__,
-            f"accepts={show(declared)} is not allowed; use classes, as in `Deposit | Withdraw` or "
-            f"`list`, for what is in a list is not looked at",
-        ) from None
+            f"ephemeral={show(kind.ephemeral)} is not allowed; leave it away, for each event of a "
+            f"state machine counts: it ends an event time-out",
+        )
+
+
+def check_trace(server: str, instance: Any, message: Any, before: Any, turn: Any) -> None:
+    """Refuse what an ephemeral input has left; nothing is asked of any other input.
+
+    Args:
+        server: Its name, for the error.
+        instance: The server.
+        message: The input.
+        before: The state as it was: a copy, or the state itself if it is not changed in place.
+        turn: What the callback has asked for (a `Turn`).
+
+    Raises:
+        EphemeralTrace: Another state, or an action that would have to be kept.
+    """
+    if not isinstance(message, instance._passing()):
+        return
+    if turn.state is not before and not turn.state == before:
+        raise EphemeralTrace(server, message, "change the state")
+    for action in turn.actions:
+        if not isinstance(action, TRACELESS):
+            raise EphemeralTrace(server, message, f"ask for {type(action).__name__}")
 
 
 def refusal(server: str, instance: Any, message: Any, state: Any) -> Exception | None:

@@ -442,8 +442,9 @@ class LoopHost:
         self._remember(server, is_crash=is_crash, failure=failure)
         if self.journal is not None and server.failed_lsn:
             self.journal.letters.add(server, worker, reason, kind, message)
-            if self.journal.policies.of(worker) == "stop":
-                stop_for(self.journal.node, server, reason)
+        is_input = server.number and (server.failed_lsn or kind in SENT)
+        if self.journal is not None and is_input and self.journal.policies.of(worker) == "stop":
+            stop_for(self.journal.node, server, reason)
         # Asked now: a ladder may have come to another policy when its terminate is over.
         journal = self.journal
         is_free = journal is not None and kind in SENT and journal.is_mended(server, worker)

@@ -554,7 +554,7 @@ class NodeJournal:
 
     def is_mended(self, server: Server, worker: Worker[Any, Any]) -> bool:
         """Whether a server that has failed goes on as if the input it failed on had not come."""
-        return bool(server.failed_lsn) and self.policies.of(worker) not in ("clean", "stop")
+        return bool(server.number) and self.policies.of(worker) not in ("clean", "stop")
 
     @property
     def numbers(self) -> dict[str, int]:

@@ -65,11 +65,14 @@ class Policies:
 
 def stop_for(node: Node, server: Server, reason: object) -> None:
     """A server with the policy "stop" has failed: an operator is to look at it."""
+    which = "an ephemeral input"
+    if server.failed_lsn:
+        which = f"the input of lsn {server.failed_lsn}, which is a dead letter"
     logger.critical(
-        "server %r failed on the input of lsn %d, and its policy is to stop: the node ends; "
-        "the input is a dead letter, and the next start goes on with the state before it",
+        "server %r failed on %s, and its policy is to stop: the node ends, and the next start goes "
+        "on with the state before it",
         server.name,
-        server.failed_lsn,
+        which,
     )
     why = f"server {server.name!r} failed, and its policy is to stop: {show_reason(reason)}"
     error = ApplicationEnded(node.app.name, why)

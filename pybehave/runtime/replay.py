@@ -33,7 +33,7 @@ from pybehave.journal.snapshot import Entry, Snapshot
 from pybehave.runtime import asked
 from pybehave.runtime.absent import Absent, absent_of
 from pybehave.runtime.recoveries import offered_by, unpack
-from pybehave.runtime.servers import instance_of, make_server, reader_of
+from pybehave.runtime.servers import instance_of, is_ephemeral, make_server, reader_of
 
 if TYPE_CHECKING:
     from pybehave._uring.asked import Asked
@@ -280,13 +280,14 @@ class Replay:
 
     def undelivered(self) -> list[Undelivered]:
         """Messages that journaled servers had sent to others, and that had not arrived."""
-        return [
+        found = [
             (lsn, index, name, kind, self._read(name, message, lsn))
             for (lsn, index), (name, kind, message) in sorted(
                 self.replayer.outbox.items(), key=lambda item: item[0]
             )
             if self._is_awaited(name) and not self._is_gone(name)
         ]
+        return [each for each in found if not is_ephemeral(self.servers.get(each[2]), *each[3:])]
 
     def _is_awaited(self, name: str) -> bool:
         """Whether a name gets what was sent to it: the application starts it, or it is absent."""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from pybehave._uring.servers import ACK_DISK, ACK_MEMORY, ACK_OS, ACK_SERVERS
+from pybehave._uring.servers import ACK_DISK, ACK_MEMORY, ACK_OS, ACK_SERVERS, INPUT_CAST
 from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import GenServer
@@ -70,6 +70,15 @@ def make_server(
         values=values,
         level=LEVELS[worker.acknowledge],
         incarnation=incarnation,
+    )
+
+
+def is_ephemeral(server: Server | None, kind: int, message: Any) -> bool:
+    """Whether a message under way to a server is one that no journal has."""
+    return (
+        server is not None
+        and kind == INPUT_CAST
+        and isinstance(message, server.instance._passing())
     )
 
 

@@ -32,6 +32,7 @@ from pybehave.runtime import asked
 from pybehave.runtime.journal_events import SnapshotRejected, SnapshotSaved
 from pybehave.runtime.recoveries import list_of
 from pybehave.runtime.replay import Encoded, Known
+from pybehave.runtime.servers import is_ephemeral
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Server
@@ -304,7 +305,8 @@ class Snapshots:
         outbox = journal.node.loop.dispatcher.outbox.items()
         now = [(*origin, *message) for origin, message in outbox]
         for lsn, index, name, kind, message in (*journal.undelivered, *now):
-            if name == but_to:
+            receiver = journal.node.loop.dispatcher.whereis(name)
+            if name == but_to or is_ephemeral(receiver, kind, message):
                 continue
             try:
                 is_encoded = isinstance(message, Encoded)

@@ -12,6 +12,7 @@ Source: the `Run` function of "Implementing Erlang's behaviours without lightwei
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
@@ -19,7 +20,7 @@ from typing import Any, Final, final
 
 from pybehave.actions import Action, Continue, Stop
 from pybehave.behaviours.gen_server import GenServer, Initial, Turn, initial_of, interpret
-from pybehave.behaviours.inputs import refusal
+from pybehave.behaviours.inputs import check_trace, refusal
 from pybehave.errors import Stopped
 from pybehave.together import Together
 
@@ -81,6 +82,7 @@ def run(server: Any, inputs: Iterable[Any], *, state: Any = _FROM_INIT, args: An
     Raises:
         ValueError: There are no inputs, or no first state.
         InputTypeMismatch, Rejected: The server does not take an input.
+        EphemeralTrace: An ephemeral one has changed the state, or asked for what lasts.
         BaseException: Whatever the step raised; it is the crash.
     """
     outputs = fold(server, inputs, state=state, args=args).outputs
@@ -103,6 +105,7 @@ def fold(
     Raises:
         Stopped: Init returned Stop, or the server stopped before the last input.
         InputTypeMismatch, Rejected: The server does not take an input.
+        EphemeralTrace: An ephemeral one has changed the state, or asked for what lasts.
         BaseException: Whatever the step raised; it is the crash.
     """
     instance = server() if isinstance(server, type) else server
@@ -145,9 +148,19 @@ def _call(instance: GenServer[Any, Any, Any], command: Any, state: Any) -> Turn:
         raise error
     if isinstance(command, Together):
         returned = instance._handle_together(command.commands, True, None, state)
-    else:
-        returned = instance.handle_call(command, None, state)
-    return interpret(name, "handle_call", returned)
+        return interpret(name, "handle_call", returned)
+    before = _copy_of(state) if isinstance(command, instance._passing()) else state
+    turn = interpret(name, "handle_call", instance.handle_call(command, None, state))
+    check_trace(name, instance, command, before, turn)
+    return turn
+
+
+def _copy_of(state: Any) -> Any:
+    """A state to compare with; itself, if it cannot be copied."""
+    try:
+        return copy.deepcopy(state)
+    except Exception:  # noqa: BLE001 -- whatever it is made of
+        return state
 
 
 def _give_context(instance: Any) -> None:

@@ -3,13 +3,13 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from .codec cimport Codec, frame_view
-from .exchanging cimport Exchanging
+from .ephemeral cimport Ephemeral
 from .handles cimport Caller
 from .leaves cimport conn
 from .servers cimport Alarm, Answer, Port, Server
 
 
-cdef class Dispatcher(Exchanging):
+cdef class Dispatcher(Ephemeral):
     cdef public object on_ended        # (server, reason, kind, message) -> None
     cdef public object on_unexpected   # (server, info): it has no handle_info; or None
 
@@ -29,11 +29,7 @@ cdef class Dispatcher(Exchanging):
     cdef int _once(self, Server server, int kind, object once, Caller caller) except -1
     cdef int _run_continues(self, Server server) except -1
     cdef int _one(self, Server server, int kind, object message, Caller caller) except -1
-    cdef object _callback(self, Server server, int kind, object message, Caller caller)
-    cdef tuple _checked(self, Server server, int kind, object result)
     cdef int _doze(self, Server server) except -1
-    cdef int _conclude(self, Server server, tuple actions, conn *c, bytes answer, Caller caller,
-              object output) except -1
     cdef int alarm_fired(self, uint32_t slot, uint64_t id) except -1
     cdef int _server_timer(self, Server server, Alarm alarm) except -1
     cdef int _deliver_timer(self, Server server, Alarm alarm) except -1

@@ -31,7 +31,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from .asked cimport Asked
 from .codec cimport AGREED_VERSION, CODEC_PYTHON, Codec, frame_view
 from .exchange cimport Exchange
-from .exchanging cimport Exchanging
+from .ephemeral cimport Ephemeral
 from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller
 from .leaves cimport (
     CONN_HOLD, END_ASKED, conn, conn_finish, conn_give_back, conn_hold, conn_output,
@@ -79,7 +79,7 @@ _CALLBACKS = {
 
 
 @cython.final
-cdef class Dispatcher(Exchanging):
+cdef class Dispatcher(Ephemeral):
     """Names, servers and their turns. Made by the Loop, used on its thread only."""
 
     def __cinit__(self):
@@ -542,6 +542,8 @@ cdef class Dispatcher(Exchanging):
 
     cdef int _once(self, Server server, int kind, object once, Caller caller) except -1:
         """A request that its client has named: stepped, unless it was already (requests.pyx)."""
+        if self.is_ephemeral(server.kind, once.request):
+            return self._one(server, kind, once.request, caller)
         cdef Requests table = server.requests_made()
         cdef bytes client = table.key_of(once)
         cdef Request known
@@ -588,6 +590,9 @@ cdef class Dispatcher(Exchanging):
         if server.kind.is_gated and (kind == INPUT_CALL or kind == INPUT_CAST) \
                 and not self.admits(server, kind, message, caller):
             return 0
+        if server.kind.ephemeral is not None and kind <= INPUT_CAST \
+                and self.is_ephemeral(server.kind, message):
+            return self._pass(server, kind, message, caller)
         if kind != INPUT_CONTINUE and server.has_idle_timer():
             self._cancel_idle(server)
         if caller is not None and caller.kind == FROM_CONNECTION:

@@ -61,7 +61,9 @@ cdef class Gate(Acting):
         if kind.validate is not None:
             return False
         try:
-            return isinstance(message, kind.accepts)
+            if kind.ephemeral is not None and isinstance(message, kind.ephemeral):
+                return False
+            return kind.accepts is None or isinstance(message, kind.accepts)
         except Exception: # a metaclass of the user's; it is asked once more, where that is a crash
             return False
 

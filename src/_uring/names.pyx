@@ -129,7 +129,9 @@ cdef class Names(Turn):
             found.on_casts = getattr(kind, "_handle_casts", None)
             found.on_together = getattr(kind, "_handle_together", None)
             found.accepts, found.validate = kind._gate() if hasattr(kind, "_gate") else (None, None)
-            found.is_gated = found.accepts is not None or found.validate is not None
+            found.ephemeral = (kind._passing() or None) if hasattr(kind, "_passing") else None
+            found.is_gated = found.accepts is not None or found.validate is not None \
+                or found.ephemeral is not None
             found.capacity, found.overflow, found.level = settings[:3]
             found.is_fast_call, found.is_fast_cast, found.is_deaf = settings[3:]
             found.present = self

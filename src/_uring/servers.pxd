@@ -38,6 +38,7 @@ cdef class Present:
     cdef uint64_t now_ns
     cdef int64_t wall_offset_ns        # Unix time - monotonic time
     cdef public uint64_t seed
+    cdef bint is_passing               # the input leaves no trace (ephemeral.pyx)
     cdef uint64_t unix_ns(self)
     cdef object caller_for(self, Server server)
     cdef object connection_for(self, Server server)
@@ -99,6 +100,7 @@ cdef class Kind:
     cdef bint is_deaf                  # it has no handle_info of its own
     cdef bint is_gated                 # not every input counts (gate.pyx)
     cdef object accepts                # tuple of classes of which calls and casts are; None = any
+    cdef object ephemeral              # tuple of classes that no journal has, or None
     cdef object validate               # says why a call or cast is refused, or None
     cdef char level                    # ACK_: when replies leave
     cdef Present present               # the loop's
@@ -110,6 +112,7 @@ cdef class Ledger:
     cdef Asked asked                   # what it waits to hear of, or None
     cdef uint64_t failed_lsn           # of the input that it failed on, 0 = none
     cdef uint64_t last_lsn             # of its latest input, 0 = none
+    cdef Py_ssize_t unlooked           # so many ephemeral inputs more it is not looked at
     cdef uint32_t sent                 # how many messages its latest input has sent to others,
     cdef uint32_t jobs                 # and how many jobs it has asked for, so far
 

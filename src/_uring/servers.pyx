@@ -118,7 +118,8 @@ cdef class Server:
         cdef Extras extras = self.extra()
         if extras.generator is None:
             seed = self.kind.present.seed
-            extras.generator = random.Random(f"{seed}/{self.name}/{self.incarnation}")
+            own = f"/{self.inputs}" if self.kind.present.is_passing else "" # it draws from another
+            extras.generator = random.Random(f"{seed}/{self.name}/{self.incarnation}{own}")
         return extras.generator
 
     @property

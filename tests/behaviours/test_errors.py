@@ -36,6 +36,7 @@ SAMPLES = [
     errors.RequestKnown("kv", 7, "its reply was lost"),
     errors.InputTypeMismatch("kv", [b"GET"], (int, str)),
     errors.Rejected("kv", "the account is closed"),
+    errors.EphemeralTrace("kv", 5, "ask for StartTimer"),
     errors.Overloaded("kv", 1024),
     errors.PoolOverloaded("crunch", 1024),
     errors.JobCancelled("crunch"),

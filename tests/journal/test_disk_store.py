@@ -312,7 +312,7 @@ def test_another_process_finds_it_locked(tmp_path: Path) -> None:
     store.close()
 
 
-def test_the_child_of_a_fork_may_not_write(tmp_path: Path, monkeypatch: Any) -> None:
+def test_F29_the_child_of_a_fork_may_not_write(tmp_path: Path, monkeypatch: Any) -> None:
     store = opened(FolderDisk(tmp_path, is_volatile_allowed=True))
     with monkeypatch.context() as patched:
         patched.setattr(os, "getpid", lambda: 1)

@@ -28,6 +28,7 @@ def state_of(world: Simulator, name: str = "a") -> list[bytes]:
 
 @pytest.mark.parametrize("row", ["F11 write", "F12 sync"])
 def test_F11_F12_a_failed_commit_ends_the_node(row: str, caplog: pytest.LogCaptureFixture) -> None:
+    """F-40: a device that has gone fails everything from then on, and nobody waits for it."""
     disk = SimDisk()
     world = world_on(disk).start()
     assert world.node.call("a", b"one") == b"0 one"

@@ -32,7 +32,7 @@ def test_there_is_one_for_every_version_of_the_format() -> None:
     assert VERSIONS == ["v1"]
 
 
-def test_the_servers_know_what_they_knew(start: Callable[..., Any], golden: Path) -> None:
+def test_F30_the_servers_know_what_they_knew(start: Callable[..., Any], golden: Path) -> None:
     for life in range(2):
         node = start(application(), data=golden / "journal", journal_options=OPTIONS)
         expected = json.loads((golden / "expected.json").read_text())

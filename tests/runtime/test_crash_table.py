@@ -248,7 +248,7 @@ def test_an_end_in_terminate_keeps_the_state(moment: Moment, end: End) -> None:
     assert states(moment.disks[0])[0] == ["kept"]
 
 
-def test_an_exception_while_inputs_are_stepped_again_changes_nothing(moment: Moment) -> None:
+def test_F34_an_exception_while_inputs_are_stepped_again_changes_nothing(moment: Moment) -> None:
     disk = SimDisk(1)
     with world_on(disk) as world:
         world.node.call("server", "kept")

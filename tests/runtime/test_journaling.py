@@ -202,7 +202,7 @@ def test_after_a_snapshot_a_crash_is_rebuilt_from_it(begin: Callable[..., Any]) 
     assert node.call("ledger", "lines") == [*range(21)]
 
 
-def test_a_step_that_does_not_repeat_itself_is_found(begin: Callable[..., Any]) -> None:
+def test_F32_a_step_that_does_not_repeat_itself_is_found(begin: Callable[..., Any]) -> None:
     node = begin()
     node.call("ledger", "odd")
     node.stop()

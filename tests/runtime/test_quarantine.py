@@ -74,7 +74,7 @@ def life(tmp_path: Path) -> Life:
     return live
 
 
-def test_an_input_that_kills_each_start_is_put_aside(life: Life, tmp_path: Path) -> None:
+def test_F35_an_input_that_kills_each_start_is_put_aside(life: Life, tmp_path: Path) -> None:
     assert life("a", "poison", "b").returncode == 0
     (tmp_path / "deadly").touch()  # such as another version of a library
     ends = [life("c") for _ in range(ATTEMPTS_MAX + 2)]

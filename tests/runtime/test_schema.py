@@ -109,7 +109,7 @@ def live(start: Callable[..., Any], data: Path, kind: type[Any], *commands: Any)
 
 
 @pytest.mark.parametrize("snapshot", [(), ("snapshot",)])
-def test_inputs_and_states_go_through_the_chain(
+def test_F33_inputs_and_states_go_through_the_chain(
     start: Callable[..., Any], tmp_path: Path, snapshot: tuple[str, ...]
 ) -> None:
     live(start, tmp_path, One, "a", *snapshot, "b")
@@ -159,7 +159,7 @@ def test_a_newer_journal_is_refused_and_stays_readable(
 
 
 @pytest.mark.parametrize("commands", [("a",), ("snapshot",)])
-def test_a_newer_class_that_does_not_say_what_changed_is_refused(
+def test_F33_a_newer_class_that_does_not_say_what_changed_is_refused(
     start: Callable[..., Any], tmp_path: Path, commands: tuple[str, ...]
 ) -> None:
     live(start, tmp_path, One, *commands)

@@ -1,0 +1,3 @@
+from pybehave._uring.exchanging import Exchanging
+
+class Ephemeral(Exchanging): ...
