@@ -680,7 +680,12 @@ class GenEvent(GenServer[Manager, Any, Any]):
         for entry in changed.entries:
             is_down = type(old_version) is tuple
             handler = entry.handler if is_down else self._handler(manager, entry.key)
-            entry.state = handler.code_change(old_version, entry.state, extra)
+            before = entry.state
+            entry.state = handler.code_change(old_version, before, extra)
+            if entry.state is None and before is not None:
+                raise BadReturn(
+                    str(entry.key), "code_change", None, "return the handler's new state"
+                )
         return changed
 
     def _adopted(self, manager: Manager) -> Manager:

@@ -34,9 +34,9 @@ from pybehave.behaviours.gen_event import GenEvent
 from pybehave.behaviours.gen_server import GenServer, overrides, replaced_state, shown_state
 from pybehave.behaviours.gen_statem import GenStatem
 from pybehave.behaviours.rules import refused
-from pybehave.behaviours.schema import Schema, version_of
+from pybehave.behaviours.schema import Schema, is_version, version_of
 from pybehave.behaviours.supervisor import Supervisor, walk, workers
-from pybehave.errors import SpecError, show
+from pybehave.errors import BadReturn, SpecError, show
 
 Old = TypeVar("Old")
 New = TypeVar("New")
@@ -136,6 +136,9 @@ def way_of(old: Any, new: Any, migration: Migration[Any, Any] | None, *, is_down
     if before == after:
         return Way.SAME
     kind = type(asked).__qualname__
+    for version in (before, after):
+        if not is_version(version):
+            raise LookupError(f"version={show(version)} is not allowed; use an integer >= 1")
     if not is_down and before < after and overrides(new, "upcast_state"):
         return Way.UPCAST
     raise LookupError(
@@ -167,6 +170,7 @@ def changed_state(
 
     Raises:
         LookupError: There is no way.
+        BadReturn: The way's code returned None in the place of a state.
         BaseException: Whatever the way's code raises.
     """
     match way_of(old, new, migration, is_down=is_down):
@@ -174,19 +178,32 @@ def changed_state(
             assert migration is not None
             function = migration.down if is_down else migration.up
             assert function is not None
-            shown = function(shown_state(old, state))
+            before = shown_state(old, state)
+            shown = _returned(server, "its Migration", before, function(before))
             if isinstance(new, GenEvent):
                 state = new._adopted(state)  # a copy, with handlers of the new code
             state = replaced_state(new, state, shown)
         case Way.CODE_CHANGE:
             version = version_of(new if is_down else old)
-            state = _code_changed(old if is_down else new, version, state, extra, is_down)
+            changed = _code_changed(old if is_down else new, version, state, extra, is_down)
+            state = _returned(server, "code_change", state, changed)
         case Way.UPCAST:
             dumped = Schema(server, new).state(version_of(old), old.dump(state), "its state")
             return new.load(dumped)
         case Way.SAME:
             pass
     return new._adopted(state) if isinstance(new, GenServer) else state
+
+
+def _returned(server: str, function: str, before: Any, after: Any) -> Any:
+    """A migration that has no `return` would lose the state, and nobody would hear of it.
+
+    Raises:
+        BadReturn: There was a state, and there is none.
+    """
+    if after is None and before is not None:
+        raise BadReturn(server, function, None, "return the new state; an empty one is not None")
+    return after
 
 
 def _changes_code(instance: Any) -> bool:

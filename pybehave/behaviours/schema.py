@@ -50,7 +50,7 @@ class Schema:
         self.version = version_of(instance)
         self._aliases: Mapping[Any, type] = getattr(instance, "aliases", {})
         taken = {kind.__qualname__ for kind in getattr(instance, "types", ())}
-        self._check("version", self.version, _is_version(self.version), "an integer >= 1")
+        self._check("version", self.version, is_version(self.version), "an integer >= 1")
         self._check(
             "aliases",
             self._aliases,
@@ -70,7 +70,7 @@ class Schema:
             isinstance(key, tuple)
             and len(key) == 2
             and isinstance(key[0], str)
-            and _is_version(key[1])
+            and is_version(key[1])
             and key[1] < self.version
         )
 
@@ -155,5 +155,6 @@ def version_of(instance: object) -> int:
     return version
 
 
-def _is_version(value: object) -> bool:
+def is_version(value: object) -> bool:
+    """Say whether a value can be a version."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= VERSION_FIRST

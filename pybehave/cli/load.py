@@ -39,7 +39,7 @@ def load(target: str, folder: str | None = None) -> Application:
 
     Args:
         target: "MODULE:APP".
-        folder: Where to look first; None = here.
+        folder: Where it must be; None = here, or among the installed packages.
 
     Raises:
         Mistake: No such module or attribute, not an Application, or a tree that is not allowed.
@@ -50,7 +50,7 @@ def load(target: str, folder: str | None = None) -> Application:
     place = os.getcwd() if folder is None else os.path.abspath(folder)
     if place not in sys.path:
         sys.path.insert(0, place)
-    module = _imported(module_name, attribute)
+    module = _imported(module_name, attribute, None if folder is None else place)
     if not hasattr(module, attribute):
         raise Mistake(_without(module, attribute))
     application = getattr(module, attribute)
@@ -61,7 +61,7 @@ def load(target: str, folder: str | None = None) -> Application:
     return application
 
 
-def _imported(module_name: str, attribute: str) -> ModuleType:
+def _imported(module_name: str, attribute: str, folder: str | None) -> ModuleType:
     try:
         found = find_spec(module_name)
     except (ImportError, ValueError):
@@ -70,6 +70,9 @@ def _imported(module_name: str, attribute: str) -> ModuleType:
         if module_name.endswith(".py") or "/" in module_name:
             raise Mistake(_named(module_name, attribute))
         raise Mistake(f"there is no module {module_name!r} here or in {sys.prefix}")
+    if folder is not None and not _is_in(found, folder):
+        other = found.origin or "another folder"
+        raise Mistake(f"there is no module {module_name!r} in {folder}; {other} is not meant")
     try:
         return import_module(module_name)
     except SpecError as error:
@@ -81,6 +84,13 @@ def _imported(module_name: str, attribute: str) -> ModuleType:
     except BaseException as error:  # whatever the module does at its import is the user's
         logger.debug("importing %s failed", module_name, exc_info=error)
         raise Mistake(_where(module_name, error)) from error
+
+
+def _is_in(found: ModuleSpec, folder: str) -> bool:
+    """Whether a module lies in a folder: other code of the same name is not what was asked for."""
+    places = [found.origin] if found.origin else list(found.submodule_search_locations or ())
+    root = os.path.join(os.path.realpath(folder), "")
+    return any(os.path.realpath(place).startswith(root) for place in places)
 
 
 def _named(path: str, attribute: str) -> str:

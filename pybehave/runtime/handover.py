@@ -468,7 +468,7 @@ def replace_process(
 
     Raises:
         UpgradeRefused: It has not the listeners of this one, or does not understand what is spoken
-            there; it is ended.
+            there, or its journal would find the disk full; it is ended.
     """
     why = ""
     for listener, port in node.applications.listening():
@@ -479,7 +479,24 @@ def replace_process(
     missing = sorted(planned - set(successor.names))
     if missing:
         why = f"it has no listener {', '.join(missing)}"
+    why = why or _full_disk(node)
     if why:
         successor.end()
         raise UpgradeRefused(f"version {successor.version}", why)
     Replacement(node, successor, answer).begin()
+
+
+def _full_disk(node: Node) -> str:
+    """Say that the disk has no room for a start; "" = it has. A node that serves can do with less
+    than one that starts: neither the new process nor one of the old release would come up.
+    """
+    journal = node.journal
+    if journal is None or journal.recovery is None:
+        return ""
+    room, wanted = journal.disk.free_bytes(), int(journal.recovery.manifest.segment_bytes)
+    if room is None or room >= wanted:
+        return ""
+    return (
+        f"the journal's disk has room for {room} bytes, and a process that starts may need a "
+        f"segment of {wanted}; free some"
+    )

@@ -174,6 +174,7 @@ def _sentence(module_name: str, error: BaseException) -> str:
         if "importlib" not in frame.filename and not frame.filename.startswith("<")
     ]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if len(frames) > 1 else ""
-    if isinstance(error, SyntaxError):
-        place = f" ({error.filename}, line {error.lineno})"
-    return f"importing {module_name!r} failed: {type(error).__name__}: {error}{place}"
+    text = str(error)
+    if isinstance(error, SyntaxError):  # its text has the file's name, too, without the folder
+        place, text = f" ({error.filename}, line {error.lineno})", error.msg
+    return f"importing {module_name!r} failed: {type(error).__name__}: {text}{place}"

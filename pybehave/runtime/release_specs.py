@@ -18,11 +18,11 @@ from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.release import Release, changed_state, supervisors_of
 from pybehave.behaviours.schema import version_of
 from pybehave.behaviours.supervisor import workers
-from pybehave.errors import NoProc, UpgradeFailed, UpgradeRefused
+from pybehave.errors import NoProc, UpgradeRefused
 from pybehave.runtime.probation import CRASHES, WATCH_S
 from pybehave.runtime.release_listeners import put_edges
 from pybehave.runtime.servers import make_values
-from pybehave.runtime.upgrade import Target, Upgrade
+from pybehave.runtime.upgrade import Target, Upgrade, failing
 
 if TYPE_CHECKING:
     from pybehave.runtime.applications import Applications, Running
@@ -69,10 +69,8 @@ def made(node: Node, wish: Wish, spec: Any) -> Any:
     Raises:
         UpgradeFailed: Its constructor raised.
     """
-    try:
+    with failing(str(wish.release), spec.name):
         return node.host.make_instance(spec)
-    except Exception as error:
-        raise UpgradeFailed(str(wish.release), spec.name, error) from error
 
 
 def put_specs(
@@ -146,12 +144,10 @@ def _put_stopped(node: Node, wish: Wish, app: Application, undo: Undo) -> None:
         old, new = known.dump.__self__, made(node, wish, worker)  # type: ignore[attr-defined]
         migration = wish.release.migrations.get(worker.name)
         new.context = old.context
-        try:
+        with failing(str(wish.release), worker.name):
             state = changed_state(
                 worker.name, old, new, known.state, migration, wish.extra, is_down=wish.is_down
             )
-        except Exception as error:
-            raise UpgradeFailed(str(wish.release), worker.name, error) from error
         undo.append(partial(journal.remember, worker.name, known))
         undo.append(partial(journal.set_values, worker.name, journal.values_named(worker.name)))
         journal.remember(
@@ -183,10 +179,8 @@ def upgrade_of_one(
     before = child.spec
     assert isinstance(before, Worker)
     worker = before.with_server(kind)
-    try:
+    with failing(what, name):
         instance: Any = node.host.make_instance(worker)
-    except Exception as error:
-        raise UpgradeFailed(what, name, error) from error
 
     def put() -> Callable[[], None]:
         child.spec = worker

@@ -268,13 +268,11 @@ class Upgrade:
         new.context = server.instance.context
         if not server.number:
             return
-        try:
+        with failing(self.release, server.name):
             initial = initial_of(server.name, new, target.worker.args)
             if not isinstance(initial, Initial):
                 raise TypeError("its init says Ignore, but it runs")
             target.values = make_values(server.name, new)
-        except Exception as error:
-            raise UpgradeFailed(self.release, server.name, error) from error
 
     def _refuse(self, target: Target, why: str) -> None:
         raise UpgradeRefused(self.release, f"server {target.server.name!r}: {why}")
@@ -297,7 +295,7 @@ class Upgrade:
         way = way_of(old, target.instance, target.migration, is_down=self._is_down)
         if way is not Way.SAME:
             target.restore = _kept(server)
-        try:
+        with failing(self.release, server.name):
             _take_attributes(target)
             target.state = changed_state(
                 server.name,
@@ -310,8 +308,6 @@ class Upgrade:
             )
             check = self._host.invariants.check
             check(server.name, target.instance, "code_change", target.state)
-        except Exception as error:
-            raise UpgradeFailed(self.release, server.name, error) from error
 
     def _change(
         self, target: Target, worker: Any, instance: Any, state: Any, values: Values | None
@@ -393,6 +389,23 @@ class Upgrade:
             was_reached = target.before[0] is not None
             if was_reached and target.server.is_running and not target.was_suspended:
                 self._dispatcher.resume(target.server)
+
+
+@contextlib.contextmanager
+def failing(release: str, server: str) -> Iterator[None]:
+    """Whatever code of the release raises, fails it; Ctrl-C passes.
+
+    A `sys.exit` in a migration would otherwise be the end of the node.
+
+    Raises:
+        UpgradeFailed: The block has raised.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise UpgradeFailed(release, server, error) from error
 
 
 @contextlib.contextmanager

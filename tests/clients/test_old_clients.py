@@ -99,7 +99,8 @@ class Sums(NamedTuple):
 
 
 @pytest.fixture
-def sums(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sums]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The releases, each in a folder; the first one's is the current one."""
     without = TWO.replace("Speaks(2, {1: bridge})", "Speaks(2)")
     for name, text, version in (
         ("one", ONE, "1.0"), ("two", TWO, "2.0"), ("without", without, "2.0")
@@ -107,9 +108,14 @@ def sums(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         (tmp_path / name).mkdir()
         (tmp_path / name / "sums.py").write_text(text + APP.replace("VERSION", repr(version)))
     monkeypatch.chdir(tmp_path / "one")
-    data = str(tmp_path / "data")
+    return tmp_path
+
+
+@pytest.fixture
+def sums(source: str, folder: Path) -> Iterator[Sums]:
+    data = str(folder / "data")
     with serving("sums:app", source, "--data", data) as process:
-        yield Sums(process.port, data, tmp_path)
+        yield Sums(process.port, data, folder)
         with contextlib.suppress(Exception), AdminClient(data) as asking:
             os.kill(int(asking.ask("hello")["pid"]), signal.SIGKILL)  # it may be nobody's child
 
@@ -176,3 +182,21 @@ def test_a_check_with_the_bridge(sums: Sums) -> None:
         result = sums.release("check", "sums:app", "--path", str(sums.folder / "two"))
         assert (result.returncode, result.stderr) == (0, "")
         assert "sums 2.0 may follow" in result.stdout
+
+
+def test_older_code_in_another_process_ends_newer_clients(
+    source: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Newer code alone understands them. Without a journal: older code would not read it."""
+    monkeypatch.chdir(folder / "two")
+    admin = str(folder / "admin.sock")
+    with serving("sums:app", source, "--no-journal", "--admin", admin) as process:
+        sums = Sums(process.port, admin, folder)
+        with sums.connect() as new:
+            assert ask(new, "add 1 EUR") == "1 EUR"
+            sums.go("replace", "sums:app", "--path", str(folder / "one"))
+            assert receive_all(new) == b""
+        with sums.connect() as old:
+            assert ask(old, "add 1") == "1"
+        with AdminClient(admin) as asking:
+            os.kill(int(asking.ask("hello")["pid"]), signal.SIGKILL)

@@ -12,8 +12,14 @@ from typing import Any
 
 import pytest
 
+from pybehave import Application, GenServer, Supervisor, Worker
+from pybehave.errors import UpgradeRefused
+from pybehave.journal.recovery import Options
 from pybehave.runtime.handover import FDS_MAX, PIECE_BYTES, Channel, Inheritance, Successor
+from pybehave.testing.disk import SimDisk
+from pybehave.testing.simulate import Simulator
 
+SMALL = Options(segment_bytes=64 * 1024)
 MANY = 2 * FDS_MAX + 3
 WAIT_S = 20.0
 
@@ -153,3 +159,29 @@ def test_connections_with_much_that_was_read_come_in_pieces(ends: Any, pipes: li
     for (_, fd, _, _), (pipe, _, _) in zip(taken, given, strict=True):
         assert same_file(fd, pipe)
         os.close(fd)
+
+
+class Counting(GenServer[Any, Any, Any]):
+    def init(self, args: Any) -> Any:
+        return 0
+
+    def step(self, command: Any, state: Any) -> Any:
+        return state + 1, state + 1
+
+
+def test_no_process_is_replaced_on_a_full_disk() -> None:
+    """Neither the new one nor one of the old release could have started; all connections ended."""
+    disk = SimDisk(1)
+    worker = Worker("s", Counting, journal=True)
+    app = Application("t", Supervisor("one_for_one", [worker]), version="1")
+    with Simulator(1, app, disk=disk, journal_options=SMALL) as sim:
+        ended: list[str] = []
+        successor: Any = SimpleNamespace(
+            version="2", names=[], speaks={}, end=lambda: ended.append("ended")
+        )
+        disk.room = sum(map(len, disk.contents().values())) + SMALL.segment_bytes - 1
+        with pytest.raises(UpgradeRefused, match="may need a segment of 65536; free some"):
+            sim.node.releases.begin_replacement(successor, "1", lambda *_: None)
+        assert ended == ["ended"]
+        assert sim.node.call("s", "up") == 1
+        disk.room = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import random
 from collections.abc import Callable
@@ -319,3 +320,32 @@ def test_a_server_that_hibernates_is_migrated_too_or_stays_as_it_was(
         application(Dozing2, "2", journal=True), data=tmp_path / "d", journal_options=SMALL
     )
     assert node.call("c", "up") == b"32"
+
+
+@pytest.mark.parametrize("at", range(1, 5))
+def test_a_disk_that_is_full_at_the_boundary_leaves_all_as_it_was(at: int) -> None:
+    """Whichever write of it fails: the node serves the old release, and can be upgraded later."""
+    disk = SimDisk(at)
+    sim = world(1, disk, Counter, "1")
+    client = sim.connect(ADDRESS)
+    client.send(b"up\n" * 5)
+    sim.run_until(lambda: client.received.count(b"\n") == 5)
+    answers: list[Any] = []
+    disk.fail(errno.ENOSPC, kinds=("put",), at=at)
+    sim.node.releases.begin(wished(), lambda *answer: answers.append(answer))
+    sim.run_until(lambda: bool(answers))
+    disk.heal()
+    _, error = answers[0]
+    client.send(b"up\n")
+    sim.run_until(lambda: client.received.count(b"\n") == 6)
+    if error is None:  # so many writes there were not
+        assert bytes(client.received).split()[-1] == b"15"
+        assert disk.failures == 0
+    else:
+        assert "No space left" in str(error)
+        assert (sim.node.app.version, bytes(client.received).split()[-1]) == ("1", b"6")
+        sim.node.releases.begin(wished(), lambda *answer: answers.append(answer))
+        sim.run_until(lambda: len(answers) == 2)
+        assert answers[1][1] is None
+        assert sim.node.app.version == "2"
+    sim.stop()
