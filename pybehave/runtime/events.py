@@ -85,10 +85,18 @@ class ChildStarted(Event, frozen=True):
     Attributes:
         ref: What the runtime knows it by.
         restarts: How often its supervisor has started it again.
+        is_made: It was made from a template: there may be a hundred thousand of them, and OTP's
+            supervisor tells of these for debugging only.
     """
 
     ref: object
     restarts: int
+    is_made: bool = False
+
+    @property
+    def severity(self) -> int:
+        """Debugging for children of a template, else information."""
+        return logging.DEBUG if self.is_made else logging.INFO
 
     def __str__(self) -> str:
         again = f" (restart {self.restarts})" if self.restarts else ""

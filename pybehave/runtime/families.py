@@ -92,7 +92,7 @@ class Families:
         node.tree.workers.add(ref, child)
         child.ref = ref
         restart.started(node.state, child)
-        host.emit(ChildStarted(node.path, name, ref, 0))
+        host.emit(ChildStarted(node.path, name, ref, 0, True))
         if node.state.spec.idle is not None and node not in self._watches:
             self._watches[node] = _Watch(host, node, node.state.spec.idle, self._forget)
 

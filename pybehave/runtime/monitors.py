@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from pybehave.actions import Demonitor, Down, Exit, Link, Monitor, Unlink
+from pybehave.errors import show_reason
 from pybehave.runtime.hands import tell
 from pybehave.runtime.waiters import LoopFuture
 
@@ -169,7 +170,7 @@ class Monitors:
         for watcher, tags in entry.monitors.items():
             self._stop_watching(watcher, server)
             for tag in tags:
-                self._tell(watcher, Down(server.name, server.incarnation, reason, tag))
+                self._tell(watcher, server, reason, tag)
         for other in entry.links:
             self._links_of(other).pop(server, None)
             self._break(other, server.name, reason)
@@ -184,14 +185,15 @@ class Monitors:
             if isinstance(watcher, Future):
                 watcher.cancel()
 
-    def _tell(self, watcher: Watcher, down: Down) -> None:
+    def _tell(self, watcher: Watcher, server: Server, reason: object, tag: Any) -> None:
+        name, incarnation = server.name, server.incarnation
         if isinstance(watcher, Future):
             if watcher.set_running_or_notify_cancel():
-                watcher.set_result(down)
+                watcher.set_result(Down(name, incarnation, reason, tag))
             return
-        server = self._dispatcher.whereis(watcher) if isinstance(watcher, str) else watcher
-        if server is not None:
-            self._dispatcher.inform(server, down)
+        told = self._dispatcher.whereis(watcher) if isinstance(watcher, str) else watcher
+        if told is not None:
+            self._dispatcher.inform(told, Down(name, incarnation, _form(told, reason), tag))
 
     def _break(self, other: Server, name: str, reason: object) -> None:
         """(O3)"""
@@ -201,7 +203,7 @@ class Monitors:
         if not server.is_running:
             return
         if server.instance.trap_exit:
-            self._dispatcher.inform(server, Exit(name, reason))
+            self._dispatcher.inform(server, Exit(name, _form(server, reason)))
         elif reason != "normal":
             self._end(server, reason)
 
@@ -236,6 +238,19 @@ class Monitors:
         entry = self._watched.get(server)
         if entry is not None and not entry.monitors and not entry.links:
             del self._watched[server]
+
+
+def _form(server: Server, reason: object) -> object:
+    """A reason as a server can be told it: a journal keeps what it is told, and what somebody else
+    has ended with may have no form. Then it is what would be shown of it.
+    """
+    if server.values is None:
+        return reason
+    try:
+        server.values.encode(reason)
+    except Exception:  # noqa: BLE001 -- it has no form, is too large, or its repr raises
+        return show_reason(reason)
+    return reason
 
 
 def _watcher_of(server: Server) -> Watcher:

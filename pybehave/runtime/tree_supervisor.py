@@ -494,7 +494,9 @@ class SupervisorNode:
             child.own().restarts += 1
         child.ref = ref
         restart.started(self.state, child)
-        self.tree.host.emit(ChildStarted(self.path, child.id, ref, child.rare.restarts))
+        self.tree.host.emit(
+            ChildStarted(self.path, child.id, ref, child.rare.restarts, self.state.is_simple)
+        )
 
     def note_start_failed(self, child: TreeChild, error: BaseException) -> None:
         """A child did not start; nothing of it runs."""

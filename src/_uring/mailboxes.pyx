@@ -437,7 +437,12 @@ cdef class Mailboxes(Names):
         return 0
 
     cdef int _reply(self, Caller caller, object value) except -1:
-        """Whoever waits hears at once, also of a reply that cannot be encoded."""
+        """Whoever waits hears at once, also of a reply that cannot be encoded.
+
+        A refusal has no form as a value: a client hears it as one (a manager whose ring is full).
+        """
+        if caller.kind == FROM_CONNECTION and isinstance(value, Overloaded):
+            return self._resolve(caller, None, value)
         try:
             self._resolve(caller, value, None)
         except EncodeError as error:

@@ -506,6 +506,22 @@ def test_supervisor_defaults() -> None:
     assert (worker.restart, worker.shutdown, worker.significant) == ("permanent", 5.0, False)
 
 
+@pytest.mark.parametrize("is_simple", [True, False])
+def test_supervisor_progress_of_a_template_s_child_is_for_debugging(
+    start: Start, caplog: pytest.LogCaptureFixture, is_simple: bool
+) -> None:
+    """progress reports: info; debug for the children of a simple_one_for_one."""
+    made = Supervisor("simple_one_for_one", [Worker("made", Lab)], id="family")
+    node = start(Application("lab", Supervisor("one_for_one", [made])))
+    with caplog.at_level(logging.DEBUG, "pybehave"):
+        if is_simple:
+            node.start_child("family", [], name="x")
+        else:
+            node.start_child("root", Worker("x", Lab))
+    [record] = [each for each in caplog.records if each.getMessage().endswith("/x started")]
+    assert record.levelno == (logging.DEBUG if is_simple else logging.INFO)
+
+
 def test_supervisor_which_child(node: Any) -> None:
     """which_child/2: one of which_children/1; not_found for others."""
     assert node.which_child("root", "a") == node.which_children("root")[1]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pybehave import Application, GenServer, Supervisor, Worker
+from pybehave import Application, GenServer, Shutdown, Supervisor, Worker
 from pybehave._uring.values import Values
 from pybehave.actions import Call, Run
-from pybehave.errors import Crashed, InputTypeMismatch, PybehaveError, Rejected, Timeout
+from pybehave.errors import Crashed, InputTypeMismatch, PybehaveError, Rejected, Stopped, Timeout
 from pybehave.journal.recovery import Options
 from pybehave.testing import Simulator
 from pybehave.testing.disk import SimDisk
@@ -72,6 +72,12 @@ def test_an_exception_of_ours_says_what_it_said(error: PybehaveError) -> None:
     for name, value in vars(error).items():
         if not isinstance(value, tuple | BaseException):  # classes have no form
             assert getattr(again, name) == value
+
+
+def test_a_clean_reason_with_a_term_is_kept() -> None:
+    values = Values()
+    again = values.decode(values.encode(Stopped("kv1", Shutdown(("moved", 3)))))
+    assert again.reason == Shutdown(("moved", 3))
 
 
 def test_what_has_no_form_is_left_out() -> None:

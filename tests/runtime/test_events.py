@@ -23,6 +23,7 @@ BOOM = ValueError("boom")
 SAMPLES: list[tuple[Event, int, str]] = [
     (ChildStarted("root", "a", 1, 0), logging.INFO, "root/a started"),
     (ChildStarted("root", "a", 2, 1), logging.INFO, "root/a started (restart 1)"),
+    (ChildStarted("rooms", "room-7", 1, 0, is_made=True), logging.DEBUG, "rooms/room-7 started"),
     (ChildStopped("root", "a", 1, "shutdown"), logging.DEBUG, "root/a stopped: 'shutdown'"),
     (
         ChildTerminated("root", "a", 1, BOOM, "permanent", "restart"),
@@ -87,7 +88,7 @@ def test_events_are_logged_with_the_traceback_of_a_failed_start(
         EventHub().emit(event)
     assert [record.levelno for record in caplog.records] == [level for _, level, _ in SAMPLES]
     assert [record.getMessage() for record in caplog.records] == [line for *_, line in SAMPLES]
-    start_error = caplog.records[4]
+    start_error = caplog.records[5]
     assert start_error.exc_info is not None
     assert start_error.exc_info[1] is BOOM
 

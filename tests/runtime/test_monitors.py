@@ -209,3 +209,47 @@ def test_the_supervisor_restarts_who_ended_by_a_link(start: Callable[..., Any]) 
 def test_a_name_is_a_text(action: Any) -> None:
     with pytest.raises(TypeError, match=f"{action.__name__}: server is the name of one, not 7"):
         action(7)
+
+
+class Watching(Trapping):
+    """Takes plain inputs, as a journal wants them."""
+
+    def step(self, command: Any, state: list[Any]) -> Any:
+        if command == "?":
+            return state, [*state]
+        return state, None, Monitor("b") if command == "monitor" else Link("b")
+
+
+class Nameless:
+    """A reason that no journal has a form for."""
+
+    def __repr__(self) -> str:
+        return "<nameless>"
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (Shutdown(("moved", 3)), Shutdown(("moved", 3))),
+        (Nameless(), "<nameless>"),
+        (Shutdown(Nameless()), "Shutdown(term=<nameless>)"),
+    ],
+    ids=["clean", "without a form", "a term without a form"],
+)
+@pytest.mark.parametrize("how", ["monitor", "link"])
+def test_a_journaled_server_hears_of_any_reason_and_again_in_a_replay(
+    start: Callable[..., Any], tmp_path: Any, how: Any, reason: Any, told: Any
+) -> None:
+    workers = [
+        Worker("a", Watching, journal=True),
+        Worker("b", Any1, restart="temporary"),
+    ]
+    tree = Application("t", Supervisor("one_for_one", workers))
+    node = start(tree, data=tmp_path / "data")
+    node.call("a", how)
+    node.stop_server("b", reason)
+    [message] = heard(node, who="a")
+    assert message.reason == told
+    assert [report.server for report in node.crashes() if report.server == "a"] == []
+    node.stop()
+    assert start(tree, data=tmp_path / "data").get_state("a")[0] == message
