@@ -26,8 +26,9 @@ class Budget:
     """What a supervisor has charged.
 
     Attributes:
-        attempts: When the last attempts were charged, at most `intensity` of them. Whether one
-            more is too many depends on no others: see `is_exhausted`.
+        attempts: When the last attempts were charged, at most `intensity` of them, and none from
+            before the period of the latest: with an intensity that nobody reaches they would be
+            kept for ever. Whether one more is too many depends on no others: see `is_exhausted`.
         count: With decay, the failures at the time of the latest.
     """
 
@@ -68,13 +69,15 @@ class Budget:
             self.clear()
         if spec.decay is not None:
             self.count = self.failures(now) + 1
+        while self.attempts and self.attempts[0] < now - spec.period:
+            self.attempts.popleft()
         self.attempts.append(now)
         self.latest = now
 
     def adopt(self, spec: Supervisor) -> None:
         """Go by other flags from now on; what was charged stays, the latest attempts first."""
         self._spec = spec
-        self.attempts = deque(self.attempts, maxlen=spec.intensity)
+        self.attempts = deque(self.attempts, maxlen=min(spec.intensity, sys.maxsize))
 
     def clear(self) -> None:
         """Forget all attempts."""
