@@ -175,7 +175,7 @@ class SupervisorNode:
     @property
     def is_open(self) -> bool:
         """Whether a child may join its list: it has started, and is not about to end."""
-        return self.phase in (Phase.IDLE, Phase.WORKING) and not self.is_asked_to_stop
+        return self.phase in (IDLE, WORKING) and not self.is_asked_to_stop
 
     # --- what comes in -------------------------------------------------------
 
