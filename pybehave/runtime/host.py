@@ -270,8 +270,7 @@ class LoopHost:
             incarnation=known.incarnation + 1 if known is not None else 0,
         )
         offer = journal.offer(worker, server, known) if known is not None and is_asked else None
-        recovery = None if offer is None else offer.recovery
-        initial = self._init(server, worker, args, recovery)
+        initial = self._init(server, worker, args, None if offer is None else offer.recovery)
         if not isinstance(initial, Initial):
             return IGNORED
         dispatcher.check_actions(server, initial.actions)
