@@ -574,7 +574,6 @@ cdef class Dispatcher(Ephemeral):
         return 0
 
     cdef int _one(self, Server server, int kind, object message, Caller caller) except -1:
-        cdef object result, output
         cdef tuple actions
         cdef bytes answer = None
         cdef Request request = None
@@ -587,12 +586,11 @@ cdef class Dispatcher(Ephemeral):
                 self.stats.decode_errors += 1
                 self.client = None
                 return self._resolve(caller, None, error)
-        if server.kind.is_gated and (kind == INPUT_CALL or kind == INPUT_CAST) \
-                and not self.admits(server, kind, message, caller):
-            return 0
-        if server.kind.ephemeral is not None and kind <= INPUT_CAST \
-                and self.is_ephemeral(server.kind, message):
-            return self._pass(server, kind, message, caller)
+        if server.kind.is_gated and kind <= INPUT_CAST:
+            if not self.admits(server, kind, message, caller):
+                return 0
+            if self.is_ephemeral(server.kind, message):
+                return self._pass(server, kind, message, caller)
         if kind != INPUT_CONTINUE and server.has_idle_timer():
             self._cancel_idle(server)
         if caller is not None and caller.kind == FROM_CONNECTION:
