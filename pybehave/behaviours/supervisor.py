@@ -448,6 +448,8 @@ _WORKER_FIELDS: Final = (
     "mailbox",
     "overflow",
     "journal",
+    "recovery",
+    "acknowledge",
     "backoff",
 )
 
@@ -464,6 +466,10 @@ def _supervisor_to_data(tree: Supervisor) -> dict[str, Any]:
 def _worker_to_data(worker: Worker[Any, Any]) -> dict[str, Any]:
     path = f"Worker {worker.id!r}"
     data = {name: _plain(getattr(worker, name)) for name in _WORKER_FIELDS}
+    if not isinstance(worker.recovery, str):
+        raise refused(path, "recovery", worker.recovery, "the name of one policy for JSON")
+    if worker.observers:
+        raise refused(path, "observers", worker.observers, "none for JSON, which holds no objects")
     try:
         survives = json.loads(json.dumps(worker.args)) == worker.args
     except (TypeError, ValueError):

@@ -17,7 +17,7 @@ from pybehave.behaviours.application import Application
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.release import Release, changed_state, supervisors_of
 from pybehave.behaviours.schema import version_of
-from pybehave.behaviours.supervisor import workers
+from pybehave.behaviours.supervisor import walk, workers
 from pybehave.errors import NoProc, UpgradeRefused
 from pybehave.runtime.probation import CRASHES, WATCH_S
 from pybehave.runtime.release_listeners import put_edges
@@ -61,6 +61,30 @@ class Wish:
 def refused(wish: Wish, why: str) -> UpgradeRefused:
     """Return the error for a wish that nothing was done about."""
     return UpgradeRefused(str(wish.release), why)
+
+
+def misplaced(node: Node, running: Running, app: Application) -> str:
+    """Why a server that was migrated keeps an application from changing; "" = none does.
+
+    Where the specification has moved it, too, all is well: it gets the code of its new place.
+    """
+    root = running.tree.root_id
+    before = _places(running.app, root)
+    for name, path in _places(app, root).items():
+        server = node.loop.dispatcher.whereis(name)
+        child = None if server is None else node.applications.child_of(server)
+        if child is not None and child.path != path == before.get(name):
+            return (
+                f"server {name!r} was migrated to {child.path!r}, and the release has it at "
+                f"{path!r}; migrate it back, or let the release have it there"
+            )
+    return ""
+
+
+def _places(app: Application, root: str) -> dict[str, str]:
+    """Where an application's specification has its workers, by their names."""
+    found = walk(app.tree, root)
+    return {spec.name: path for path, spec in found if isinstance(spec, Worker)}
 
 
 def made(node: Node, wish: Wish, spec: Any) -> Any:

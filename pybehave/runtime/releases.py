@@ -45,7 +45,14 @@ from pybehave.runtime.events import RolledBack, Upgraded
 from pybehave.runtime.handover import replace_process
 from pybehave.runtime.probation import CRASHES, WATCH_S, Probation
 from pybehave.runtime.release_listeners import facts_of, misunderstood, settle_edges
-from pybehave.runtime.release_specs import Wish, made, put_specs, refused, upgrade_of_one
+from pybehave.runtime.release_specs import (
+    Wish,
+    made,
+    misplaced,
+    put_specs,
+    refused,
+    upgrade_of_one,
+)
 from pybehave.runtime.tree_supervisor import Phase
 from pybehave.runtime.upgrade import BUSY_LOOK_S, Target, Upgrade
 from pybehave.runtime.waiters import ThreadWaiter, refuse_within
@@ -383,6 +390,9 @@ class Releases:
         unheard = "" if wish.is_down else misunderstood(self.node.loop, running.ports, app)
         if unheard:
             raise refused(wish, unheard)
+        elsewhere = misplaced(self.node, running, app)
+        if elsewhere:
+            raise refused(wish, elsewhere)
         for path, node in running.tree.supervisors.items():
             if node.phase is not Phase.IDLE:
                 raise refused(

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from pybehave.behaviours.child_spec import Worker
+from pybehave.behaviours.observer import Observer
 from pybehave.behaviours.supervisor import DEPTH_MAX, Supervisor, find, walk
 from pybehave.behaviours.supervisor import workers as workers_of
 from pybehave.errors import SpecError
+from pybehave.types import Rollback
 from tests.builders import Idle, supervisor, workers
 
 TREE = supervisor(
@@ -190,3 +192,13 @@ def test_a_worker_is_found_by_its_name() -> None:
     assert found is not None
     assert found.restart == "transient"
     assert find(TREE, "kv9") is None
+
+
+def test_how_a_journaled_worker_is_kept_survives_JSON_or_is_refused() -> None:
+    kept = Worker("a", Idle, journal=True, recovery="clean", acknowledge="os")
+    tree = Supervisor("one_for_one", [kept])
+    assert Supervisor.from_json(tree.to_json()) == tree
+    for field, value in (("recovery", Rollback(1)), ("observers", [Observer()])):
+        tree = Supervisor("one_for_one", [Worker("a", Idle, **{field: value})])
+        with pytest.raises(SpecError, match=rf"Worker 'a'.*{field}="):
+            tree.to_json()

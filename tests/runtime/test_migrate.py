@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pybehave import Application, GenServer, Supervisor, Worker, family
+from pybehave import Application, GenServer, Release, Supervisor, Worker, family
 from pybehave.actions import NO_REPLY, Reply, StartTimer
 from pybehave.errors import (
     AlreadyPresent,
@@ -19,6 +19,7 @@ from pybehave.errors import (
     Restarting,
     SpecError,
     Stopped,
+    UpgradeRefused,
 )
 from pybehave.runtime.events import ChildMigrated
 from pybehave.testing import SimDisk, Simulator
@@ -272,7 +273,7 @@ def app(*, journal: bool = False) -> Application:
         supervisor("one_for_all", Worker("x", Ledger, journal=journal), "y", id="l"),
         supervisor("one_for_one", "z", id="r"),
     ]
-    return Application("test", Supervisor("one_for_one", groups, intensity=100))
+    return Application("test", Supervisor("one_for_one", groups, intensity=100), version="1")
 
 
 @pytest.mark.parametrize("journal", [False, True], ids=["memory", "journal"])
@@ -369,3 +370,46 @@ def test_a_family_keeps_its_members_and_nobody_else_is_there(start: Any) -> None
         node.migrate("nobody", to="r")
     with pytest.raises(NotFound):
         node.migrate("x", to="nowhere")
+
+
+class Tens(Ledger):
+    """What follows it: counts by tens."""
+
+    def handle_call(self, request: Any, caller: Any, state: dict[str, Any]) -> Any:
+        if request == "add":
+            return {**state, "count": state["count"] + 10}, state["count"] + 10
+        return super().handle_call(request, caller, state)
+
+
+def release(left: str, right: str) -> Release:
+    """The second version, which has "x" where it is said to be."""
+    kinds = {"x": Tens, "y": Idle, "z": Idle}
+    groups = [
+        Supervisor("one_for_one", [Worker(name, kinds[name]) for name in names.split()], id=side)
+        for side, names in (("l", left), ("r", right))
+    ]
+    tree = Supervisor("one_for_one", groups, intensity=100)
+    return Release(Application("test", tree, version="2"), upgrades="1")
+
+
+def test_a_release_that_has_it_elsewhere_is_refused_and_changes_nothing(start: Any) -> None:
+    node = start(app())
+    node.migrate("x", to="r")
+    with pytest.raises(UpgradeRefused, match=r"'x' was migrated to 'root/r/x'.* 'root/l/x'"):
+        node.releases.upgrade(release("x y", "z"))
+    assert node.call("x", "add") == 1
+    node.migrate("x", to="l")
+    node.releases.upgrade(release("x y", "z"))
+    assert node.call("x", "add") == 11
+
+
+def test_a_release_that_has_it_where_it_is_gives_it_its_code(start: Any) -> None:
+    node = start(app())
+    node.migrate("x", to="r")
+    assert node.call("x", "add") == 1
+    node.releases.upgrade(release("y", "z x"))
+    assert node.call("x", "add") == 11
+    with pytest.raises(Crashed):
+        node.call("x", "crash")
+    assert node.call("x", "add") == 10
+    assert node.sys.get_status("x").path == "root/r/x"
