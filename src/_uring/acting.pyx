@@ -31,7 +31,7 @@ from .system cimport System
 
 from pybehave import actions as _actions
 from pybehave import jobs as _jobs
-from pybehave.errors import EncodeError, show
+from pybehave.errors import EncodeError, Overloaded, show
 from pybehave.flow import messages_of
 
 NOT_STOPPED = object() # no reason to end can be this
@@ -142,7 +142,7 @@ cdef class Acting(System):
         if type(action.to) is not Caller:
             raise TypeError(f"Reply: to is a caller, not {show(action.to)}")
         caller = action.to
-        if caller.is_done or caller.kind != FROM_CONNECTION:
+        if caller.is_done or caller.kind != FROM_CONNECTION or isinstance(action.value, Overloaded):
             return 0
         c = conns_find(self.conns, caller.connection.token())
         if c == NULL or not conn_takes_output(c):
@@ -155,7 +155,12 @@ cdef class Acting(System):
         return 0
 
     cdef int _reply_as(self, Caller caller, object value, bytes answer) except -1:
-        """Reply; to a connection with what was made of the value."""
+        """Reply; to a connection with what was made of the value.
+
+        A refusal has no form as a value: a client hears it as one (a manager whose ring is full).
+        """
+        if caller.kind == FROM_CONNECTION and isinstance(value, Overloaded):
+            return self._resolve(caller, None, value)
         if answer is None or caller.is_done:
             return self._resolve(caller, value, None)
         if caller.request is not None:
