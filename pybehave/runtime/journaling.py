@@ -320,6 +320,7 @@ class NodeJournal:
         try:
             with self.quarantine.replaying():
                 self._step_again(stepped)
+            self.snapshots.read_again(worker.recovery)
         finally:
             self._dispatcher.set_unix_now(clock)
         return stepped

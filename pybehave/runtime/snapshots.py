@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave._uring.servers import Asleep
 from pybehave._uring.values import TooLargeError, Values
+from pybehave.behaviours.policies import policies_in
 from pybehave.behaviours.schema import version_of
 from pybehave.errors import NotJournalable
 from pybehave.journal import snapshot
@@ -33,6 +34,7 @@ from pybehave.runtime.journal_events import SnapshotRejected, SnapshotSaved
 from pybehave.runtime.recoveries import list_of
 from pybehave.runtime.replay import Encoded, Known
 from pybehave.runtime.servers import is_ephemeral
+from pybehave.types import RecoverySpec, Rollback
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Server
@@ -43,6 +45,11 @@ SNAPSHOT_RECORDS: Final = 1_000_000
 
 SNAPSHOT_BYTES: Final = 128 << 20
 """Journal bytes between snapshots: two segments of the usual size."""
+
+REREAD_RECORDS: Final = 100_000
+"""Records read again after crashes: a tenth of a second, less than that of one long replay. Without
+it each of n crashes reads all that the others have left, and a client's bad commands hold up the
+node for longer and longer (decision 0043)."""
 
 CHILD_NICE: Final = 10
 """A snapshot is not urgent unless somebody waits for it; the node is."""
@@ -68,6 +75,7 @@ class Snapshots:
         journal: Whose.
         records: Take one after so many records.
         count_bytes: Or after so many bytes of journal.
+        reread: Or after so many records were read again after crashes.
     """
 
     def __init__(
@@ -75,10 +83,13 @@ class Snapshots:
         journal: NodeJournal,
         records: int = SNAPSHOT_RECORDS,
         count_bytes: int = SNAPSHOT_BYTES,
+        reread: int = REREAD_RECORDS,
     ) -> None:
         self.journal = journal
         self.records = records
         self.count_bytes = count_bytes
+        self.reread = reread
+        self._reread_here = 0
         self.taken = 0
         self.failed = 0
         self.seconds_longest = 0.0
@@ -118,9 +129,22 @@ class Snapshots:
             commit.next_lsn - self.lsn > self.records
             or commit.bytes_written - self._bytes_then > self.count_bytes
             or commit.current_segment - self._segment_then > SNAPSHOT_SEGMENTS
+            or self._reread_here > self.reread
         )
         if is_due and not self._is_busy and not commit.error:
             self.take()
+
+    def read_again(self, recovery: RecoverySpec) -> None:
+        """A server's records behind the newest snapshot were read, for it crashed or woke.
+
+        One that may take inputs back needs those records, and counts for nothing here: what is in
+        a snapshot can be taken back no more.
+
+        Args:
+            recovery: What the server's worker says.
+        """
+        if not any(isinstance(each, Rollback) for each in policies_in(recovery)):
+            self._reread_here += self.journal.commit.next_lsn - self.lsn
 
     def take(
         self,
@@ -146,6 +170,7 @@ class Snapshots:
         lsn = commit.next_lsn - 1
         self.lsn, self._bytes_then = lsn, commit.bytes_written  # a failure is not repeated at once
         self._segment_then = commit.current_segment
+        self._reread_here = 0
         if lsn < 1:
             return False
         try:

@@ -220,11 +220,11 @@ def test_what_cannot_be_journaled_is_refused_and_nothing_happens(
     assert node.call("ledger", "lines") == []
 
 
-def test_a_second_node_on_the_same_folder_is_refused_with_the_pid(
+def test_a_second_node_on_the_same_folder_is_refused(
     begin: Callable[..., Any],
 ) -> None:
     begin()
-    with pytest.raises(JournalLocked, match="written by process"):
+    with pytest.raises(JournalLocked, match="written by another node of this process"):
         begin()
 
 
