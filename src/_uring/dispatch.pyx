@@ -583,8 +583,6 @@ cdef class Dispatcher(Ephemeral):
             try:
                 message = self.converted(caller, message)
             except DecodeError as error:
-                self.stats.decode_errors += 1
-                self.client = None
                 return self._resolve(caller, None, error)
         if server.kind.is_gated and kind <= INPUT_CAST:
             if not self.admits(server, kind, message, caller):

@@ -142,7 +142,12 @@ cdef class Exchanging(Gate):
         """A client's input in its server's version (behaviours/speaks.py). It is made when the
         input is taken, not when it came: the release may have changed while it waited."""
         caller.is_together = type(message) is Together
-        return (<Port>caller.port).edge.up(caller.spoken, message)
+        try:
+            return (<Port>caller.port).edge.up(caller.spoken, message)
+        except DecodeError:
+            self.stats.decode_errors += 1
+            self.client = None # what was to be named is not begun
+            raise
 
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1:
         raise NotImplementedError # the Dispatcher's
