@@ -16,7 +16,7 @@ from pybehave.behaviours.gen_server import GenServer, Initial, interpret, interp
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor
 from pybehave.errors import AlreadyStarted, Crashed, NoProc
 from pybehave.runtime.events import Event
-from pybehave.runtime.tree import Tree
+from pybehave.runtime.tree.tree import Tree
 from pybehave.testing.run import FixedContext
 from pybehave.types import IGNORED, KILLED, is_clean
 

@@ -9,7 +9,7 @@ Invariants
   (P1) Of the classes that a mapping names, the one nearest in the exception's own order of
        resolution counts: the most derived one. Without any it is "last_good".
 
-Does not know: how often a server has failed (runtime/policies.py), how a policy is carried out.
+Does not know: how often a server has failed (durable/policies.py), how a policy is carried out.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ A pool comes before the servers that use it, so that it stops after them. Thread
 that wait; processes for those that compute, or that may crash, leak or hang: a process can be
 killed, and what it does to its memory ends with it.
 
-Does not know: threads and processes (runtime/pools.py); who gets which job (pool_machine.py).
+Does not know: threads and processes (jobs/pools.py); who gets which job (pool_machine.py).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ journaled, so a replay repeats the choice and does not ask whether it would be m
 
 What is in a `Recovery` comes from the journal alone, so that `init` finds the same in a replay.
 
-Does not know: how a state is found, how a choice is kept (runtime/recoveries.py).
+Does not know: how a state is found, how a choice is kept (durable/recoveries.py).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Invariants
   (S4) Levels nest at most `DEPTH_MAX` deep, so a depth-first walk cannot exhaust the stack.
   (S5) A "simple_one_for_one" has exactly one child, a worker: the template of those it will have.
 
-Does not know: the running tree (runtime/tree.py) and what a failure does (restart.py).
+Does not know: the running tree (tree/tree.py) and what a failure does (restart.py).
 Source: OTP stdlib, supervisor, `sup_flags()`, `check_childspecs/2`.
 """
 

@@ -13,7 +13,7 @@ Invariants
   (G1) A child is in exactly one list, before and after.
   (G2) A refused transfer changes nothing.
 
-Does not know: what runs (runtime/tree_transfer.py).
+Does not know: what runs (tree/transfer.py).
 Source: Peeper (Elixir), `transfer`; catalogue row P-4. OTP has none.
 """
 

@@ -16,8 +16,8 @@ from pybehave.cli.logs import configure_logging
 from pybehave.cli.reset import without_reset
 from pybehave.cli.seconds import Seconds
 from pybehave.errors import SpecError
-from pybehave.runtime import heart_child
-from pybehave.runtime.heart import keep_alive
+from pybehave.runtime.heart import child as heart_child
+from pybehave.runtime.heart.parent import keep_alive
 
 Function = Callable[..., Any]
 

@@ -17,7 +17,7 @@ from typing import Any
 from pybehave.cli.load import Mistake
 from pybehave.cli.progress import watch_on
 from pybehave.errors import JournalLocked, JournalRefused, NonDeterminism
-from pybehave.runtime.journaling import NodeJournal
+from pybehave.runtime.durable.journaling import NodeJournal
 from pybehave.runtime.node import Node
 
 logger = logging.getLogger("pybehave")

@@ -3,7 +3,7 @@
 `check` needs no node: it steps a recorded journal again with the new code. The others ask the node
 at its admin socket.
 
-Does not know: how servers change (runtime/releases.py), what a journal is (runtime/history.py).
+Does not know: how servers change (release/releases.py), what a journal is (durable/history.py).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pybehave.cli.release_clients import check_clients, spoken_lines
 from pybehave.cli.replay import show_changes
 from pybehave.errors import JournalRefused, NonDeterminism, NotAnswered, RequestRefused, SpecError
 from pybehave.observer.client import AdminClient
-from pybehave.runtime.history import LSN_MAX, History
+from pybehave.runtime.durable.history import LSN_MAX, History
 from pybehave.runtime.node import DATA
-from pybehave.runtime.probation import CRASHES, WATCH_S
+from pybehave.runtime.release.probation import CRASHES, WATCH_S
 
 CHANGE_S: Final = 600.0
 """How long a change may take: an import, and a snapshot of all that is journaled."""

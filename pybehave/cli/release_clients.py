@@ -2,7 +2,7 @@
 
 `pybehave release check` asks the node in whose journal it looks, if it runs: what is spoken there
 is known to nobody else. The same is looked at again when the release is to change
-(runtime/release_listeners.py), and refused then.
+(release/listeners.py), and refused then.
 
 Does not know: journals, what becomes of a state.
 """
@@ -19,7 +19,7 @@ from pybehave.behaviours.application import Application
 from pybehave.errors import NotAnswered, RequestRefused
 from pybehave.observer.admin import SOCKET
 from pybehave.observer.client import AdminClient
-from pybehave.runtime.release_listeners import range_of, too_old
+from pybehave.runtime.release.listeners import range_of, too_old
 
 
 def check_clients(application: Application, data: str) -> bool:

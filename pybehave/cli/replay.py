@@ -12,7 +12,7 @@ import click
 from pybehave.cli.folder import check_folder, check_range, check_server, data_option
 from pybehave.cli.load import Mistake, load
 from pybehave.errors import JournalRefused, NonDeterminism, SpecError
-from pybehave.runtime.history import LSN_MAX, History
+from pybehave.runtime.durable.history import LSN_MAX, History
 
 WIDTH = 96
 LSN = click.IntRange(min=0)

@@ -39,11 +39,11 @@ from pybehave.errors import (
 from pybehave.journal.disk import Disk, FolderDisk, explain
 from pybehave.journal.recovery import SEGMENT_BYTES, Options
 from pybehave.protocols import Resp
-from pybehave.runtime import heart_child
-from pybehave.runtime.handover import Command, Inheritance, inheritance
 from pybehave.runtime.health import HealthLimits
+from pybehave.runtime.heart import child as heart_child
 from pybehave.runtime.limits import raise_descriptors
 from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node, default_backend
+from pybehave.runtime.release.handover import Command, Inheritance, inheritance
 
 BACKENDS = ("auto", "uring", "full", "basic", "epoll")
 CONNECTIONS_LOW = 1000

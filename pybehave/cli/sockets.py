@@ -17,7 +17,7 @@ from pybehave.runtime.node import Node
 
 if TYPE_CHECKING:
     from pybehave.observer.scrape import Scrape
-    from pybehave.runtime.handover import Inheritance
+    from pybehave.runtime.release.handover import Inheritance
 
 logger = logging.getLogger("pybehave")
 

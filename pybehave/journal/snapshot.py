@@ -16,7 +16,7 @@ one needs, so an unreadable one costs a longer replay and nothing else (F-21, F-
     128         the body: for each server 4 bytes length of its facts, 8 bytes length of its state,
                 then both
 
-Does not know: how states become bytes (runtime/snapshots.py), when one is taken.
+Does not know: how states become bytes (durable/snapshots.py), when one is taken.
 """
 
 from __future__ import annotations

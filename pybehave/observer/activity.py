@@ -27,7 +27,7 @@ from pybehave.runtime.counters import totals_of
 if TYPE_CHECKING:
     from pybehave.runtime.health import Health
     from pybehave.runtime.node import Node
-    from pybehave.runtime.tree_supervisor import SupervisorNode
+    from pybehave.runtime.tree.supervisor import SupervisorNode
 
 SERVERS_MAX: Final = 2000
 """Servers told of in one look, in the order of their start; a screen has fifty."""

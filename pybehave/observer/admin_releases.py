@@ -2,7 +2,7 @@
 
 New code is imported on a thread, for an import may take long; what follows is of the loop.
 
-Does not know: frames, sockets (admin.py); what a change of release is (runtime/releases.py).
+Does not know: frames, sockets (admin.py); what a change of release is (release/releases.py).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from pybehave.behaviours.rules import is_count, is_number
 from pybehave.errors import LoopClosed, RequestRefused, UpgradeRefused, show
 from pybehave.observer.wire import Message
-from pybehave.runtime.handover import start_successor
-from pybehave.runtime.probation import CRASHES, WATCH_S
-from pybehave.runtime.release_code import import_release
-from pybehave.runtime.release_specs import Wish
-from pybehave.runtime.releases import Report
+from pybehave.runtime.release.code import import_release
+from pybehave.runtime.release.handover import start_successor
+from pybehave.runtime.release.probation import CRASHES, WATCH_S
+from pybehave.runtime.release.releases import Report
+from pybehave.runtime.release.specs import Wish
 
 if TYPE_CHECKING:
     from pybehave.runtime.node import Node

@@ -28,7 +28,7 @@ from pybehave.runtime.health import Health
 if TYPE_CHECKING:
     from pybehave._uring.servers import Server
     from pybehave.runtime.node import Node
-    from pybehave.runtime.tree_supervisor import SupervisorNode
+    from pybehave.runtime.tree.supervisor import SupervisorNode
 
 SERVERS_MAX: Final = 100
 """Series of one name; a page of them is more than anybody looks at."""

@@ -46,8 +46,8 @@ from pybehave.errors import (
 from pybehave.listener import Listener
 from pybehave.runtime import draining, kept_sockets, listeners
 from pybehave.runtime.optional import load_optional
-from pybehave.runtime.tree import Tree
-from pybehave.runtime.tree_child import TreeChild
+from pybehave.runtime.tree.child import TreeChild
+from pybehave.runtime.tree.tree import Tree
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Port

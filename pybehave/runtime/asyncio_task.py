@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, final
 from pybehave._uring.servers import INPUT_CAST
 from pybehave.behaviours.hosted import Failed, Finished
 from pybehave.errors import Overloaded, SpecError
-from pybehave.runtime.hands import tell
+from pybehave.runtime.jobs.hands import tell
 
 if TYPE_CHECKING:
     from pybehave._uring.handles import Caller

@@ -17,7 +17,7 @@
 | Upgraded         | info  | an application runs another release                                 |
 | RolledBack       | warn. | it runs the one before again                                        |
 
-What journals report is in journal_events.py, steps that take too long in watchdog.py.
+What journals report is in durable/events.py, steps that take too long in watchdog.py.
 
 Events are msgspec structures: as immutable as frozen dataclasses, and made in 60 ns instead of
 500, which is what a restart of a thousand children notices.

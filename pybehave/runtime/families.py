@@ -30,16 +30,16 @@ from pybehave.behaviours.plan import Status
 from pybehave.behaviours.supervisor import Supervisor
 from pybehave.errors import SpecError
 from pybehave.runtime.events import ChildPassivated, ChildStarted, StartError
-from pybehave.runtime.tree_requests import Answer
-from pybehave.runtime.tree_supervisor import Phase
+from pybehave.runtime.tree.requests import Answer
+from pybehave.runtime.tree.supervisor import Phase
 from pybehave.types import IGNORED
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Server
     from pybehave.runtime.host import LoopHost
-    from pybehave.runtime.tree import Tree
-    from pybehave.runtime.tree_child import TreeChild
-    from pybehave.runtime.tree_supervisor import SupervisorNode
+    from pybehave.runtime.tree.child import TreeChild
+    from pybehave.runtime.tree.supervisor import SupervisorNode
+    from pybehave.runtime.tree.tree import Tree
 
 ROUNDS: Final = 4
 """Rounds in the time that makes a member idle."""

@@ -49,6 +49,7 @@ from pybehave.behaviours.plan import Status
 from pybehave.behaviours.rules import Rule, check, is_count, is_number
 from pybehave.errors import LoopClosed, Timeout
 from pybehave.runtime import systemd
+from pybehave.runtime.durable.events import Quarantined, SnapshotRejected, SnapshotSaved
 from pybehave.runtime.events import (
     ChildStarted,
     ChildTerminated,
@@ -58,12 +59,11 @@ from pybehave.runtime.events import (
     ShutdownError,
     StartError,
 )
-from pybehave.runtime.failures import Failures, Row
-from pybehave.runtime.journal_events import Quarantined, SnapshotRejected, SnapshotSaved
+from pybehave.runtime.tree.failures import Failures, Row
 from pybehave.runtime.watchdog import StepTooLong
 
 if TYPE_CHECKING:
-    from pybehave.runtime.journaling import NodeJournal
+    from pybehave.runtime.durable.journaling import NodeJournal
     from pybehave.runtime.node import Node
 
 Level: TypeAlias = Literal["degraded", "failing"]

@@ -1,6 +1,6 @@
 """What a tree asks of the loop: start this worker, stop that one.
 
-The tree decides (runtime/tree.py), this carries out: it makes servers, calls `init` and
+The tree decides (tree/tree.py), this carries out: it makes servers, calls `init` and
 `terminate`, and tells the tree when a server has ended.
 
 Order when a server crashes (OTP): callers are told and the name is free, `terminate` runs, then
@@ -37,29 +37,30 @@ from pybehave.errors import (
     show,
 )
 from pybehave.listener import Listener
-from pybehave.runtime import addresses, asked
+from pybehave.runtime import addresses
 from pybehave.runtime.cleanup import has_terminate, terminate
 from pybehave.runtime.crashes import MESSAGES_KEPT, Crashes, CrashReport
 from pybehave.runtime.debug import Debug
+from pybehave.runtime.durable import asked
+from pybehave.runtime.durable.policies import stop_for
+from pybehave.runtime.durable.recoveries import error_text
 from pybehave.runtime.events import Event, EventHub
 from pybehave.runtime.groups import Groups
 from pybehave.runtime.invariants import Invariants
+from pybehave.runtime.jobs.pools import Pools
 from pybehave.runtime.monitors import Monitors
 from pybehave.runtime.observed import Observed
-from pybehave.runtime.policies import stop_for
-from pybehave.runtime.pools import Pools
-from pybehave.runtime.recoveries import error_text
 from pybehave.runtime.registries import Registries
 from pybehave.runtime.servers import instance_of, make_server
-from pybehave.runtime.tree_workers import place_of, spec_of
+from pybehave.runtime.tree.workers import place_of, spec_of
 from pybehave.runtime.trimming import Trimmer
 from pybehave.runtime.workers import Workers
 from pybehave.types import IGNORED, KILLED, is_clean
 
 if TYPE_CHECKING:
     from pybehave._uring.loop import Loop
+    from pybehave.runtime.durable.journaling import NodeJournal
     from pybehave.runtime.isolation import Isolation
-    from pybehave.runtime.journaling import NodeJournal
     from pybehave.runtime.node import Node
 
 logger = logging.getLogger("pybehave")

@@ -2,7 +2,7 @@
 
 Between the end of a process and the start of the next one nobody listens, and clients are refused.
 Unless the socket is kept by somebody else: then they wait in its queue. systemd does that for a
-service with `FileDescriptorStoreMax=`, and so does `pybehave run --heart` (runtime/heart.py), by
+service with `FileDescriptorStoreMax=`, and so does `pybehave run --heart` (heart/parent.py), by
 the same words: who keeps descriptors says how many in FDSTORE, gets them with notices, and gives
 them to the next process as it gives those of socket activation.
 

@@ -10,7 +10,7 @@ Invariants
   (O3) A link that breaks ends the other server after the current input, never within it.
 
 A journaled watcher's monitors outlive it, for its next incarnation goes on with its state; what
-became due meanwhile is told by runtime/asked.py.
+became due meanwhile is told by durable/asked.py.
 
 Does not know: supervisors, the journal.
 Source: OTP erts, monitor/2, demonitor/2, link/1, unlink/1; otp.md section 8.
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from pybehave.actions import Demonitor, Down, Exit, Link, Monitor, Unlink
 from pybehave.errors import show_reason
-from pybehave.runtime.hands import tell
+from pybehave.runtime.jobs.hands import tell
 from pybehave.runtime.waiters import LoopFuture
 
 if TYPE_CHECKING:

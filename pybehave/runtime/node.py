@@ -53,23 +53,23 @@ from pybehave.runtime import addresses, draining, listeners, signals, systemd
 from pybehave.runtime.applications import Applications
 from pybehave.runtime.counters import counters_of
 from pybehave.runtime.crashes import CrashReport
+from pybehave.runtime.durable.forgetting import Forgetting
+from pybehave.runtime.durable.place import journal_in
 from pybehave.runtime.events import EventHub
 from pybehave.runtime.families import Families
-from pybehave.runtime.forgetting import Forgetting
-from pybehave.runtime.handover import Replacement
 from pybehave.runtime.health import ASK_S, Health, HealthLimits, HealthWatch
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
-from pybehave.runtime.journal_place import journal_in
 from pybehave.runtime.node_options import LOOP_DEFAULTS, check_options
 from pybehave.runtime.patience import Patience
-from pybehave.runtime.releases import Releases
+from pybehave.runtime.release.handover import Replacement
+from pybehave.runtime.release.releases import Releases
 from pybehave.runtime.requests import Requests
 from pybehave.runtime.servers import level_of
-from pybehave.runtime.supervision import Supervision
 from pybehave.runtime.sys import Name, Sys, name_of
-from pybehave.runtime.tree import Tree
-from pybehave.runtime.unstopped import Unstopped, unstopped
+from pybehave.runtime.tree.supervision import Supervision
+from pybehave.runtime.tree.tree import Tree
+from pybehave.runtime.tree.unstopped import Unstopped, unstopped
 from pybehave.runtime.waiters import ThreadWaiter, check_timeout, is_patient_of, refuse_stop
 from pybehave.runtime.watchdog import watchdog_for
 from pybehave.types import Acknowledge, OnRestart, RunningNode
@@ -109,7 +109,7 @@ class Node(Requests, Supervision, Forgetting):
         data: The folder of the journal, when a worker has `journal=True`; or a Disk. None keeps
             everything in memory.
         journal_options: How the journal is kept.
-        reset: Names of journaled servers that begin anew at this start (runtime/forgetting.py): all
+        reset: Names of journaled servers that begin anew at this start (durable/forgetting.py): all
             that is kept of them is lost, and none of their inputs is stepped.
         step_budget: Seconds after which a step is reported with its stack (runtime/watchdog.py);
             None: nobody looks, and there is no thread for it.
@@ -401,7 +401,7 @@ class Node(Requests, Supervision, Forgetting):
                 listeners.remove_socket(bound)
 
     def hand_over(self, replacement: Replacement) -> None:
-        """Stop, and let another process go on with the connections (runtime/handover.py)."""
+        """Stop, and let another process go on with the connections (release/handover.py)."""
         self._replacement = replacement
         self.request_stop()
 

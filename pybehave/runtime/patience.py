@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any, final
 
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.plan import Status
-from pybehave.runtime.tree_child import TreeChild
-from pybehave.runtime.tree_supervisor import Phase
+from pybehave.runtime.tree.child import TreeChild
+from pybehave.runtime.tree.supervisor import Phase
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Server
     from pybehave.runtime.host import LoopHost
-    from pybehave.runtime.tree import Tree
-    from pybehave.runtime.tree_supervisor import SupervisorNode
+    from pybehave.runtime.tree.supervisor import SupervisorNode
+    from pybehave.runtime.tree.tree import Tree
 
 
 @final

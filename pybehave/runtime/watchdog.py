@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from pybehave.behaviours.rules import is_number
 from pybehave.errors import show
 from pybehave.runtime.events import Event
-from pybehave.runtime.hands import tell
+from pybehave.runtime.jobs.hands import tell
 
 if TYPE_CHECKING:
     from types import FrameType

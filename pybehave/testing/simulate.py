@@ -39,7 +39,7 @@ from pybehave.behaviours.application import Application
 from pybehave.behaviours.gen_server import shown_state
 from pybehave.errors import InvariantViolated
 from pybehave.journal.recovery import Options
-from pybehave.runtime.hands import DIES, Fate
+from pybehave.runtime.jobs.hands import DIES, Fate
 from pybehave.runtime.node import Node
 from pybehave.testing.disk import SimDisk
 

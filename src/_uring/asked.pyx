@@ -8,7 +8,7 @@ entry with the same tag away.
 
 Functions (`Run`) are not here: their answers are told apart by the input that asked (jobs.py).
 
-Does not know: what is done about it (pybehave/runtime/asked.py).
+Does not know: what is done about it (pybehave/runtime/durable/asked.py).
 """
 
 cimport cython

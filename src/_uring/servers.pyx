@@ -310,7 +310,7 @@ cdef class Server:
 
 @cython.final
 cdef class Asleep:
-    """In place of a state that is not in memory: where it is (runtime/hibernation.py)."""
+    """In place of a state that is not in memory: where it is (durable/hibernation.py)."""
 
     def __init__(self, at, size):
         self.at = at

@@ -8,7 +8,7 @@ import pytest
 from pybehave import GenServer, Rollback, Worker
 from pybehave.behaviours.policies import ladder_of, policies_in, row_of
 from pybehave.errors import SpecError
-from pybehave.runtime.policies import CALM_NS, Policies
+from pybehave.runtime.durable.policies import CALM_NS, Policies
 
 LINES = {
     LookupError: "clean",

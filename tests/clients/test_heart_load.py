@@ -29,7 +29,7 @@ PARENT = """
 import sys
 from pybehave.behaviours.backoff import Backoff
 from pybehave.behaviours.heart import HeartRules
-from pybehave.runtime.heart import keep_alive
+from pybehave.runtime.heart.parent import keep_alive
 
 words = (sys.executable, "-m", "pybehave", "run", "examples.kv:app", *sys.argv[1:])
 at_once = HeartRules(intensity=1000, backoff=Backoff(first=0.0, maximum=0.0))

@@ -28,7 +28,7 @@ from pybehave import (
 from pybehave.cli import main
 from pybehave.runtime.groups import Groups
 from pybehave.runtime.node import Node
-from pybehave.runtime.releases import Releases
+from pybehave.runtime.release.releases import Releases
 from pybehave.runtime.sys import Sys
 
 PAGE = Path(__file__).parents[2] / "docs/guide/from_erlang.md"

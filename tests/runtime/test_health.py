@@ -15,6 +15,7 @@ from pybehave import Application, Backoff, GenServer, Listener, Supervisor, Work
 from pybehave.errors import Crashed, DurabilityLost, SpecError
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
+from pybehave.runtime.durable.events import SnapshotRejected, SnapshotSaved
 from pybehave.runtime.health import (
     CHILDREN_SHOWN,
     REASONS_MAX,
@@ -23,7 +24,6 @@ from pybehave.runtime.health import (
     HealthLimits,
     Reason,
 )
-from pybehave.runtime.journal_events import SnapshotRejected, SnapshotSaved
 from pybehave.runtime.node import Node
 from pybehave.runtime.watchdog import StepTooLong
 from pybehave.testing.disk import SimDisk

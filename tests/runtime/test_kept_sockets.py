@@ -12,7 +12,7 @@ import pytest
 from pybehave import Listener
 from pybehave.protocols import Lines
 from pybehave.runtime import kept_sockets, systemd
-from pybehave.runtime.heart_notices import Notices
+from pybehave.runtime.heart.notices import Notices
 
 
 @pytest.fixture

@@ -316,7 +316,7 @@ def test_a_servers_call_is_told_when_its_receiver_never_comes_back(journal: bool
 
 def test_idempotent_calls_sent_again_are_as_patient_as_before() -> None:
     call = Call("a", "x", "t", None, idempotent=True, on_restart="wait")
-    from pybehave.runtime.asked import action_of, fields_of
+    from pybehave.runtime.durable.asked import action_of, fields_of
 
     assert action_of(fields_of(call)) == call
     plain = Call("a", "x", "t", None, idempotent=True)

@@ -17,7 +17,7 @@ from pybehave.errors import CallbackFailed, Crashed, NotJournalable, RecordTooLa
 from pybehave.journal.recovery import Options
 from pybehave.journal.segments import held, records
 from pybehave.protocols import Lines
-from pybehave.runtime.history import History
+from pybehave.runtime.durable.history import History
 from pybehave.statem import NextState
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator

@@ -307,7 +307,7 @@ class Planted:
 
 def snapshots_of_before(patch: pytest.MonkeyPatch) -> None:
     """A snapshot holds the states of the one before it."""
-    from pybehave.runtime.snapshots import Snapshots
+    from pybehave.runtime.durable.snapshots import Snapshots
 
     real = Snapshots._entries
 
@@ -324,7 +324,7 @@ def snapshots_without(field: str, empty: Any = b"") -> Patch:
 
     def plant(patch: pytest.MonkeyPatch) -> None:
         from pybehave.journal.snapshot import Entry
-        from pybehave.runtime.snapshots import Snapshots
+        from pybehave.runtime.durable.snapshots import Snapshots
 
         real = Snapshots._running
 
@@ -340,7 +340,7 @@ def snapshots_without(field: str, empty: Any = b"") -> Patch:
 
 def no_outbox(patch: pytest.MonkeyPatch) -> None:
     """Messages that are under way are left out of snapshots."""
-    from pybehave.runtime.snapshots import Snapshots
+    from pybehave.runtime.durable.snapshots import Snapshots
 
     patch.setattr(Snapshots, "_outbox", lambda self: None)
 
@@ -354,21 +354,21 @@ def names_not_synced(patch: pytest.MonkeyPatch) -> None:
 
 def init_counts(patch: pytest.MonkeyPatch) -> None:
     """A server that starts again begins with what init returned, also when it is journaled."""
-    from pybehave.runtime.journaling import NodeJournal
+    from pybehave.runtime.durable.journaling import NodeJournal
 
     patch.setattr(NodeJournal, "known", lambda self, worker, *, is_asked: None)
 
 
 def nobody_is_told(patch: pytest.MonkeyPatch) -> None:
     """Calls that a start has cut off are never settled."""
-    from pybehave.runtime import asked
+    from pybehave.runtime.durable import asked
 
     patch.setattr(asked, "settle", lambda *_: None)
 
 
 def clock_falls_back(patch: pytest.MonkeyPatch) -> None:
     """The bug that the trial of timers has found: a replay leaves its time as the present."""
-    from pybehave.runtime.journaling import NodeJournal
+    from pybehave.runtime.durable.journaling import NodeJournal
 
     real = NodeJournal._begin
 

@@ -11,7 +11,7 @@ from pybehave.errors import (
     StartFailed,
     Stopped,
 )
-from pybehave.runtime.tree import Answer
+from pybehave.runtime.tree.tree import Answer
 from tests.builders import Boom, running, supervisor, workers
 
 

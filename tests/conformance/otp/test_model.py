@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor
 from pybehave.errors import PybehaveError, StartFailed
-from pybehave.runtime.tree_supervisor import Phase
+from pybehave.runtime.tree.supervisor import Phase
 from tests.builders import Idle, Run
 from tests.conformance.otp.model import PERIOD, Model
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pybehave.behaviours.child_spec import Worker
-from pybehave.runtime.tree_supervisor import Phase
+from pybehave.runtime.tree.supervisor import Phase
 from tests.builders import Idle, running
 from tests.conformance.otp.model import PERIOD, Model
 

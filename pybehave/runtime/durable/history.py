@@ -1,0 +1,132 @@
+"""A journal's history, stepped again beside it: nothing is locked, written or sent.
+
+Used by `pybehave replay`. It begins with the oldest snapshot that the wanted lsn allows and goes
+forwards from there; going backwards is going forwards again from the snapshot.
+
+Does not know: how history is shown.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, Final, final
+
+from pybehave._uring import blocks
+from pybehave._uring.loop import Loop
+from pybehave._uring.values import Values
+from pybehave.behaviours.application import Application, ensure_all
+from pybehave.behaviours.child_spec import Worker
+from pybehave.behaviours.supervisor import workers
+from pybehave.errors import JournalRefused
+from pybehave.journal import reader, snapshot
+from pybehave.journal.disk import FolderDisk
+from pybehave.journal.marks import Marks
+from pybehave.journal.reader import Stop
+from pybehave.journal.segments import find_segments
+from pybehave.runtime.durable.replay import Replay
+from pybehave.runtime.optional import load_optional
+from pybehave.runtime.servers import make_values
+
+LSN_MAX: Final = 2**64 - 1
+
+
+@final
+class History:
+    """The servers of an application as a journal says they were.
+
+    Args:
+        app: Whose code steps the inputs.
+        path: The journal's folder.
+        to: The history goes no further than this lsn.
+        is_strict: Stop at the first outcome that differs.
+
+    Attributes:
+        names: Of the journaled servers.
+        lsn: How far it has come.
+        last_lsn: Where the journal ends.
+
+    Raises:
+        JournalRefused: The journal cannot be read.
+        NonDeterminism: An outcome differs (strict).
+    """
+
+    def __init__(
+        self, app: Application, path: str, to: int = LSN_MAX, *, is_strict: bool = True
+    ) -> None:
+        self.loop = Loop("epoll")
+        self.node = SimpleNamespace(loop=self.loop)
+        self._values: dict[str, Values] = {}
+        apps = ensure_all(app, load_optional)
+        specs = {w.name: w for each in apps for w in workers(each.tree) if w.journal}
+        self.names = tuple(specs)
+        self.manifest = reader.read_manifest(path)
+        self.loop.dispatcher.seed = int.from_bytes(self.manifest.journal_id[:8], "little")
+        self._pieces = self._read(path)
+        marks = Marks(
+            mark
+            for segment, _, block in self._pieces
+            for mark in blocks.find_marks(segment.content, self.manifest.journal_id, block)
+        )
+        self.replay = Replay(
+            self, specs, is_strict=is_strict, skipped=marks.skipped, forgotten=marks.forgotten
+        )
+        self.lsn = self._begin(path, to)
+        self.last_lsn = max((end for _, end, _ in self._pieces), default=1) - 1
+
+    def _read(self, path: str) -> list[tuple[reader.Segment, int, int]]:
+        """Segments, the first lsn behind each, and the first block behind it."""
+        found = find_segments(path, self.manifest)
+        pieces = []
+        for index, segment in enumerate(found):
+            follower = found[index + 1].header if index + 1 < len(found) else None
+            lsn, block = segment.header.first_lsn, 2
+            for frame in segment.frames(follower.before_seq if follower is not None else None):
+                if isinstance(frame, Stop):
+                    break
+                lsn, block = frame.first_lsn + frame.records, frame.block + frame.blocks
+            pieces.append((segment, lsn, block))
+        return pieces
+
+    def _begin(self, path: str, to: int) -> int:
+        disk = FolderDisk(path, is_volatile_allowed=True)
+        for lsn, digest in self.manifest.snapshots:
+            if 0 < lsn <= to:
+                self.replay.begin(snapshot.read(disk, lsn, digest))
+                return lsn
+        if self._pieces and self._pieces[0][0].header.first_lsn > 1:
+            raise JournalRefused(
+                path, f"lsn {to} is older than the oldest snapshot; what came before is gone"
+            )
+        return 0
+
+    def advance(self, to: int) -> None:
+        """Step everything up to an lsn."""
+        for segment, end, block in self._pieces:
+            if end > self.lsn + 1 and segment.header.first_lsn <= to:
+                self.replay.replayer.feed(
+                    segment.content, self.manifest.journal_id, block, self.lsn + 1, to
+                )
+        self.lsn = max(self.lsn, min(to, self.last_lsn))
+
+    def states(self) -> dict[str, Any]:
+        """The servers' states, by name."""
+        return {name: known.state for name, known in self.replay.known().items()}
+
+    def close(self) -> None:
+        """Let everything go."""
+        self.loop.close()
+
+    # --- what Replay asks of a journal ---------------------------------------------------------
+
+    def set_number(self, name: str, number: int) -> None:
+        """Numbers are of no interest here."""
+
+    def drop_number(self, name: str) -> None:
+        """Nor is that one has no owner any more."""
+
+    def values_of(self, worker: Worker[Any, Any], instance: Any) -> Values:
+        """What decodes a server's inputs."""
+        found = self._values.get(worker.name)
+        if found is None:
+            found = self._values[worker.name] = make_values(worker.name, instance)
+        return found

@@ -1,0 +1,145 @@
+"""What an init that takes a Recovery is offered, and what it has chosen: kept in START records.
+
+Invariants
+  (O1) A state counts as the one that was offered only if its encoding has not changed (or the
+       server is `pure`, and it is the same object). Any other stands in the START record itself.
+  (O2) All of an offer stands in the journal before the START record, or in it: a replay offers the
+       same, and takes the choice from the record.
+
+Does not know: how the last good state is found (journaling.py), what START is (replay.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, final
+
+import msgspec
+
+from pybehave import actions
+from pybehave.behaviours.gen_server import Initial
+from pybehave.behaviours.recovery import Failure, Recovery
+from pybehave.errors import StateNotKept, show_reason
+from pybehave.runtime.durable import asked
+from pybehave.types import Policy, Rollback
+
+if TYPE_CHECKING:
+    from pybehave._uring.servers import Server
+    from pybehave.runtime.durable.replay import Known
+
+KEPT: Final = (
+    actions.StartTimer,
+    actions.CancelTimer,
+    actions.IdleTimeout,
+    actions.Continue,
+    actions.Demonitor,
+    actions.Unlink,
+)
+ASKING: Final = (actions.Call, actions.Connect, actions.Monitor, actions.Link)
+"""Actions of an init that are the server's own, and so part of what it goes on with."""
+
+ASKED: Final = "asked"
+
+
+@final
+class Offer:
+    """One start of a journaled server whose init decides.
+
+    Args:
+        server: The incarnation in the making; its init has not been called.
+        known: What there is to go on from.
+        policy: What holds for this start.
+
+    Raises:
+        StateNotKept: The state has no encoding, so nobody could say whether init changes it.
+
+    Attributes:
+        recovery: What init is given.
+    """
+
+    def __init__(self, server: Server, known: Known, policy: Policy) -> None:
+        self.recovery: Recovery[Any] = Recovery(
+            known.state, policy, known.failure, frozenset(known.due)
+        )
+        self._server = server
+        self._before = None
+        if not getattr(server.instance, "pure", False):
+            assert known.dump is not None
+            self._before = self._encoded(known.dump, known.state)
+
+    def fields(self, initial: Initial) -> dict[str, Any]:
+        """Return what the START record says of the choice.
+
+        Args:
+            initial: What init has returned.
+
+        Raises:
+            StateNotKept: The chosen state has no encoding.
+        """
+        values = self._server.values
+        assert values is not None
+        policy, failure = self.recovery.policy, self.recovery.failure
+        found: dict[str, Any] = {
+            "policy": "last_good",
+            "offered": ["rollback", policy.count] if isinstance(policy, Rollback) else policy,
+        }
+        if failure is not None:
+            found["failure"] = values.encode(list_of(failure))
+        if self._before is not None or initial.state is not self.recovery.state:
+            state = self._encoded(self._server.instance.dump, initial.state)
+            if state != self._before:  # (O1)
+                found.update(policy="chosen", state=state)
+        kept = [pack(action) for action in initial.actions if isinstance(action, KEPT + ASKING)]
+        if kept:
+            found["actions"] = values.encode(kept)
+        return found
+
+    def _encoded(self, dump: Any, state: Any) -> bytes:
+        values = self._server.values
+        assert values is not None
+        try:
+            return values.encode(dump(state))
+        except Exception as error:  # whatever dump does
+            raise StateNotKept(self._server.name, show_reason(error)) from error
+
+
+def offered_by(
+    fields: dict[str, Any], state: Any, failure: Failure | None, timers: frozenset[Any]
+) -> Recovery[Any]:
+    """Return what an init was offered when its START record was made.
+
+    Args:
+        fields: Of the record.
+        state: The state that the journal had led to.
+        failure: What the record says of it.
+        timers: The names of the timers that ran.
+    """
+    policy = fields.get("offered", "last_good")
+    if isinstance(policy, list):
+        policy = Rollback(policy[1])
+    return Recovery(state, policy, failure, timers)
+
+
+def list_of(failure: Failure) -> list[Any]:
+    """Return a failure as plain values; `Failure(*values)` is its other way."""
+    return [failure.lsn, failure.message, failure.error]
+
+
+def pack(action: Any) -> list[Any]:
+    """Return an action of KEPT or ASKING as plain values."""
+    if isinstance(action, ASKING):
+        return [ASKED, *asked.fields_of(action)]
+    return [type(action).__name__, *msgspec.structs.astuple(action)]
+
+
+def unpack(packed: list[Any]) -> Any:
+    """Return the action of `pack`."""
+    name, *fields = packed
+    if name == ASKED:
+        return asked.action_of(fields)
+    return getattr(actions, name)(*fields)
+
+
+def error_text(reason: object) -> str:
+    """Return the class and the text of what a step raised: "builtins.ValueError: no"."""
+    error = reason if isinstance(reason, BaseException) else RuntimeError(repr(reason))
+    return f"{type(error).__module__}.{show_reason(error)}"

@@ -1,0 +1,414 @@
+"""A parent that looks after a node: started again when it dies, or when its loop stands still.
+
+Theory. Supervisors live in the process that they supervise. A fault in a library's C code, memory
+that runs out, a step that never returns end them all, and only another process can begin again. So
+this one holds next to nothing: a notice socket, the listening sockets that outlive its child, and a
+count of restarts. It imports no application, and knows of its child only what the kernel and the
+notices say. Towards the child it stands in systemd's place; towards systemd, in the child's.
+
+| phase    | event            | phase then | what is done                                         |
+|----------|------------------|------------|------------------------------------------------------|
+| WAITING  | the wait is over | STARTING   | start a process with the kept sockets                |
+| STARTING | READY            | SERVING    | from now on the loop must beat                       |
+| SERVING  | WATCHDOG         | SERVING    | it has so much time again                            |
+| SERVING  | no time is left  | HUNG       | SIGABRT: its stack goes to the log                   |
+| HUNG     | no time is left  | HUNG       | SIGKILL                                              |
+| any      | STOPPING         | STOPPING   | a drain takes as long as it takes                    |
+| any      | MAINPID          | SERVING    | another process has taken over, and is looked after  |
+| any      | it ends          | HANDING    | if one is about to take over: that one gets time     |
+| any      | it ends          | WAITING    | or what `behaviours/heart.py` says: the end          |
+| HANDING  | READY            | SERVING    | it has taken over                                    |
+| HANDING  | no time is left  | HANDING    | SIGKILL                                              |
+| HANDING  | that ends, too   | WAITING    | as above, for the end before                         |
+
+TERM and INT are passed on and make the next end the last; HUP and USR1 go to a process that serves.
+
+Invariants
+  (P1) At most one process is started by us at a time, and the next one only after its end.
+  (P2) A signal goes only to a process that we have not reaped, so to no stranger.
+  (P3) A descriptor is kept until it is taken back, replaced, or a stop is asked for.
+  (P4) When we end, the process we look after is told to (heart/child.py).
+
+Does not know: applications, journals, what a restart costs.
+Source: OTP kernel, heart; systemd.service(5), WatchdogSec=, FileDescriptorStoreMax=; prctl(2),
+PR_SET_CHILD_SUBREAPER.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import os
+import random
+import select
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from typing import Final, final
+
+from pybehave.behaviours.heart import Again, End, Heart, HeartRules
+from pybehave.runtime import systemd
+from pybehave.runtime.heart import child as heart_child
+from pybehave.runtime.heart import report as heart_report
+from pybehave.runtime.heart.notices import Notice, Notices
+from pybehave.runtime.heart.process import Shelf, set_subreaper, start_process
+from pybehave.runtime.heart.report import HeartReport
+
+ABORT_S: Final = 5.0
+"""For the stack, and for a core dump of some size, after SIGABRT; then comes SIGKILL."""
+
+HANDING_S: Final = 120.0
+"""More than a replacement may take in all (release/handover.py)."""
+
+PASSED_ON: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+TOLD_ON: Final = ("READY", "STATUS", "EXTEND_TIMEOUT_USEC")
+"""What systemd may hear as the child says it; MAINPID and the watchdog are our own."""
+
+STOPS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+
+logger = logging.getLogger("pybehave.heart")
+
+
+class Phase(enum.Enum):
+    """Where the process that is looked after stands; see the table."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    SERVING = "serving"
+    HUNG = "hung"
+    STOPPING = "stopping"
+    HANDING = "handing"
+
+
+def keep_alive(
+    words: tuple[str, ...],
+    rules: HeartRules,
+    *,
+    again: tuple[str, ...] | None = None,
+    data: str | None = None,
+) -> int:
+    """Start a command, again and again, until an end is wanted; on the main thread.
+
+    Args:
+        words: The command line, its program first; a `pybehave run`.
+        rules: When it is ended, and how often it is started.
+        again: The command line once a process has served; None = the same.
+        data: The folder for reports; None = they are only logged.
+
+    Returns:
+        The exit status for this process.
+
+    Raises:
+        OSError: There is no room for another process, or no such program.
+    """
+    parent = Parent(words, rules, again or words, data)
+    with parent.listening():
+        return parent.run()
+
+
+@final
+class Parent:
+    """The process that looks after another one.
+
+    Args:
+        words, rules, again, data: As of `keep_alive`.
+    """
+
+    def __init__(
+        self,
+        words: tuple[str, ...],
+        rules: HeartRules,
+        again: tuple[str, ...],
+        data: str | None,
+    ) -> None:
+        self._words, self._again, self._folder = words, again, ""
+        self._rules = rules
+        self._data = data
+        self._heart = Heart(rules)
+        self._notices = Notices()
+        self._shelf = Shelf()
+        self._poll = select.poll()
+        self._signals = self._signals_end = -1
+        self._phase = Phase.WAITING
+        self._child = 0  # 0 = there is none that has not been reaped
+        self._since = 0.0
+        self._due: float | None = 0.0  # when this phase's time is over
+        self._has_served = self._has_said_stop = self._has_told_stop = False
+        self._end: tuple[int, End, bool] | None = None  # of whose place somebody is to take
+        self._successors: dict[int, tuple[int, tuple[str, ...], str]] = {}
+        self._status: int | None = None
+        self._feed_at = 0.0
+
+    def run(self) -> int:
+        """Look after processes until an end is wanted; returns our exit status."""
+        while self._status is None:
+            now = time.monotonic()
+            self._feed(now)
+            self._look(now)
+            self._wait()
+            self._pass_signals_on()
+            self._take_notices()
+            self._reap()
+        if not self._has_told_stop:
+            systemd.notify("STOPPING=1")
+        return self._status
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear signals, notices and ends while the block runs."""
+        self._signals, self._signals_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        before = {number: signal.getsignal(number) for number in (signal.SIGCHLD, *PASSED_ON)}
+        wake_before = signal.set_wakeup_fd(self._signals_end, warn_on_full_buffer=False)
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN or number == signal.SIGCHLD:
+                signal.signal(number, lambda _number, _frame: None)
+        set_subreaper(is_one=True)
+        self._poll.register(self._signals, select.POLLIN)
+        self._poll.register(self._notices, select.POLLIN)
+        try:
+            yield
+        finally:
+            set_subreaper(is_one=False)
+            signal.set_wakeup_fd(wake_before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            for fd in (self._signals, self._signals_end):
+                os.close(fd)
+            self._notices.close()
+            self._shelf.clear()
+
+    # --- time ----------------------------------------------------------------------------------
+
+    def _feed(self, now: float) -> None:
+        """Let systemd hear that we are there: it watches us, and we watch the loop."""
+        limit = systemd.watchdog_s()
+        if limit is None:
+            self._feed_at = now + HANDING_S
+        elif now >= self._feed_at:
+            systemd.notify("WATCHDOG=1", wait=0.0)
+            self._feed_at = now + limit / systemd.NOTICES_PER_LIMIT
+
+    def _wait(self) -> None:
+        due = self._feed_at if self._due is None else min(self._due, self._feed_at)
+        seconds = max(0.0, due - time.monotonic())
+        with contextlib.suppress(InterruptedError):
+            for fd, _ in self._poll.poll(seconds * 1000 + 1):
+                self._successor_ended(fd)
+
+    def _look(self, now: float) -> None:
+        """Do what is done when no time is left."""
+        if self._due is None or now < self._due:
+            return
+        if self._phase is Phase.WAITING:
+            self._start(now)
+        elif self._phase is Phase.SERVING:
+            logger.error(
+                "the loop of process %d has not turned for %g s: it is aborted",
+                self._child,
+                self._rules.timeout,
+            )
+            self._enter(Phase.HUNG, now + ABORT_S)
+            self._kill(signal.SIGABRT)
+        elif self._phase is Phase.HUNG:
+            self._enter(Phase.HUNG, now + ABORT_S)
+            self._kill(signal.SIGKILL)
+        else:
+            assert self._phase is Phase.HANDING
+            self._enter(Phase.HANDING, now + ABORT_S)
+            self._kill(signal.SIGKILL)
+
+    def _start(self, now: float) -> None:
+        assert self._child == 0  # (P1)
+        says = {heart_child.VARIABLE: str(os.getpid()), heart_child.CODE: self._folder}
+        says["NOTIFY_SOCKET"] = self._notices.address
+        if self._rules.timeout:
+            says["WATCHDOG_USEC"] = str(int(self._rules.timeout * 1e6))
+        self._child = start_process(self._words, says, self._shelf)
+        self._has_served = self._has_said_stop = False
+        self._since = now
+        self._enter(Phase.STARTING, None)
+        logger.info("process %d looks after process %d", os.getpid(), self._child)
+
+    def _enter(self, phase: Phase, due: float | None) -> None:
+        self._phase, self._due = phase, due
+
+    # --- signals -------------------------------------------------------------------------------
+
+    def _pass_signals_on(self) -> None:
+        try:
+            came = os.read(self._signals, 4096)
+        except BlockingIOError:
+            return
+        for number in came:
+            if number in STOPS:
+                self._heart.asked.add(number)
+                self._shelf.clear()  # (P3): clients are to be refused
+                if self._phase is Phase.WAITING:
+                    self._status = 0
+                self._kill(number)
+            elif number in PASSED_ON and self._phase is Phase.SERVING:
+                self._kill(number)  # before, it would be the end of a process without handlers
+
+    def _kill(self, number: int) -> None:
+        """Send a signal to the process that we look after, or that is about to be it (P2)."""
+        if self._phase is Phase.HANDING:
+            self._kill_successors(number)
+        elif self._child:
+            os.kill(self._child, number)
+
+    def _kill_successors(self, number: int) -> None:
+        for fd, _, _ in self._successors.values():
+            signal.pidfd_send_signal(fd, number)
+
+    # --- notices -------------------------------------------------------------------------------
+
+    def _take_notices(self) -> None:
+        for notice in self._notices.take():
+            self._noticed(notice)
+
+    def _noticed(self, notice: Notice) -> None:
+        fields = notice.fields
+        if notice.fds and "FDSTORE" in fields and not self._heart.asked:
+            self._shelf.put(fields.get("FDNAME", ""), notice.fds)
+        else:
+            for fd in notice.fds:
+                os.close(fd)
+        if "FDSTOREREMOVE" in fields:
+            self._shelf.remove(fields.get("FDNAME", ""))
+        if heart_child.SUCCESSOR in fields:
+            self._announced(notice.pid, fields[heart_child.SUCCESSOR])
+        if "READY" in fields:
+            self._is_ready(notice.pid)
+        main = fields.get("MAINPID", "")
+        if notice.pid == self._child and main.isascii() and main.isdigit():
+            self._is_ready(int(main))
+        if notice.pid != self._child:
+            return
+        if "WATCHDOG" in fields and self._phase is Phase.SERVING:
+            self._enter(Phase.SERVING, self._beat_due())
+        if "STOPPING" in fields:
+            self._has_said_stop = True
+            if self._phase is not Phase.HUNG:
+                self._enter(Phase.STOPPING, None)
+        self._tell_on(fields)
+
+    def _tell_on(self, fields: Mapping[str, str]) -> None:
+        """Let systemd hear how a start or a stop goes."""
+        told = [f"{name}={fields[name]}" for name in TOLD_ON if name in fields]
+        if "STOPPING" in fields and self._heart.asked:
+            told.append("STOPPING=1")
+            self._has_told_stop = True
+        if told:
+            systemd.notify("\n".join(told))
+
+    def _beat_due(self) -> float | None:
+        return time.monotonic() + self._rules.timeout if self._rules.timeout else None
+
+    def _is_ready(self, pid: int) -> None:
+        """A process serves: ours, or one that has taken its place."""
+        if pid in self._successors:
+            self._again, self._folder = self._forget_successor(pid)
+            logger.info("process %d has taken the place of process %d", pid, self._child)
+            self._child, self._end = pid, None
+            self._since = time.monotonic()
+            self._has_said_stop = False
+        if pid == self._child and self._phase is not Phase.STOPPING:
+            self._has_served = self._heart.has_served = True
+            self._words = self._again
+            self._enter(Phase.SERVING, self._beat_due())
+
+    # --- successors ----------------------------------------------------------------------------
+
+    def _announced(self, pid: int, how: str) -> None:
+        try:
+            words, folder = heart_child.announcement(how)
+            fd = os.pidfd_open(pid)
+        except (ValueError, OSError) as error:  # it has ended already, or says nonsense
+            logger.warning("process %d is to take over, and cannot be watched: %s", pid, error)
+            return
+        self._successors[pid] = (fd, words, folder)
+        self._poll.register(fd, select.POLLIN)
+
+    def _successor_ended(self, fd: int) -> None:
+        for pid, (its_fd, _, _) in list(self._successors.items()):
+            if its_fd == fd:
+                self._forget_successor(pid)
+        if self._phase is Phase.HANDING and not self._successors:
+            assert self._end is not None
+            ended, self._end = self._end, None
+            self._judge(*ended)
+
+    def _forget_successor(self, pid: int) -> tuple[tuple[str, ...], str]:
+        fd, words, folder = self._successors.pop(pid)
+        self._poll.unregister(fd)
+        os.close(fd)
+        return words, folder
+
+    # --- ends ----------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        """Take the ends of all that ended: ours, and orphans that became ours."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._child:
+                self._take_notices()  # its last words may have come just now
+                self._child = 0
+                self._ended(pid, status)
+
+    def _ended(self, pid: int, status: int) -> None:
+        code = os.waitstatus_to_exitcode(status)
+        end = End(
+            status=code if code >= 0 else None,
+            signal=max(0, -code),
+            has_served=self._has_served,
+            has_said_stop=self._has_said_stop,
+            is_hung=self._phase is Phase.HUNG,
+        )
+        if self._successors and not self._heart.asked:
+            self._end = (pid, end, os.WCOREDUMP(status))
+            self._enter(Phase.HANDING, time.monotonic() + HANDING_S)
+        else:
+            self._judge(pid, end, os.WCOREDUMP(status))
+
+    def _judge(self, pid: int, end: End, has_core: bool) -> None:
+        now = time.monotonic()
+        restarts = self._heart.restarts
+        verdict = self._heart.ended(end, now, random.random())
+        wait = verdict.wait if isinstance(verdict, Again) else None
+        report = HeartReport(
+            at=time.time(),
+            pid=pid,
+            why=heart_report.why_of(end, self._rules.timeout),
+            signal=heart_report.name_of(end.signal),
+            status=end.status,
+            is_hung=end.is_hung,
+            has_served=end.has_served,
+            uptime_s=round(now - self._since, 3),
+            restarts=restarts,
+            wait_s=wait,
+            core=heart_report.core_hint(end, pid, has_core=has_core),
+        )
+        if isinstance(verdict, Again):
+            self._tell(report)
+            self._enter(Phase.WAITING, now + verdict.wait)
+            return
+        self._status = verdict.status
+        if verdict.has_given_up:
+            self._tell(report)
+            logger.critical(
+                "%d restarts in %g s are borne, and this would be one more: nothing is started any "
+                "more",
+                self._rules.intensity,
+                self._rules.period,
+            )
+
+    def _tell(self, report: HeartReport) -> None:
+        logger.error("%s", report, extra={"crash": report})
+        if self._data is not None:
+            heart_report.keep(report, self._data)

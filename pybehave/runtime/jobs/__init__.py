@@ -1,0 +1,1 @@
+"""Worker pools: blocking and crash-prone functions on threads and in processes."""

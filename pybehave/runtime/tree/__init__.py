@@ -1,0 +1,1 @@
+"""The running tree of supervisors: plans of `pybehave.behaviours` carried out, child by child."""

@@ -1,0 +1,253 @@
+"""Requests to the supervisors of a node, from any thread: the part of `Node` that is about trees.
+
+From another thread a request is posted to the loop and waited for. On the loop's own thread it is
+carried out at once, or, inside a callback that has found its supervisor at work, in its turn.
+
+Does not know: loops beyond posting; what a request means (tree/requests.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pybehave.behaviours.child_requests import ChildCount, ChildInfo
+from pybehave.behaviours.child_spec import Ref
+from pybehave.behaviours.supervisor import ChildSpec, Supervisor, workers
+from pybehave.errors import NoProc, Timeout
+from pybehave.runtime.sys import name_of
+from pybehave.runtime.tree.tree import Answer, Tree
+from pybehave.runtime.waiters import ThreadWaiter, check_timeout
+
+if TYPE_CHECKING:
+    from pybehave._uring.loop import Loop
+    from pybehave.runtime.applications import Applications
+    from pybehave.runtime.host import LoopHost
+
+T = TypeVar("T")
+
+logger = logging.getLogger("pybehave")
+
+
+class Supervision:
+    """What can be asked of the supervisors of a node.
+
+    Attributes:
+        loop: The node's loop.
+        host: What it does for its trees.
+        applications: Whose trees they are in.
+    """
+
+    loop: Loop
+    host: LoopHost
+    applications: Applications
+
+    @abstractmethod
+    def run_on_loop(self, function: Callable[[], T], *, timeout: float | None = None) -> T:
+        """Call a function on the loop's thread and return its result."""
+
+    @abstractmethod
+    def post(self, name: str | None, kind: int, message: Any, waiter: object) -> None:
+        """Hand a function to the loop."""
+
+    def start_child(
+        self, supervisor: str, spec: ChildSpec | Sequence[Any], *, name: str | None = None
+    ) -> Any:
+        """Add a child to a running supervisor and start it (OTP, supervisor:start_child/2).
+
+        From a hook (an init, a step, a terminate) the request is carried out at once if the
+        supervisor is idle; if it is starting or stopping something, the request waits in its queue,
+        this returns None, and a refusal is logged. The same holds for the three calls below.
+
+        Args:
+            supervisor: Its path ("root/supervisor-2"), or its id where only one has it.
+            spec: A Worker, or a Supervisor with an id; for a simple_one_for_one the list of
+                arguments that are added to the template's.
+            name: What a child made from a template answers to; by default the template's name
+                and a number.
+
+        Returns:
+            The new child's ref, or None when its init ignored.
+
+        Raises:
+            AlreadyStarted, AlreadyPresent, SpecError, StartFailed, NotFound: Nothing was stored.
+        """
+        return self._ask(lambda: self._tree(supervisor).start_child(supervisor, spec, name))
+
+    def terminate_child(self, supervisor: str, child: Any, *, timeout: float | None = None) -> None:
+        """Stop a child; it stays in the list unless it is temporary or made from a template.
+
+        Args:
+            supervisor: As for start_child.
+            child: Its id, or the ref that start_child returned.
+            timeout: Seconds to wait for its end; None waits as long as it takes. It ends the
+                wait, not the stop.
+
+        Raises:
+            NotFound: No such supervisor or child.
+            Stopped: Its supervisor has ended meanwhile, and the child with it.
+            Timeout: It has not stopped yet; `unstopped()` shows where it stands.
+        """
+        self._ask(lambda: self._tree(supervisor).terminate_child(supervisor, child), timeout)
+
+    def remove_child(self, supervisor: str, child: Any, *, timeout: float | None = None) -> None:
+        """Stop a child if it runs, and forget it (Suture, RemoveAndWait).
+
+        Args:
+            supervisor: As for start_child.
+            child: As for terminate_child.
+            timeout: As for terminate_child.
+
+        Raises:
+            NotFound: No such supervisor or child, or the child is another supervisor's.
+            Stopped: Its supervisor has ended meanwhile, and the child with it.
+            Timeout: It has not stopped yet; `unstopped()` shows where it stands.
+        """
+        self._ask(lambda: self._tree(supervisor).remove_child(supervisor, child), timeout)
+
+    def restart(self, supervisor: str, child_id: str) -> Any:
+        """Stop a child, with all below it, and start it again: on purpose, so it is no failure.
+
+        Nothing is charged, siblings stay as they are whatever the strategy.
+
+        Args:
+            supervisor: As for start_child.
+            child_id: A worker's or a nested supervisor's id; a made child's name.
+
+        Returns:
+            Its new ref, or None when its init ignored.
+
+        Raises:
+            NotFound: No such supervisor or child.
+            StartFailed: It did not start again, and is stopped.
+        """
+        return self._ask(lambda: self._tree(supervisor).restart(supervisor, child_id))
+
+    def reconfigure(self, supervisor: str, spec: Supervisor) -> list[str]:
+        """Change a running supervisor's flags and children; nothing starts, nothing stops.
+
+        A child in both lists gets its new specification at its next start, one that is new is
+        there but stopped, one that is missing stays as it is, behind the others (OTP, code_change).
+
+        Args:
+            supervisor: As for start_child.
+            spec: What it would be started as.
+
+        Returns:
+            The ids that are new; `restart_child` starts them.
+
+        Raises:
+            NotFound: No such supervisor.
+            SpecError: The new flags do not go with what runs, or a worker is journaled and the node
+                keeps no journal; nothing has changed.
+        """
+        for worker in workers(spec) if isinstance(spec, Supervisor) else ():
+            self.host.check_journal(worker)
+        added: list[str] = self._ask(lambda: self._tree(supervisor).reconfigure(supervisor, spec))
+        return added
+
+    def migrate(self, server: str | Ref[Any, Any], *, to: str) -> None:
+        """Move a server that runs to the end of another supervisor's children (Peeper, transfer).
+
+        The server does not notice: state, mailbox, timers, monitors, callers and its journal stay
+        what they are, and no request is lost or waits. From now on its failures are the other
+        supervisor's matter. A child that was specified in its tree is specified in its new place,
+        until the node stops; one that was added later is one that was added later there.
+
+        Args:
+            server: Its name, or its worker's ref.
+            to: The other supervisor, as for start_child; also in another application of the node.
+
+        Raises:
+            NoProc: No server of this name runs, or it is in no tree.
+            NotFound: No such supervisor.
+            AlreadyStarted, AlreadyPresent: Its id is taken there.
+            SpecError: It cannot live there: a significant child under one that never ends by
+                itself, a supervisor with a template; or it is a family's member.
+            Restarting, Stopped: The other supervisor is starting; it is about to end.
+        """
+        name = name_of(server)
+
+        def request() -> Answer[Any]:
+            found = self.loop.dispatcher.whereis(name)
+            child = None if found is None else self.applications.child_of(found)
+            if child is None:
+                raise NoProc(name)
+            return child.owner.tree.migrate(found, self._tree(to).supervisor(to))
+
+        self._ask(request)
+
+    def restart_child(self, supervisor: str, child_id: str) -> Any:
+        """Start a stopped child in its old place.
+
+        Raises:
+            NotFound, Running, Restarting, StartFailed: It stays as it is.
+        """
+        return self._ask(lambda: self._tree(supervisor).restart_child(supervisor, child_id))
+
+    def delete_child(self, supervisor: str, child_id: str) -> None:
+        """Forget a stopped child.
+
+        Raises:
+            NotFound, Running, Restarting: It stays as it is.
+        """
+        self._ask(lambda: self._tree(supervisor).delete_child(supervisor, child_id))
+
+    def which_children(self, supervisor: str) -> list[ChildInfo]:
+        """List a supervisor's children, newest first."""
+        return self.run_on_loop(lambda: self._tree(supervisor).which_children(supervisor))
+
+    def which_child(self, supervisor: str, child_id: str) -> ChildInfo:
+        """Find one of a supervisor's children (OTP 28, supervisor:which_child/2).
+
+        Raises:
+            NotFound: There is no such child or supervisor.
+        """
+        return self.run_on_loop(lambda: self._tree(supervisor).which_child(supervisor, child_id))
+
+    def get_childspec(self, supervisor: str, child_id: str) -> ChildSpec:
+        """Return what a child is specified as (OTP, supervisor:get_childspec/2).
+
+        Raises:
+            NotFound: There is no such child or supervisor.
+        """
+        return self.run_on_loop(lambda: self._tree(supervisor).get_childspec(supervisor, child_id))
+
+    def count_children(self, supervisor: str) -> ChildCount:
+        """Count a supervisor's children by kind and whether they run."""
+        return self.run_on_loop(lambda: self._tree(supervisor).count_children(supervisor))
+
+    def _tree(self, supervisor: str) -> Tree:
+        return self.applications.tree_with(supervisor)
+
+    def _ask(self, request: Callable[[], Answer[Any]], timeout: float | None = None) -> Any:
+        check_timeout(timeout)
+        if self.loop.is_here:
+            answer = request()
+            if answer.is_done:
+                return answer.result()
+            answer.then(_log_refusal)  # it waits for what its supervisor is doing now
+            return None
+        waiter = ThreadWaiter()
+
+        def answered(answer: Answer[Any]) -> None:
+            waiter.settle(None if answer.error else answer.result(), answer.error)
+
+        def work() -> None:
+            try:
+                request().then(answered)
+            except Exception as error:  # noqa: BLE001 -- raised again in the asking thread
+                waiter.settle(None, error)
+
+        self.post(None, 0, work, waiter)
+        if not waiter.wait(timeout):
+            raise Timeout("of the supervisor", timeout or 0.0)
+        return waiter.take()
+
+
+def _log_refusal(answer: Answer[Any]) -> None:
+    """A request from within a hook had to wait, and nobody is there to hear its error."""
+    if answer.error is not None:
+        logger.error("a request made in a hook was refused: %s", answer.error)

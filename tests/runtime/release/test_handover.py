@@ -1,0 +1,187 @@
+"""What goes between the two processes of a replacement, without the processes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pybehave import Application, GenServer, Supervisor, Worker
+from pybehave.errors import UpgradeRefused
+from pybehave.journal.recovery import Options
+from pybehave.runtime.release.handover import FDS_MAX, PIECE_BYTES, Channel, Inheritance, Successor
+from pybehave.testing.disk import SimDisk
+from pybehave.testing.simulate import Simulator
+
+SMALL = Options(segment_bytes=64 * 1024)
+MANY = 2 * FDS_MAX + 3
+WAIT_S = 20.0
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    yield one, other
+    one.close()
+    other.close()
+
+
+@pytest.fixture
+def pipes() -> Iterator[list[int]]:
+    """Descriptors to hand over."""
+    made = [fd for _ in range(MANY // 2 + 1) for fd in os.pipe()][:MANY]
+    yield made
+    for fd in made:
+        os.close(fd)
+
+
+def successor_at(end: socket.socket) -> Successor:
+    """One whose process is this one."""
+    found = Successor.__new__(Successor)
+    found.channel = Channel(end)
+    return found
+
+
+def in_a_thread(work: Any) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def same_file(one: int, other: int) -> bool:
+    return os.path.samestat(os.fstat(one), os.fstat(other))
+
+
+def test_a_message_has_words_descriptors_and_bytes(ends: Any, pipes: list[int]) -> None:
+    raw = os.urandom(3 << 20)
+    thread = in_a_thread(lambda: Channel(ends[0]).send({"is": "x"}, pipes[:3], raw))
+    message, fds, found = Channel(ends[1]).receive(WAIT_S)
+    thread.join(WAIT_S)
+    assert (message, found) == ({"is": "x"}, raw)
+    assert all(same_file(fd, pipe) for fd, pipe in zip(fds, pipes[:3], strict=True))
+    for fd in fds:
+        os.close(fd)
+
+
+class HungUpOn(socket.socket):
+    """An end whose other one has read the message, answered and closed before the next call."""
+
+    def sendall(self, data: Any, *flags: Any) -> None:
+        if not data:
+            raise BrokenPipeError
+        super().sendall(data, *flags)
+
+
+def test_nothing_is_sent_behind_a_message_without_raw_bytes(ends: Any) -> None:
+    with HungUpOn(fileno=ends[0].detach()) as end:
+        Channel(end).send({"is": "done"})
+    assert Channel(ends[1]).receive(WAIT_S) == ({"is": "done"}, [], b"")
+
+
+@pytest.mark.parametrize("count", [0, 5, 12, 20])
+def test_an_end_in_the_middle_is_told(ends: Any, count: int) -> None:
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    Channel(one).send({"is": "cut off"}, raw=b"behind it")
+    ends[0].sendall(other.recv(4096)[:count])
+    ends[0].close()
+    one.close()
+    other.close()
+    with pytest.raises(ConnectionResetError):
+        Channel(ends[1]).receive(WAIT_S)
+
+
+def test_descriptors_that_there_is_no_room_for_are_told_and_none_is_kept(
+    ends: Any, pipes: list[int]
+) -> None:
+    Channel(ends[0]).send({"is": "x"}, pipes[:10])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(pipes) + 4, hard))
+    before = len(os.listdir("/proc/self/fd"))
+    try:
+        with pytest.raises(OSError, match="no room for all descriptors"):
+            Channel(ends[1]).receive(WAIT_S)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_more_listeners_than_a_message_takes_are_all_inherited(ends: Any, pipes: list[int]) -> None:
+    """Those beyond the limit were left out without a word, and their addresses were in use."""
+    listening = [(f"l{number}", fd) for number, fd in enumerate(pipes)]
+    planned = [SimpleNamespace(name=name, speaks=None) for name, _ in listening]
+    applications = SimpleNamespace(listeners_planned=lambda: planned)
+    node: Any = SimpleNamespace(
+        applications=applications, app=SimpleNamespace(version="2"), inherited={}
+    )
+    inheritance = Inheritance(os.dup(ends[1].fileno()), None)
+    thread = in_a_thread(lambda: inheritance.wait(node))
+    successor = successor_at(ends[0])
+    successor.channel.wait_for("loaded", WAIT_S)
+    Channel(ends[1]).send({"is": "ready"})
+    successor.give_listeners(listening, WAIT_S)
+    thread.join(WAIT_S)
+    assert list(node.inherited) == [name for name, _ in listening]
+    for name, fd in listening:
+        assert same_file(node.inherited[name], fd)
+        os.close(node.inherited[name])
+
+
+def test_connections_with_much_that_was_read_come_in_pieces(ends: Any, pipes: list[int]) -> None:
+    """Together they were more than a message was allowed, and all connections ended."""
+    carries = [os.urandom(PIECE_BYTES // 3), b"", os.urandom(2 * PIECE_BYTES), b"x"]
+    carries += [b"%d" % number for number in range(len(pipes) - len(carries))]
+    given = [
+        (fd, number, carry) for number, (fd, carry) in enumerate(zip(pipes, carries, strict=True))
+    ]
+    taken: list[tuple[Any, int, int, bytes]] = []
+    node: Any = SimpleNamespace(
+        loop=SimpleNamespace(source="full", take_over=lambda *facts: taken.append(facts)),
+        applications=SimpleNamespace(
+            listening=lambda: [(SimpleNamespace(name="l"), "port")],
+        ),
+    )
+    inheritance = Inheritance(os.dup(ends[1].fileno()), None)
+    thread = in_a_thread(lambda: inheritance.take(node))
+    successor = successor_at(ends[0])
+    successor.channel.wait_for("ready", WAIT_S)
+    successor.give_connections("l", given)
+    successor.finish(WAIT_S)
+    thread.join(WAIT_S)
+    assert [(port, number, carry) for port, _, number, carry in taken] == [
+        ("port", number, carry) for _, number, carry in given
+    ]
+    for (_, fd, _, _), (pipe, _, _) in zip(taken, given, strict=True):
+        assert same_file(fd, pipe)
+        os.close(fd)
+
+
+class Counting(GenServer[Any, Any, Any]):
+    def init(self, args: Any) -> Any:
+        return 0
+
+    def step(self, command: Any, state: Any) -> Any:
+        return state + 1, state + 1
+
+
+def test_no_process_is_replaced_on_a_full_disk() -> None:
+    """Neither the new one nor one of the old release could have started; all connections ended."""
+    disk = SimDisk(1)
+    worker = Worker("s", Counting, journal=True)
+    app = Application("t", Supervisor("one_for_one", [worker]), version="1")
+    with Simulator(1, app, disk=disk, journal_options=SMALL) as sim:
+        ended: list[str] = []
+        successor: Any = SimpleNamespace(
+            version="2", names=[], speaks={}, end=lambda: ended.append("ended")
+        )
+        disk.room = sum(map(len, disk.contents().values())) + SMALL.segment_bytes - 1
+        with pytest.raises(UpgradeRefused, match="may need a segment of 65536; free some"):
+            sim.node.releases.begin_replacement(successor, "1", lambda *_: None)
+        assert ended == ["ended"]
+        assert sim.node.call("s", "up") == 1
+        disk.room = None
