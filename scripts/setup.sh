@@ -116,6 +116,8 @@ install_hash() {
     {
         cat pyproject.toml CMakeLists.txt cmake/*.cmake scripts/setup.sh scripts/common.sh
         find src/_uring -name '*.pyx' -o -name '*.c' | sort
+        # An editable install knows each module by the path that it had then.
+        find pybehave -name '*.py' | sort
         pkg-config --modversion liburing 2>/dev/null || true
         echo "${PYBEHAVE_CMAKE_ARGS:-} ${CC:-}"
     } | sha256sum | cut -c1-16
