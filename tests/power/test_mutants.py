@@ -5,21 +5,27 @@ lives with the safeguard must pass.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import random
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from pybehave.journal.disk import BLOCK, FolderDisk
 from tests.power.clients import Load
-from tests.power.machine import need
+from tests.power.machine import FLUSH_NOTHING, formatted, mounted, need, shut_down
 from tests.power.rounds import SEED, check_source
 from tests.power.served import NotStarted, serving, starting
 from tests.power.story import Lost, Story
 from tests.power.test_volatile_fs import live
+from tests.power.unguarded import fill_without_zeros
 from tests.power.volatile_disk import VolatileDisk, volatile_disk
+
+SEGMENT = "segment"
 
 pytestmark = [pytest.mark.power, pytest.mark.timeout(120)]
 
@@ -127,3 +133,69 @@ def test_with_it_the_same_lives_pass(disk: VolatileDisk, name: str) -> None:
     check_source(row.source)
     print(f"PYBEHAVE_POWER_SEED={SEED}")
     row.lives(disk, "none", row.source, row.times)
+
+
+# --- zeros from end to end ----------------------------------------------------------------------
+
+WRITERS = 24
+CUTS = 50
+CUTS_WITH_ZEROS = 12
+COMMITS = 512
+
+
+def commit(disk: FolderDisk, answered: list[bytes]) -> None:
+    """As a server does in a segment, until the power goes."""
+    with contextlib.suppress(OSError):
+        for number in range(COMMITS):
+            block = b"%*d" % (BLOCK, number)
+            disk.write(SEGMENT, number * BLOCK, block)
+            answered.append(block)
+
+
+def cut_while_writing(device: str, place: Path, number: int) -> int:
+    """How many commits of how many writers are gone that were answered, be it after the cut."""
+    chance = random.Random(f"{SEED} {number}")
+    with mounted(device, place):
+        disks = [FolderDisk(place / str(index)) for index in range(WRITERS)]
+        for disk in disks:
+            disk.fill(SEGMENT, COMMITS * BLOCK)
+        answered: list[list[bytes]] = [[] for _ in disks]
+        threads = [
+            threading.Thread(target=commit, args=pair) for pair in zip(disks, answered, strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        threading.Event().wait(chance.uniform(0.005, 0.04))
+        shut_down(place, FLUSH_NOTHING)
+        for thread in threads:
+            thread.join()
+    lost = 0
+    with mounted(device, place):
+        for disk, blocks in zip(disks, answered, strict=True):
+            there = (Path(disk.path) / SEGMENT).read_bytes()
+            lost += not there.startswith(b"".join(blocks))
+            disk.remove(SEGMENT)
+    return lost
+
+
+def lost_in_cuts(folder: Path, count: int) -> int:
+    """Cut until something is lost."""
+    need("mkfs.xfs")
+    with formatted(folder, "xfs") as device:
+        cuts = (cut_while_writing(device, folder / "mount", number) for number in range(count))
+        return next((lost for lost in cuts if lost), 0)
+
+
+def test_without_zeros_a_dying_xfs_answers_for_what_it_loses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F-14: blocks that were allocated and not written need the log to be seen, and an xfs that is
+    being shut down says that they are durable. Of the cuts of test_shutdown_ioctl.py one in thirty
+    shows it, for only one commit is under way; so many write here, each as the journal does.
+    """
+    monkeypatch.setattr(FolderDisk, "fill", fill_without_zeros)
+    assert lost_in_cuts(tmp_path, CUTS) > 0
+
+
+def test_with_zeros_it_loses_nothing_that_it_answered_for(tmp_path: Path) -> None:
+    assert lost_in_cuts(tmp_path, CUTS_WITH_ZEROS) == 0

@@ -46,18 +46,18 @@ def no_sync_in(method: str) -> Callable[[], None]:
     return patch
 
 
+def fill_without_zeros(self: FolderDisk, name: str, count: int) -> None:
+    """Room for a segment, durable, but nothing written there."""
+    fd = self._open(name, os.O_RDWR | os.O_CREAT, is_direct=False)
+    try:
+        os.posix_fallocate(fd, 0, count)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def no_zeros() -> None:
-    """Room for a segment, but nothing written there."""
-
-    def fill(self: FolderDisk, name: str, count: int) -> None:
-        fd = self._open(name, os.O_RDWR | os.O_CREAT, is_direct=False)
-        try:
-            os.posix_fallocate(fd, 0, count)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-    FolderDisk.fill = fill
+    FolderDisk.fill = fill_without_zeros
 
 
 def cached_reads() -> None:
