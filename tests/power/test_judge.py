@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.power.clients import INCR_EVERY, Client, Load, key_of, value_of
+from tests.power.machine import wait_for
 from tests.power.resp import Connection
 from tests.power.served import serving
 from tests.power.story import Lost, Story
@@ -33,6 +34,8 @@ def written(tmp_path: Path):
     with serving(tmp_path, "epoll") as served:
         with Load("a", served.port, 3) as load:
             load.wait_acked(300)
+            first = load.clients[0]  # `spoil` takes a key of it; one at a time, it is slow
+            wait_for(lambda: first.acked > INCR_EVERY, "the first client gets on")
         with Connection(served.port) as connection:
             yield served, load, connection
 
