@@ -167,6 +167,7 @@ def cut_while_writing(device: str, place: Path, number: int) -> int:
     with mounted(device, place):
         disks = [FolderDisk(place / str(index)) for index in range(WRITERS)]
         for disk in disks:
+            disk.medium()  # found out while all is well
             disk.fill(SEGMENT, COMMITS * BLOCK)
         answered: list[list[bytes]] = [[] for _ in disks]
         threads = [
