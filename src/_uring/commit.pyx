@@ -645,6 +645,11 @@ cdef class Commit:
                 return True
         return False
 
+    @property
+    def descriptors(self) -> tuple:
+        """What is written to: the segment and the manifest."""
+        return self.j.fd, self.j.manifest_fd
+
     def take_descriptors(self) -> list:
         """The descriptors this still has, to be closed: nothing is written any more."""
         assert not self._is_flying()
