@@ -548,9 +548,16 @@ cdef class Mailboxes(Names):
 
     cdef int _settle_request(self, Caller caller, object value, object error) except -1:
         """The reply that was put off has come, or whoever owed it has ended."""
-        cdef Request request = caller.request
         cdef Server owner = caller.owner
+        cdef Request request
+        if type(caller.request) is tuple: # (Q5)
+            owner = self.whereis(caller.server)
+            request = None if owner is None else owner.request_named(caller.request)
+        else:
+            request = caller.request
         caller.request = None
+        if request is None:
+            return 0
         if error is not None:
             request.lose()
         else:

@@ -460,9 +460,17 @@ cdef class Replayer:
 
     cdef int _replied(self, Server server, Caller caller, object value) except -1:
         """A reply that had been put off: a request with a name has its outcome."""
-        cdef Request request = caller.request
+        cdef Request request
+        cdef Server owner
+        named, caller.request = caller.request, None
+        if type(named) is not tuple:
+            request = named
+        else: # (Q5)
+            request = None
+            for owner in self.servers.values():
+                if owner.name == caller.server:
+                    request, server = owner.request_named(named), owner
         if request is not None:
-            caller.request = None
             request.keep(value, server.ledger.values)
         return 0
 
