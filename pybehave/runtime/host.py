@@ -236,6 +236,7 @@ class LoopHost:
             self.observed.forget(server)
             raise
         watch.started()
+        self.defer(watch.show_start)
 
     def _open(self, instance: HostedServer, server: Server) -> None:
         """Make what a server stands for."""
