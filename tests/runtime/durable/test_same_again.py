@@ -208,6 +208,58 @@ def test_a_message_to_a_connection_that_has_no_form_is_a_crash_of_its_step() -> 
             assert world.node.get_state("s") == ["kept", "more"]
 
 
+class GoesOn(Pusher):
+    """Each word of a line is continued with; what "push" sends has no form."""
+
+    def step(self, command: str, state: list[str]) -> Any:
+        state.append(command)
+        again = [Continue((word, self.context.connection)) for word in command.split()]
+        return state, len(state), again[1:]
+
+    def handle_continue(self, term: Any, state: list[str]) -> Any:
+        word, connection = term
+        state.append(word)
+        if word == "push":
+            return state, None, [Cast("other", "lost"), Send(connection, "no number")]
+        if word == "raise":
+            raise ValueError("a deliberate bug")
+        return state, None, [Cast("other", word), *([Continue(("x", 0))] if word == "w" else [])]
+
+
+class GoesOnPurely(GoesOn):
+    pure = True
+
+    def handle_continue(self, term: Any, state: list[str]) -> Any:
+        return super().handle_continue(term, list(state))
+
+
+@pytest.mark.parametrize("kind", [GoesOn, GoesOnPurely])
+@pytest.mark.parametrize("failing", ["push", "raise"])
+def test_a_continue_that_failed_has_failed_for_each_start(kind: Any, failing: str) -> None:
+    workers = [Worker("s", kind, journal=True), Worker("other", Doer, journal=True)]
+    app = Application(
+        "t",
+        Supervisor("one_for_one", workers, intensity=100),
+        listeners=[Listener(TCP, Numbers(), to="s")],
+    )
+    disk = SimDisk(1)
+    with Simulator(1, app, disk=disk) as world:
+        client = world.connect(TCP)
+        for line in ("go v", f"go w {failing} never", "more", f"go {failing}", "go y"):
+            client.send(f"{line}\n".encode())
+            world.run(0.2)
+        live = {name: world.node.get_state(name) for name in ("s", "other")}
+        killed = disk.copy()
+    went = ["go v", "v", f"go w {failing} never", "w", "more", f"go {failing}", "go y", "y"]
+    assert live == {"s": went, "other": ["v", "w", "y"]}
+    assert client.received.split()[0] == b"1"
+    for each in (killed, disk):
+        for _ in range(2):
+            with Simulator(1, app, disk=each) as world:
+                world.run(1.0)
+                assert {name: world.node.get_state(name) for name in live} == live
+
+
 class Caller(GenServer[list[Any], Any, Any]):
     """Connects to what is no address."""
 
