@@ -12,6 +12,8 @@ cdef class Acting(System):
     cdef tuple checked                 # (actions, what they send, encoded), until carried out
 
     cdef object _carry_out(self, Server server, tuple actions, list closes)
+    cdef int _crashed(self, Server server, object error, int kind, object message,
+                      Caller caller) except -1
     cdef int _hand_on(self, Server server, object action) except -1
     cdef int _check_actions(self, Server server, tuple actions) except -1
     cdef int _check_reply(self, object action, dict encoded) except -1

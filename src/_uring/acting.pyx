@@ -181,10 +181,25 @@ cdef class Acting(System):
         elif type(action) is _actions.Cancel and server.number:
             _jobs.cancel(self.outbox, server.name, action.tag)
         if self.barrier > self.conns.durable_batch:
-            self.commit.hold(self.barrier, self.on_action, (server, action, *origin))
+            self.commit.hold(self.barrier, self.act_held, (server, action, *origin))
         else:
             self.on_action(server, action, *origin)
         return 0
+
+    def act_held(self, Server server, action, uint64_t lsn, uint32_t index) -> None:
+        """What waited for its input to be durable. It may raise what comparing a tag raises: that
+        ends its server, whose state stands, and not the loop, which has told that it is durable."""
+        try:
+            self.on_action(server, action, lsn, index)
+        except BaseException as error:
+            if self.is_passed_on(error):
+                raise
+            self.barrier = self.barrier_of(server)
+            self._crashed(server, error, 0, (action,), None)
+
+    cdef int _crashed(self, Server server, object error, int kind, object message,
+                      Caller caller) except -1:
+        raise NotImplementedError # the Dispatcher's
 
     cdef bytes _answer_for(self, Connection connection, object data, dict encoded):
         """What data is on a connection, encoded once for all that share codec, its version and

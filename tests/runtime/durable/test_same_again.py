@@ -13,7 +13,19 @@ from typing import Any
 import pytest
 
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
-from pybehave.actions import Cast, Close, Connect, Continue, Info, Reply, Send, StartTimer, Stop
+from pybehave.actions import (
+    Cancel,
+    Cast,
+    Close,
+    Connect,
+    Continue,
+    Info,
+    Reply,
+    Run,
+    Send,
+    StartTimer,
+    Stop,
+)
 from pybehave.errors import Crashed, StartFailed
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines, Protocol
@@ -284,6 +296,49 @@ def test_a_connect_to_no_address_is_told(
         pass
     assert state == ["ConnectFailed"]
     assert node.whereis("s") == 1
+
+
+class Unequal:
+    """A tag that cannot be compared."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("a deliberate bug")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Unframed(Protocol):
+    """Has no framing."""
+
+
+class Asker(Caller):
+    """Asks for what fails when its input is durable."""
+
+    def step(self, command: str, state: list[Any]) -> Any:
+        if command == "connect":
+            return [*state, command], 1, Connect("tcp://127.0.0.1:1", Unframed(), tag="t")
+        if command == "cancel":
+            return [*state, command], 1, [Run(sum, ([1],), tag=1), Cancel(Unequal())]
+        return [*state, command], 1
+
+
+@pytest.mark.parametrize("command", ["connect", "cancel"])
+def test_an_action_that_fails_when_its_input_is_durable_ends_no_node(
+    start: Callable[..., Any], tmp_path: Path, command: str
+) -> None:
+    tree = Supervisor("one_for_one", [Worker("s", Asker, journal=True)], intensity=100)
+    node = start(Application("t", tree), data=tmp_path / "data")
+    assert node.call("s", command) == 1
+    if command == "cancel":
+        while node.whereis("s") != 2:
+            pass
+    while len(state := node.get_state("s")) < 2:
+        pass
+    assert state == [command, "ConnectFailed" if command == "connect" else "RunFailed"]
+    assert node.call("s", "more") == 1
+    node.stop()
+    node = start(Application("t", tree), data=tmp_path / "data")
+    assert node.get_state("s") == [*state, "more"]
 
 
 MODULE = """
