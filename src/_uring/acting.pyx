@@ -40,6 +40,7 @@ cdef object _NOT_STOPPED = NOT_STOPPED
 cdef object Stop = _actions.Stop
 cdef frozenset WATCHING = frozenset((
     _actions.Monitor, _actions.Demonitor, _actions.Link, _actions.Unlink))
+cdef frozenset ASKING = frozenset((_actions.Call, _actions.Connect, _actions.Monitor))
 cdef frozenset KNOWN = frozenset(
     kind for kind in vars(_actions).values()
     if isinstance(kind, type) and issubclass(kind, _actions.Action))
@@ -125,6 +126,10 @@ cdef class Acting(System):
             elif kind is _actions.Run:
                 if server.number: # what stands for its answer until there is one
                     server.ledger.values.encode(_jobs.promise(action))
+            elif server.number and kind in ASKING: # a snapshot has it until it is answered
+                server.ledger.values.encode(
+                    [action.tag, action.request] if kind is _actions.Call and action.idempotent
+                    else action.tag)
             elif kind not in KNOWN:
                 raise TypeError(f"{action!r} is not an action that the runtime knows")
         self.checked = (actions, encoded)

@@ -14,12 +14,14 @@ import pytest
 
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
 from pybehave.actions import (
+    Call,
     Cancel,
     Cast,
     Close,
     Connect,
     Continue,
     Info,
+    Monitor,
     Reply,
     Run,
     Send,
@@ -41,6 +43,10 @@ ACTIONS: dict[str, Callable[[], list[Any]]] = {
     "a Reply to nobody": lambda: [StartTimer("t", 0.01, "late"), Reply("caller", 1)],
     "a Close of a name": lambda: [Cast("other", "x"), Close("connection")],
     "a timer's message": lambda: [Cast("other", "x"), StartTimer("t", 0.01, object())],
+    "a call's tag": lambda: [Cast("other", "x"), Call("other", "y", tag=object())],
+    "a call that is repeated": lambda: [Call("other", object(), tag=1, idempotent=True)],
+    "a monitor's tag": lambda: [Cast("other", "x"), Monitor("other", tag=object())],
+    "a connect's tag": lambda: [Connect(TCP, Lines(), tag=object())],
     "a timer's name": lambda: [Cast("other", "x"), StartTimer([], 0.01, "late")],
 }
 
