@@ -59,7 +59,7 @@ cdef class Acting(System):
         cdef dict encoded
         checked, self.checked = self.checked, None
         assert checked is not None and checked[0] is actions
-        encoded = checked[1]
+        encoded, is_passing = checked[1:]
         for action in actions:
             kind = type(action)
             if server.number:
@@ -70,9 +70,15 @@ cdef class Acting(System):
                 if action.to is not None:
                     self._reply_as(action.to, action.value, encoded.get(id(action)))
             elif kind is _actions.Cast:
-                self._send_on(server, action.server, INPUT_CAST, action.message)
+                if is_passing: # no record has the input that sends it
+                    self.post(action.server, INPUT_CAST, action.message, None)
+                else:
+                    self._send_on(server, action.server, INPUT_CAST, action.message)
             elif kind is _actions.Info:
-                self._send_on(server, action.server, INPUT_INFO, action.message)
+                if is_passing:
+                    self.post(action.server, INPUT_INFO, action.message, None)
+                else:
+                    self._send_on(server, action.server, INPUT_INFO, action.message)
             elif kind is _actions.Call:
                 self._call_action(server, action)
             elif kind is _actions.StartTimer:
@@ -132,7 +138,7 @@ cdef class Acting(System):
                     else action.tag)
             elif kind not in KNOWN:
                 raise TypeError(f"{action!r} is not an action that the runtime knows")
-        self.checked = (actions, encoded)
+        self.checked = (actions, encoded, self.is_passing)
         return 0
 
     def check_actions(self, Server server, tuple actions) -> None:

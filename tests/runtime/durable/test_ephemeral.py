@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import random
 import signal
 import subprocess
@@ -319,6 +320,45 @@ def test_a_question_of_another_server_is_asked_once_and_never_again() -> None:
         with world_on(each, application) as world:
             world.run(1.0)
             assert (world.node.get_state("a"), len(HEARD)) == (["word"], 1)
+
+
+class Drawer(GenServer[list[Any], Any, Any]):
+    """Draws, and tells another."""
+
+    def init(self, args: Any) -> list[Any]:
+        return []
+
+    def handle_call(self, request: Any, caller: Any, state: list[Any]) -> Any:
+        drawn = self.context.random.random()
+        return [*state, drawn], drawn, Cast("b", "word")
+
+
+@pytest.mark.parametrize("name", ["d", "a"])
+def test_who_hears_the_answer_may_call_servers_that_count(
+    start: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    workers = [Worker("d", Drawer, journal=True)]
+    workers += [Worker(each, Words, journal=True) for each in ("a", "b")]
+    application = Application("t", Supervisor("one_for_one", workers))
+    node = start(application, data=tmp_path / "d")
+    heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def ask() -> None:
+        answer = node.send_request("a", Ask(lambda state: (state, 1, Cast("b", "asked"))))
+        answer.add_done_callback(lambda _: heard.put(node.call(name, "draw")))
+
+    for _ in range(2):
+        node.run_on_loop(ask)
+        heard.get(timeout=10)
+    while len(node.get_state("b")) < (4 if name == "d" else 2):
+        pass
+    live = {each: node.get_state(each) for each in ("a", "b", "d")}
+    assert len(live[name]) == 2
+    node.stop()
+    node = start(application, data=tmp_path / "d")
+    assert {each: node.get_state(each) for each in ("a", "d")} == {
+        each: live[each] for each in ("a", "d")
+    }
 
 
 def test_together_it_counts_like_the_others() -> None:
