@@ -299,19 +299,23 @@ class Front(GenServer[int, Any, int]):
         return 0
 
     def step(self, command: Any, state: int) -> Any:
-        return state + 1, state, [Cast("a", Ask(HEARD.append)), Cast("a", "word")]
+        ask: Any = Ask(HEARD.append)
+        if command == "once":
+            ask = Once("c", state + 1, ask)
+        return state + 1, state, [Cast("a", ask), Cast("a", "word")]
 
 
 HEARD: list[Any] = []
 
 
-def test_a_question_of_another_server_is_asked_once_and_never_again() -> None:
+@pytest.mark.parametrize("command", ["plain", "once"])
+def test_a_question_of_another_server_is_asked_once_and_never_again(command: str) -> None:
     HEARD.clear()
     workers = [Worker("front", Front, journal=True), Worker("a", Words, journal=True)]
     application = Application("t", Supervisor("one_for_one", workers))
     disk = SimDisk(1)
     with world_on(disk, application) as world:
-        world.node.call("front", 1)
+        world.node.call("front", command)
         world.run(1.0)
         assert len(HEARD) == 1
         assert dict(world.node.loop.dispatcher.outbox) == {}
@@ -388,6 +392,26 @@ def test_a_send_leaves(start: Callable[..., Any], tmp_path: Path) -> None:
     with dial(node) as client:
         client.sendall(b"?\n")
         assert receive(client, 7) == b"sent\n1\n"
+
+
+class OneByOne(Counted):
+    """Asks for the next message each time."""
+
+    def step(self, command: str, state: list[str]) -> Any:
+        state = state if isinstance(command, Read) else [*state, command]
+        return state, len(state), Active(self.context.connection)
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_a_question_may_ask_for_the_next_message(
+    start: Callable[..., Any], tmp_path: Path, journal: bool
+) -> None:
+    listeners = [Listener("tcp://127.0.0.1:0", Asking(), to="s", active="once")]
+    tree = Supervisor("one_for_one", [Worker("s", OneByOne, journal=journal)])
+    node = start(Application("t", tree, listeners=listeners), data=tmp_path / "d")
+    with dial(node) as client:
+        client.sendall(b"x\n?\ny\n?\n")
+        assert receive(client, 8) == b"1\n1\n2\n2\n"
 
 
 def test_the_same_holds_in_memory(start: Callable[..., Any]) -> None:
