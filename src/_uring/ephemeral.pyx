@@ -37,7 +37,7 @@ cdef object NO_REPLY = _NO_REPLY
 # What changes nothing that is kept. A reply to another caller would: who waits is known to others.
 cdef frozenset TRACELESS = frozenset((
     _actions.Send, _actions.Close, _actions.Cast, _actions.CastGroup, _actions.Info,
-    _actions.Hibernate))
+    _actions.Hibernate, _actions.Active))
 
 # Encoded in about a microsecond, twice.
 cdef Py_ssize_t LOOK_BYTES = 512

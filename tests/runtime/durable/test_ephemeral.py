@@ -16,6 +16,7 @@ import pytest
 
 from pybehave import Application, GenServer, GenStatem, Listener, Once, Supervisor, Together, Worker
 from pybehave.actions import (
+    Active,
     Call,
     Cast,
     Continue,
