@@ -170,10 +170,6 @@ cdef class Gate(Acting):
             self.on_refused(server, error)
         return 0
 
-    cdef int _crashed(self, Server server, object error, int kind, object message,
-                      Caller caller) except -1:
-        raise NotImplementedError # the Dispatcher's
-
     cdef int _settle_cause(self, Server server, int kind) except -1:
         """The message of another journaled server has arrived, and came to nothing (A4)."""
         if server.number:

@@ -110,7 +110,7 @@ cdef class Mailboxes(Names):
         """A message of one server to another. Between journaled ones it is part of the sender's
         input: it arrives once, also when a crash or a power cut comes between.
         """
-        if self.is_passing or not server.latest_lsn():
+        if not server.latest_lsn():
             self.post(name, kind, message, None)
             return 0
         index = server.ledger.sent

@@ -280,6 +280,7 @@ class Replay:
 
     def undelivered(self) -> list[Undelivered]:
         """Messages that journaled servers had sent to others, and that had not arrived."""
+        self.replayer.settle()
         found = [
             (lsn, index, name, kind, self._read(name, message, lsn))
             for (lsn, index), (name, kind, message) in sorted(
@@ -305,6 +306,7 @@ class Replay:
 
     def known(self) -> dict[str, Known]:
         """What the servers have become."""
+        self.replayer.settle()
         return {
             name: Known(
                 server.state,
