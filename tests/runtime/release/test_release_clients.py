@@ -14,15 +14,17 @@ from pybehave import (
     Bridge,
     GenServer,
     Listener,
+    Once,
     Release,
     Speaks,
     Supervisor,
+    Together,
     Worker,
 )
 from pybehave.actions import Reply, Send, StartTimer
 from pybehave.errors import UpgradeRefused
 from pybehave.journal.recovery import Options
-from pybehave.protocols import Lines
+from pybehave.protocols import Lines, Protocol
 from pybehave.runtime.release.specs import Wish
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
@@ -344,6 +346,38 @@ class Polite(Two):
 
     def step(self, command: str, totals: Any) -> Any:
         if command.startswith("v"):
+class Named(Protocol):
+    """Lines, of which some are several commands with a name."""
+
+    framing = Lines("utf-8")
+
+    def decode(self, text: Any) -> Any:
+        if not text.startswith("once "):
+            return text
+        return Once("client", 1, Together(text.removeprefix("once ").split(",")))
+
+    def encode(self, output: Any) -> Any:
+        return str(output)
+
+    def encode_error(self, error: Any) -> Any:
+        return f"error: {error}"
+
+
+def test_a_repetition_of_several_commands_hears_what_the_first_heard(
+    start: Callable[..., Any], tmp_path: Path, journal: bool
+) -> None:
+    speaks = Speaks(2, {1: TO_TWO}, assumed=1)
+    app = Application(
+        "adder",
+        Supervisor("one_for_one", [Worker("a", Two, journal=journal)]),
+        listeners=[Listener(URL, Named(), to="a", speaks=speaks)],
+    )
+    node = start(app, data=tmp_path / "data", journal_options=SMALL)
+    with dial(node) as client:
+        for _ in range(2):
+            ask(client, "once add 1,add 2", "['1', '3']")
+
+
             return totals, "hello"
         return super().step(command, totals)
 
