@@ -194,6 +194,8 @@ cdef class Acting(System):
         if c == NULL or not conn_takes_output(c):
             return None
         port = <Port>c.port
+        if c.spoken != port.version and not port.edge.understands(c.spoken):
+            return None # its release was taken back: it ends, behind what it is owed
         key = (id(data), id(port.codec), c.protocol & AGREED_VERSION, c.spoken)
         answer = encoded.get(key)
         if answer is None:

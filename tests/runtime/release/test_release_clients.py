@@ -73,7 +73,7 @@ class Two(One):
                 return totals, f"{unit} {totals[unit]}"
             case ["tell"]:
                 return totals, f"EUR {totals['EUR']}"
-        raise ValueError(command)
+        return super().step(command, totals)
 
     def handle_info(self, message: Any, totals: Any) -> Any:
         return totals, None, self.told(message, f"EUR {totals['EUR']}")
@@ -207,6 +207,14 @@ def upgrade(sim: Simulator, app: Application) -> None:
     assert answers[0][1] is None
 
 
+def take_back(sim: Simulator) -> None:
+    """The same for the way back."""
+    answers: list[Any] = []
+    sim.node.releases.begin_rollback(None, lambda *answer: answers.append(answer))
+    sim.run_until(lambda: bool(answers))
+    assert answers[0][1] is None
+
+
 def test_what_waits_in_the_mailbox_meets_the_new_code_in_its_own_words(journal: bool) -> None:
     address = "tcp://127.0.0.1:7000"
     more: Any = {"journal": journal, "url": address, "overflow": "reject"}
@@ -303,6 +311,24 @@ def test_on_the_way_back_newer_clients_end_behind_their_answers(
         ask(old, "add 1", "3")
 
 
+def test_what_newer_clients_are_owed_on_the_way_back_crashes_nobody(journal: bool) -> None:
+    """They are told that it cannot be said any more, and hear nothing of what goes to all."""
+    address = "tcp://127.0.0.1:7000"
+    old = application(1, journal=journal, url=address)
+    with Simulator(1, old, disk=SimDisk(1), journal_options=SMALL) as sim:
+        upgrade(sim, application(2, journal=journal, url=address))
+        client = sim.connect(address)
+        client.send(b"watch\nlater\n")
+        sim.run_until(lambda: client.received == b"ok\n")
+        sim.run(1.0)
+        take_back(sim)
+        crashes = sim.node.loop.stats()["loop"]["crashes"]
+        sim.run_until(lambda: client.state == "ended", within=70.0)
+        assert b"version 2 is not spoken here any more" in client.received
+        assert bytes(client.received).count(b"\n") == 2
+        assert sim.node.loop.stats()["loop"]["crashes"] == crashes == 0
+
+
 def test_with_inverse_functions_newer_clients_stay(
     begin: Callable[..., Any], journal: bool
 ) -> None:
@@ -320,32 +346,6 @@ def test_with_inverse_functions_newer_clients_stay(
                 ask(old, "add 1", str(total + 3))
 
 
-def test_clients_that_declare_a_version(serve_two: Callable[..., Any]) -> None:
-    node = serve_two(declares=lambda text: int(text[1:]) if text.startswith("v") else None)
-    with dial(node) as client:
-        ask(client, "add 1 EUR", "EUR 1")
-        client.sendall(b"v7\n")
-        assert b"version 7 is not spoken here; 1 to 2 are" in client.recv(4096)
-        ask(client, "v1", "hello")
-        ask(client, "add 1", "2")
-        ask(client, "v2", "hello")
-        ask(client, "add 1 EUR", "EUR 3")
-
-
-def test_clients_that_declare_nothing_are_taken_for_old_ones(
-    serve_two: Callable[..., Any],
-) -> None:
-    node = serve_two(assumed=1)
-    with dial(node) as client:
-        ask(client, "add 1", "1")
-        assert dict(node.releases.status()["listeners"][0]["spoken"])[1] == 1
-
-
-class Polite(Two):
-    """Greets who declares a version."""
-
-    def step(self, command: str, totals: Any) -> Any:
-        if command.startswith("v"):
 class Named(Protocol):
     """Lines, of which some are several commands with a name."""
 
@@ -378,6 +378,32 @@ def test_a_repetition_of_several_commands_hears_what_the_first_heard(
             ask(client, "once add 1,add 2", "['1', '3']")
 
 
+def test_clients_that_declare_a_version(serve_two: Callable[..., Any]) -> None:
+    node = serve_two(declares=lambda text: int(text[1:]) if text.startswith("v") else None)
+    with dial(node) as client:
+        ask(client, "add 1 EUR", "EUR 1")
+        client.sendall(b"v7\n")
+        assert b"version 7 is not spoken here; 1 to 2 are" in client.recv(4096)
+        ask(client, "v1", "hello")
+        ask(client, "add 1", "2")
+        ask(client, "v2", "hello")
+        ask(client, "add 1 EUR", "EUR 3")
+
+
+def test_clients_that_declare_nothing_are_taken_for_old_ones(
+    serve_two: Callable[..., Any],
+) -> None:
+    node = serve_two(assumed=1)
+    with dial(node) as client:
+        ask(client, "add 1", "1")
+        assert dict(node.releases.status()["listeners"][0]["spoken"])[1] == 1
+
+
+class Polite(Two):
+    """Greets who declares a version."""
+
+    def step(self, command: str, totals: Any) -> Any:
+        if command.startswith("v"):
             return totals, "hello"
         return super().step(command, totals)
 
