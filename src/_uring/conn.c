@@ -370,6 +370,9 @@ void conn_resume(conns *all, conn *c, int why) {
         if (c->carry_bytes > 0) {
             (void)list_push(&all->woken, c->slot);
         }
+        if (c->carry_bytes > c->limits->high_water_bytes) {
+            return; /* read again when that has been parsed: each resume would add to it */
+        }
     }
     conn_arm(all, c);
 }
@@ -410,7 +413,12 @@ static int recv_failed(conns *all, conn *c, int result) {
     case ECANCELED:
     case EINTR:
     case EAGAIN:
-        conn_arm(all, c);
+        if (c->state == CONN_OPEN && c->paused == 0 &&
+            c->carry_bytes > c->limits->high_water_bytes) {
+            (void)list_push(&all->woken, c->slot); /* as in conn_resume */
+        } else {
+            conn_arm(all, c);
+        }
         break;
     default:
         conn_abort(all, c, END_RESET, -result);

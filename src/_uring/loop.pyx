@@ -491,6 +491,7 @@ cdef class Loop(Ports):
         used = self._parse(c, c.carry, c.carry_bytes)
         if conn_takes_input(c):
             conn_carry_consumed(&self._conns, c, used)
+            conn_arm(&self._conns, c) # a resume does not where much was left to be parsed
         return 0
 
     cdef size_t _parse(self, conn *c, const uint8_t *data, size_t size) except? 0xffffffffffffffff:

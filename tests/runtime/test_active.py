@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import time
 from typing import Any
 
 import pytest
@@ -160,6 +163,26 @@ def test_a_crash_with_the_message_that_was_asked_for_holds_nobody_up(serve: Any)
         client.sendall(b"crash\ncrash\n1\n")
         assert [b"crashed" in answers.readline() for _ in range(2)] == [True, True]
         assert answers.readline() == b"1\n"
+
+
+def test_a_slow_server_is_read_for_no_further_than_high_water(serve: Any) -> None:
+    """Each message that it asks for would bring another chunk otherwise."""
+    high = 8192
+    node = serve(Asker, Lines(), active="once", high_water_bytes=high, low_water_bytes=high // 2)
+    [(_, port)] = node.applications.listening()
+    most = 0
+    with dial(node) as client:
+        for _ in range(400):
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    client.send(b"0123456789abcde\n" * 4096)
+            client.settimeout(10.0)
+            assert receive(client, 16) == b"0123456789abcde\n"
+            node.call("s", ("more", "once"))
+            [facts] = node.run_on_loop(lambda: node.loop.dispatcher.clients(port.codec, None, 10))
+            most = max(most, facts["input_bytes"])
+    assert high // 2 < most < 1 << 20  # what a multishot receive brings before it is cancelled
 
 
 def test_an_outbound_connection_can_be_asked_too(serve: Any) -> None:
