@@ -231,6 +231,8 @@ cdef class Acting(System):
         count = messages_of(mode)
         if type(mode) is int and c.active_left != ACTIVE_ALWAYS: # a number is added, as OTP does
             count = min(<uint64_t>count + c.active_left, <uint64_t>ACTIVE_ALWAYS - 1)
+        if count != ACTIVE_ALWAYS and (<Port>c.port).address is not None:
+            (<Port>c.port).address.is_asking = True # a crash must find those that wait
         conn_activate(self.conns, c, count)
         return 0
 

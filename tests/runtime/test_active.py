@@ -165,6 +165,22 @@ def test_a_crash_with_the_message_that_was_asked_for_holds_nobody_up(serve: Any)
         assert answers.readline() == b"1\n"
 
 
+@pytest.mark.parametrize("worker", [{}, {"journal": True}], ids=["memory", "journal"])
+@pytest.mark.parametrize("active", [True, "once"])
+def test_the_next_incarnation_hears_who_was_to_be_silent(
+    serve: Any, active: Any, worker: dict[str, Any], tmp_path: Any
+) -> None:
+    node = serve(Asker, Lines(), active=active, worker=worker, loop={"data": str(tmp_path)})
+    with dial(node) as client, dial(node) as other:
+        client.sendall(b"1\n")
+        assert receive(client, 2) == b"1\n"
+        node.call("s", ("more", False))
+        other.sendall(b"crash\n")
+        assert b"crashed" in other.recv(1000)
+        client.sendall(b"2\n")
+        assert receive(client, 2) == b"2\n"
+
+
 def test_a_slow_server_is_read_for_no_further_than_high_water(serve: Any) -> None:
     """Each message that it asks for would bring another chunk otherwise."""
     high = 8192
