@@ -394,13 +394,15 @@ void conn_give_back(conns *all, conn *c) {
 }
 
 void conn_still(conns *all, conn *c) {
-    assert(c->state == CONN_OPEN);
+    assert(c->state == CONN_OPEN || conn_is_unasked(c));
     conn_pause(all, c, PAUSE_MOVING);
     stop_receiving(all, c);
 }
 
 int conn_is_still(const conns *all, const conn *c) {
-    return c->state == CONN_OPEN && (c->paused & PAUSE_MOVING) && c->in_flight == 0 &&
+    /* The end of its peer is read once more by whoever takes it over, behind what waits here. */
+    int is_whole = c->state == CONN_OPEN || (c->state == CONN_FINISHING && c->reason == END_PEER);
+    return is_whole && (c->paused & PAUSE_MOVING) && c->in_flight == 0 &&
            !(c->flags & CONN_HOLD) && outq_bytes(&c->out) == 0 && c->held <= all->durable_batch;
 }
 

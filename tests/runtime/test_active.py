@@ -201,6 +201,20 @@ def test_a_slow_server_is_read_for_no_further_than_high_water(serve: Any) -> Non
     assert high // 2 < most < 1 << 20  # what a multishot receive brings before it is cancelled
 
 
+@pytest.mark.parametrize("is_ended", [False, True], ids=["open", "half-closed"])
+def test_a_stop_does_not_wait_for_what_nobody_asks_for(serve: Any, is_ended: bool) -> None:
+    node = serve(Asker, Lines(), active="once")
+    with dial(node) as client:
+        client.sendall(b"1\n2\n")
+        if is_ended:
+            client.shutdown(socket.SHUT_WR)
+        assert receive(client, 2) == b"1\n"
+        began = time.monotonic()
+        node.stop()
+        assert time.monotonic() - began < 5.0  # a drain may take ten seconds
+        assert receive_all(client) == b""
+
+
 def test_an_outbound_connection_can_be_asked_too(serve: Any) -> None:
     class Client(GenServer[list[Any], Any, Any]):
         def init(self, args: Any) -> Any:
@@ -266,6 +280,28 @@ def test_what_came_before_the_end_is_still_handed_on() -> None:
         client.shutdown()
         world.run_until(lambda: client.state == "ended", within=200.0)
         assert bytes(client.received) == b"1\n2\n3\n4\n"
+
+
+@pytest.mark.parametrize("journal", [False, True], ids=["memory", "journal"])
+@pytest.mark.parametrize("is_ended", [False, True], ids=["open", "half-closed"])
+def test_what_nobody_has_asked_for_moves_to_another_process(journal: bool, is_ended: bool) -> None:
+    app = lines(Asker, journal=journal, active="once")
+    disk = SimDisk() if journal else None
+    with Simulator(seed=3, app=app, disk=disk) as world:
+        client = world.connect()
+        client.send(b"1\n2\n3\n")
+        if is_ended:
+            client.shutdown()
+        world.run(5.0)
+        assert bytes(client.received) == b"1\n"
+        loop, [(_, port)] = world.node.loop, world.node.applications.listening()
+        world.run_until(lambda: loop.hold([port]) == 0, within=1.0)
+        assert [carry for _, _, carry in loop.held(port)] == [b"2\n3\n"]
+        loop.let_go([port])
+        assert world.node.call("s", ("more", True)) is None
+        world.run_until(lambda: bytes(client.received) == b"1\n2\n3\n", within=5.0)
+        world.run(5.0)
+        assert (client.state == "ended") is is_ended
 
 
 # --- mistakes -----------------------------------------------------------------------------------
