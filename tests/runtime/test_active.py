@@ -215,6 +215,59 @@ def test_a_stop_does_not_wait_for_what_nobody_asks_for(serve: Any, is_ended: boo
         assert receive_all(client) == b""
 
 
+@pytest.mark.parametrize(
+    "worker", [{"mailbox": 2, "overflow": "reject"}, {"journal": True}], ids=["full", "unfit"]
+)
+def test_a_message_that_is_lost_makes_no_outbound_connection_silent(
+    start: Any, worker: dict[str, Any], tmp_path: Any
+) -> None:
+    """Its server cannot ask for the next one: it has not heard of this one."""
+
+    class Client(GenServer[list[Any], Any, Any]):
+        def init(self, args: Any) -> Any:
+            return [], Connect(args, Lines(frame_bytes_max=4 << 20), "out", active="once")
+
+        def handle_call(self, request: Any, caller: Any, state: list[Any]) -> Any:
+            return state, list(state)
+
+        def handle_cast(self, message: Any, state: list[Any]) -> Any:
+            return state, None
+
+        def handle_info(self, message: Any, state: list[Any]) -> Any:
+            if isinstance(message, Received):
+                return [*state, message.message], None
+            return [type(message).__name__], None
+
+    journaled = Worker("other", Asker, journal=True)  # else the node keeps no journal
+    node = start(Application("test", Supervisor("one_for_one", [journaled])), data=str(tmp_path))
+
+    def wait_for(expected: list[Any]) -> None:
+        deadline = time.monotonic() + 20.0
+        while node.call("out", "got") != expected:
+            assert time.monotonic() < deadline
+
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        url = f"tcp://127.0.0.1:{there.getsockname()[1]}"
+        node.start_child("root", Worker("out", Client, url, **worker))
+        peer, _ = there.accept()
+        with peer:
+            wait_for(["Connected"])
+            if "mailbox" in worker:
+                node.sys.suspend("out")
+                for _ in range(2):
+                    node.cast("out", "it is full now")
+                node.run_on_loop(lambda: None)  # behind them
+                peer.sendall(b"1\n")
+                while not node.loop.stats()["loop"]["overloaded"]:
+                    pass
+                node.sys.resume("out")
+                wait_for(["Connected"])
+                peer.sendall(b"2\n")
+            else:  # no record of this journal holds the first
+                peer.sendall(b"1" * 2_000_000 + b"\n2\n")
+            wait_for(["Connected", b"2"])
+
+
 def test_an_outbound_connection_can_be_asked_too(serve: Any) -> None:
     class Client(GenServer[list[Any], Any, Any]):
         def init(self, args: Any) -> Any:
