@@ -220,6 +220,8 @@ cdef class Acting(System):
         if c == NULL or not conn_takes_output(c):
             return None
         port = <Port>c.port
+        if c.spoken != port.version and not port.edge.understands(c.spoken):
+            return None # its release was taken back: it ends, behind what it is owed
         key = (id(data), id(port.codec), c.protocol & AGREED_VERSION, c.spoken)
         answer = encoded.get(key)
         if answer is None:
@@ -255,6 +257,8 @@ cdef class Acting(System):
         count = messages_of(mode)
         if type(mode) is int and c.active_left != ACTIVE_ALWAYS: # a number is added, as OTP does
             count = min(<uint64_t>count + c.active_left, <uint64_t>ACTIVE_ALWAYS - 1)
+        if count != ACTIVE_ALWAYS and (<Port>c.port).address is not None:
+            (<Port>c.port).address.is_asking = True # a crash must find those that wait
         conn_activate(self.conns, c, count)
         return 0
 

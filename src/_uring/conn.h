@@ -212,6 +212,10 @@ static inline uint64_t conn_token(const conn *c, unsigned op) {
 static inline int conn_takes_input(const conn *c) {
     return c->state == CONN_OPEN || c->state == CONN_FINISHING;
 }
+/* Its peer's end was read, and nobody may ever ask for what came before it (C8). */
+static inline int conn_is_unasked(const conn *c) {
+    return c->state == CONN_FINISHING && (c->paused & PAUSE_PASSIVE);
+}
 static inline int conn_takes_output(const conn *c) {
     return conn_takes_input(c) || c->state == CONN_DRAINING;
 }

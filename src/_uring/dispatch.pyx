@@ -547,6 +547,8 @@ cdef class Dispatcher(Ephemeral):
         cdef Requests table = server.requests_made()
         cdef bytes client = table.key_of(once)
         cdef Request known
+        if caller is not None: # also of a repetition, which nobody converts
+            caller.is_together = type(once.request) is Together
         try:
             known = table.find(server.name, client, once.number, self.unix_ns())
         except PybehaveError as error:

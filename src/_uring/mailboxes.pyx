@@ -16,7 +16,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from .codec cimport Codec
 from .commit cimport OUTCOME_REFUSED, RECORD_CAUSE, RECORD_FAILED
-from .handles cimport FROM_CONNECTION, FROM_SERVER, FROM_WAITER, Caller
+from .handles cimport FROM_CONNECTION, FROM_SERVER, FROM_WAITER, Caller, Connection
 from .leaves cimport conn, conn_give_back, conn_takes_output, conns_find
 from .names cimport Names
 from .requests cimport Request
@@ -319,10 +319,10 @@ cdef class Mailboxes(Names):
         if waiting >= server.kind.capacity and kind != INPUT_TIMER:
             if server.kind.overflow == OVERFLOW_DROP_OLDEST:
                 if not self._drop_oldest(server):
-                    return self._refused(server, caller)
+                    return self._turned_away(server, message, caller)
             elif server.kind.overflow == OVERFLOW_REJECT \
                     or waiting >= server.kind.capacity * HARD_LIMIT_FACTOR:
-                return self._refused(server, caller)
+                return self._turned_away(server, message, caller)
         server.mail().append((kind, message, caller))
         self._make_ready(server)
         return 0
@@ -337,6 +337,18 @@ cdef class Mailboxes(Names):
                 self._refused(server, item[2])
                 return True
         return False
+
+    cdef int _turned_away(self, Server server, object message, Caller caller) except -1:
+        if type(message) is _actions.Received:
+            self._unheard_of(message)
+        return self._refused(server, caller)
+
+    cdef int _unheard_of(self, object received) except -1:
+        """A message of an outbound connection is lost: its server cannot ask for the next one."""
+        cdef conn *c = conns_find(self.conns, (<Connection>received.connection).token())
+        if c != NULL:
+            conn_give_back(self.conns, c)
+        return 0
 
     cdef int _refused(self, Server server, Caller caller) except -1:
         self.stats.overloaded += 1
