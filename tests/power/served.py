@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ SEGMENT_BYTES = 256 << 10
 TARGET = "examples.kv:app"
 
 END_S = 40.0
+
+
+class NotStarted(AssertionError):
+    """A server did not begin to serve, and said why."""
 
 
 class Served:
@@ -73,10 +78,22 @@ class Served:
         return self.wait()
 
 
+def unguarded(without: str) -> list[str]:
+    """The command without one safeguard."""
+    return [sys.executable, "-m", "tests.power.unguarded", without]
+
+
 @contextlib.contextmanager
-def starting(data: Path | str, source: str, *words: str, target: str = TARGET) -> Iterator[Served]:
-    """Start a server; at the end it is killed if it still lives."""
-    command = [*COMMAND, "run", target, "--listen", "tcp://127.0.0.1:0"]
+def starting(
+    data: Path | str, source: str, *words: str, target: str = TARGET, without: str = ""
+) -> Iterator[Served]:
+    """Start a server; at the end it is killed if it still lives.
+
+    Args:
+        without: The safeguard that it lacks, by its name in unguarded.py.
+    """
+    command = [*(unguarded(without) if without else COMMAND), "run", target]
+    command += ["--listen", "tcp://127.0.0.1:0"]
     command += ["--backend", source, "--log-level", "warning", "--data", str(data)]
     if "--segment-bytes" not in words:
         command += ["--segment-bytes", str(SEGMENT_BYTES)]
@@ -96,8 +113,11 @@ def starting(data: Path | str, source: str, *words: str, target: str = TARGET) -
 
 
 @contextlib.contextmanager
-def serving(data: Path | str, source: str, *words: str, target: str = TARGET) -> Iterator[Served]:
-    """Start a server that must begin to serve."""
-    with starting(data, source, *words, target=target) as served:
-        assert served.is_ready, f"it did not start, status {served.wait()}:\n{served.errors}"
+def serving(
+    data: Path | str, source: str, *words: str, target: str = TARGET, without: str = ""
+) -> Iterator[Served]:
+    """Start a server that must begin to serve, or raise NotStarted."""
+    with starting(data, source, *words, target=target, without=without) as served:
+        if not served.is_ready:
+            raise NotStarted(f"it did not start, status {served.wait()}:\n{served.errors}")
         yield served

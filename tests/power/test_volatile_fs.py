@@ -90,10 +90,12 @@ def live(
     story: Story,
     last: Load | None,
     chance: random.Random,
+    kinds: tuple[str, ...] = KINDS,
+    without: str = "",
 ) -> tuple[Load, str]:
     """One life of a server: it recovers, it is judged, it serves, something fails."""
-    kind = chance.choice(KINDS)
-    with disk.mounted() as place, serving(place / name, source) as served:
+    kind = chance.choice(kinds)
+    with disk.mounted() as place, serving(place / name, source, without=without) as served:
         story.check(served.port, last)
         with Load(
             f"{chance.randrange(10**6)}", served.port, chance.randint(1, len(Load.KINDS))

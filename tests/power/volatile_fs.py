@@ -10,6 +10,7 @@ no content. A crash keeps a random part of the rest, in any order, which is all 
     mount                      serve at PLACE until it is unmounted
     crash SEED SHARE           the power goes: from here on everything fails with EIO; on the next
                                mount that share of what was not synced is there, chosen by SEED
+    cut KIND COUNT SEED SHARE  the same, right behind the COUNTth operation of that kind from now
     fault KIND ERRNO COUNT     the next COUNT write, fsync or fsyncdir fail (-1 = all)
     room BYTES                 what fits (-1 = everything)
     hits                       which names the faults have met
@@ -159,6 +160,7 @@ class VolatileFs(Operations):
         self.room = -1
         self.faults: dict[str, tuple[int, int]] = {}
         self.hits: list[str] = []
+        self.last_kind, self.left, self.at_last = "", 0, [""]
         self._open: dict[int, tuple[File, bool]] = {}
         self._next = 1
 
@@ -171,9 +173,17 @@ class VolatileFs(Operations):
             with self.mutex:
                 if self.is_dead:
                     raise FuseOSError(errno.EIO)
-                return found(*words)
+                answer = found(*words)
+                if name == self.last_kind:
+                    self._count_down()
+                return answer
 
         return guarded
+
+    def _count_down(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.command(self.at_last)
 
     # --- commands ------------------------------------------------------------------------------
 
@@ -183,6 +193,9 @@ class VolatileFs(Operations):
                 case ["crash", seed, share]:
                     self.root.crash(random.Random(int(seed)), float(share))
                     self.is_dead = True
+                case ["cut", kind, count, *how]:
+                    self.last_kind, self.left = kind, int(count)
+                    self.at_last = ["crash", *how]
                 case ["fault", kind, number, count]:
                     self.faults[kind] = (int(number), int(count))
                 case ["room", count]:
@@ -196,6 +209,7 @@ class VolatileFs(Operations):
 
     def power_on(self) -> None:
         self.is_dead = False
+        self.last_kind = ""
         self.faults.clear()
         self._open.clear()
 
