@@ -241,8 +241,8 @@ cdef class Replayer:
 
     def erase(self, uint32_t number, str name) -> None:
         """A server is forgotten: it has no state, and nothing is under way to it."""
-        for by_number in (self.servers, self.diverging, self.waiting, self.ended, self.latest, self.older,
-                          self.failures, self.absent):
+        for by_number in (self.servers, self.diverging, self.waiting, self.ended, self.latest,
+                          self.older, self.failures, self.absent):
             by_number.pop(number, None)
         self.open.pop(name, None)
         self.reachable.discard(name)

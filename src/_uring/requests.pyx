@@ -16,7 +16,7 @@ Invariants
   (Q3) Of a client the latest WINDOW numbers are remembered; an older one is refused. A client that
        is not known begins within the window, or it was forgotten.
   (Q4) What is kept cannot change: scalars as they are, anything else as its encoding.
-  (Q5) A caller that is read of bytes (a state of a snapshot, a message of another server) stands for
+  (Q5) A caller that is read of bytes (a snapshot's state, a message of another server) stands for
        the pending request that it named when it was written: its reply is that one's outcome.
 
 Does not know: records, replies, who asks.
