@@ -241,8 +241,8 @@ cdef class Replayer:
 
     def erase(self, uint32_t number, str name) -> None:
         """A server is forgotten: it has no state, and nothing is under way to it."""
-        for by_number in (self.servers, self.diverging, self.waiting, self.ended, self.latest, self.older,
-                          self.failures, self.absent):
+        for by_number in (self.servers, self.diverging, self.waiting, self.ended, self.latest,
+                          self.older, self.failures, self.absent):
             by_number.pop(number, None)
         self.open.pop(name, None)
         self.reachable.discard(name)
@@ -536,10 +536,11 @@ cdef class Replayer:
         waiting.lsn, waiting.time_ns = server.ledger.last_lsn or self.lsn, self.time_ns
         self.waiting[server.number] = waiting
 
-    def settle(self) -> None:
-        """Nothing follows that could say that a handle_continue had failed (Y8)."""
+    def settle(self, but=()) -> None:
+        """Nothing follows that could say that a handle_continue had failed (Y8); but of those."""
         for number in list(self.waiting):
-            self._go_on(number)
+            if number not in but:
+                self._go_on(number)
 
     cdef int _not_continued(self, Server server, const segment_record *record,
                             uint64_t lsn) except -1:
