@@ -536,10 +536,11 @@ cdef class Replayer:
         waiting.lsn, waiting.time_ns = server.ledger.last_lsn or self.lsn, self.time_ns
         self.waiting[server.number] = waiting
 
-    def settle(self) -> None:
-        """Nothing follows that could say that a handle_continue had failed (Y8)."""
+    def settle(self, but=()) -> None:
+        """Nothing follows that could say that a handle_continue had failed (Y8); but of those."""
         for number in list(self.waiting):
-            self._go_on(number)
+            if number not in but:
+                self._go_on(number)
 
     cdef int _not_continued(self, Server server, const segment_record *record,
                             uint64_t lsn) except -1:

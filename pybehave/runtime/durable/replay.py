@@ -17,7 +17,7 @@ Does not know: files, what becomes of the result (journaling.py).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
 
@@ -304,9 +304,13 @@ class Replay:
         values, upcast = reader_of(schema, server.values, self._versions.get(name, schema.version))
         return upcast(values.decode(message.data), lsn)
 
-    def known(self) -> dict[str, Known]:
-        """What the servers have become."""
-        self.replayer.settle()
+    def known(self, *, but: Collection[int] = ()) -> dict[str, Known]:
+        """What the servers have become.
+
+        Args:
+            but: Numbers of servers of which a record that follows says how they were continued.
+        """
+        self.replayer.settle(but)
         return {
             name: Known(
                 server.state,

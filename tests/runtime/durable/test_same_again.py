@@ -31,6 +31,7 @@ from pybehave.actions import (
 from pybehave.errors import Crashed, StartFailed
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines, Protocol
+from pybehave.runtime.durable.history import History
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 
@@ -276,6 +277,28 @@ def test_a_continue_that_failed_has_failed_for_each_start(kind: Any, failing: st
             with Simulator(1, app, disk=each) as world:
                 world.run(1.0)
                 assert {name: world.node.get_state(name) for name in live} == live
+
+
+def test_each_state_that_a_look_back_shows_is_one_that_was(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    workers = [Worker("s", GoesOn, journal=True), Worker("other", Doer, journal=True)]
+    app = Application("t", Supervisor("one_for_one", workers, intensity=100))
+    node = start(app, data=tmp_path / "data")
+    node.call("s", "go raise")
+    while node.whereis("s") != 2:
+        pass
+    node.call("s", "more")
+    node.stop()
+    history = History(app, str(tmp_path / "data"), 0)
+    shown = []
+    for lsn in range(1, history.last_lsn + 1):
+        history.advance(lsn)
+        state = list(history.states().get("s", []))
+        if state not in shown:
+            shown.append(state)
+    history.close()
+    assert shown == [[], ["go raise"], ["go raise", "more"]]
 
 
 class Caller(GenServer[list[Any], Any, Any]):
