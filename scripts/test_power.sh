@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Cut the power of real servers on real disks (tests/power). Arguments replace pytest's selection.
 #
-# PYBEHAVE_POWER        how many rounds, as a factor of the usual number (default 1: 8 minutes)
+# PYBEHAVE_POWER        how many rounds, as a factor of the usual number (default 1: 9 minutes)
 # PYBEHAVE_POWER_SEED   repeats the choices of a run that failed; it printed its seed
 source "$(dirname "$0")/common.sh"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import random
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -65,14 +66,29 @@ def test_after_a_failed_write_recovery_sees_what_the_disk_has(
     """F-11, F-12, F-13: the restart is on the same mount, its page cache as the failure left it;
     what it finds is found again after a power cut.
     """
+    story = Story(seed=0)
+    fail_and_recover(tmp_path, kind, source, story, rounds(6, f"failing {kind} {source}"))
+    print(f"{kind}, {source}: {story.rounds} recoveries, {story.judged} answered, none lost")
+
+
+def fail_and_recover(
+    folder: Path,
+    kind: str,
+    source: str,
+    story: Story,
+    lives: Iterable[tuple[int, random.Random]],
+    without: str = "",
+) -> None:
+    """Lives of servers that end when their device fails; each is started twice."""
     need("nbdkit", "nbdfuse", "mkfs.ext4", fuse=True)
     check_source(source)
-    story, last = Story(seed=0), None
-    place, above = tmp_path / "mount", tmp_path / "above"
-    with failing_device(tmp_path) as disk:
-        for number, chance in rounds(6, f"failing {kind} {source}"):
-            with mounted(disk.device, place), folder_on(place, above, kind) as folder:
-                with serving(folder / "data", source) as served:
+    last = None
+    place, above = folder / "mount", folder / "above"
+    with failing_device(folder) as disk:
+        for number, chance in lives:
+            with mounted(disk.device, place), folder_on(place, above, kind) as below:
+                data = below / "data"
+                with serving(data, source, without=without) as served:
                     story.check(served.port, last)  # after a power cut: nothing is cached
                     with Load(f"{number}", served.port, chance.randint(1, 5)) as last:
                         last.wait_acked(chance.randint(20, 300))
@@ -80,16 +96,15 @@ def test_after_a_failed_write_recovery_sees_what_the_disk_has(
                             assert served.wait() == 1, served.errors
                     assert "cannot be written any more" in served.errors
                 run("mount", "-o", "remount,rw", place, check=False)
-                with starting(folder / "data", source) as served:
+                with starting(data, source, without=without) as served:
                     if served.is_ready:
                         story.check(served.port, last)
                         last = None
                     else:
                         assert "read-only" in served.errors, served.errors
-        with mounted(disk.device, place), folder_on(place, above, kind) as folder:
-            with serving(folder / "data", source) as served:
+        with mounted(disk.device, place), folder_on(place, above, kind) as below:
+            with serving(below / "data", source, without=without) as served:
                 story.check(served.port, last)
-    print(f"{kind}, {source}: {story.rounds} recoveries, {story.judged} answered, none lost")
 
 
 # --- no room ------------------------------------------------------------------------------------
