@@ -36,7 +36,7 @@
  *       next, which may be never, and has no reply left to lose to an RST.
  *  (C8) A connection hands on `active_left` messages, then it is passive until it is asked for
  *       more: what has come waits in carry, and in the kernel. Nothing is dropped, also behind its
- *       end.
+ *       end, before we end it: then nobody will ask, and it is not waited for.
  *
  * Does not know: Python, protocols, servers. `port` and `hold` belong to the loop.
  */
