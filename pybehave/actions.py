@@ -64,12 +64,16 @@ def _check_group(action: Action, group: Any) -> None:
 
 
 def _check_seconds(action: Action, field: str, seconds: Any) -> None:
-    if type(seconds) in (int, float) and seconds >= 0:
+    if type(seconds) in (int, float) and 0 <= seconds <= 1e300:
         return
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"{type(action).__name__}: {field} is a number, not {show(seconds)}")
     if not seconds >= 0:  # also what is not a number at all
         raise ValueError(f"{type(action).__name__}: {field} is 0 or more, not {show(seconds)}")
+    try:
+        float(seconds)  # the loop's clock counts in floats; found while the input does not count
+    except OverflowError:
+        raise ValueError(f"{type(action).__name__}: {field} is more than a float can be") from None
 
 
 # --- answers and messages ----------------------------------------------------

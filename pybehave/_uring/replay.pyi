@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, final
 
 from typing_extensions import Buffer
@@ -10,6 +10,9 @@ from pybehave._uring.values import Values
 from pybehave.errors import NonDeterminism
 
 class Diverged(NonDeterminism): ...
+
+@final
+class Waiting: ...
 
 @final
 class Replayer:
@@ -27,6 +30,7 @@ class Replayer:
     @property
     def absent(self) -> dict[int, list[list[Any]]]: ...
     def feed_absent(self, records: list[list[Any]], skipped: Iterable[int]) -> None: ...
+    def settle(self, but: Collection[int] = ()) -> None: ...
     def recent(self, number: int) -> list[int]: ...
     on_skipped: Callable[[Server, int, Any, int], None] | None
     is_member: Callable[[str], bool] | None

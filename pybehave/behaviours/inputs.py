@@ -22,7 +22,7 @@ import typing
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from pybehave.actions import Cast, CastGroup, Close, Hibernate, Info, Reply, Send
+from pybehave.actions import Active, Cast, CastGroup, Close, Hibernate, Info, Reply, Send
 from pybehave.errors import (
     BadReturn,
     EphemeralTrace,
@@ -38,7 +38,7 @@ InputTypes: TypeAlias = Any
 
 ALLOWED: Final = "return None for an input that may come, else why it may not"
 
-TRACELESS: Final = (Send, Close, Cast, CastGroup, Info, Hibernate, Reply)
+TRACELESS: Final = (Send, Close, Active, Cast, CastGroup, Info, Hibernate, Reply)
 """What an ephemeral input may ask for. (Replies to its own caller; nobody knows that here.)"""
 
 Validate: TypeAlias = Callable[[Any, Any, Any], object]

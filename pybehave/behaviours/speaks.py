@@ -30,6 +30,7 @@ from typing import Any, Final, Generic, TypeVar, final
 
 from pybehave.behaviours.rules import refused
 from pybehave.errors import DecodeError, EncodeError, SpecError, show
+from pybehave.once import Once
 from pybehave.together import Together
 
 OldInput = TypeVar("OldInput")
@@ -172,10 +173,19 @@ class Edge:
         Raises:
             DecodeError: `declares` raised, or that version is not understood.
         """
+        if isinstance(message, Once):
+            message = message.request
+        if isinstance(message, Together):
+            found = {self.declared(each) for each in message.commands} - {0}
+            if len(found) > 1:
+                raise DecodeError(f"one input declares the versions {sorted(found)}")
+            return max(found, default=0)
         assert self.declares is not None
         try:
             version = self.declares(message)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # as a step's: it ends one input, and not the loop
             raise DecodeError(f"{type(error).__name__}: {error}") from error
         if version is None:
             return 0
@@ -197,7 +207,9 @@ class Edge:
         try:
             for function in self._inputs(version):
                 message = function(message)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise DecodeError(
                 f"an input of version {version} does not become one of version {self.version}: "
                 f"{type(error).__name__}: {error}"
@@ -218,7 +230,9 @@ class Edge:
         try:
             for function in self._outputs(version):
                 made = function(made)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise EncodeError(
                 output,
                 f"it does not become one of version {version}: {type(error).__name__}: {error}",

@@ -142,6 +142,9 @@ class Disk(Protocol):
     def open(self, name: str) -> int:
         """Open a file for the loop's writes; returns a descriptor for the completion source."""
 
+    def is_removed(self, fd: int) -> bool:
+        """Whether the file behind a descriptor has no name any more: no start would find it."""
+
     def close(self, fd: int) -> None:
         """Close what `open` gave."""
 
@@ -403,6 +406,9 @@ class FolderDisk(Disk):
     def open(self, name: str) -> int:
         is_direct = self.medium().how == WRITE_DSYNC
         return self._open(name, os.O_RDWR, is_direct=is_direct)
+
+    def is_removed(self, fd: int) -> bool:
+        return os.fstat(fd).st_nlink == 0
 
     def close(self, fd: int) -> None:
         os.close(fd)

@@ -48,7 +48,7 @@ TYPES: Final = {
     STORE: "store",
     FORGET: "forget",
 }
-KINDS: Final = {1: "call", 2: "cast", 3: "info", 5: "timer"}
+KINDS: Final = {1: "call", 2: "cast", 3: "info", 4: "continue", 5: "timer"}
 FAILED, CAUSE, REQUEST, STOPS, FROM = 1, 2, 4, 8, 16
 FLAGS: Final = {
     FAILED: "failed",

@@ -51,6 +51,7 @@ from pybehave.runtime.tree.tree import Tree
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Port
+    from pybehave.behaviours.supervisor import Supervisor
     from pybehave.runtime.node import Node
 
 DRAIN_LOOK_S: Final = 0.01
@@ -104,6 +105,8 @@ class Applications:
         self._load = loader(load_optional, config)
         self._running: dict[str, Running] = {}
         self._starting: list[Tree] = []
+        # As an application's tree was written, and what servers that moved have made of it.
+        self._specs: dict[str, tuple[Supervisor, Supervisor]] = {}
         self.primary = config.configured(primary)
         self.planned = ensure_all(self.primary, self._load)
         self._listeners = listeners.override(self.primary.listeners, listen)
@@ -186,7 +189,8 @@ class Applications:
 
     def _tree_of(self, app: Application) -> Tree:
         root_id = ROOT_ID if app is self.primary else app.name
-        return Tree(app.tree, self._node.host, None, root_id)
+        written, spec = self._specs.get(app.name, (app.tree, app.tree))
+        return Tree(spec if written is app.tree else app.tree, self._node.host, None, root_id)
 
     def _packed(self, app: Application) -> list[tuple[Listener, bytes]]:
         own = self._listeners if app is self.primary else app.listeners
@@ -269,6 +273,7 @@ class Applications:
 
     def _forget(self, running: Running) -> None:
         self._running.pop(running.app.name, None)
+        self._specs[running.app.name] = running.app.tree, running.tree.spec
         self._call_back(running, "stop")
         for bound in running.bound:
             listeners.remove_socket(bound)

@@ -3,6 +3,8 @@
 Accept no more, answer what was read, flush, close. A server that is suspended answers nothing until
 somebody resumes it, and nobody will: its clients are told at once that it ends, and the drain does
 not wait for them. To resume it instead would run, on the way out, what an operator has held back.
+Nor is anything waited for that a server has not asked for (`active`): it is dropped, as is what the
+kernel has of it.
 
 What systemd's users expect of TERM is an end within seconds, and a word on why it takes that long:
 the log and `systemctl status` say who is waited for and who was cut.
@@ -80,15 +82,15 @@ def _drain(
     servers: Callable[[], Iterable[Any]],
 ) -> None:
     deadline = loop.now() + seconds
-    left = loop.finish_connections()
+    loop.finish_connections()
     refuse_suspended(loop, servers)
-    left = loop.connections_open
+    left = loop.finish_unasked()
     if left:
         logger.info("waiting at most %g s for the last replies of %d connections", seconds, left)
         systemd.notify(f"STATUS=Waiting for the last replies of {left} connections", wait=0.0)
     while left and is_draining() and loop.now() < deadline:
         loop.run_once(deadline - loop.now())
         refuse_suspended(loop, servers)
-        left = loop.connections_open
+        left = loop.finish_unasked()
     if left and is_draining():
         logger.warning("%d connections were cut: no last reply within %g s", left, seconds)

@@ -58,6 +58,7 @@ from pybehave.runtime.workers import Workers
 from pybehave.types import IGNORED, KILLED, is_clean
 
 if TYPE_CHECKING:
+    from pybehave._uring.codec import Codec
     from pybehave._uring.loop import Loop
     from pybehave.runtime.durable.journaling import NodeJournal
     from pybehave.runtime.isolation import Isolation
@@ -236,6 +237,7 @@ class LoopHost:
             self.observed.forget(server)
             raise
         watch.started()
+        self.defer(watch.show_start)
 
     def _open(self, instance: HostedServer, server: Server) -> None:
         """Make what a server stands for."""
@@ -537,30 +539,30 @@ class LoopHost:
     def _connect(self, server: Server, action: Connect) -> None:
         try:
             settings = Listener(action.url, action.protocol, "-", events=True, active=action.active)
+            codec = settings.protocol.codec()  # one without a framing has none
         except Exception as error:  # noqa: BLE001 -- told, as its input counts already
             self.loop.dispatcher.inform(server, ConnectFailed(action.tag, error))
             return
         if addresses.is_literal(settings.address):
-            self._connect_to(server, action, settings, addresses.pack(settings.address))
+            packed = addresses.pack(settings.address)
+            self.loop.connect(action.url, packed, codec, server, action.tag, settings)
             return
         # A name service may take seconds: ask it on a thread.
         future = self.workers.submit(addresses.pack, settings.address)
         future.add_done_callback(
-            lambda found: self.defer(lambda: self._looked_up(server, action, settings, found))
+            lambda found: self.defer(
+                lambda: self._looked_up(server, action, settings, codec, found)
+            )
         )
 
-    def _looked_up(self, server: Server, action: Connect, settings: Listener, found: Any) -> None:
+    def _looked_up(
+        self, server: Server, action: Connect, settings: Listener, codec: Codec, found: Any
+    ) -> None:
         error = found.exception()
         if error is None:
-            self._connect_to(server, action, settings, found.result())
+            self.loop.connect(action.url, found.result(), codec, server, action.tag, settings)
         else:
             self.loop.dispatcher.inform(server, ConnectFailed(action.tag, error))
-
-    def _connect_to(
-        self, server: Server, action: Connect, settings: Listener, address: bytes
-    ) -> None:
-        codec = settings.protocol.codec()
-        self.loop.connect(action.url, address, codec, server, action.tag, settings)
 
 
 def _warn_of_info(server: Server, message: Any) -> None:

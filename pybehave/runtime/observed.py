@@ -44,7 +44,7 @@ class StateWatch:
         commit: Whose batches make its states durable; None when it is not journaled.
     """
 
-    __slots__ = ("_batch", "_before", "_commit", "_observers", "_raw", "_server")
+    __slots__ = ("_batch", "_before", "_commit", "_first", "_observers", "_raw", "_server")
 
     def __init__(
         self, server: Server, observers: tuple[Observer, ...], commit: Commit | None
@@ -53,6 +53,7 @@ class StateWatch:
         self._observers = list(observers)
         self._commit = commit
         self._batch = 0
+        self._first: tuple[str, Any] | None = None
         self._raw: Any = None
         self._before: Any = None
 
@@ -62,16 +63,22 @@ class StateWatch:
         return len(self._observers)
 
     def started(self) -> None:
-        """It runs."""
-        name, state = self._server.name, self._state()
+        """It runs; shown by `show_start`, when its supervisor knows of it."""
+        self._first = self._server.name, self.state()
         if self._commit is not None:
             self._batch = self._commit.batch_of_last()
-        self._show(lambda observer: observer.on_start(name, state))
+
+    def show_start(self) -> None:
+        """Show that it runs, if that was not shown yet."""
+        if self._first is not None:
+            (name, state), self._first = self._first, None
+            self._show(lambda observer: observer.on_start(name, state))
 
     def took(self) -> None:
         """An input is about to be stepped."""
+        self.show_start()
         self._raw = self._server.state
-        self._before = self._state()
+        self._before = self.state()
 
     def gave(self) -> None:
         """An input has been stepped, and the new state stands."""
@@ -86,20 +93,23 @@ class StateWatch:
 
     def replaced(self, before: Any) -> None:
         """Another state was put in the place of one, between two inputs."""
+        self.show_start()
         if self._commit is not None:
             self._batch = self._commit.batch_of_last()
         self._show_change(before)
 
     def ended(self, reason: object) -> None:
         """It has ended."""
-        name, state = self._server.name, self._state()
+        self.show_start()
+        name, state = self._server.name, self.state()
         self._show(lambda observer: observer.on_terminate(name, reason, state))
 
-    def _state(self) -> Any:
+    def state(self) -> Any:
+        """The state as it is shown."""
         return shown_state(self._server.instance, self._server.state)
 
     def _show_change(self, before: Any) -> None:
-        name, after = self._server.name, self._state()
+        name, after = self._server.name, self.state()
         self._show(lambda observer: observer.on_state_changed(name, before, after))
 
     def _show(self, call: Callable[[Observer], None]) -> None:
@@ -114,7 +124,8 @@ class StateWatch:
                 call(observer)
             except BaseException:  # (O1), also for one that raises KeyboardInterrupt
                 logger.exception("the observer %r of %r is removed", observer, self._server)
-                self._observers.remove(observer)
+                # By identity, and it may be gone by now: it was called again meanwhile.
+                self._observers = [each for each in self._observers if each is not observer]
 
 
 @final
@@ -146,8 +157,13 @@ class Observed:
         watch = self._watches[server] = StateWatch(server, worker.observers, commit)
         return watch
 
+    def shown(self, server: Server) -> Any:
+        """A server's state as its observers see it; None when it has none."""
+        watch = self._watches.get(server)
+        return None if watch is None else watch.state()
+
     def replaced(self, server: Server, before: Any) -> None:
-        """An operator has put another state in the place of one."""
+        """An operator, or an upgrade that counts, has put another state in the place of one."""
         watch = self._watches.get(server)
         if watch is not None:
             watch.replaced(before)

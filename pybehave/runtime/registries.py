@@ -63,5 +63,7 @@ class Registries:
             return
         try:
             via.registry.unregister_name(via.key)
-        except Exception:  # (V2)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # (V2), also for sys.exit()
             logger.exception("the key %s of server %r stays registered", show(via.key), name)

@@ -12,6 +12,7 @@ from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.schema import Schema
 from pybehave.errors import SpecError, show
+from pybehave.once import Once
 
 if TYPE_CHECKING:
     from pybehave._uring.dispatch import Dispatcher
@@ -74,7 +75,8 @@ def make_server(
 
 
 def is_ephemeral(server: Server | None, kind: int, message: Any) -> bool:
-    """Whether a message under way to a server is one that no journal has."""
+    """Whether a message under way to a server is one that no journal has, named or not."""
+    message = message.request if type(message) is Once else message
     return (
         server is not None
         and kind == INPUT_CAST

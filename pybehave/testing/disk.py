@@ -545,6 +545,10 @@ class SimDisk(Disk):
         self._open[fd] = self._at(name)
         return fd
 
+    def is_removed(self, fd: int) -> bool:
+        """Nobody but the journal itself removes files here."""
+        return False
+
     def close(self, fd: int) -> None:
         file = self._open.pop(fd)
         if self._is_off:

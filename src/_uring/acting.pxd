@@ -9,9 +9,12 @@ cdef class Acting(System):
     cdef public object on_action       # (server, action, lsn, index) -> None: Connect, Run, Cancel
 
     cdef Server drowsy                 # whose input has asked to hibernate; or None
-    cdef tuple checked                 # (actions, what they send, encoded), until carried out
+    cdef tuple checked                 # (actions, what they send, encoded, whether their input
+                                       # leaves no trace), until carried out
 
     cdef object _carry_out(self, Server server, tuple actions, list closes)
+    cdef int _crashed(self, Server server, object error, int kind, object message,
+                      Caller caller) except -1
     cdef int _hand_on(self, Server server, object action) except -1
     cdef int _check_actions(self, Server server, tuple actions) except -1
     cdef int _check_reply(self, object action, dict encoded) except -1

@@ -40,6 +40,7 @@ cdef object _NOT_STOPPED = NOT_STOPPED
 cdef object Stop = _actions.Stop
 cdef frozenset WATCHING = frozenset((
     _actions.Monitor, _actions.Demonitor, _actions.Link, _actions.Unlink))
+cdef frozenset ASKING = frozenset((_actions.Call, _actions.Connect, _actions.Monitor))
 cdef frozenset KNOWN = frozenset(
     kind for kind in vars(_actions).values()
     if isinstance(kind, type) and issubclass(kind, _actions.Action))
@@ -58,7 +59,7 @@ cdef class Acting(System):
         cdef dict encoded
         checked, self.checked = self.checked, None
         assert checked is not None and checked[0] is actions
-        encoded = checked[1]
+        encoded, is_passing = checked[1:]
         for action in actions:
             kind = type(action)
             if server.number:
@@ -69,9 +70,15 @@ cdef class Acting(System):
                 if action.to is not None:
                     self._reply_as(action.to, action.value, encoded.get(id(action)))
             elif kind is _actions.Cast:
-                self._send_on(server, action.server, INPUT_CAST, action.message)
+                if is_passing: # no record has the input that sends it
+                    self.post(action.server, INPUT_CAST, action.message, None)
+                else:
+                    self._send_on(server, action.server, INPUT_CAST, action.message)
             elif kind is _actions.Info:
-                self._send_on(server, action.server, INPUT_INFO, action.message)
+                if is_passing:
+                    self.post(action.server, INPUT_INFO, action.message, None)
+                else:
+                    self._send_on(server, action.server, INPUT_INFO, action.message)
             elif kind is _actions.Call:
                 self._call_action(server, action)
             elif kind is _actions.StartTimer:
@@ -125,9 +132,13 @@ cdef class Acting(System):
             elif kind is _actions.Run:
                 if server.number: # what stands for its answer until there is one
                     server.ledger.values.encode(_jobs.promise(action))
+            elif server.number and kind in ASKING: # a snapshot has it until it is answered
+                server.ledger.values.encode(
+                    [action.tag, action.request] if kind is _actions.Call and action.idempotent
+                    else action.tag)
             elif kind not in KNOWN:
                 raise TypeError(f"{action!r} is not an action that the runtime knows")
-        self.checked = (actions, encoded)
+        self.checked = (actions, encoded, self.is_passing)
         return 0
 
     def check_actions(self, Server server, tuple actions) -> None:
@@ -181,10 +192,25 @@ cdef class Acting(System):
         elif type(action) is _actions.Cancel and server.number:
             _jobs.cancel(self.outbox, server.name, action.tag)
         if self.barrier > self.conns.durable_batch:
-            self.commit.hold(self.barrier, self.on_action, (server, action, *origin))
+            self.commit.hold(self.barrier, self.act_held, (server, action, *origin))
         else:
             self.on_action(server, action, *origin)
         return 0
+
+    def act_held(self, Server server, action, uint64_t lsn, uint32_t index) -> None:
+        """What waited for its input to be durable. It may raise what comparing a tag raises: that
+        ends its server, whose state stands, and not the loop, which has told that it is durable."""
+        try:
+            self.on_action(server, action, lsn, index)
+        except BaseException as error:
+            if self.is_passed_on(error):
+                raise
+            self.barrier = self.barrier_of(server)
+            self._crashed(server, error, 0, (action,), None)
+
+    cdef int _crashed(self, Server server, object error, int kind, object message,
+                      Caller caller) except -1:
+        raise NotImplementedError # the Dispatcher's
 
     cdef bytes _answer_for(self, Connection connection, object data, dict encoded):
         """What data is on a connection, encoded once for all that share codec, its version and
@@ -194,6 +220,8 @@ cdef class Acting(System):
         if c == NULL or not conn_takes_output(c):
             return None
         port = <Port>c.port
+        if c.spoken != port.version and not port.edge.understands(c.spoken):
+            return None # its release was taken back: it ends, behind what it is owed
         key = (id(data), id(port.codec), c.protocol & AGREED_VERSION, c.spoken)
         answer = encoded.get(key)
         if answer is None:
@@ -229,6 +257,8 @@ cdef class Acting(System):
         count = messages_of(mode)
         if type(mode) is int and c.active_left != ACTIVE_ALWAYS: # a number is added, as OTP does
             count = min(<uint64_t>count + c.active_left, <uint64_t>ACTIVE_ALWAYS - 1)
+        if count != ACTIVE_ALWAYS and (<Port>c.port).address is not None:
+            (<Port>c.port).address.is_asking = True # a crash must find those that wait
         conn_activate(self.conns, c, count)
         return 0
 

@@ -13,14 +13,17 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from .commit cimport (
-    FRAME_HEADER_BYTES, MANIFEST_SLOT_BYTES, RECORD_FORGET, RECORD_SKIP, SEGMENT_BLOCK,
-    SEGMENT_CLOSE, SEGMENT_DATA, SEGMENT_HEADER_BLOCKS, SEGMENT_NEWER, SEGMENT_NOT_ONE,
-    SEGMENT_SEAL, SEGMENT_SOUND, journal_hash, manifest, manifest_read, manifest_write,
-    segment_blocks_bytes, segment_frame, segment_frame_check, segment_frame_read, segment_header,
+    FRAME_HEADER_BYTES, MANIFEST_SLOT_BYTES, RECORD_FORGET, RECORD_INPUT, RECORD_SKIP,
+    SEGMENT_BLOCK, SEGMENT_CLOSE, SEGMENT_DATA, SEGMENT_HEADER_BLOCKS, SEGMENT_NEWER,
+    SEGMENT_NOT_ONE, SEGMENT_SEAL, SEGMENT_SOUND, journal_hash, manifest, manifest_read,
+    manifest_write, segment_blocks_bytes, segment_frame, segment_frame_check, segment_frame_read, segment_header,
     segment_header_read, segment_header_write, segment_record, segment_record_read,
 )
 
 from pybehave.errors import JournalRefused
+
+cdef enum:
+    KIND_CONTINUE = 4 # INPUT_CONTINUE of servers.pxd
 
 import collections
 
@@ -268,8 +271,8 @@ def last_used_block(const uint8_t[::1] segment, uint64_t block) -> int:
 
 
 def find_marks(const uint8_t[::1] segment, bytes journal_id, uint64_t block_end) -> list:
-    """Records that say something of those before them (SKIP, FORGET), in a segment that is sound
-    up to a block: (type, lsn, server, payload) of each."""
+    """Records that say something of those before them (SKIP, FORGET, a continue that failed), in a
+    segment that is sound up to a block: (type, lsn, server, payload) of each."""
     cdef uint64_t block = SEGMENT_HEADER_BLOCKS
     cdef const uint8_t *at
     cdef segment_frame frame
@@ -291,7 +294,8 @@ def find_marks(const uint8_t[::1] segment, bytes journal_id, uint64_t block_end)
             size = segment_record_read(at, left, &record)
             if size == 0:
                 break
-            if record.type == RECORD_SKIP or record.type == RECORD_FORGET:
+            if record.type == RECORD_SKIP or record.type == RECORD_FORGET or (
+                    record.type == RECORD_INPUT and record.kind == KIND_CONTINUE):
                 found.append((record.type, lsn, record.server,
                               (<char *>record.payload)[:record.payload_bytes]))
             lsn += 1

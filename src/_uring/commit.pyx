@@ -273,8 +273,13 @@ cdef class Commit:
         return self._record(kind, server, payload, now_ns)
 
     def record_failed(self, unsigned kind, uint32_t server, bytes payload, uint64_t now_ns) -> int:
-        """Append an input that is not stepped; its lsn."""
-        return self._record(RECORD_INPUT, server, payload, now_ns, kind, RECORD_FAILED)
+        """Append an input that is not stepped; its lsn. A full disk does not refuse it either."""
+        cdef bint is_full = self.is_full
+        self.is_full = False
+        try:
+            return self._record(RECORD_INPUT, server, payload, now_ns, kind, RECORD_FAILED)
+        finally:
+            self.is_full = is_full
 
     cdef uint64_t _record(self, unsigned type, uint32_t server, bytes payload, uint64_t now_ns,
                           unsigned kind=0, unsigned flags=0) except 0:
@@ -644,6 +649,11 @@ cdef class Commit:
             if self.j.slots[index].state == SLOT_FLYING and not self.j.slots[index].is_short:
                 return True
         return False
+
+    @property
+    def descriptors(self) -> tuple:
+        """What is written to: the segment and the manifest."""
+        return self.j.fd, self.j.manifest_fd
 
     def take_descriptors(self) -> list:
         """The descriptors this still has, to be closed: nothing is written any more."""

@@ -370,6 +370,9 @@ void conn_resume(conns *all, conn *c, int why) {
         if (c->carry_bytes > 0) {
             (void)list_push(&all->woken, c->slot);
         }
+        if (c->carry_bytes > c->limits->high_water_bytes) {
+            return; /* read again when that has been parsed: each resume would add to it */
+        }
     }
     conn_arm(all, c);
 }
@@ -391,13 +394,15 @@ void conn_give_back(conns *all, conn *c) {
 }
 
 void conn_still(conns *all, conn *c) {
-    assert(c->state == CONN_OPEN);
+    assert(c->state == CONN_OPEN || conn_is_unasked(c));
     conn_pause(all, c, PAUSE_MOVING);
     stop_receiving(all, c);
 }
 
 int conn_is_still(const conns *all, const conn *c) {
-    return c->state == CONN_OPEN && (c->paused & PAUSE_MOVING) && c->in_flight == 0 &&
+    /* The end of its peer is read once more by whoever takes it over, behind what waits here. */
+    int is_whole = c->state == CONN_OPEN || (c->state == CONN_FINISHING && c->reason == END_PEER);
+    return is_whole && (c->paused & PAUSE_MOVING) && c->in_flight == 0 &&
            !(c->flags & CONN_HOLD) && outq_bytes(&c->out) == 0 && c->held <= all->durable_batch;
 }
 
@@ -410,7 +415,12 @@ static int recv_failed(conns *all, conn *c, int result) {
     case ECANCELED:
     case EINTR:
     case EAGAIN:
-        conn_arm(all, c);
+        if (c->state == CONN_OPEN && c->paused == 0 &&
+            c->carry_bytes > c->limits->high_water_bytes) {
+            (void)list_push(&all->woken, c->slot); /* as in conn_resume */
+        } else {
+            conn_arm(all, c);
+        }
         break;
     default:
         conn_abort(all, c, END_RESET, -result);

@@ -36,7 +36,7 @@
  *       next, which may be never, and has no reply left to lose to an RST.
  *  (C8) A connection hands on `active_left` messages, then it is passive until it is asked for
  *       more: what has come waits in carry, and in the kernel. Nothing is dropped, also behind its
- *       end.
+ *       end, before we end it: then nobody will ask, and it is not waited for.
  *
  * Does not know: Python, protocols, servers. `port` and `hold` belong to the loop.
  */
@@ -211,6 +211,10 @@ static inline uint64_t conn_token(const conn *c, unsigned op) {
 }
 static inline int conn_takes_input(const conn *c) {
     return c->state == CONN_OPEN || c->state == CONN_FINISHING;
+}
+/* Its peer's end was read, and nobody may ever ask for what came before it (C8). */
+static inline int conn_is_unasked(const conn *c) {
+    return c->state == CONN_FINISHING && (c->paused & PAUSE_PASSIVE);
 }
 static inline int conn_takes_output(const conn *c) {
     return conn_takes_input(c) || c->state == CONN_DRAINING;

@@ -547,6 +547,8 @@ cdef class Dispatcher(Ephemeral):
         cdef Requests table = server.requests_made()
         cdef bytes client = table.key_of(once)
         cdef Request known
+        if caller is not None: # also of a repetition, which nobody converts
+            caller.is_together = type(once.request) is Together
         try:
             known = table.find(server.name, client, once.number, self.unix_ns())
         except PybehaveError as error:
@@ -569,8 +571,12 @@ cdef class Dispatcher(Ephemeral):
             self._run_continues(server)
 
     cdef int _run_continues(self, Server server) except -1:
-        while server.is_running and server.has_continues():
-            self._one(server, INPUT_CONTINUE, server.extras.continues.pop(0), None)
+        try:
+            while server.is_running and server.has_continues():
+                self.continued[server] = self.continued.get(server, -1) + 1
+                self._one(server, INPUT_CONTINUE, server.extras.continues.pop(0), None)
+        finally:
+            self.continued.pop(server, None)
         return 0
 
     cdef int _one(self, Server server, int kind, object message, Caller caller) except -1:

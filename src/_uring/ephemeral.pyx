@@ -18,6 +18,7 @@ Invariants
   (E2) It cancels no idle time-out, and a name that its client gave it stays free: it counts for
        nothing.
   (E3) Its reply leaves when all is durable that the state holds.
+  (E4) `is_passing` holds while its own callback runs and is checked, and for nobody else's.
 
 Does not know: how types are declared (pybehave/behaviours/inputs.py), other turns (dispatch.pyx).
 """
@@ -36,7 +37,7 @@ cdef object NO_REPLY = _NO_REPLY
 # What changes nothing that is kept. A reply to another caller would: who waits is known to others.
 cdef frozenset TRACELESS = frozenset((
     _actions.Send, _actions.Close, _actions.Cast, _actions.CastGroup, _actions.Info,
-    _actions.Hibernate))
+    _actions.Hibernate, _actions.Active))
 
 # Encoded in about a microsecond, twice.
 cdef Py_ssize_t LOOK_BYTES = 512
@@ -105,13 +106,11 @@ cdef class Ephemeral(Exchanging):
         if server.debug() is not None:
             server.debug().gave(kind, output, actions, caller)
         self.current = None
+        self.is_passing = False # whoever hears the reply may call servers at once (E4)
         if caller is not None and output is NO_REPLY:
             self._owe(server, caller)
             caller = None
-        try:
-            self._conclude(server, actions, NULL, answer, caller, output)
-        finally:
-            self.is_passing = False
+        self._conclude(server, actions, NULL, answer, caller, output)
         return self.hibernate(server) if was_asleep else 0
 
     cdef int _check_trace(self, Server server, object message, Caller caller, object after,

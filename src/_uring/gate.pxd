@@ -18,8 +18,6 @@ cdef class Gate(Acting):
     cdef bint _record_input(self, Server server, int kind, object message,
                             Caller caller) except -1
     cdef int _unrecorded(self, Server server, int kind, object message, object error) except -1
-    cdef int _crashed(self, Server server, object error, int kind, object message,
-                      Caller caller) except -1
     cdef int _settle_cause(self, Server server, int kind) except -1
     cdef int _known(self, Server server, int kind) except -1
     cdef int raise_flaw(self) except -1

@@ -39,6 +39,7 @@ from pybehave.together import Together as _Together
 
 cdef type CallFailed = _actions.CallFailed
 cdef type CallReply = _actions.CallReply
+cdef type Received = _actions.Received
 cdef type Once = _Once
 cdef type Together = _Together
 cdef str ALLOWED = "return None for an input that may come, else why it may not"
@@ -164,15 +165,13 @@ cdef class Gate(Acting):
             self.tell(server, CallFailed(message.tag, message.server, error))
         elif kind == INPUT_CAST or is_odd:
             self.stats.casts_lost += 1
+            if type(message) is Received:
+                self._unheard_of(message)
         else:
             return self._crashed(server, error, kind, message, None)
         if is_odd and self.on_refused is not None:
             self.on_refused(server, error)
         return 0
-
-    cdef int _crashed(self, Server server, object error, int kind, object message,
-                      Caller caller) except -1:
-        raise NotImplementedError # the Dispatcher's
 
     cdef int _settle_cause(self, Server server, int kind) except -1:
         """The message of another journaled server has arrived, and came to nothing (A4)."""

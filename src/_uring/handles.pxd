@@ -48,7 +48,8 @@ cdef class Caller:
     cdef object timer               # its Alarm, or None
     cdef object owner               # the Server incarnation
     cdef Exchange exchange          # what answers it; None = its connection's protocol
-    cdef object request             # its Request, if that has a name and no outcome yet
+    cdef object request             # its Request, if that has a name and no outcome yet; of one
+                                    # that was read of bytes: (client, number) (Q5)
     cdef object port                # FROM_CONNECTION: its Port, whose edge it was asked across ...
     cdef uint32_t spoken            # ... in this version
     cdef bint is_together           # it was several commands: so many outputs are converted

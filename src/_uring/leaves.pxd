@@ -268,4 +268,5 @@ cdef extern from "conn.h" nogil:
     void conns_feed_starved(conns *)
     uint64_t conn_token(const conn *, unsigned)
     int conn_takes_input(const conn *)
+    int conn_is_unasked(const conn *)
     int conn_takes_output(const conn *)

@@ -491,6 +491,7 @@ cdef class Loop(Ports):
         used = self._parse(c, c.carry, c.carry_bytes)
         if conn_takes_input(c):
             conn_carry_consumed(&self._conns, c, used)
+            conn_arm(&self._conns, c) # a resume does not where much was left to be parsed
         return 0
 
     cdef size_t _parse(self, conn *c, const uint8_t *data, size_t size) except? 0xffffffffffffffff:
@@ -657,6 +658,17 @@ cdef class Loop(Ports):
                 conn_finish_received(&self._conns, c, END_SHUTDOWN)
         return self._conns.open_count
 
+    def finish_unasked(self) -> int:
+        """After `finish_connections`: wait no longer for those whose server does not ask for what
+        they have sent, and owes them nothing; how many connections are still there."""
+        cdef uint32_t slot
+        cdef conn *c
+        for slot in range(conns_slots(&self._conns)):
+            c = conns_at(&self._conns, slot)
+            if conn_is_unasked(c) and not c.flags & CONN_HOLD:
+                conn_finish(&self._conns, c, END_SHUTDOWN)
+        return self._conns.open_count
+
     def end_connections(self, Port port, bint is_abort) -> int:
         """Finish, or abort, the connections of one listener; how many are still there."""
         cdef uint32_t slot
@@ -667,7 +679,7 @@ cdef class Loop(Ports):
                 continue
             if is_abort:
                 conn_abort(&self._conns, c, END_SHUTDOWN, 0)
-            elif c.state == CONN_OPEN:
+            elif c.state == CONN_OPEN or conn_is_unasked(c):
                 conn_finish(&self._conns, c, END_SHUTDOWN)
         return port.connections
 

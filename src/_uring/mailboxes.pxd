@@ -22,6 +22,8 @@ cdef class Mailboxes(Names):
     cdef int tell(self, Server server, object message) except -1
     cdef int _post(self, Server server, int kind, object message, Caller caller) except -1
     cdef int _refused(self, Server server, Caller caller) except -1
+    cdef int _turned_away(self, Server server, object message, Caller caller) except -1
+    cdef int _unheard_of(self, object received) except -1
     cdef int _make_ready(self, Server server) except -1
     cdef int caught_up(self) except -1
     cdef int _owe(self, Server server, Caller caller) except -1

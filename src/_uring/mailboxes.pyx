@@ -16,7 +16,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from .codec cimport Codec
 from .commit cimport OUTCOME_REFUSED, RECORD_CAUSE, RECORD_FAILED
-from .handles cimport FROM_CONNECTION, FROM_SERVER, FROM_WAITER, Caller
+from .handles cimport FROM_CONNECTION, FROM_SERVER, FROM_WAITER, Caller, Connection
 from .leaves cimport conn, conn_give_back, conn_takes_output, conns_find
 from .names cimport Names
 from .requests cimport Request
@@ -110,7 +110,7 @@ cdef class Mailboxes(Names):
         """A message of one server to another. Between journaled ones it is part of the sender's
         input: it arrives once, also when a crash or a power cut comes between.
         """
-        if self.is_passing or not server.latest_lsn():
+        if not server.latest_lsn():
             self.post(name, kind, message, None)
             return 0
         index = server.ledger.sent
@@ -319,10 +319,10 @@ cdef class Mailboxes(Names):
         if waiting >= server.kind.capacity and kind != INPUT_TIMER:
             if server.kind.overflow == OVERFLOW_DROP_OLDEST:
                 if not self._drop_oldest(server):
-                    return self._refused(server, caller)
+                    return self._turned_away(server, message, caller)
             elif server.kind.overflow == OVERFLOW_REJECT \
                     or waiting >= server.kind.capacity * HARD_LIMIT_FACTOR:
-                return self._refused(server, caller)
+                return self._turned_away(server, message, caller)
         server.mail().append((kind, message, caller))
         self._make_ready(server)
         return 0
@@ -337,6 +337,18 @@ cdef class Mailboxes(Names):
                 self._refused(server, item[2])
                 return True
         return False
+
+    cdef int _turned_away(self, Server server, object message, Caller caller) except -1:
+        if type(message) is _actions.Received:
+            self._unheard_of(message)
+        return self._refused(server, caller)
+
+    cdef int _unheard_of(self, object received) except -1:
+        """A message of an outbound connection is lost: its server cannot ask for the next one."""
+        cdef conn *c = conns_find(self.conns, (<Connection>received.connection).token())
+        if c != NULL:
+            conn_give_back(self.conns, c)
+        return 0
 
     cdef int _refused(self, Server server, Caller caller) except -1:
         self.stats.overloaded += 1
@@ -548,9 +560,16 @@ cdef class Mailboxes(Names):
 
     cdef int _settle_request(self, Caller caller, object value, object error) except -1:
         """The reply that was put off has come, or whoever owed it has ended."""
-        cdef Request request = caller.request
         cdef Server owner = caller.owner
+        cdef Request request
+        if type(caller.request) is tuple: # (Q5)
+            owner = self.whereis(caller.server)
+            request = None if owner is None else owner.request_named(caller.request)
+        else:
+            request = caller.request
         caller.request = None
+        if request is None:
+            return 0
         if error is not None:
             request.lose()
         else:

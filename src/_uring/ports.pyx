@@ -239,7 +239,7 @@ cdef class Ports:
             c = conns_at(&self._conns, slot)
             if c.state == CONN_FREE or <Port>c.port not in ports:
                 continue
-            if c.state == CONN_OPEN and not c.paused & PAUSE_MOVING:
+            if (c.state == CONN_OPEN or conn_is_unasked(c)) and not c.paused & PAUSE_MOVING:
                 conn_still(&self._conns, c)
             left += not conn_is_still(&self._conns, c)
         return left

@@ -17,6 +17,9 @@ Invariants
   (Y6) A message is under way to whom the journal knew when it was sent (`reachable`), and to
        members of families, whom it has started; to nobody else, for there it was lost.
   (Y7) Behind a Stop no handle_continue was called: the incarnation had ended.
+  (Y8) Whether a handle_continue failed the first time (on output, say, that nobody encodes now) is
+       said by a FAILED record behind the input that it continues. So it runs when the next record
+       of its server comes, or one that depends on what it has sent, or the end: then it had not.
 
 Does not know: files, whether frames are sound (blocks.pyx), which policy decides (runtime).
 """
@@ -47,6 +50,9 @@ from pybehave import jobs as _jobs
 from pybehave.errors import JournalRefused, NonDeterminism
 from pybehave.together import Together as _Together
 
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
+
 cdef object NO_REPLY = _actions.NO_REPLY
 cdef uint32_t JOBS_FROM = _jobs.JOBS_FROM
 cdef type Together = _Together
@@ -55,6 +61,16 @@ cdef type Together = _Together
 # Not final: Python makes its instances.
 class Diverged(NonDeterminism):
     """A step raised that had not, behind an input that is skipped now."""
+
+
+@cython.final
+cdef class Waiting:
+    """What a server's latest step is continued with, as soon as that is known to have gone well."""
+
+    cdef Server server
+    cdef list continues
+    cdef uint64_t lsn             # of the input, or of what its incarnation began with
+    cdef uint64_t time_ns
 
 
 @cython.final
@@ -76,6 +92,7 @@ cdef class Replayer:
     cdef dict servers             # number -> Server or None
     cdef set skipped
     cdef dict diverging           # server number -> lsns skipped whose SKIP records come later
+    cdef dict waiting             # server number -> what is to be continued (Y8)
     cdef dict ended               # server number -> what its handle_continue has raised (Y5)
     cdef bint is_strict
     cdef readonly uint64_t inputs
@@ -106,6 +123,7 @@ cdef class Replayer:
         self.servers = {}
         self.skipped = set(skipped)
         self.diverging = {}
+        self.waiting = {}
         self.ended = {}
         self.marker = marker
         self.is_strict = is_strict
@@ -160,6 +178,7 @@ cdef class Replayer:
             self.time_ns = time_ns
             record = data
             self._records(&record[0], record.shape[0], lsn, 1, 0, 0xffffffffffffffff)
+        self.settle()
 
     cdef int _records(self, const uint8_t *data, size_t left, uint64_t lsn, uint32_t records,
                       uint64_t lsn_from, uint64_t lsn_to) except -1:
@@ -199,6 +218,10 @@ cdef class Replayer:
 
     cdef int _other(self, const segment_record *record, uint64_t lsn) except -1:
         payload = (<char *>record.payload)[:record.payload_bytes]
+        if record.type == RECORD_SERVER or record.type == RECORD_FORGET: # who is reachable
+            self.settle()
+        elif self.waiting:
+            self._go_on(record.server)
         if record.type == RECORD_SKIP:
             self._skip_recorded(record.server, int.from_bytes(payload[:8], "little"))
             return 0
@@ -218,8 +241,8 @@ cdef class Replayer:
 
     def erase(self, uint32_t number, str name) -> None:
         """A server is forgotten: it has no state, and nothing is under way to it."""
-        for by_number in (self.servers, self.diverging, self.ended, self.latest, self.older,
-                          self.failures, self.absent):
+        for by_number in (self.servers, self.diverging, self.waiting, self.ended, self.latest,
+                          self.older, self.failures, self.absent):
             by_number.pop(number, None)
         self.open.pop(name, None)
         self.reachable.discard(name)
@@ -232,9 +255,13 @@ cdef class Replayer:
         cdef Request request = None
         cdef int kind = record.kind
         if record.flags & RECORD_CAUSE:
-            self.outbox.pop((record.cause_lsn, record.cause_index), None)
+            self._arrived(record.cause_lsn, record.cause_index)
         if server is None:
             return 0
+        if kind == INPUT_CONTINUE:
+            return self._not_continued(server, record, lsn)
+        if self.waiting:
+            self._go_on(record.server)
         server.ledger.last_lsn, server.ledger.sent, server.ledger.jobs = lsn, 0, 0
         if record.flags & RECORD_FAILED or (self.skipped and lsn in self.skipped):
             return self._pass_over(server, record, lsn) # (Y1)
@@ -427,6 +454,16 @@ cdef class Replayer:
         self.act(server, actions)
         return result[1]
 
+    cdef int _arrived(self, uint64_t lsn, uint32_t index) except -1:
+        """A message of that input's, or of what continued it: then that had not failed (Y8)."""
+        cdef Waiting each
+        if (lsn, index) not in self.outbox:
+            for number, each in list(self.waiting.items()):
+                if each.lsn == lsn:
+                    self._go_on(number)
+        self.outbox.pop((lsn, index), None)
+        return 0
+
     cdef int remember(self, Server server, tuple actions, list continues) except -1:
         for action in actions:
             kind = type(action)
@@ -460,9 +497,17 @@ cdef class Replayer:
 
     cdef int _replied(self, Server server, Caller caller, object value) except -1:
         """A reply that had been put off: a request with a name has its outcome."""
-        cdef Request request = caller.request
+        cdef Request request
+        cdef Server owner
+        named, caller.request = caller.request, None
+        if type(named) is not tuple:
+            request = named
+        else: # (Q5)
+            request = None
+            for owner in self.servers.values():
+                if owner.name == caller.server:
+                    request, server = owner.request_named(named), owner
         if request is not None:
-            caller.request = None
             request.keep(value, server.ledger.values)
         return 0
 
@@ -481,20 +526,60 @@ cdef class Replayer:
 
     def act(self, Server server, tuple actions) -> None:
         """Of a step's or an init's actions those that are the server's own."""
+        cdef Waiting waiting
         cdef list continues = []
         self.remember(server, actions, continues)
-        if self.dispatcher.stops(actions): # (Y7)
+        if not continues or self.dispatcher.stops(actions): # (Y7)
             return
+        waiting = Waiting.__new__(Waiting)
+        waiting.server, waiting.continues = server, continues
+        waiting.lsn, waiting.time_ns = server.ledger.last_lsn or self.lsn, self.time_ns
+        self.waiting[server.number] = waiting
+
+    def settle(self, but=()) -> None:
+        """Nothing follows that could say that a handle_continue had failed (Y8); but of those."""
+        for number in list(self.waiting):
+            if number not in but:
+                self._go_on(number)
+
+    cdef int _not_continued(self, Server server, const segment_record *record,
+                            uint64_t lsn) except -1:
+        """A handle_continue had failed, and what it was behind. Those before it had not (Y8)."""
+        self.failed += 1
+        place = self._first(server, record)
+        self._go_on(record.server, place)
+        return 0
+
+    cdef int _go_on(self, uint32_t number, Py_ssize_t most=PY_SSIZE_T_MAX) except -1:
+        """Call what waits of a server; so many times at most, and what is left was not called."""
+        cdef Waiting waiting = self.waiting.pop(number, None)
+        cdef Server server
+        if waiting is None:
+            return 0
+        server, continues = waiting.server, waiting.continues
+        now_ns, self.time_ns = self.time_ns, waiting.time_ns
+        self._set_clock()
+        self.dispatcher.current = server
+        self.dispatcher.current_conn = NULL
+        self.dispatcher.current_caller = None
+        if self.marker is not None:
+            self.marker[1], self.marker[2] = number, waiting.lsn
         try:
-            while continues:
+            while continues and most > 0:
+                most -= 1
                 again = self.dispatcher._callback(server, INPUT_CONTINUE, continues.pop(0), None)
                 more = self.dispatcher._checked(server, INPUT_CONTINUE, again)
                 self.dispatcher.check_actions(server, more)
                 server.state = again[0]
                 self.remember(server, more, continues)
                 if self.dispatcher.stops(more): # (Y7)
-                    return
+                    break
         except KeyboardInterrupt:
             raise
         except BaseException as error: # (Y5)
-            self.ended[server.number] = error
+            self.ended[number] = error
+        finally:
+            self.dispatcher.current = None
+            self.time_ns = now_ns
+            self._set_clock()
+        return 0

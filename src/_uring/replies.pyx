@@ -39,6 +39,8 @@ from .servers cimport Port, Present
 
 import collections
 
+from pybehave.errors import DecodeError
+
 cdef extern from "sockets.h" nogil:
     int sockets_peer(int fd, char *out, size_t out_bytes)
 
@@ -245,6 +247,9 @@ cdef class Replies(Present):
         """The answer to a caller that is a connection: as its request wants it, or its protocol."""
         cdef Port port = <Port>c.port
         cdef Codec codec = port.codec
+        if error is None and caller.spoken != port.version:
+            if not port.edge.understands(caller.spoken): # its release was taken back
+                error = DecodeError(f"version {caller.spoken} is not spoken here any more")
         if error is None and caller.spoken != port.version:
             lower = port.edge.down_all if caller.is_together else port.edge.down
             output = lower(caller.spoken, output)

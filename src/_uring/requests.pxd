@@ -6,6 +6,7 @@ from .values cimport Values
 
 cdef class Request:
     cdef readonly uint64_t number
+    cdef readonly bytes client         # hash of its name
     cdef int form                      # enum in requests.pyx: what `value` is
     cdef object value
     cdef list waiting                  # Callers of repetitions, while it is pending; or None
@@ -23,4 +24,5 @@ cdef class Requests:
     cdef bytes key_of(self, object once)
     cdef Request find(self, str server, bytes client, uint64_t number, uint64_t now_ns)
     cdef Request add(self, bytes client, uint64_t number, uint64_t now_ns)
+    cdef Request pending(self, bytes client, uint64_t number)
     cdef bint _make_room(self, uint64_t now_ns) except -1

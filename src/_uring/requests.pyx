@@ -16,6 +16,8 @@ Invariants
   (Q3) Of a client the latest WINDOW numbers are remembered; an older one is refused. A client that
        is not known begins within the window, or it was forgotten.
   (Q4) What is kept cannot change: scalars as they are, anything else as its encoding.
+  (Q5) A caller that is read of bytes (a snapshot's state, a message of another server) stands for
+       the pending request that it named when it was written: its reply is that one's outcome.
 
 Does not know: records, replies, who asks.
 Source: see pybehave/once.py.
@@ -117,9 +119,7 @@ cdef class Request:
         """For a snapshot."""
         if self.form == FORM_VALUE and isinstance(self.value, str):
             return [self.number, self.form, str(self.value), type(self.value).__name__]
-        if self.form == FORM_PENDING:
-            return [self.number, FORM_LOST, None]
-        return [self.number, self.form, self.value]
+        return [self.number, self.form, self.value] # a pending one is, until its table goes on
 
 
 @cython.final
@@ -168,7 +168,7 @@ cdef class Requests:
         """A request that is about to be stepped."""
         cdef Client known = self.clients.pop(client, None)
         cdef Request request = Request.__new__(Request)
-        request.number = number
+        request.number, request.client = number, client
         if known is None:
             known = Client.__new__(Client)
             known.numbers = {}
@@ -182,6 +182,12 @@ cdef class Requests:
                 if each + WINDOW > known.highest
             }
         return request
+
+    cdef Request pending(self, bytes client, uint64_t number):
+        """The request if it waits for its reply, else None."""
+        cdef Client known = self.clients.get(client)
+        cdef Request request = None if known is None else known.numbers.get(number)
+        return request if request is not None and request.is_pending() else None
 
     cdef bint _make_room(self, uint64_t now_ns) except -1:
         """Forget whoever may be forgotten (Q2)."""
@@ -226,6 +232,7 @@ cdef class Requests:
             for number, form, value, *kind in requests:
                 request = Request.__new__(Request)
                 request.number, request.form, request.value = number, form, value
+                request.client = key
                 if kind and kind[0] in TEXTS:
                     request.value = TEXTS[kind[0]](value)
                 client.numbers[number] = request

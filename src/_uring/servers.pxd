@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from .asked cimport Asked
 from .codec cimport Codec
 from .leaves cimport conn_limits
-from .requests cimport Requests
+from .requests cimport Request, Requests
 from .values cimport Values
 
 
@@ -173,6 +173,7 @@ cdef class Server:
     cdef str crash_id(self)
     cdef int note(self, object action) except -1
     cdef Requests requests_made(self)
+    cdef Request request_named(self, tuple named)
     cdef object mail(self)
     cdef Py_ssize_t mail_count(self)
     cdef int owes_not(self, object caller) except -1

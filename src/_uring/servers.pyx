@@ -9,7 +9,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from .asked cimport Asked
-from .requests cimport Requests
+from .requests cimport Request, Requests
 
 import collections
 import random
@@ -292,6 +292,12 @@ cdef class Server:
         if extras.requests is None:
             extras.requests = Requests.__new__(Requests)
         return extras.requests
+
+    cdef Request request_named(self, tuple named):
+        """The request of a (client, number), if it waits for its reply; else None."""
+        if self.extras is None or self.extras.requests is None:
+            return None
+        return self.extras.requests.pending(named[0], named[1])
 
     def take_requests(self, Requests requests) -> None:
         """Go on with a table; what was owed by whoever had it is lost."""

@@ -25,6 +25,7 @@ cdef class Turn(Alarms):
     cdef uint64_t cause_lsn            # of the input of that lsn the message of that index
     cdef uint32_t cause_index
     cdef readonly dict outbox          # (lsn, index) -> (name, kind, message): not recorded yet
+    cdef dict continued                # Server -> which of its input's continues it is at, from 0
     cdef bytes client                  # who has named the request that is being stepped, or None
     cdef uint64_t number               # the name that it gave it
     cdef bint is_forked                # this is a fork's child: nothing is guarded any more

@@ -39,6 +39,7 @@ cdef class Turn(Alarms):
 
     def __cinit__(self):
         self.outbox = {}
+        self.continued = {}
         self.marker = None
 
     def set_marker(self, marker, dict poison=None) -> None:
@@ -190,7 +191,10 @@ cdef class Turn(Alarms):
         return batch
 
     cdef int record_failed(self, Server server, int kind) except -1:
-        if kind != INPUT_CONTINUE:
+        if kind == INPUT_CONTINUE: # by its place: what it failed on, a replay may not come to
+            self.commit.record_failed(kind, server.number, server.ledger.values.encode(
+                self.continued[server]), self.unix_ns())
+        else:
             flags = self._record_connection(server) | self._name() | self._cause(server)
             server.ledger.failed_lsn = self.commit.close_input(
                 kind, RECORD_FAILED | flags, server.number, 0)

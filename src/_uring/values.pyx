@@ -408,7 +408,8 @@ cdef class Values:
             return self.put_ext(EXT_CONNECTION, fields, 5, depth)
         if kind is Caller:
             self.has_caller = True
-            return self.put_ext(EXT_CALLER, ((<Caller>value).server,), 1, depth)
+            fields = _caller_fields(<Caller>value)
+            return self.put_ext(EXT_CALLER, fields, len(fields), depth)
         if kind in _FIELDS:
             fields = (kind.__name__, *(getattr(value, name) for name in _FIELDS[kind]))
             return self.put_ext(EXT_MESSAGE, fields, len(fields), depth)
@@ -684,10 +685,21 @@ def _refuse(value):
     raise NotJournalable(f"a field of type {type(value).__qualname__}, which msgspec cannot encode")
 
 
-def _answered_caller(server):
+cdef tuple _caller_fields(Caller caller):
+    request = caller.request
+    if request is None:
+        return (caller.server,)
+    if type(request) is tuple:
+        return (caller.server, *request)
+    return caller.server, request.client, request.number
+
+
+def _answered_caller(server, bytes client=None, uint64_t number=0):
+    """Nobody waits any more, but its request may still get its outcome (Q5)."""
     cdef Caller caller = Caller.__new__(Caller)
     caller.server = server
     caller.is_done = True
+    caller.request = None if client is None else (client, number)
     return caller
 
 

@@ -91,3 +91,19 @@ def test_actions_match_by_position() -> None:
         case _:
             matched = False
     assert matched
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda seconds: StartTimer("t", seconds, None),
+        actions.IdleTimeout,
+        lambda seconds: Call("kv", 1, timeout=seconds),
+        lambda seconds: Run(len, "abc", timeout=seconds),
+    ],
+)
+def test_a_duration_is_one_that_a_clock_can_count(make: Any) -> None:
+    for seconds in (0, 1.5, 2**64, 10**305, float("inf")):
+        make(seconds)
+    with pytest.raises(ValueError, match="is more than a float can be"):
+        make(10**400)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pybehave import Bridge, Speaks, Together
+from pybehave import Bridge, Once, Speaks, Together
 from pybehave.behaviours.speaks import VERSION_MAX, Edge
 from pybehave.errors import DecodeError, EncodeError, SpecError
 
@@ -95,6 +95,42 @@ def test_a_declaration_of_what_is_not_spoken(said: Any) -> None:
 def test_a_declaration_that_raises() -> None:
     with pytest.raises(DecodeError, match="ZeroDivisionError"):
         Edge(speaks(3, declares=lambda _: 1 // 0)).declared("x")
+
+
+@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit, BaseException])
+def test_whatever_users_code_raises_ends_one_input(kind: type[BaseException]) -> None:
+    """In a step it is a crash; here it would be the end of the loop, but for Ctrl-C."""
+
+    def fail(value: Any) -> Any:
+        raise kind("as it was told to")
+
+    edge = Edge(Speaks(2, {1: Bridge(fail, fail)}, declares=fail))
+    with pytest.raises(DecodeError, match="as it was told to"):
+        edge.declared("x")
+    with pytest.raises(DecodeError, match="as it was told to"):
+        edge.up(1, "x")
+    with pytest.raises(EncodeError, match="as it was told to"):
+        edge.down(1, "x")
+
+
+def test_ctrl_c_is_nobodys_mistake() -> None:
+    def interrupted(value: Any) -> Any:
+        raise KeyboardInterrupt
+
+    edge = Edge(Speaks(2, {1: Bridge(interrupted, interrupted)}, declares=interrupted))
+    for function in (edge.declared, lambda x: edge.up(1, x), lambda x: edge.down(1, x)):
+        with pytest.raises(KeyboardInterrupt):
+            function("x")
+
+
+def test_a_command_declares_also_with_a_name_and_among_others() -> None:
+    edge = Edge(speaks(3, declares=lambda said: said or None))
+    assert edge.declared(Once("client", 1, 2)) == 2
+    assert edge.declared(Together([0, 2, 0])) == 2
+    assert edge.declared(Once("client", 1, Together([0, 3]))) == 3
+    assert edge.declared(Together([0])) == 0
+    with pytest.raises(DecodeError, match=r"one input declares the versions \[1, 2\]"):
+        edge.declared(Together([1, 2]))
 
 
 def test_who_says_nothing_is_greeted_as_assumed() -> None:

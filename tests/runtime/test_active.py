@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import time
 from typing import Any
 
 import pytest
@@ -162,6 +165,109 @@ def test_a_crash_with_the_message_that_was_asked_for_holds_nobody_up(serve: Any)
         assert answers.readline() == b"1\n"
 
 
+@pytest.mark.parametrize("worker", [{}, {"journal": True}], ids=["memory", "journal"])
+@pytest.mark.parametrize("active", [True, "once"])
+def test_the_next_incarnation_hears_who_was_to_be_silent(
+    serve: Any, active: Any, worker: dict[str, Any], tmp_path: Any
+) -> None:
+    node = serve(Asker, Lines(), active=active, worker=worker, loop={"data": str(tmp_path)})
+    with dial(node) as client, dial(node) as other:
+        client.sendall(b"1\n")
+        assert receive(client, 2) == b"1\n"
+        node.call("s", ("more", False))
+        other.sendall(b"crash\n")
+        assert b"crashed" in other.recv(1000)
+        client.sendall(b"2\n")
+        assert receive(client, 2) == b"2\n"
+
+
+def test_a_slow_server_is_read_for_no_further_than_high_water(serve: Any) -> None:
+    """Each message that it asks for would bring another chunk otherwise."""
+    high = 8192
+    node = serve(Asker, Lines(), active="once", high_water_bytes=high, low_water_bytes=high // 2)
+    [(_, port)] = node.applications.listening()
+    most = 0
+    with dial(node) as client:
+        for _ in range(400):
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    client.send(b"0123456789abcde\n" * 4096)
+            client.settimeout(10.0)
+            assert receive(client, 16) == b"0123456789abcde\n"
+            node.call("s", ("more", "once"))
+            [facts] = node.run_on_loop(lambda: node.loop.dispatcher.clients(port.codec, None, 10))
+            most = max(most, facts["input_bytes"])
+    assert high // 2 < most < 1 << 20  # what a multishot receive brings before it is cancelled
+
+
+@pytest.mark.parametrize("is_ended", [False, True], ids=["open", "half-closed"])
+def test_a_stop_does_not_wait_for_what_nobody_asks_for(serve: Any, is_ended: bool) -> None:
+    node = serve(Asker, Lines(), active="once")
+    with dial(node) as client:
+        client.sendall(b"1\n2\n")
+        if is_ended:
+            client.shutdown(socket.SHUT_WR)
+        assert receive(client, 2) == b"1\n"
+        began = time.monotonic()
+        node.stop()
+        assert time.monotonic() - began < 5.0  # a drain may take ten seconds
+        assert receive_all(client) == b""
+
+
+@pytest.mark.parametrize(
+    "worker", [{"mailbox": 2, "overflow": "reject"}, {"journal": True}], ids=["full", "unfit"]
+)
+def test_a_message_that_is_lost_makes_no_outbound_connection_silent(
+    start: Any, worker: dict[str, Any], tmp_path: Any
+) -> None:
+    """Its server cannot ask for the next one: it has not heard of this one."""
+
+    class Client(GenServer[list[Any], Any, Any]):
+        def init(self, args: Any) -> Any:
+            return [], Connect(args, Lines(frame_bytes_max=4 << 20), "out", active="once")
+
+        def handle_call(self, request: Any, caller: Any, state: list[Any]) -> Any:
+            return state, list(state)
+
+        def handle_cast(self, message: Any, state: list[Any]) -> Any:
+            return state, None
+
+        def handle_info(self, message: Any, state: list[Any]) -> Any:
+            if isinstance(message, Received):
+                return [*state, message.message], None
+            return [type(message).__name__], None
+
+    journaled = Worker("other", Asker, journal=True)  # else the node keeps no journal
+    node = start(Application("test", Supervisor("one_for_one", [journaled])), data=str(tmp_path))
+
+    def wait_for(expected: list[Any]) -> None:
+        deadline = time.monotonic() + 20.0
+        while node.call("out", "got") != expected:
+            assert time.monotonic() < deadline
+
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        url = f"tcp://127.0.0.1:{there.getsockname()[1]}"
+        node.start_child("root", Worker("out", Client, url, **worker))
+        peer, _ = there.accept()
+        with peer:
+            wait_for(["Connected"])
+            if "mailbox" in worker:
+                node.sys.suspend("out")
+                for _ in range(2):
+                    node.cast("out", "it is full now")
+                node.run_on_loop(lambda: None)  # behind them
+                peer.sendall(b"1\n")
+                while not node.loop.stats()["loop"]["overloaded"]:
+                    pass
+                node.sys.resume("out")
+                wait_for(["Connected"])
+                peer.sendall(b"2\n")
+            else:  # no record of this journal holds the first
+                peer.sendall(b"1" * 2_000_000 + b"\n2\n")
+            wait_for(["Connected", b"2"])
+
+
 def test_an_outbound_connection_can_be_asked_too(serve: Any) -> None:
     class Client(GenServer[list[Any], Any, Any]):
         def init(self, args: Any) -> Any:
@@ -227,6 +333,28 @@ def test_what_came_before_the_end_is_still_handed_on() -> None:
         client.shutdown()
         world.run_until(lambda: client.state == "ended", within=200.0)
         assert bytes(client.received) == b"1\n2\n3\n4\n"
+
+
+@pytest.mark.parametrize("journal", [False, True], ids=["memory", "journal"])
+@pytest.mark.parametrize("is_ended", [False, True], ids=["open", "half-closed"])
+def test_what_nobody_has_asked_for_moves_to_another_process(journal: bool, is_ended: bool) -> None:
+    app = lines(Asker, journal=journal, active="once")
+    disk = SimDisk() if journal else None
+    with Simulator(seed=3, app=app, disk=disk) as world:
+        client = world.connect()
+        client.send(b"1\n2\n3\n")
+        if is_ended:
+            client.shutdown()
+        world.run(5.0)
+        assert bytes(client.received) == b"1\n"
+        loop, [(_, port)] = world.node.loop, world.node.applications.listening()
+        world.run_until(lambda: loop.hold([port]) == 0, within=1.0)
+        assert [carry for _, _, carry in loop.held(port)] == [b"2\n3\n"]
+        loop.let_go([port])
+        assert world.node.call("s", ("more", True)) is None
+        world.run_until(lambda: bytes(client.received) == b"1\n2\n3\n", within=5.0)
+        world.run(5.0)
+        assert (client.state == "ended") is is_ended
 
 
 # --- mistakes -----------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pybehave import Application, GenServer, GenStatem, Observer, Supervisor, Worker
+from pybehave import Application, GenServer, GenStatem, Observer, Release, Supervisor, Worker
 from pybehave.actions import StartTimer
-from pybehave.errors import Crashed, SpecError, StartFailed
+from pybehave.errors import Crashed, SpecError, StartFailed, UpgradeFailed
 from pybehave.statem import KeepState, NextState
 from pybehave.testing import SimDisk, Simulator
 
@@ -242,3 +242,107 @@ def test_what_is_no_observer_is_refused_at_construction(observers: Any) -> None:
 def test_a_server_without_observers_has_no_watcher(start: Any) -> None:
     node = start(app())
     assert node.run_on_loop(lambda: node.loop.dispatcher.whereis("c").control) is None
+
+
+class Equal(Keeper):
+    """Like all others of its kind; a comparison that is not of identity may do anything."""
+
+    def __init__(self, *, is_broken: bool) -> None:
+        super().__init__()
+        self.is_broken = is_broken
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def on_state_changed(self, server: str, old: Any, new: Any) -> None:
+        super().on_state_changed(server, old, new)
+        if self.is_broken:
+            raise RuntimeError("a broken mirror")
+
+
+def test_the_observer_that_raises_is_the_one_that_goes(start: Any) -> None:
+    sound, broken = Equal(is_broken=False), Equal(is_broken=True)
+    node = start(app(sound, broken))
+    for number in (1, 2, 3):
+        assert node.call("c", 1) == number
+    assert (len(sound.seen), len(broken.seen)) == (1 + 3, 1 + 1)
+
+
+def test_an_observer_that_ends_another_server_and_raises_hurts_nobody(start: Any) -> None:
+    """It is called again, by the end that it caused, before it is known to be broken."""
+
+    class Ends(Keeper):
+        def on_state_changed(self, server: str, old: Any, new: Any) -> None:
+            node.terminate_child("root", "c")
+            raise RuntimeError("a broken mirror")
+
+        def on_terminate(self, server: str, reason: object, state: Any) -> None:
+            raise RuntimeError("twice")
+
+    tree = [Worker("c", Counter, observers=[Ends()]), Worker("d", Counter)]
+    node = start(Application("test", Supervisor("one_for_one", tree, intensity=100)))
+    node.cast("c", 1)
+    assert node.call("d", 7) == 7
+
+
+@pytest.mark.parametrize("journal", [False, True], ids=["memory", "journal"])
+def test_a_release_that_does_not_come_to_count_is_not_shown(
+    start: Any, tmp_path: Path, journal: bool
+) -> None:
+    class Thousands(Counter):
+        version = 2
+
+        def code_change(self, old_version: Any, state: Any, extra: Any) -> Any:
+            return state * 1000
+
+    class Plain(GenServer[Any, Any, Any]):
+        def init(self, args: Any) -> Any:
+            return 0
+
+    class Odd(Plain):
+        version = 2
+
+        def code_change(self, old_version: Any, state: Any, extra: Any) -> Any:
+            if not journal:
+                raise ValueError("no way")
+            return object()  # which has no form in a journal
+
+    def release(first: Any, second: Any, version: str) -> Application:
+        tree = [
+            Worker("c", first, journal=journal, observers=[keeper]),
+            Worker("d", second, journal=journal),
+        ]
+        return Application("test", Supervisor("one_for_one", tree), version=version)
+
+    keeper = Keeper()
+    node = start(release(Counter, Plain, "1"), data=tmp_path)
+    node.call("c", 2)
+    with pytest.raises(UpgradeFailed):
+        node.releases.upgrade(Release(release(Thousands, Odd, "2"), upgrades="1"))
+    assert node.call("c", 1) == 3
+    node.releases.upgrade(Release(release(Thousands, Plain, "3"), upgrades="1"))
+    assert node.call("c", 1) == 3001
+    node.stop()
+    changes = [seen[1:] for seen in keeper.seen if seen[0] == "changed"]
+    assert changes == [(0, 2), (2, 3), (3, 3000), (3000, 3001)]
+
+
+def test_a_server_that_ends_while_its_start_is_shown_is_restarted(start: Any) -> None:
+    class Hasty(Keeper):
+        def on_start(self, server: str, state: Any) -> None:
+            super().on_start(server, state)
+            if len(self.seen) == 1:
+                with pytest.raises(Crashed):
+                    nodes[0].call("c", "crash")
+
+    hasty: Keeper = Hasty()
+    nodes: list[Any] = []
+    tree = Supervisor("one_for_one", [], intensity=100)
+    nodes.append(start(Application("test", tree)))
+    nodes[0].start_child("root", Worker("c", Counter, observers=[hasty]))
+    while len(hasty.seen) < 3:
+        assert nodes[0].stats()
+    assert nodes[0].call("c", 1) == 1
+    assert [seen[0] for seen in hasty.seen] == ["start", "end", "start", "changed"]

@@ -62,11 +62,13 @@ class History:
         self.manifest = reader.read_manifest(path)
         self.loop.dispatcher.seed = int.from_bytes(self.manifest.journal_id[:8], "little")
         self._pieces = self._read(path)
-        marks = Marks(
+        found = [
             mark
             for segment, _, block in self._pieces
             for mark in blocks.find_marks(segment.content, self.manifest.journal_id, block)
-        )
+        ]
+        marks = Marks(found)
+        self._failed = [(lsn, number) for kind, lsn, number, _ in found if kind == reader.INPUT]
         self.replay = Replay(
             self, specs, is_strict=is_strict, skipped=marks.skipped, forgotten=marks.forgotten
         )
@@ -110,7 +112,8 @@ class History:
 
     def states(self) -> dict[str, Any]:
         """The servers' states, by name."""
-        return {name: known.state for name, known in self.replay.known().items()}
+        open_ = {number for lsn, number in self._failed if lsn > self.lsn}
+        return {name: known.state for name, known in self.replay.known(but=open_).items()}
 
     def close(self) -> None:
         """Let everything go."""

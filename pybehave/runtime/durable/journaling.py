@@ -19,6 +19,7 @@ Does not know: strategies, sockets, how a frame is written.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import time
@@ -612,6 +613,10 @@ class NodeJournal:
 
     def _write_watermark(self) -> None:
         if self._is_open:
+            if any(self.disk.is_removed(fd) for fd in self.commit.descriptors):
+                logger.critical("a file of the journal in %s was removed", self.disk.path)
+                self.commit.fail(errno.ENOENT)  # no start would find what is acknowledged from here
+                return
             self.snapshots.check()
             self.commit.watermark()
             self.commit.on_durable = self._durable

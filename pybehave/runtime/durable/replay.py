@@ -17,7 +17,7 @@ Does not know: files, what becomes of the result (journaling.py).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
 
@@ -280,6 +280,7 @@ class Replay:
 
     def undelivered(self) -> list[Undelivered]:
         """Messages that journaled servers had sent to others, and that had not arrived."""
+        self.replayer.settle()
         found = [
             (lsn, index, name, kind, self._read(name, message, lsn))
             for (lsn, index), (name, kind, message) in sorted(
@@ -303,8 +304,13 @@ class Replay:
         values, upcast = reader_of(schema, server.values, self._versions.get(name, schema.version))
         return upcast(values.decode(message.data), lsn)
 
-    def known(self) -> dict[str, Known]:
-        """What the servers have become."""
+    def known(self, *, but: Collection[int] = ()) -> dict[str, Known]:
+        """What the servers have become.
+
+        Args:
+            but: Numbers of servers of which a record that follows says how they were continued.
+        """
+        self.replayer.settle(but)
         return {
             name: Known(
                 server.state,

@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave._uring.copies import NotPlainError, plain_copy
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.gen_server import Initial, initial_of, overrides, shown_state
+from pybehave.behaviours.gen_server import Initial, initial_of, overrides
 from pybehave.behaviours.release import Migration, Way, changed_state, way_of
 from pybehave.errors import PybehaveError, UpgradeFailed, UpgradeRefused
 from pybehave.runtime.servers import make_values
@@ -95,6 +95,7 @@ class Target:
         restore: Returns the state as it was, when a migration may have changed it in place.
         was_suspended: By an operator.
         known: The old instance's attributes when the new one was made ready.
+        shown: What observers saw of the state before.
     """
 
     server: Server
@@ -107,6 +108,7 @@ class Target:
     restore: Callable[[], Any] | None = None
     was_suspended: bool = False
     known: dict[str, Any] = field(default_factory=dict)
+    shown: Any = None
 
 
 @final
@@ -286,6 +288,7 @@ class Upgrade:
                 self._refuse(target, "it has just ended; try again")
             self._dispatcher.wake(server)  # its state must be in memory to be put back
             target.was_suspended = server.control is not None and server.control.is_suspended
+            target.shown = self._host.observed.shown(server)
             target.before = (server.instance, server.state, server.values, server.owner)
             self._dispatcher.suspend(server)
 
@@ -313,7 +316,6 @@ class Upgrade:
         self, target: Target, worker: Any, instance: Any, state: Any, values: Values | None
     ) -> None:
         server = target.server
-        before = shown_state(server.instance, server.state)
         self._dispatcher.change_code(
             server,
             instance,
@@ -327,7 +329,6 @@ class Upgrade:
             server.owner = worker
         if values is not None and self._host.journal is not None:
             self._host.journal.set_values(server.name, values)
-        self._host.observed.replaced(server, before)
 
     # --- the boundary in the journal -------------------------------------------------------------
 
@@ -368,6 +369,8 @@ class Upgrade:
     def _finish(self) -> None:
         self.phase = Phase.OVER
         self._let_go()
+        for target in self.targets:  # not before it counts: nothing that was shown is taken back
+            self._host.observed.replaced(target.server, target.shown)
         self.seconds = self._host.loop.now() - self._began
         self._done(None)
 

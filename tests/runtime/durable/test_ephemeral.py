@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import random
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from pybehave import Application, GenServer, GenStatem, Listener, Once, Supervisor, Together, Worker
 from pybehave.actions import (
+    Active,
     Call,
     Cast,
     Continue,
@@ -298,19 +300,23 @@ class Front(GenServer[int, Any, int]):
         return 0
 
     def step(self, command: Any, state: int) -> Any:
-        return state + 1, state, [Cast("a", Ask(HEARD.append)), Cast("a", "word")]
+        ask: Any = Ask(HEARD.append)
+        if command == "once":
+            ask = Once("c", state + 1, ask)
+        return state + 1, state, [Cast("a", ask), Cast("a", "word")]
 
 
 HEARD: list[Any] = []
 
 
-def test_a_question_of_another_server_is_asked_once_and_never_again() -> None:
+@pytest.mark.parametrize("command", ["plain", "once"])
+def test_a_question_of_another_server_is_asked_once_and_never_again(command: str) -> None:
     HEARD.clear()
     workers = [Worker("front", Front, journal=True), Worker("a", Words, journal=True)]
     application = Application("t", Supervisor("one_for_one", workers))
     disk = SimDisk(1)
     with world_on(disk, application) as world:
-        world.node.call("front", 1)
+        world.node.call("front", command)
         world.run(1.0)
         assert len(HEARD) == 1
         assert dict(world.node.loop.dispatcher.outbox) == {}
@@ -319,6 +325,45 @@ def test_a_question_of_another_server_is_asked_once_and_never_again() -> None:
         with world_on(each, application) as world:
             world.run(1.0)
             assert (world.node.get_state("a"), len(HEARD)) == (["word"], 1)
+
+
+class Drawer(GenServer[list[Any], Any, Any]):
+    """Draws, and tells another."""
+
+    def init(self, args: Any) -> list[Any]:
+        return []
+
+    def handle_call(self, request: Any, caller: Any, state: list[Any]) -> Any:
+        drawn = self.context.random.random()
+        return [*state, drawn], drawn, Cast("b", "word")
+
+
+@pytest.mark.parametrize("name", ["d", "a"])
+def test_who_hears_the_answer_may_call_servers_that_count(
+    start: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    workers = [Worker("d", Drawer, journal=True)]
+    workers += [Worker(each, Words, journal=True) for each in ("a", "b")]
+    application = Application("t", Supervisor("one_for_one", workers))
+    node = start(application, data=tmp_path / "d")
+    heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def ask() -> None:
+        answer = node.send_request("a", Ask(lambda state: (state, 1, Cast("b", "asked"))))
+        answer.add_done_callback(lambda _: heard.put(node.call(name, "draw")))
+
+    for _ in range(2):
+        node.run_on_loop(ask)
+        heard.get(timeout=10)
+    while len(node.get_state("b")) < (4 if name == "d" else 2):
+        pass
+    live = {each: node.get_state(each) for each in ("a", "b", "d")}
+    assert len(live[name]) == 2
+    node.stop()
+    node = start(application, data=tmp_path / "d")
+    assert {each: node.get_state(each) for each in ("a", "d")} == {
+        each: live[each] for each in ("a", "d")
+    }
 
 
 def test_together_it_counts_like_the_others() -> None:
@@ -348,6 +393,26 @@ def test_a_send_leaves(start: Callable[..., Any], tmp_path: Path) -> None:
     with dial(node) as client:
         client.sendall(b"?\n")
         assert receive(client, 7) == b"sent\n1\n"
+
+
+class OneByOne(Counted):
+    """Asks for the next message each time."""
+
+    def step(self, command: str, state: list[str]) -> Any:
+        state = state if isinstance(command, Read) else [*state, command]
+        return state, len(state), Active(self.context.connection)
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_a_question_may_ask_for_the_next_message(
+    start: Callable[..., Any], tmp_path: Path, journal: bool
+) -> None:
+    listeners = [Listener("tcp://127.0.0.1:0", Asking(), to="s", active="once")]
+    tree = Supervisor("one_for_one", [Worker("s", OneByOne, journal=journal)])
+    node = start(Application("t", tree, listeners=listeners), data=tmp_path / "d")
+    with dial(node) as client:
+        client.sendall(b"x\n?\ny\n?\n")
+        assert receive(client, 8) == b"1\n1\n2\n2\n"
 
 
 def test_the_same_holds_in_memory(start: Callable[..., Any]) -> None:

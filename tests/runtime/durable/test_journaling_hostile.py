@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from pybehave import Application, GenServer, Listener, Supervisor, Worker, actions
-from pybehave.errors import Crashed, NonDeterminism, NotJournalable
+from pybehave.errors import Crashed, DurabilityLost, LoopClosed, NonDeterminism, NotJournalable
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
 from pybehave.testing.disk import SimDisk
@@ -358,3 +358,24 @@ def test_a_continue_that_fails_only_when_it_is_repeated_is_found(
     assert start(continuing(Mended), data=tmp_path / "data").get_state("c") == [
         "init", "fail", "fail", "one",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["seg-*", "MANIFEST"])
+def test_a_node_whose_journal_is_removed_stops_and_says_why(
+    start: Callable[..., Any], tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it acknowledged would be gone: no start finds a file that has no name any more."""
+    node = start(odd(), data=tmp_path / "data")
+    assert node.call("odd", "one") == 1
+    for path in (tmp_path / "data").glob(name):
+        path.unlink()
+
+    def has_ended() -> bool:
+        try:
+            node.call("odd", "more")
+        except (DurabilityLost, LoopClosed):
+            return True
+        return False
+
+    wait_for(has_ended, "the end of the node")
+    assert "was removed" in caplog.text

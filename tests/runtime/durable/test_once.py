@@ -43,6 +43,12 @@ class Account(GenServer[dict[str, Any], Any, Any]):
                 state["balance"] += 1
                 state["callers"].append(self.context.caller)
                 return state, actions.NO_REPLY
+            case ("forward", name):
+                keep = actions.Cast(name, ("keep", self.context.caller))
+                return state, actions.NO_REPLY, [keep]
+            case ("keep", caller):
+                state["callers"].append(caller)
+                return state, actions.NO_REPLY
             case ("now", value):
                 callers, state["callers"] = state["callers"], []
                 return state, None, [actions.Reply(caller, value) for caller in callers]
@@ -161,6 +167,35 @@ def test_outcomes_are_remembered_across_starts(
         client.close()
         node.stop()
     assert said == [b"+OK\r\n-ERR no\r\n"] * 3
+
+
+def pair(disk: SimDisk) -> Simulator:
+    workers = [Worker(name, Account, journal=True) for name in ("a", "b")]
+    app = Application("test", Supervisor("one_for_one", workers))
+    return Simulator(1, app, disk=disk, journal_options=SMALL)
+
+
+@pytest.mark.parametrize("snapshot", ["none", "before the reply", "behind it"])
+@pytest.mark.parametrize("who", ["a", "b"])
+def test_a_reply_that_was_put_off_is_remembered_whoever_gave_it(who: str, snapshot: str) -> None:
+    """Also where what waits for it was read from a snapshot, or from a message."""
+    disk, command = SimDisk(), "later" if who == "a" else ("forward", "b")
+    with pair(disk) as world:
+        owed = world.node.send_request("a", Once("c", 1, command))
+        world.run(1)
+        if snapshot == "before the reply":
+            assert world.node.journal.snapshots.take()
+            world.run(1)
+        world.node.call(who, ("now", ["said"]))
+        assert owed.result(0) == ["said"]
+        if snapshot == "behind it":
+            assert world.node.journal.snapshots.take()
+            world.run(1)
+        assert world.node.stats()["journal"]["snapshots"]["taken"] == (snapshot != "none")
+    for _ in range(2):
+        disk = disk.cut(random.Random(0))
+        with pair(disk) as world:
+            assert world.node.call("a", Once("c", 1, command)) == ["said"]
 
 
 def test_a_reply_that_was_put_off_and_lost_is_told_so(

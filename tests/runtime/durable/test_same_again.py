@@ -13,10 +13,25 @@ from typing import Any
 import pytest
 
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
-from pybehave.actions import Cast, Close, Connect, Continue, Info, Reply, Send, StartTimer, Stop
+from pybehave.actions import (
+    Call,
+    Cancel,
+    Cast,
+    Close,
+    Connect,
+    Continue,
+    Info,
+    Monitor,
+    Reply,
+    Run,
+    Send,
+    StartTimer,
+    Stop,
+)
 from pybehave.errors import Crashed, StartFailed
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines, Protocol
+from pybehave.runtime.durable.history import History
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 
@@ -29,6 +44,10 @@ ACTIONS: dict[str, Callable[[], list[Any]]] = {
     "a Reply to nobody": lambda: [StartTimer("t", 0.01, "late"), Reply("caller", 1)],
     "a Close of a name": lambda: [Cast("other", "x"), Close("connection")],
     "a timer's message": lambda: [Cast("other", "x"), StartTimer("t", 0.01, object())],
+    "a call's tag": lambda: [Cast("other", "x"), Call("other", "y", tag=object())],
+    "a call that is repeated": lambda: [Call("other", object(), tag=1, idempotent=True)],
+    "a monitor's tag": lambda: [Cast("other", "x"), Monitor("other", tag=object())],
+    "a connect's tag": lambda: [Connect(TCP, Lines(), tag=object())],
     "a timer's name": lambda: [Cast("other", "x"), StartTimer([], 0.01, "late")],
 }
 
@@ -208,6 +227,80 @@ def test_a_message_to_a_connection_that_has_no_form_is_a_crash_of_its_step() -> 
             assert world.node.get_state("s") == ["kept", "more"]
 
 
+class GoesOn(Pusher):
+    """Each word of a line is continued with; what "push" sends has no form."""
+
+    def step(self, command: str, state: list[str]) -> Any:
+        state.append(command)
+        again = [Continue((word, self.context.connection)) for word in command.split()]
+        return state, len(state), again[1:]
+
+    def handle_continue(self, term: Any, state: list[str]) -> Any:
+        word, connection = term
+        state.append(word)
+        if word == "push":
+            return state, None, [Cast("other", "lost"), Send(connection, "no number")]
+        if word == "raise":
+            raise ValueError("a deliberate bug")
+        return state, None, [Cast("other", word), *([Continue(("x", 0))] if word == "w" else [])]
+
+
+class GoesOnPurely(GoesOn):
+    pure = True
+
+    def handle_continue(self, term: Any, state: list[str]) -> Any:
+        return super().handle_continue(term, list(state))
+
+
+@pytest.mark.parametrize("kind", [GoesOn, GoesOnPurely])
+@pytest.mark.parametrize("failing", ["push", "raise"])
+def test_a_continue_that_failed_has_failed_for_each_start(kind: Any, failing: str) -> None:
+    workers = [Worker("s", kind, journal=True), Worker("other", Doer, journal=True)]
+    app = Application(
+        "t",
+        Supervisor("one_for_one", workers, intensity=100),
+        listeners=[Listener(TCP, Numbers(), to="s")],
+    )
+    disk = SimDisk(1)
+    with Simulator(1, app, disk=disk) as world:
+        client = world.connect(TCP)
+        for line in ("go v", f"go w {failing} never", "more", f"go {failing}", "go y"):
+            client.send(f"{line}\n".encode())
+            world.run(0.2)
+        live = {name: world.node.get_state(name) for name in ("s", "other")}
+        killed = disk.copy()
+    went = ["go v", "v", f"go w {failing} never", "w", "more", f"go {failing}", "go y", "y"]
+    assert live == {"s": went, "other": ["v", "w", "y"]}
+    assert client.received.split()[0] == b"1"
+    for each in (killed, disk):
+        for _ in range(2):
+            with Simulator(1, app, disk=each) as world:
+                world.run(1.0)
+                assert {name: world.node.get_state(name) for name in live} == live
+
+
+def test_each_state_that_a_look_back_shows_is_one_that_was(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    workers = [Worker("s", GoesOn, journal=True), Worker("other", Doer, journal=True)]
+    app = Application("t", Supervisor("one_for_one", workers, intensity=100))
+    node = start(app, data=tmp_path / "data")
+    node.call("s", "go raise")
+    while node.whereis("s") != 2:
+        pass
+    node.call("s", "more")
+    node.stop()
+    history = History(app, str(tmp_path / "data"), 0)
+    shown = []
+    for lsn in range(1, history.last_lsn + 1):
+        history.advance(lsn)
+        state = list(history.states().get("s", []))
+        if state not in shown:
+            shown.append(state)
+    history.close()
+    assert shown == [[], ["go raise"], ["go raise", "more"]]
+
+
 class Caller(GenServer[list[Any], Any, Any]):
     """Connects to what is no address."""
 
@@ -232,6 +325,49 @@ def test_a_connect_to_no_address_is_told(
         pass
     assert state == ["ConnectFailed"]
     assert node.whereis("s") == 1
+
+
+class Unequal:
+    """A tag that cannot be compared."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("a deliberate bug")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Unframed(Protocol):
+    """Has no framing."""
+
+
+class Asker(Caller):
+    """Asks for what fails when its input is durable."""
+
+    def step(self, command: str, state: list[Any]) -> Any:
+        if command == "connect":
+            return [*state, command], 1, Connect("tcp://127.0.0.1:1", Unframed(), tag="t")
+        if command == "cancel":
+            return [*state, command], 1, [Run(sum, ([1],), tag=1), Cancel(Unequal())]
+        return [*state, command], 1
+
+
+@pytest.mark.parametrize("command", ["connect", "cancel"])
+def test_an_action_that_fails_when_its_input_is_durable_ends_no_node(
+    start: Callable[..., Any], tmp_path: Path, command: str
+) -> None:
+    tree = Supervisor("one_for_one", [Worker("s", Asker, journal=True)], intensity=100)
+    node = start(Application("t", tree), data=tmp_path / "data")
+    assert node.call("s", command) == 1
+    if command == "cancel":
+        while node.whereis("s") != 2:
+            pass
+    while len(state := node.get_state("s")) < 2:
+        pass
+    assert state == [command, "ConnectFailed" if command == "connect" else "RunFailed"]
+    assert node.call("s", "more") == 1
+    node.stop()
+    node = start(Application("t", tree), data=tmp_path / "data")
+    assert node.get_state("s") == [*state, "more"]
 
 
 MODULE = """

@@ -14,15 +14,17 @@ from pybehave import (
     Bridge,
     GenServer,
     Listener,
+    Once,
     Release,
     Speaks,
     Supervisor,
+    Together,
     Worker,
 )
 from pybehave.actions import Reply, Send, StartTimer
 from pybehave.errors import UpgradeRefused
 from pybehave.journal.recovery import Options
-from pybehave.protocols import Lines
+from pybehave.protocols import Lines, Protocol
 from pybehave.runtime.release.specs import Wish
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
@@ -71,7 +73,7 @@ class Two(One):
                 return totals, f"{unit} {totals[unit]}"
             case ["tell"]:
                 return totals, f"EUR {totals['EUR']}"
-        raise ValueError(command)
+        return super().step(command, totals)
 
     def handle_info(self, message: Any, totals: Any) -> Any:
         return totals, None, self.told(message, f"EUR {totals['EUR']}")
@@ -205,6 +207,14 @@ def upgrade(sim: Simulator, app: Application) -> None:
     assert answers[0][1] is None
 
 
+def take_back(sim: Simulator) -> None:
+    """The same for the way back."""
+    answers: list[Any] = []
+    sim.node.releases.begin_rollback(None, lambda *answer: answers.append(answer))
+    sim.run_until(lambda: bool(answers))
+    assert answers[0][1] is None
+
+
 def test_what_waits_in_the_mailbox_meets_the_new_code_in_its_own_words(journal: bool) -> None:
     address = "tcp://127.0.0.1:7000"
     more: Any = {"journal": journal, "url": address, "overflow": "reject"}
@@ -301,6 +311,24 @@ def test_on_the_way_back_newer_clients_end_behind_their_answers(
         ask(old, "add 1", "3")
 
 
+def test_what_newer_clients_are_owed_on_the_way_back_crashes_nobody(journal: bool) -> None:
+    """They are told that it cannot be said any more, and hear nothing of what goes to all."""
+    address = "tcp://127.0.0.1:7000"
+    old = application(1, journal=journal, url=address)
+    with Simulator(1, old, disk=SimDisk(1), journal_options=SMALL) as sim:
+        upgrade(sim, application(2, journal=journal, url=address))
+        client = sim.connect(address)
+        client.send(b"watch\nlater\n")
+        sim.run_until(lambda: client.received == b"ok\n")
+        sim.run(1.0)
+        take_back(sim)
+        crashes = sim.node.loop.stats()["loop"]["crashes"]
+        sim.run_until(lambda: client.state == "ended", within=70.0)
+        assert b"version 2 is not spoken here any more" in client.received
+        assert bytes(client.received).count(b"\n") == 2
+        assert sim.node.loop.stats()["loop"]["crashes"] == crashes == 0
+
+
 def test_with_inverse_functions_newer_clients_stay(
     begin: Callable[..., Any], journal: bool
 ) -> None:
@@ -316,6 +344,38 @@ def test_with_inverse_functions_newer_clients_stay(
                 assert node.releases.rollback().ended == 0
                 ask(new, "add 1 EUR", f"EUR {total + 2}")
                 ask(old, "add 1", str(total + 3))
+
+
+class Named(Protocol):
+    """Lines, of which some are several commands with a name."""
+
+    framing = Lines("utf-8")
+
+    def decode(self, text: Any) -> Any:
+        if not text.startswith("once "):
+            return text
+        return Once("client", 1, Together(text.removeprefix("once ").split(",")))
+
+    def encode(self, output: Any) -> Any:
+        return str(output)
+
+    def encode_error(self, error: Any) -> Any:
+        return f"error: {error}"
+
+
+def test_a_repetition_of_several_commands_hears_what_the_first_heard(
+    start: Callable[..., Any], tmp_path: Path, journal: bool
+) -> None:
+    speaks = Speaks(2, {1: TO_TWO}, assumed=1)
+    app = Application(
+        "adder",
+        Supervisor("one_for_one", [Worker("a", Two, journal=journal)]),
+        listeners=[Listener(URL, Named(), to="a", speaks=speaks)],
+    )
+    node = start(app, data=tmp_path / "data", journal_options=SMALL)
+    with dial(node) as client:
+        for _ in range(2):
+            ask(client, "once add 1,add 2", "['1', '3']")
 
 
 def test_clients_that_declare_a_version(serve_two: Callable[..., Any]) -> None:

@@ -360,6 +360,24 @@ def test_to_another_application_of_the_node(start: Any) -> None:
         node.call("x", "get")
 
 
+def test_it_has_its_place_also_when_its_application_is_started_again(start: Any) -> None:
+    """In one it has come to it is started, and not in the one that it was specified in."""
+
+    def part(name: str, *servers: str) -> Supervisor:
+        return Supervisor("one_for_one", [Worker(each, Idle) for each in servers], id=name)
+
+    lower = Application("a", Supervisor("one_for_one", [part("sa", "x", "y")]))
+    upper = Application("b", Supervisor("one_for_one", [part("sb", "z")]), depends=[lower])
+    node = start(upper)
+    node.migrate("x", to="root/sb")
+    node.migrate("z", to="a/sa")
+    node.stop_application("a")
+    assert node.whereis("x") is not None and node.whereis("z") is None
+    node.start_application(lower)
+    assert sorted(child.id for child in node.which_children("a/sa")) == ["y", "z"]
+    assert [child.id for child in node.which_children("root/sb")] == ["x"]
+
+
 def test_a_family_keeps_its_members_and_nobody_else_is_there(start: Any) -> None:
     tree = Supervisor("one_for_one", [family("u-*", Idle, id="users"), *app().tree.children])
     node = start(Application("test", tree))
