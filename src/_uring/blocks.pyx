@@ -16,8 +16,9 @@ from .commit cimport (
     FRAME_HEADER_BYTES, MANIFEST_SLOT_BYTES, RECORD_FORGET, RECORD_INPUT, RECORD_SKIP,
     SEGMENT_BLOCK, SEGMENT_CLOSE, SEGMENT_DATA, SEGMENT_HEADER_BLOCKS, SEGMENT_NEWER,
     SEGMENT_NOT_ONE, SEGMENT_SEAL, SEGMENT_SOUND, journal_hash, manifest, manifest_read,
-    manifest_write, segment_blocks_bytes, segment_frame, segment_frame_check, segment_frame_read, segment_header,
-    segment_header_read, segment_header_write, segment_record, segment_record_read,
+    manifest_write, segment_blocks_bytes, segment_frame, segment_frame_check,
+    segment_frame_read, segment_header, segment_header_read, segment_header_write,
+    segment_record, segment_record_read,
 )
 
 from pybehave.errors import JournalRefused
