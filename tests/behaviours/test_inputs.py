@@ -92,5 +92,5 @@ def test_yes_and_no_are_no_answers() -> None:
 
 @pytest.mark.parametrize("words", [{"accepts": int}, {"validate": lambda *_: None}])
 def test_an_event_manager_has_no_say(words: dict[str, Any]) -> None:
-    with pytest.raises(SpecError, match="leave accepts and validate away"):
+    with pytest.raises(SpecError, match="leave accepts, ephemeral and validate away"):
         type("Bus", (GenEvent,), words)

@@ -292,7 +292,10 @@ def test_a_small_export_is_taken(tmp_path: Path) -> None:
         ([HEAD, b"{\n"], "line 2: it is no line of an export: Expecting"),
         ([HEAD, b"[]\n"], "line 2: it is no line of an export"),
         ([HEAD, b"[" * 100_000 + b"\n"], "line 2: it is no line of an export"),
-        ([HEAD, LINE.replace(b"call", b"cull")], "'cull' is none of call, cast, info, timer"),
+        (
+            [HEAD, LINE.replace(b"call", b"cull")],
+            "'cull' is none of call, cast, info, continue, timer",
+        ),
         ([HEAD, LINE.replace(b'"server":1', b'"server":-1')], "-1 stands where a whole number"),
         ([HEAD, LINE.replace(b'"server":1', b'"server":4294967296')], "no line of an export"),
         ([HEAD, LINE.replace(b'"lsn":1,', b"")], "'lsn' is missing"),

@@ -431,9 +431,9 @@ def told_twice(patch: pytest.MonkeyPatch) -> None:
 
     real = Monitors._tell
 
-    def tell(self: Any, to: Any, down: Any) -> None:
-        real(self, to, down)
-        real(self, to, down)
+    def tell(self: Any, *words: Any) -> None:
+        real(self, *words)
+        real(self, *words)
 
     patch.setattr(Monitors, "_tell", tell)
 
@@ -446,7 +446,7 @@ def not_told(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         Monitors,
         "_tell",
-        lambda self, to, down: down.incarnation % 2 and real(self, to, down),
+        lambda self, to, server, *words: server.incarnation % 2 and real(self, to, server, *words),
     )
 
 
