@@ -37,13 +37,33 @@ from pybehave.flow import messages_of
 NOT_STOPPED = object() # no reason to end can be this
 
 cdef object _NOT_STOPPED = NOT_STOPPED
+# Names of the module itself: an attribute of another one is looked up at each action.
+cdef object Action = _actions.Action
+cdef object Active = _actions.Active
+cdef object Call = _actions.Call
+cdef object Cancel = _actions.Cancel
+cdef object CancelTimer = _actions.CancelTimer
+cdef object Cast = _actions.Cast
+cdef object Close = _actions.Close
+cdef object Connect = _actions.Connect
+cdef object Continue = _actions.Continue
+cdef object Demonitor = _actions.Demonitor
+cdef object Hibernate = _actions.Hibernate
+cdef object IdleTimeout = _actions.IdleTimeout
+cdef object Info = _actions.Info
+cdef object Link = _actions.Link
+cdef object Monitor = _actions.Monitor
+cdef object Reply = _actions.Reply
+cdef object Run = _actions.Run
+cdef object Send = _actions.Send
+cdef object StartTimer = _actions.StartTimer
 cdef object Stop = _actions.Stop
-cdef frozenset WATCHING = frozenset((
-    _actions.Monitor, _actions.Demonitor, _actions.Link, _actions.Unlink))
-cdef frozenset ASKING = frozenset((_actions.Call, _actions.Connect, _actions.Monitor))
+cdef object Unlink = _actions.Unlink
+cdef frozenset WATCHING = frozenset((Monitor, Demonitor, Link, Unlink))
+cdef frozenset ASKING = frozenset((Call, Connect, Monitor))
 cdef frozenset KNOWN = frozenset(
     kind for kind in vars(_actions).values()
-    if isinstance(kind, type) and issubclass(kind, _actions.Action))
+    if isinstance(kind, type) and issubclass(kind, Action))
 
 
 # Not final: the Dispatcher is the rest of it.
@@ -64,42 +84,42 @@ cdef class Acting(System):
             kind = type(action)
             if server.number:
                 server.note(action)
-            if kind is _actions.Send:
+            if kind is Send:
                 self._send(action.connection, action.data, encoded)
-            elif kind is _actions.Reply:
+            elif kind is Reply:
                 if action.to is not None:
                     self._reply_as(action.to, action.value, encoded.get(id(action)))
-            elif kind is _actions.Cast:
+            elif kind is Cast:
                 if is_passing: # no record has the input that sends it
                     self.post(action.server, INPUT_CAST, action.message, None)
                 else:
                     self._send_on(server, action.server, INPUT_CAST, action.message)
-            elif kind is _actions.Info:
+            elif kind is Info:
                 if is_passing:
                     self.post(action.server, INPUT_INFO, action.message, None)
                 else:
                     self._send_on(server, action.server, INPUT_INFO, action.message)
-            elif kind is _actions.Call:
+            elif kind is Call:
                 self._call_action(server, action)
-            elif kind is _actions.StartTimer:
+            elif kind is StartTimer:
                 self._start_timer(server, action.name, action.seconds, action.message)
-            elif kind is _actions.CancelTimer:
+            elif kind is CancelTimer:
                 self._cancel_timer(server, action.name)
-            elif kind is _actions.IdleTimeout:
+            elif kind is IdleTimeout:
                 self._cancel_idle(server)
                 server.extra().idle_timer = self._alarm(action.seconds, server, None, None)
                 server.extras.idle_s = action.seconds
-            elif kind is _actions.Continue:
+            elif kind is Continue:
                 if server.extra().continues is None:
                     server.extras.continues = []
                 server.extras.continues.append(action.term)
-            elif kind is _actions.Close:
+            elif kind is Close:
                 if action.connection is not None: # what came from no connection has none to close
                     closes.append(<Connection?>action.connection)
-            elif kind is _actions.Active:
+            elif kind is Active:
                 if action.connection is not None:
                     self._activate(<Connection?>action.connection, action.mode)
-            elif kind is _actions.Hibernate:
+            elif kind is Hibernate:
                 self.drowsy = server # when the input is over
             elif kind is Stop:
                 reason = action.reason if reason is _NOT_STOPPED else reason
@@ -114,27 +134,27 @@ cdef class Acting(System):
         cdef dict encoded = {}
         for action in actions:
             kind = type(action)
-            if kind is _actions.Send:
+            if kind is Send:
                 if type(action.connection) is not Connection:
                     raise TypeError(f"Send needs a connection, not {show(action.connection)}")
                 self._answer_for(action.connection, action.data, encoded)
-            elif kind is _actions.Reply:
+            elif kind is Reply:
                 if action.to is not None:
                     self._check_reply(action, encoded)
-            elif kind is _actions.Close or kind is _actions.Active:
+            elif kind is Close or kind is Active:
                 if action.connection is not None and type(action.connection) is not Connection:
                     raise TypeError(
                         f"{kind.__name__} needs a connection, not {show(action.connection)}")
-            elif kind is _actions.StartTimer or kind is _actions.CancelTimer:
+            elif kind is StartTimer or kind is CancelTimer:
                 hash(action.name)
-                if server.number and kind is _actions.StartTimer: # it is journaled when it fires
+                if server.number and kind is StartTimer: # it is journaled when it fires
                     server.ledger.values.encode([action.name, action.message])
-            elif kind is _actions.Run:
+            elif kind is Run:
                 if server.number: # what stands for its answer until there is one
                     server.ledger.values.encode(_jobs.promise(action))
             elif server.number and kind in ASKING: # a snapshot has it until it is answered
                 server.ledger.values.encode(
-                    [action.tag, action.request] if kind is _actions.Call and action.idempotent
+                    [action.tag, action.request] if kind is Call and action.idempotent
                     else action.tag)
             elif kind not in KNOWN:
                 raise TypeError(f"{action!r} is not an action that the runtime knows")
@@ -187,9 +207,9 @@ cdef class Acting(System):
     cdef int _hand_on(self, Server server, object action) except -1:
         """What needs more than the core; of a journaled server, when the input is durable."""
         cdef tuple origin = (0, 0)
-        if type(action) is _actions.Run and server.latest_lsn():
+        if type(action) is Run and server.latest_lsn():
             origin = self.owe_job(server, action)
-        elif type(action) is _actions.Cancel and server.number:
+        elif type(action) is Cancel and server.number:
             _jobs.cancel(self.outbox, server.name, action.tag)
         if self.barrier > self.conns.durable_batch:
             self.commit.hold(self.barrier, self.act_held, (server, action, *origin))
