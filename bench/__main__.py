@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from importlib import import_module
 
@@ -36,6 +37,8 @@ def main() -> int:
     if options.name == "list":
         print("\n".join(f"{name:10} {text}" for name, text in NAMES.items()))
         return 0
+    # A TERM unwinds too, else the contenders go on running.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     print("  ".join(f"{key}: {value}" for key, value in figures.facts().items()))
     for name in NAMES if options.name == "all" else [options.name]:
         module = import_module(f"bench.{name}")

@@ -156,7 +156,7 @@ def test_an_unfinished_message_times_out(serve: Any) -> None:
     with dial(node) as client:
         client.sendall(b"never the end of the line")
         assert receive_all(client) == b""
-    assert node.stats()["connections"]["ended"]["frame_timeout"] == 1
+    wait_until(node, lambda: node.stats()["connections"]["ended"]["frame_timeout"] == 1)
 
 
 def test_an_idle_connection_times_out_and_a_busy_one_does_not(serve: Any) -> None:

@@ -244,7 +244,7 @@ def test_a_client_that_ended_and_is_owed_a_reply_is_given_up(serve: Callable[...
         client.shutdown(socket.SHUT_WR)
         with pytest.raises(ConnectionResetError):
             receive_all(client)
-    assert node.stats()["connections"]["ended"]["linger"] == 1
+    wait_until(node, lambda: node.stats()["connections"]["ended"]["linger"] == 1)
 
 
 def test_a_start_that_fails_touches_no_socket_of_others(
