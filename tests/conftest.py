@@ -148,6 +148,12 @@ def dial(node: Any, timeout: float = 10.0) -> socket.socket:
     return socket.create_connection((host.strip("[]"), int(port)), timeout)
 
 
+def until(node: Any, condition: Callable[[], Any]) -> None:
+    """Turn over with the loop until something holds; the deadline is the test's own."""
+    while not node.run_on_loop(condition):
+        pass
+
+
 def receive(client: socket.socket, count: int) -> bytes:
     """Exactly so many bytes, or what came before the end."""
     data = bytearray()

@@ -54,6 +54,7 @@ from pybehave.errors import (
     Timeout,
 )
 from pybehave.testing.simulate import Simulator
+from tests.conftest import until
 
 Start = Callable[..., Any]
 TRACE: list[Any] = []
@@ -109,11 +110,6 @@ def _clean() -> None:
 @pytest.fixture
 def node(start: Start) -> Any:
     return start(lab())
-
-
-def until(node: Any, condition: Callable[[], Any]) -> None:
-    while not node.run_on_loop(condition):
-        pass
 
 
 def seen(node: Any, name: str = "a", count: int = 0) -> list[Any]:

@@ -14,7 +14,7 @@ import pytest
 from pybehave import NO_REPLY, GenServer
 from pybehave.actions import Close, Closed, Opened, Send
 from pybehave.protocols import OK, Fixed, LengthPrefixed, Lines, Raw, Resp
-from tests.conftest import dial, receive, receive_all
+from tests.conftest import dial, receive, receive_all, until
 
 
 class Echo(GenServer[None, Any, Any]):
@@ -39,12 +39,6 @@ class Watcher(GenServer[list[Any], Any, Any]):
     def handle_info(self, message: Any, state: list[Any]) -> Any:
         state.append(message)
         return state, None
-
-
-def wait_until(node: Any, condition: Any) -> None:
-    """Turn over with the loop until something holds; the deadline is the test's own."""
-    while not node.run_on_loop(condition):
-        pass
 
 
 def test_a_message_comes_back(serve: Any) -> None:
@@ -105,7 +99,7 @@ def test_a_slow_consumer_of_pushed_data_is_cut_off(serve: Any) -> None:
     node = serve(Watcher, LengthPrefixed(), events=True, output_bytes_max=1 << 20)
     with dial(node) as client:
         client.sendall(struct.pack(">I", 5) + b"flood")
-        wait_until(node, lambda: node.loop.stats()["connections"]["ended"]["slow_consumer"] == 1)
+        until(node, lambda: node.loop.stats()["connections"]["ended"]["slow_consumer"] == 1)
     (closed,) = [m for m in node.get_state("s") if isinstance(m, Closed)]
     assert closed.reason == "slow_consumer"
 
@@ -119,7 +113,7 @@ def test_open_and_close_are_told(serve: Any) -> None:
         assert isinstance(opened, Opened)
         assert opened.connection.is_open
         assert opened.connection.peer == ":".join(map(str, client.getsockname()))
-    wait_until(node, lambda: len(node.get_state("s")) == 2)
+    until(node, lambda: len(node.get_state("s")) == 2)
     assert node.get_state("s")[1].reason == "peer"
     assert not opened.connection.is_open
 
@@ -148,7 +142,7 @@ def test_a_reset_leaves_the_server_serving(serve: Any) -> None:
     with dial(node) as client:
         client.sendall(b"still here\n")
         assert receive(client, 11) == b"still here\n"
-    wait_until(node, lambda: node.loop.connections_open == 0)
+    until(node, lambda: node.loop.connections_open == 0)
 
 
 def test_an_unfinished_message_times_out(serve: Any) -> None:
@@ -156,7 +150,7 @@ def test_an_unfinished_message_times_out(serve: Any) -> None:
     with dial(node) as client:
         client.sendall(b"never the end of the line")
         assert receive_all(client) == b""
-    wait_until(node, lambda: node.stats()["connections"]["ended"]["frame_timeout"] == 1)
+    until(node, lambda: node.stats()["connections"]["ended"]["frame_timeout"] == 1)
 
 
 def test_an_idle_connection_times_out_and_a_busy_one_does_not(serve: Any) -> None:
@@ -186,7 +180,7 @@ def test_the_connection_limit_answers_politely(serve: Any) -> None:
             assert receive(client, 7) == b"+PONG\r\n"
         with dial(node) as three:
             assert receive_all(three).startswith(b"-BUSY")
-    wait_until(node, lambda: node.loop.connections_open == 0)
+    until(node, lambda: node.loop.connections_open == 0)
     with dial(node) as again:
         again.sendall(b"PING\r\n")
         assert receive(again, 7) == b"+PONG\r\n"
@@ -230,7 +224,7 @@ def test_ten_thousand_connects_and_closes(serve: Any) -> None:
             assert client.recv(1) == b"x"
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
-    wait_until(node, lambda: node.loop.connections_open == 0)
+    until(node, lambda: node.loop.connections_open == 0)
     stats = node.stats()
     assert stats["output"]["blocks_used"] == 0
     assert stats["connections"]["opened"] == stats["connections"]["closed"]

@@ -37,7 +37,7 @@ from pybehave.errors import (
     Timeout,
 )
 from pybehave.protocols import Fixed, Lines
-from tests.conftest import dial, receive
+from tests.conftest import dial, receive, until
 
 CRASHES = [AssertionError, KeyError, RecursionError, MemoryError, SystemExit, GeneratorExit]
 
@@ -80,11 +80,6 @@ def node(start: Any) -> Any:
 
 def seen(node: Any, name: str = "a") -> list[Any]:
     return list(node.get_state(name)["seen"])
-
-
-def until(node: Any, condition: Any) -> None:
-    while not node.run_on_loop(condition):
-        pass
 
 
 def test_a_call_has_its_reply_and_a_cast_its_effect(node: Any) -> None:

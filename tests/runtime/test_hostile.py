@@ -16,7 +16,7 @@ from pybehave import Application, GenServer, Listener, Supervisor, Worker, actio
 from pybehave.actions import NO_REPLY
 from pybehave.errors import Crashed, ListenFailed, SpecError, StartFailed, Stopped
 from pybehave.protocols import Lines, Resp
-from tests.conftest import dial, receive_all
+from tests.conftest import dial, receive_all, until
 
 
 class Odd(GenServer[Any, Any, Any]):
@@ -244,7 +244,7 @@ def test_a_client_that_ended_and_is_owed_a_reply_is_given_up(serve: Callable[...
         client.shutdown(socket.SHUT_WR)
         with pytest.raises(ConnectionResetError):
             receive_all(client)
-    wait_until(node, lambda: node.stats()["connections"]["ended"]["linger"] == 1)
+    until(node, lambda: node.stats()["connections"]["ended"]["linger"] == 1)
 
 
 def test_a_start_that_fails_touches_no_socket_of_others(

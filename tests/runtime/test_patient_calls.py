@@ -17,6 +17,7 @@ from pybehave.errors import Crashed, NoProc, Stopped, Timeout
 from pybehave.statem import KeepState
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
+from tests.conftest import until
 
 Start = Callable[..., Any]
 
@@ -83,11 +84,6 @@ def held(node: Any, pool: ThreadPoolExecutor, *requests: Any, **words: Any) -> l
         wanted = len(futures)
         until(node, lambda wanted=wanted: node.loop.dispatcher.whereis("a").mailbox_count == wanted)
     return futures
-
-
-def until(node: Any, condition: Callable[[], Any]) -> None:
-    while not node.run_on_loop(condition):
-        pass
 
 
 @pytest.fixture

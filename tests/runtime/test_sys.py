@@ -34,7 +34,7 @@ from pybehave.errors import (
 from pybehave.protocols import Lines
 from pybehave.runtime.debug import DONE
 from pybehave.statem import NextState
-from tests.conftest import dial, receive, receive_all
+from tests.conftest import dial, receive, receive_all, until
 
 
 class Log(GenServer[list[Any], Any, Any]):
@@ -117,11 +117,6 @@ def in_thread(function: Any) -> tuple[threading.Thread, list[Any]]:
     thread = threading.Thread(target=run)
     thread.start()
     return thread, outcome
-
-
-def until(node: Any, condition: Any) -> None:
-    while not node.run_on_loop(condition):
-        pass
 
 
 def waiting(node: Any, count: int, name: str = "a") -> None:

@@ -23,7 +23,7 @@ from pybehave.runtime.durable.hibernation import ROOM_MIN, Swap
 from pybehave.statem import KeepState
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
-from tests.conftest import dial, receive
+from tests.conftest import dial, receive, until
 from tests.processes import Process, serving
 
 Start = Callable[..., Any]
@@ -83,11 +83,6 @@ def raw(node: Any, name: str = "a") -> Any:
 def hibernation(node: Any) -> dict[str, int]:
     found: dict[str, int] = node.stats()["journal"]["hibernation"]
     return found
-
-
-def until(node: Any, condition: Callable[[], Any]) -> None:
-    while not node.run_on_loop(condition):
-        pass
 
 
 def test_each_kind_of_input_wakes_a_server_and_it_sleeps_again(
