@@ -175,6 +175,26 @@ class JournalRefused(PybehaveError):
         self.facts = dict(facts or {})
 
 
+class CodecRefused(PybehaveError):
+    """A codec of the journal (`Options.codec`) cannot read what is stored, or not write.
+
+    Nothing was changed. It is not given, or not with the key that was used; or the bytes were
+    changed, though their checksum was made to fit. No damage, and so no `JournalRefused`: nothing
+    older is gone back to.
+
+    Attributes:
+        what: Which piece of the journal.
+        codec: The codec's name.
+        detail: What is wrong, and what to do.
+    """
+
+    def __init__(self, what: str, codec: str, detail: str) -> None:
+        super().__init__(f"The journal's codec {codec!r} refuses {what}: {detail}")
+        self.what = what
+        self.codec = codec
+        self.detail = detail
+
+
 class NonDeterminism(PybehaveError):
     """A journaled input gave another outcome when it was stepped again.
 

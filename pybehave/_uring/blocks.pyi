@@ -2,7 +2,10 @@ from typing import NamedTuple
 
 from typing_extensions import Buffer
 
+from pybehave.journal.codec import Coder
+
 BLOCK: int
+CODED: int
 END_NONE: int
 END_SEAL: int
 END_CLOSE: int
@@ -22,6 +25,7 @@ class Manifest(NamedTuple):
     snapshots: tuple[tuple[int, bytes], ...]
     replay_lsn: int
     replay_attempts: int
+    features: int = 0
 
 class Header(NamedTuple):
     id: bytes
@@ -35,6 +39,7 @@ class Header(NamedTuple):
     before_end: int
     bytes: int
     made_ns: int
+    features: int = 0
 
 class Walked(NamedTuple):
     frames: int
@@ -57,5 +62,5 @@ def is_zero(data: Buffer) -> bool: ...
 def claims(segment: Buffer, header: Header, block: int) -> tuple[int, int]: ...
 def last_used_block(segment: Buffer, block: int) -> int: ...
 def find_marks(
-    segment: Buffer, journal_id: bytes, block_end: int
+    segment: Buffer, journal_id: bytes, block_end: int, coder: Coder
 ) -> list[tuple[int, int, int, bytes]]: ...

@@ -4,12 +4,14 @@ from typing import Any, final
 from typing_extensions import Buffer
 
 from pybehave._uring.tail import Tail
+from pybehave.journal.codec import Coder
 
 @final
 class Commit:
     on_rolled: Callable[[int], None] | None
     on_failed: Callable[[int], None] | None
     on_durable: Callable[[], None] | None
+    coder: Coder | None
     @property
     def is_open(self) -> bool: ...
     @property

@@ -8,6 +8,7 @@ from pybehave._uring.handles import Connection
 from pybehave._uring.servers import Server
 from pybehave._uring.values import Values
 from pybehave.errors import NonDeterminism
+from pybehave.journal.codec import Coder
 
 class Diverged(NonDeterminism): ...
 
@@ -27,6 +28,7 @@ class Replayer:
     ) -> None: ...
     keep_recent: int
     keeps_absent: bool
+    coder: Coder | None
     @property
     def absent(self) -> dict[int, list[list[Any]]]: ...
     def feed_absent(self, records: list[list[Any]], skipped: Iterable[int]) -> None: ...

@@ -11,8 +11,10 @@ import click
 import msgspec
 
 from pybehave.cli import dead_letters
+from pybehave.cli.codecs import codec_options
 from pybehave.cli.folder import data_option, letter_of
 from pybehave.cli.load import Mistake
+from pybehave.journal.codec import Codec
 from pybehave.journal.dead_letters import Letter
 
 TEST = '''"""Made by `pybehave crash to-test`: server {server!r} failed on its input of lsn {lsn}.
@@ -55,9 +57,10 @@ command.add_command(dead_letters.show)
 @click.argument("lsn", type=int)
 @click.option("--output", metavar="FILE", help="Write it there instead of to the terminal.")
 @data_option
-def to_test(lsn: int, output: str | None, data: str) -> None:
+@codec_options
+def to_test(lsn: int, output: str | None, data: str, codec: tuple[Codec, ...]) -> None:
     """Write a pytest file that fails the same way: same state, input, time and randomness."""
-    letter = letter_of(data, lsn)
+    letter = letter_of(data, lsn, codec)
     if letter.state is None:
         raise Mistake(
             f"the state before lsn {lsn} was not kept, because it has no form in the journal; give "

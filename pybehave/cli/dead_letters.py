@@ -6,8 +6,20 @@ import time
 
 import click
 
-from pybehave.cli.folder import data_option, letter_of, letters, shown, written
+from pybehave.cli.codecs import codec_options
+from pybehave.cli.folder import (
+    check_folder,
+    coder_of,
+    data_option,
+    letter_of,
+    letters,
+    shown,
+    written,
+)
+from pybehave.cli.load import Mistake
+from pybehave.errors import JournalRefused
 from pybehave.journal import dead_letters
+from pybehave.journal.codec import Codec
 
 
 @click.group(name="dead-letters")
@@ -17,10 +29,11 @@ def command() -> None:
 
 @command.command(name="list")
 @data_option
-def list_letters(data: str) -> None:
+@codec_options
+def list_letters(data: str, codec: tuple[Codec, ...]) -> None:
     """One line for each, oldest first."""
     waiting = set(dead_letters.numbers(data, dead_letters.REQUEUE))
-    for letter in letters(data):
+    for letter in letters(data, codec):
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(letter.at))
         mark = "  (to be sent again)" if letter.lsn in waiting else ""
         click.echo(f"{letter.lsn}  {at}  {letter.server}  {letter.error}{mark}")
@@ -30,15 +43,17 @@ def list_letters(data: str) -> None:
 @data_option
 def count(data: str) -> None:
     """How many there are."""
-    click.echo(len(letters(data)))
+    check_folder(data)
+    click.echo(len(dead_letters.numbers(data)))
 
 
 @command.command()
 @click.argument("lsn", type=int)
 @data_option
-def show(lsn: int, data: str) -> None:
+@codec_options
+def show(lsn: int, data: str, codec: tuple[Codec, ...]) -> None:
     """Everything about one."""
-    letter = letter_of(data, lsn)
+    letter = letter_of(data, lsn, codec)
     click.echo(f"server    {letter.server} (incarnation {letter.incarnation}), {letter.qualname}")
     click.echo(f"crash id  {letter.crash_id}")
     click.echo(f"input     {shown(letter.message)}")
@@ -50,10 +65,12 @@ def show(lsn: int, data: str) -> None:
 @click.argument("lsn", type=int)
 @click.option("--message", metavar="LITERAL", help="Send this instead, a Python literal.")
 @data_option
-def requeue(lsn: int, message: str | None, data: str) -> None:
+@codec_options
+def requeue(lsn: int, message: str | None, data: str, codec: tuple[Codec, ...]) -> None:
     """Send one again when the node starts next; with --message another input in its place."""
-    letter = letter_of(data, lsn)
-    dead_letters.requeue(data, letter, None if message is None else written(message))
+    letter = letter_of(data, lsn, codec)
+    message_ = None if message is None else written(message)
+    dead_letters.requeue(data, letter, message_, coder_of(data, codec))
     click.echo(f"{lsn} is sent to {letter.server} when the node starts next")
 
 
@@ -62,8 +79,11 @@ def requeue(lsn: int, message: str | None, data: str) -> None:
 @data_option
 def delete(lsn: int, data: str) -> None:
     """Forget one; the journal keeps its mark."""
-    letter_of(data, lsn)
-    dead_letters.delete(data, lsn)
+    check_folder(data)
+    try:
+        dead_letters.delete(data, lsn)
+    except JournalRefused as error:
+        raise Mistake(str(error)) from error
 
 
 @command.command()
@@ -71,9 +91,10 @@ def delete(lsn: int, data: str) -> None:
 @data_option
 def purge(data: str, yes: bool) -> None:
     """Forget all of them."""
-    found = letters(data)
+    check_folder(data)
+    found = dead_letters.numbers(data)
     if not yes:
         click.confirm(f"forget {len(found)} dead letters in {data}?", abort=True)
-    for letter in found:
-        dead_letters.delete(data, letter.lsn)
+    for lsn in found:
+        dead_letters.delete(data, lsn)
     click.echo(f"{len(found)} forgotten")

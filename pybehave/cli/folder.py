@@ -11,9 +11,10 @@ import click
 
 from pybehave._uring.values import Values
 from pybehave.cli.load import Mistake
-from pybehave.errors import JournalRefused, PybehaveError
+from pybehave.errors import CodecRefused, JournalRefused, PybehaveError
+from pybehave.journal.codec import Codec, Coder
 from pybehave.journal.dead_letters import Letter, get, numbers
-from pybehave.journal.reader import MANIFEST
+from pybehave.journal.reader import MANIFEST, read_manifest
 from pybehave.runtime.node import DATA
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -26,19 +27,28 @@ def data_option(command: Command) -> Command:
     )(command)
 
 
-def letter_of(data: str, lsn: int) -> Letter:
-    """A dead letter; a mistake when there is none."""
+def coder_of(data: str, codec: tuple[Codec, ...]) -> Coder:
+    """What opens the files of a journal; a mistake when there is none."""
     check_folder(data)
     try:
-        return get(data, lsn)
+        return Coder(codec, read_manifest(data).journal_id)
     except JournalRefused as error:
         raise Mistake(str(error)) from error
 
 
-def letters(data: str) -> list[Letter]:
+def letter_of(data: str, lsn: int, codec: tuple[Codec, ...]) -> Letter:
+    """A dead letter; a mistake when there is none, or it cannot be opened."""
+    coder = coder_of(data, codec)
+    try:
+        return get(data, lsn, coder)
+    except (JournalRefused, CodecRefused) as error:
+        raise Mistake(str(error)) from error
+
+
+def letters(data: str, codec: tuple[Codec, ...]) -> list[Letter]:
     """All dead letters, oldest first."""
     check_folder(data)
-    return [letter_of(data, lsn) for lsn in numbers(data)]
+    return [letter_of(data, lsn, codec) for lsn in numbers(data)]
 
 
 def check_folder(data: str) -> None:

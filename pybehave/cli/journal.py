@@ -15,11 +15,13 @@ from typing import Any, BinaryIO, TypeVar
 
 import click
 
+from pybehave.cli.codecs import codec_options
 from pybehave.cli.folder import check_journal, check_range, check_server, shown
 from pybehave.cli.load import Mistake
 from pybehave.cli.progress import shown_on
-from pybehave.errors import JournalLocked, JournalRefused
+from pybehave.errors import CodecRefused, JournalLocked, JournalRefused
 from pybehave.journal import reader
+from pybehave.journal.codec import Codec
 from pybehave.journal.compact import compact as make_compact
 from pybehave.journal.export import LSN_MAX, Names, snapshots_of
 from pybehave.journal.export import export as exported
@@ -41,13 +43,13 @@ def command() -> None:
     """
 
 
-def checked(directory: str, *, is_deep: bool = False) -> Report:
+def checked(directory: str, *, is_deep: bool = False, codec: tuple[Codec, ...] = ()) -> Report:
     """The report; a mistake when the folder holds no journal."""
     check_journal(directory)
     try:
         with shown_on(sys.stderr) as progress:
-            return verify(directory, is_deep=is_deep, progress=progress)
-    except JournalRefused as error:
+            return verify(directory, is_deep=is_deep, progress=progress, codec=codec)
+    except (JournalRefused, CodecRefused) as error:
         raise Mistake(str(error)) from error
 
 
@@ -55,9 +57,13 @@ def checked(directory: str, *, is_deep: bool = False) -> Report:
 @click.argument("directory")
 @click.option("--deep", is_flag=True, help="Take each record apart too.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def verify_command(directory: str, deep: bool, as_json: bool) -> None:
-    """Check every hash, the chain, the claims and the snapshots of the journal in DIRECTORY."""
-    report = checked(directory, is_deep=deep)
+@codec_options
+def verify_command(directory: str, deep: bool, as_json: bool, codec: tuple[Codec, ...]) -> None:
+    """Check every hash, the chain, the claims and the snapshots of the journal in DIRECTORY.
+
+    That takes no key; --deep does, if the records are encrypted.
+    """
+    report = checked(directory, is_deep=deep, codec=codec)
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
     else:
@@ -74,11 +80,12 @@ def verify_command(directory: str, deep: bool, as_json: bool) -> None:
 
 @command.command()
 @click.argument("directory")
-def stat(directory: str) -> None:
+@codec_options
+def stat(directory: str, codec: tuple[Codec, ...]) -> None:
     """What the journal in DIRECTORY holds, as JSON."""
     report = checked(directory)
     facts = asdict(report)
-    facts["records_by_server"] = _by_server(directory)
+    facts["records_by_server"] = _by_server(directory, codec)
     click.echo(json.dumps(facts, indent=2))
     sys.exit(1 if report.problems else 0)
 
@@ -108,22 +115,25 @@ def mistakes() -> Iterator[None]:
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except (JournalRefused, JournalLocked, OSError) as error:
+    except (JournalRefused, CodecRefused, JournalLocked, OSError) as error:
         raise Mistake(str(error)) from error
 
 
 @command.command()
 @click.argument("directory")
 @selecting
-def dump(directory: str, first: int, last: int, server: str | None) -> None:
+@codec_options
+def dump(
+    directory: str, first: int, last: int, server: str | None, codec: tuple[Codec, ...]
+) -> None:
     """The records of the journal in DIRECTORY, one JSON object a line, to the first damage.
 
     For reading: values are shown as Python writes them. See `export` for programs.
     """
     check_range(first, last)
     check_journal(directory)
-    with mistakes(), held(directory) as (manifest, found):
-        names = Names(snapshots_of(directory, manifest))
+    with mistakes(), held(directory, codec) as (manifest, found):
+        names = Names(snapshots_of(directory, manifest, codec))
         lsn = count = 0
         for record in records(found):
             name, lsn = names.of(record), record.lsn
@@ -140,10 +150,19 @@ def dump(directory: str, first: int, last: int, server: str | None) -> None:
 @click.argument("directory")
 @selecting
 @click.option("--output", type=click.File("wb"), default="-", metavar="FILE", help="Not stdout.")
-def export(directory: str, first: int, last: int, server: str | None, output: BinaryIO) -> None:
+@codec_options
+def export(
+    directory: str,
+    first: int,
+    last: int,
+    server: str | None,
+    output: BinaryIO,
+    codec: tuple[Codec, ...],
+) -> None:
     """Every record of the journal in DIRECTORY as a line of JSON, and nothing is lost.
 
-    `import` makes a journal of it again, unless --server has left records out.
+    `import` makes a journal of it again, unless --server has left records out. The lines are
+    neither compressed nor encrypted.
     """
     check_range(first, last)
     report = checked(directory)
@@ -154,11 +173,16 @@ def export(directory: str, first: int, last: int, server: str | None, output: Bi
         )
     is_read_here = output.isatty()  # then the lines are what one looks at
     stream = io.StringIO() if is_read_here else sys.stderr
-    with mistakes(), held(directory) as held_open, shown_on(stream) as progress:
+    with mistakes(), held(directory, codec) as held_open, shown_on(stream) as progress:
         if server is not None:
-            check_server(server, _names(directory, *held_open))
+            check_server(server, _names(directory, *held_open, codec))
         lines = exported(
-            directory, *held_open, first=first, last=last, server=server, progress=progress
+            directory,
+            *held_open,
+            first=first,
+            last=last,
+            server=server,
+            progress=progress,
         )
         for line in lines:
             output.write(line.encode())
@@ -179,14 +203,15 @@ def counted(file: BinaryIO, progress: Progress) -> Iterator[bytes]:
 @command.command(name="import")
 @click.argument("directory")
 @click.argument("file", type=click.File("rb"), default="-")
-def import_command(directory: str, file: BinaryIO) -> None:
+@codec_options
+def import_command(directory: str, file: BinaryIO, codec: tuple[Codec, ...]) -> None:
     """Make a journal in DIRECTORY, which must be new, of the FILE that `export` wrote.
 
     Numbers of records, times, snapshots and the journal's id are kept.
     """
     with mistakes(), shown_on(sys.stderr) as progress:
         lines = counted(file, progress)
-        made = import_lines(lines, directory, source=file.name, now_ns=time.time_ns())
+        made = import_lines(lines, directory, source=file.name, now_ns=time.time_ns(), codec=codec)
     click.echo(
         f"{directory} holds lsn {made.first_lsn} to {made.last_lsn} in {made.segments} segments"
         + "".join(f", a snapshot of lsn {lsn}" for lsn in made.snapshots)
@@ -197,14 +222,19 @@ def import_command(directory: str, file: BinaryIO) -> None:
 @command.command()
 @click.argument("directory")
 @click.option("--copy-to", "target", required=True, metavar="DIR", help="A folder for the copy.")
-def compact(directory: str, target: str) -> None:
+@codec_options
+def compact(directory: str, target: str, codec: tuple[Codec, ...]) -> None:
     """Copy what the journal in DIRECTORY needs to go on: its newest snapshot, and what is behind.
+
+    All of the copy is written with the codecs and the newest key that are given.
 
     Nobody may be serving it. The original is not touched; remove it when the copy serves.
     """
     check_journal(directory)
     with mistakes(), shown_on(sys.stderr) as progress:
-        made = make_compact(directory, target, now_ns=time.time_ns(), progress=progress)
+        made = make_compact(
+            directory, target, now_ns=time.time_ns(), progress=progress, codec=codec
+        )
     since = f"the snapshot of lsn {made.snapshot_lsn}" if made.snapshot_lsn else "the beginning"
     click.echo(
         f"{target} holds {made.records} records from {since} to lsn {made.last_lsn}: "
@@ -254,9 +284,11 @@ def _check_damaged(directory: str) -> None:
         )
 
 
-def _names(directory: str, manifest: Manifest, found: list[Segment]) -> set[str]:
+def _names(
+    directory: str, manifest: Manifest, found: list[Segment], codec: tuple[Codec, ...]
+) -> set[str]:
     """The servers that a journal tells of."""
-    names = Names(snapshots_of(directory, manifest))
+    names = Names(snapshots_of(directory, manifest, codec))
     for record in records(found):
         names.of(record)
     return names.known
@@ -283,10 +315,10 @@ def describe(record: reader.Record, name: str) -> dict[str, Any]:
     return found
 
 
-def _by_server(directory: str) -> dict[str, int]:
+def _by_server(directory: str, codec: tuple[Codec, ...]) -> dict[str, int]:
     counts: Counter[str] = Counter()
-    with mistakes(), held(directory) as (manifest, found):
-        names = Names(snapshots_of(directory, manifest))
+    with mistakes(), held(directory, codec) as (manifest, found):
+        names = Names(snapshots_of(directory, manifest, codec))
         for record in records(found):
             name = names.of(record)
             counts[name] += record.type == reader.INPUT

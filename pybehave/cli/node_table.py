@@ -57,7 +57,7 @@ OF_NODE: Final = ("seed", *LOOP_DEFAULTS)
 """Options of Node that no option of the command is."""
 
 HAS_OPTION: Final[Mapping[str, frozenset[str]]] = {
-    "journal": frozenset({"segment_bytes"}),
+    "journal": frozenset({"segment_bytes", "codec"}),
     "health": frozenset({"every"}),
 }
 """Fields that stand in `[pybehave]` itself, for the command has an option for them."""

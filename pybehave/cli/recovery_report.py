@@ -16,7 +16,7 @@ from typing import Any
 
 from pybehave.cli.load import Mistake
 from pybehave.cli.progress import watch_on
-from pybehave.errors import JournalLocked, JournalRefused, NonDeterminism
+from pybehave.errors import CodecRefused, JournalLocked, JournalRefused, NonDeterminism
 from pybehave.runtime.durable.journaling import NodeJournal
 from pybehave.runtime.node import Node
 
@@ -42,7 +42,7 @@ def reporting(node: Node, file: str | None) -> Iterator[Callable[[], None]]:
 
     try:
         yield write
-    except (JournalLocked, JournalRefused, NonDeterminism, OSError) as error:
+    except (JournalLocked, JournalRefused, CodecRefused, NonDeterminism, OSError) as error:
         if node.journal is not None and not node.journal.is_open:
             write(error)
         raise

@@ -17,11 +17,20 @@ from typing import Any, Final
 import click
 
 from pybehave.behaviours.application import Application
+from pybehave.cli.codecs import codec_options
 from pybehave.cli.folder import check_folder, data_option
 from pybehave.cli.load import Mistake, load
 from pybehave.cli.release_clients import check_clients, spoken_lines
 from pybehave.cli.replay import show_changes
-from pybehave.errors import JournalRefused, NonDeterminism, NotAnswered, RequestRefused, SpecError
+from pybehave.errors import (
+    CodecRefused,
+    JournalRefused,
+    NonDeterminism,
+    NotAnswered,
+    RequestRefused,
+    SpecError,
+)
+from pybehave.journal.codec import Codec
 from pybehave.observer.client import AdminClient
 from pybehave.runtime.durable.history import LSN_MAX, History
 from pybehave.runtime.node import DATA
@@ -147,7 +156,8 @@ def replace(target: str | None, path: str | None, before: str | None, node: str)
     "--path", type=click.Path(file_okay=False, exists=True), help="The new code's folder."
 )
 @data_option
-def check(target: str, path: str | None, data: str) -> None:
+@codec_options
+def check(target: str, path: str | None, data: str, codec: tuple[Codec, ...]) -> None:
     """Step a recorded journal again with new code; name the first outcome that differs.
 
     Nothing is locked, written or sent; the node may run, and is asked then which versions its
@@ -157,7 +167,7 @@ def check(target: str, path: str | None, data: str) -> None:
     application = load(target, path)
     check_folder(data)
     unheard = check_clients(application, data)
-    history, lsn, first = _replayed(application, data)
+    history, lsn, first = _replayed(application, data, codec)
     click.echo(f"{history.replay.replayer.inputs} inputs up to lsn {history.replay.replayer.lsn}")
     if history.replay.is_old:
         click.echo("some are of an older version of their class: read by upcast, not compared")
@@ -169,15 +179,17 @@ def check(target: str, path: str | None, data: str) -> None:
         sys.exit(1 if unheard else 0)
     click.echo(f"the first that differs: {first}")
     if lsn is not None:
-        _show(application, data, lsn)
+        _show(application, data, lsn, codec)
     sys.exit(1)
 
 
-def _replayed(application: Application, data: str) -> tuple[History, int | None, object]:
+def _replayed(
+    application: Application, data: str, codec: tuple[Codec, ...]
+) -> tuple[History, int | None, object]:
     """The history as far as it goes, and the first difference with its lsn."""
     try:
-        history = History(application, data, is_strict=False)
-    except (JournalRefused, SpecError) as error:
+        history = History(application, data, is_strict=False, codec=codec)
+    except (JournalRefused, CodecRefused, SpecError) as error:
         raise Mistake(str(error)) from error
     try:
         history.advance(LSN_MAX)
@@ -191,9 +203,9 @@ def _replayed(application: Application, data: str) -> tuple[History, int | None,
     return (history, found[0].lsn, found[0]) if found else (history, None, None)
 
 
-def _show(application: Application, data: str, lsn: int) -> None:
+def _show(application: Application, data: str, lsn: int, codec: tuple[Codec, ...]) -> None:
     """What the new code makes of that input."""
-    history = History(application, data, lsn - 1, is_strict=False)
+    history = History(application, data, lsn - 1, is_strict=False, codec=codec)
     click.echo("what the new code changes there:")
     show_changes(history, lsn)
     history.close()

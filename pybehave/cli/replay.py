@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 import click
 
+from pybehave.cli.codecs import codec_options
 from pybehave.cli.folder import check_folder, check_range, check_server, data_option
 from pybehave.cli.load import Mistake, load
-from pybehave.errors import JournalRefused, NonDeterminism, SpecError
+from pybehave.errors import CodecRefused, JournalRefused, NonDeterminism, SpecError
+from pybehave.journal.codec import Codec
 from pybehave.runtime.durable.history import LSN_MAX, History
 
 WIDTH = 96
@@ -27,6 +29,7 @@ LSN = click.IntRange(min=0)
 @click.option("--break-on", metavar="EXPRESSION", help="Stop when it is true of `state`.")
 @click.option("--check", is_flag=True, help="Name every outcome that differs; exit status 1.")
 @data_option
+@codec_options
 def command(
     target: str,
     first: int | None,
@@ -36,6 +39,7 @@ def command(
     break_on: str | None,
     check: bool,
     data: str,
+    codec: tuple[Codec, ...],
 ) -> None:
     """Show the states of an application's servers as they were at an lsn.
 
@@ -45,13 +49,14 @@ def command(
     check_folder(data)
     check_range(first or 0, last)
     try:
-        history = History(application, data, (first or last + 1) - 1, is_strict=not check)
+        before = (first or last + 1) - 1
+        history = History(application, data, before, is_strict=not check, codec=codec)
         check_server(server, history.names)
         _say_end(history, first or 0, last)
         if diff or break_on:
             _step_by_step(history, first or history.lsn + 1, last, server, break_on, diff)
         history.advance(last)
-    except (JournalRefused, NonDeterminism, SpecError) as error:
+    except (JournalRefused, CodecRefused, NonDeterminism, SpecError) as error:
         raise Mistake(str(error)) from error
     differences = history.replay.replayer.differences
     if check:

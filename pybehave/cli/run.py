@@ -15,6 +15,7 @@ import click
 
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.supervisor import workers
+from pybehave.cli.codecs import codec_parameters, codecs
 from pybehave.cli.configuration import config_options, planned, read_config
 from pybehave.cli.heart import heart_options
 from pybehave.cli.load import Mistake, load
@@ -25,6 +26,7 @@ from pybehave.cli.reset import check_reset, confirmed, without_reset
 from pybehave.cli.seconds import Seconds
 from pybehave.cli.sockets import Sockets
 from pybehave.errors import (
+    CodecRefused,
     ConfigError,
     JournalLocked,
     JournalRefused,
@@ -36,6 +38,7 @@ from pybehave.errors import (
     StartFailed,
     show_reason,
 )
+from pybehave.journal.codec import Codec
 from pybehave.journal.disk import Disk, FolderDisk, explain
 from pybehave.journal.recovery import SEGMENT_BYTES, Options
 from pybehave.protocols import Resp
@@ -63,6 +66,7 @@ CANNOT_SERVE = (
     StartFailed,
     JournalLocked,
     JournalRefused,
+    CodecRefused,
     NonDeterminism,
     NothingKept,
     OSError,
@@ -101,6 +105,7 @@ logger = logging.getLogger("pybehave")
     show_default=True,
     help="Size of a new journal's files; an old one keeps what it has.",
 )
+@codec_parameters
 @click.option("--volatile", is_flag=True, help="Take a DIR in memory (tmpfs): lost with the power.")
 @click.option(
     "--yes",
@@ -224,12 +229,13 @@ def serve(
     inherited = inheritance()
     application = load(target, code_folder(inherited))
     config = read_config(files, settings)
+    kept = journal_options(segment_bytes, codecs(options.pop("codec"), options.pop("key_file")))
     with failures(data):
         node = Node(
             application,
             data=None if no_journal else folder_of(planned(application, config), data, volatile),
             config=config,
-            journal_options=journal_options(segment_bytes),
+            journal_options=kept,
             step_budget=step_budget or None,
             health=HealthLimits(every=health_every or None, **said("health")),
             **options,
@@ -293,10 +299,10 @@ def folder_of(apps: list[Application], data: str, volatile: bool) -> Disk | str:
     return FolderDisk(data, is_volatile_allowed=volatile)
 
 
-def journal_options(segment_bytes: int) -> Options:
+def journal_options(segment_bytes: int, codec: tuple[Codec, ...]) -> Options:
     """How the journal is kept."""
     try:
-        return Options(segment_bytes=segment_bytes, **said("journal"))
+        return Options(segment_bytes=segment_bytes, codec=codec, **said("journal"))
     except ValueError as error:
         raise Mistake(f"--segment-bytes: {error}") from error
 

@@ -128,6 +128,8 @@ def of_options(context: click.Context) -> Iterator[Setting]:
         origin = ARGUMENT if is_given else DEFAULT
         if source is ParameterSource.DEFAULT_MAP:
             origin = node_table.origin_of(context, option.name)
+        if source is ParameterSource.ENVIRONMENT:
+            origin = f"environment {option.envvar}"
         if option.name == "backend":
             default = "auto"
             if origin == DEFAULT and os.environ.get(BACKEND_VARIABLE):

@@ -17,12 +17,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
 from pybehave.errors import JournalRefused
+from pybehave.journal import dead_letters
 from pybehave.journal.attempts import ATTEMPTS, MARKER
+from pybehave.journal.codec import Codec, Coder
 from pybehave.journal.contents import FILES
 from pybehave.journal.dead_letters import FOLDER as LETTERS
 from pybehave.journal.disk import FolderDisk, sync_folder
@@ -58,7 +61,12 @@ class Compacted:
 
 
 def compact(
-    source: str, target: str, *, now_ns: int, progress: Progress | None = None
+    source: str,
+    target: str,
+    *,
+    now_ns: int,
+    progress: Progress | None = None,
+    codec: Iterable[Codec] = (),
 ) -> Compacted:
     """Copy a journal into a new folder.
 
@@ -67,65 +75,78 @@ def compact(
         target: A folder that does not exist yet, or is empty.
         now_ns: Unix time, for information in headers.
         progress: Is told how far it is.
+        codec: What it is read with, and what is applied to all that is written.
 
     Raises:
         JournalLocked: Somebody serves it.
         JournalRefused: It is damaged, or the target is not empty.
+        CodecRefused: It cannot be read without other codecs or keys.
         OSError: The target cannot be written.
     """
-    read_manifest(source)  # before a folder is made for what was mistyped
+    codec = tuple(codec)
+    coder = Coder(codec, read_manifest(source).journal_id)  # before a folder is made for a typo
     refuse_existing(target)
     disk = FolderDisk(source, is_volatile_allowed=True)
     disk.lock()
     try:
-        problems = verify(source, is_deep=True, progress=progress).problems
+        problems = verify(source, is_deep=True, progress=progress, codec=codec).problems
         if problems:
             raise JournalRefused(
                 source,
                 f"it is damaged, and a compact copy would hide that: {problems[0]}; save what can "
                 "be saved with `pybehave journal repair`",
             )
-        found = _copy(source, target, now_ns, progress)
-        _copy_beside(source, target)
+        found = _copy(source, target, now_ns, progress, coder)
+        _copy_beside(source, target, coder)
     finally:
         disk.unlock()
     return found
 
 
-def _copy(source: str, target: str, now_ns: int, progress: Progress | None) -> Compacted:
-    with held(source) as (manifest, segments):
-        newest = snapshots_of(source, manifest)[:1]
+def _copy(
+    source: str, target: str, now_ns: int, progress: Progress | None, coder: Coder
+) -> Compacted:
+    with held(source, coder.codecs) as (manifest, segments):
+        newest = snapshots_of(source, manifest, coder.codecs)[:1]
         begin = segments[0].header.first_lsn if segments else 1
         first_lsn = newest[0].lsn + 1 if newest else begin
         where = (target, manifest.journal_id, manifest.segment_bytes, first_lsn)
-        with Rewriter(*where, now_ns) as writer:
+        with Rewriter(*where, now_ns, coder) as writer:
             for record in records(segments, Walk(segments, progress, "copying")):
                 if record.lsn >= first_lsn:
                     writer.add(record)
             for file in sorted(Path(source).glob(FILES)):
                 _copy_file(file, Path(target, file.name))
-            writer.finish([(each.lsn, encode_again(each)) for each in newest])
+            writer.finish([(each.lsn, encode_again(each, coder)) for each in newest])
     return Compacted(
         writer.next_lsn - first_lsn, writer.next_lsn - 1, first_lsn - 1, used(source), used(target)
     )
 
 
-def _copy_beside(source: str, target: str) -> None:
+def _copy_beside(source: str, target: str, coder: Coder) -> None:
     """What stands beside the journal, and must stand there durably."""
     for name in (ATTEMPTS, MARKER):
         if Path(source, name).exists():
             _copy_file(Path(source, name), Path(target, name))
     if Path(source, LETTERS).is_dir():
         Path(target, LETTERS).mkdir()
-        for file in sorted(Path(source, LETTERS).iterdir()):
-            _copy_file(file, Path(target, LETTERS, file.name))
+        for name in sorted(os.listdir(Path(source, LETTERS))):
+            copied = Path(target, LETTERS, name)
+            copied.write_bytes(
+                dead_letters.encoded_again(name, Path(source, LETTERS, name).read_bytes(), coder)
+            )
+            _sync(copied)
         sync_folder(os.path.join(target, LETTERS))
     sync_folder(target)
 
 
 def _copy_file(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
-    with target.open("rb") as file:
+    _sync(target)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
         os.fsync(file.fileno())
 
 

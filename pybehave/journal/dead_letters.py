@@ -8,6 +8,9 @@ mended, the input be sent again (`pybehave dead-letters requeue`).
     dead-letters/<lsn, 16 hex digits>.letter    MessagePack, the fields of Letter by name
     dead-letters/<lsn, 16 hex digits>.requeue   the input to be sent when the node starts next
 
+With codecs a file begins with the byte C1, which MessagePack never uses; what they have made
+follows (docs/journal-format.md, section 12).
+
 Does not know: servers, loops.
 Source: dead letters as Akka and message brokers have them.
 """
@@ -22,12 +25,17 @@ from typing import Final
 
 import msgspec
 
-from pybehave.errors import JournalRefused
+from pybehave.errors import CodecRefused, JournalRefused
+from pybehave.journal.codec import PLAIN, Coder
 from pybehave.journal.disk import Disk
 
 FOLDER: Final = "dead-letters"
 LETTER: Final = ".letter"
 REQUEUE: Final = ".requeue"
+KINDS: Final = {LETTER: "letter", REQUEUE: "requeue"}
+"""What the contents are for a codec."""
+
+CODED: Final = b"\xc1"
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,15 +81,16 @@ def letter_name(lsn: int) -> str:
     return f"{FOLDER}/{lsn:016x}{LETTER}"
 
 
-def put(disk: Disk, letter: Letter) -> None:
+def put(disk: Disk, letter: Letter, coder: Coder = PLAIN) -> None:
     """Write a letter, or a more complete one in its place; blocks.
 
     Raises:
         OSError: The disk is full, or failed.
+        CodecRefused: A codec failed.
     """
     name = letter_name(letter.lsn)
     temporary = f"{name}.{'2' if letter.state is not None else '1'}"
-    disk.put(temporary, msgspec.msgpack.encode(letter))
+    disk.put(temporary, _stored(letter, coder, LETTER))
     disk.rename(temporary, name)
 
 
@@ -97,26 +106,62 @@ def numbers(path: str, suffix: str = LETTER) -> list[int]:
     )
 
 
-def get(path: str, lsn: int) -> Letter:
+def get(path: str, lsn: int, coder: Coder = PLAIN) -> Letter:
     """Return a letter.
 
     Raises:
         JournalRefused: There is none of that lsn, or it cannot be read.
+        CodecRefused: It cannot be read without other codecs or keys.
     """
     file = Path(path, letter_name(lsn))
     try:
-        return msgspec.msgpack.decode(file.read_bytes(), type=Letter)
+        content = _opened(file.read_bytes(), coder, LETTER, lsn)
+        return msgspec.msgpack.decode(content, type=Letter)
     except FileNotFoundError:
-        raise JournalRefused(
-            path,
-            f"there is no dead letter of lsn {lsn}; `pybehave dead-letters list` shows "
-            "those that are there",
-        ) from None
+        raise _none(path, lsn) from None
     except (msgspec.MsgspecError, OSError) as error:
         raise JournalRefused(str(file), f"the dead letter cannot be read: {error}") from error
 
 
-def requeue(path: str, letter: Letter, message: bytes | None = None) -> None:
+def _none(path: str, lsn: int) -> JournalRefused:
+    return JournalRefused(
+        path,
+        f"there is no dead letter of lsn {lsn}; `pybehave dead-letters list` shows "
+        "those that are there",
+    )
+
+
+def _stored(letter: Letter, coder: Coder, suffix: str) -> bytes:
+    content = msgspec.msgpack.encode(letter)
+    return CODED + coder.encode(content, KINDS[suffix], letter.lsn) if coder.is_on else content
+
+
+def _opened(content: bytes, coder: Coder, suffix: str, lsn: int) -> bytes:
+    is_coded = content.startswith(CODED)
+    return coder.decode(content[len(CODED) :], KINDS[suffix], lsn) if is_coded else content
+
+
+def encoded_again(name: str, content: bytes, coder: Coder) -> bytes:
+    """Return the content of one of these files as it is stored with other codecs.
+
+    Args:
+        name: Of the file, in its folder.
+        content: What is in it.
+        coder: What has written it, or could have; and what is to.
+
+    Raises:
+        CodecRefused: It cannot be read without other codecs or keys.
+    """
+    file = Path(name)
+    if file.suffix not in KINDS:
+        return b""  # half written: nobody reads it
+    opened = _opened(content, coder, file.suffix, int(file.stem, 16))
+    if not coder.is_on:
+        return opened
+    return CODED + coder.encode(opened, KINDS[file.suffix], int(file.stem, 16))
+
+
+def requeue(path: str, letter: Letter, message: bytes | None = None, coder: Coder = PLAIN) -> None:
     """Let the node send an input again when it starts next.
 
     Args:
@@ -125,30 +170,37 @@ def requeue(path: str, letter: Letter, message: bytes | None = None) -> None:
     sent = msgspec.structs.replace(letter, message=letter.message if message is None else message)
     target = Path(path, FOLDER, f"{letter.lsn:016x}{REQUEUE}")
     temporary = target.with_suffix(".tmp")
-    temporary.write_bytes(msgspec.msgpack.encode(sent))
+    temporary.write_bytes(_stored(sent, coder, REQUEUE))
     os.replace(temporary, target)
 
 
-def waiting(path: str) -> list[Letter]:
-    """Return the letters that are to be sent again, oldest first."""
-    return [
-        msgspec.msgpack.decode(Path(path, FOLDER, f"{lsn:016x}{REQUEUE}").read_bytes(), type=Letter)
-        for lsn in numbers(path, REQUEUE)
-    ]
+def waiting(path: str, coder: Coder = PLAIN) -> list[Letter]:
+    """Return the letters that are to be sent again, oldest first.
+
+    Raises:
+        CodecRefused: One cannot be read without other codecs or keys.
+    """
+    found = []
+    for lsn in numbers(path, REQUEUE):
+        content = Path(path, FOLDER, f"{lsn:016x}{REQUEUE}").read_bytes()
+        opened = _opened(content, coder, REQUEUE, lsn)
+        found.append(msgspec.msgpack.decode(opened, type=Letter))
+    return found
 
 
 def delete(path: str, lsn: int) -> None:
-    """Forget a letter, and that it was to be sent again.
+    """Forget a letter, and that it was to be sent again. It need not be readable.
 
     Raises:
         JournalRefused: There is none of that lsn.
     """
-    get(path, lsn)
+    if not Path(path, letter_name(lsn)).exists():
+        raise _none(path, lsn)
     for suffix in (LETTER, REQUEUE):
         Path(path, FOLDER, f"{lsn:016x}{suffix}").unlink(missing_ok=True)
 
 
-def forget(disk: Disk, before: Mapping[str, int]) -> int:
+def forget(disk: Disk, before: Mapping[str, int], coder: Coder = PLAIN) -> int:
     """Remove the letters of servers that were forgotten; returns how many there were.
 
     Args:
@@ -163,8 +215,9 @@ def forget(disk: Disk, before: Mapping[str, int]) -> int:
             continue
         try:
             content = bytes(disk.read(name, 0, disk.size(name)))
-            letter = msgspec.msgpack.decode(content, type=Letter)
-        except (msgspec.MsgspecError, FileNotFoundError):
+            lsn = int(Path(name).stem, 16)
+            letter = msgspec.msgpack.decode(_opened(content, coder, LETTER, lsn), type=Letter)
+        except (msgspec.MsgspecError, CodecRefused, FileNotFoundError):
             continue  # it cannot be read, so nobody knows whose it is; or somebody was quicker
         if letter.lsn < before.get(letter.server, 0):
             _remove(disk, name.removesuffix(LETTER))

@@ -74,7 +74,8 @@ class DiskStore(LocalStore):
 
     Args:
         disk: The folder, for this alone: `FolderDisk(path)`, or a `SimDisk` in tests.
-        options: How its journal is kept; the size of segments is that of the first start.
+        options: How its journal is kept; the size of segments is that of the first start. It takes
+            no codec: what streams hold is the business of who appends it.
         clock: Seconds, never going back: what leases are measured by.
         unix_ns: Unix time, for information in headers.
         inbox_messages_max: How many messages may wait in one inbox.
@@ -84,6 +85,7 @@ class DiskStore(LocalStore):
         JournalLocked: Another process has it open.
         JournalRefused: It is damaged, or the folder holds something else.
         OSError: The disk failed.
+        ValueError: The options have a codec.
     """
 
     def __init__(
@@ -96,6 +98,8 @@ class DiskStore(LocalStore):
         inbox_messages_max: int = INBOX_MESSAGES_MAX,
         make_id: Callable[[], bytes] = lambda: os.urandom(16),
     ) -> None:
+        if options.codec:
+            raise ValueError("codec= is not allowed in a store; encode what is appended to it")
         super().__init__(clock, inbox_messages_max)
         self._disk = disk
         self._options = options

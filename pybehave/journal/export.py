@@ -31,6 +31,7 @@ from typing import Any, Final, TypeAlias, final
 
 from pybehave.errors import JournalRefused
 from pybehave.journal import reader, snapshot
+from pybehave.journal.codec import Codec, Coder
 from pybehave.journal.contents import Content, Contents
 from pybehave.journal.plain import Plain, from_plain, to_plain, to_plains
 from pybehave.journal.progress import Progress
@@ -89,13 +90,21 @@ class Names:
             self._names[found.get("number", 0)] = found["name"]
 
 
-def snapshots_of(path: str, manifest: Manifest) -> list[Snapshot]:
-    """Return the sound snapshots that a manifest names, newest first."""
+def snapshots_of(path: str, manifest: Manifest, codec: Iterable[Codec] = ()) -> list[Snapshot]:
+    """Return the sound snapshots that a manifest names, newest first.
+
+    Args:
+        codec: What they are opened with.
+
+    Raises:
+        CodecRefused: One cannot be read without other codecs or keys.
+    """
     found = []
+    coder = Coder(codec, manifest.journal_id)
     for lsn, digest in manifest.snapshots:
         file = Path(path, snapshot.snapshot_name(lsn))
         try:
-            each = snapshot.decode(str(file), memoryview(file.read_bytes()))
+            each = snapshot.decode(str(file), memoryview(file.read_bytes()), coder)
         except (OSError, JournalRefused):
             continue  # `verify` speaks of it
         if (each.lsn, each.digest, each.journal_id) == (lsn, digest, manifest.journal_id):
@@ -120,16 +129,16 @@ def export(
 
     Args:
         path: The journal's folder.
-        manifest: And `segments`: what is held of it (segments.py).
-        first: Begin with this lsn.
-        last: End with this one.
+        manifest: And `segments`: what is held of it (segments.py), with its codecs.
+        first: And `last`: begin and end with these lsns.
         server: Only records of the server with that name; then there is no way back.
         progress: Is told how far it is.
 
     Raises:
         JournalRefused: A segment cannot be read, or of a store not the contents of its snapshots.
+        CodecRefused: It cannot be read without other codecs or keys.
     """
-    kept = snapshots_of(path, manifest)
+    kept = snapshots_of(path, manifest, segments[0].coder.codecs if segments else ())
     names, contents, is_whole = Names(kept), Contents(kept), server is None
     begin = max(first, segments[0].header.first_lsn if segments else 1)
     digest, count, last_lsn = hashlib.sha256(), 0, begin - 1
@@ -141,7 +150,7 @@ def export(
 
     yield line(_head_line(manifest, begin))
     for found in kept:
-        if begin - 1 <= found.lsn <= last and server is None:  # (E2)
+        if begin - 1 <= found.lsn <= last and is_whole:  # (E2)
             yield line(_snapshot_line(found))
     for record in records(segments, Walk(segments, progress, "exporting")):
         name = names.of(record)
@@ -154,8 +163,8 @@ def export(
             count, last_lsn = count + 1, record.lsn
     for content in contents.read(path, manifest.journal_id) if is_whole else ():
         yield line(_content_line(content))
-    ended = {"type": "end", "records": count, "last_lsn": last_lsn}
-    yield line({**ended, "sha256": digest.hexdigest()})
+    sha256 = digest.hexdigest()
+    yield line({"type": "end", "records": count, "last_lsn": last_lsn, "sha256": sha256})
 
 
 def _head_line(manifest: Manifest, first_lsn: int) -> dict[str, Plain]:

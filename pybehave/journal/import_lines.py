@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from pybehave.errors import JournalRefused
+from pybehave.journal.codec import PLAIN, Codec, Coder
 from pybehave.journal.contents import Content, Contents, content_name
 from pybehave.journal.export import Head, parse
 from pybehave.journal.reader import BLOCK, Record
@@ -43,7 +44,9 @@ class Imported:
     snapshots: tuple[int, ...]
 
 
-def import_lines(lines: Iterable[bytes], target: str, *, source: str, now_ns: int) -> Imported:
+def import_lines(
+    lines: Iterable[bytes], target: str, *, source: str, now_ns: int, codec: Iterable[Codec] = ()
+) -> Imported:
     """Make a journal.
 
     Args:
@@ -52,6 +55,7 @@ def import_lines(lines: Iterable[bytes], target: str, *, source: str, now_ns: in
             has no MANIFEST and is no journal.
         source: Where the lines come from, for what is said about them.
         now_ns: Unix time, for information in headers.
+        codec: What is applied to all that is written.
 
     Raises:
         JournalRefused: The target is not empty, or the lines are no whole export, or one from
@@ -65,10 +69,11 @@ def import_lines(lines: Iterable[bytes], target: str, *, source: str, now_ns: in
     if head.segment_bytes % BLOCK or head.segment_bytes < SEGMENT_BYTES_MIN:
         raise JournalRefused(source, f"segments of {head.segment_bytes} bytes are not allowed")
     where = (target, head.journal_id, head.segment_bytes, head.first_lsn)
+    coder = Coder(codec, head.journal_id)
     snapshots: list[Snapshot] = []
     numbers: set[int] = set()
     named = Contents(())
-    with Rewriter(*where, now_ns) as writer:
+    with Rewriter(*where, now_ns, coder) as writer:
         for item in items:
             if isinstance(item, Snapshot):
                 snapshots.append(item)
@@ -84,14 +89,16 @@ def import_lines(lines: Iterable[bytes], target: str, *, source: str, now_ns: in
         last_lsn = writer.next_lsn - 1
         _check(source, head.first_lsn, last_lsn, snapshots)
         named.check(source, numbers)
-        writer.finish([(each.lsn, encode_again(each)) for each in snapshots])
+        writer.finish([(each.lsn, encode_again(each, coder)) for each in snapshots])
     lsns = tuple(each.lsn for each in snapshots)
     return Imported(head.first_lsn, last_lsn, writer.segments, lsns)
 
 
-def encode_again(found: Snapshot) -> bytes:
-    """Return the file of a snapshot: the same bytes as before, so the same digest."""
-    return encode(found.journal_id, found.lsn, found.time_ns, found.entries, found.version)
+def encode_again(found: Snapshot, coder: Coder = PLAIN) -> bytes:
+    """Return the file of a snapshot: the same bytes as before, so the same digest, if no codec is
+    applied.
+    """
+    return encode(found.journal_id, found.lsn, found.time_ns, found.entries, found.version, coder)
 
 
 def _check_order(source: str, lsn: int, expected: int) -> None:

@@ -1,9 +1,9 @@
 """The second reader: a journal read by its page alone (docs/journal-format.md), in plain Python.
 
-It shares no code with the writer and with recovery but the thread that reads ahead (ahead.py), so
-what both misunderstand alike is found by tests that compare them. It serves the tools. It never
-writes, takes no lock, and works beside a node that is writing: what is being written then looks
-like a torn end.
+It shares no code with the writer and with recovery but the thread that reads ahead (ahead.py) and
+codecs (codec.py), so what both misunderstand alike is found by tests that compare them. It serves
+the tools. It never writes, takes no lock, and works beside a node that is writing: what is being
+written then looks like a torn end.
 
 Does not know: servers' code, policies, how to mend anything.
 """
@@ -22,6 +22,7 @@ import xxhash
 
 from pybehave.errors import JournalRefused
 from pybehave.journal.ahead import make_room
+from pybehave.journal.codec import PLAIN
 
 BLOCK: Final = 4096
 MANIFEST: Final = "MANIFEST"
@@ -34,6 +35,10 @@ MANIFEST_FIELDS: Final = struct.Struct("<8sII16sQQQQQIIQQIIIIQ16sQ16sQI")
 HEADER_FIELDS: Final = struct.Struct("<8sII16sQQQQQQ16sIIQIIQ")
 FRAME_FIELDS: Final = struct.Struct("<8sBBHIIIQQQQQQQ16s16s16s")
 RECORD_FIELDS: Final = struct.Struct("<IBBHII")
+
+CODED: Final = 1
+"""An incompatible feature of manifests and segments: there may be frames with the flag of the same
+number, whose bodies codecs have made (section 12)."""
 
 DATA, SEAL, CLOSE = 1, 2, 3
 INPUT, SERVER, TIME, START, SKIP, EFFECT, STATE, STORE, FORGET = 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -75,6 +80,7 @@ class Manifest:
     durable_lsn: int
     is_clean: bool
     snapshots: tuple[tuple[int, bytes], ...]
+    features: int = 0
 
 
 @final
@@ -112,6 +118,7 @@ class Frame:
     chain: bytes
     header_hash: bytes
     body_hash: bytes
+    flags: int = 0
 
     @property
     def body(self) -> slice:
@@ -205,7 +212,7 @@ def read_manifest(path: str) -> Manifest:
     if not found:
         raise JournalRefused(file, "none of its copies is sound; it is not a manifest, or damaged")
     best = max(found, key=lambda fields: fields[4])
-    if best[2] > FORMAT or best[15] != 0:
+    if best[2] > FORMAT or best[14] & ~CODED:
         raise JournalRefused(file, "a newer version of pybehave wrote it; use that one")
     return Manifest(
         best[3],
@@ -219,6 +226,7 @@ def read_manifest(path: str) -> Manifest:
         best[12],
         bool(best[13] & 1),
         ((best[17], best[18]), (best[19], best[20])),
+        best[14],
     )
 
 
@@ -235,11 +243,13 @@ class Segment:
 
     Attributes:
         has_header: A copy of its header is sound; without one nothing else may be asked.
+        coder: Opens bodies that codecs have made; what needs no key is opened anyway.
     """
 
     def __init__(self, path: str, number: int, journal_id: bytes) -> None:
         self.file = os.path.join(path, f"seg-{number:016x}.pbj")
         self._place = self.file
+        self.coder = PLAIN
         self._content: memoryview | None = None
         head = _content(self.file, self.file, 2 * BLOCK)
         blocks = [_block(head, at, b"pbhvseg\n") for at in (0, BLOCK)]
@@ -248,7 +258,7 @@ class Segment:
         if not sound:
             return
         fields = HEADER_FIELDS.unpack_from(sound[0])
-        if fields[1] > FORMAT or fields[14] != 0:
+        if fields[1] > FORMAT or fields[14] & ~CODED:
             raise JournalRefused(self.file, "a newer version of pybehave wrote it; use that one")
         self.header = Header(
             fields[3],
@@ -310,8 +320,11 @@ class Segment:
             chain=fields[14],
             header_hash=fields[15],
             body_hash=fields[16],
+            flags=fields[2],
         )
-        is_known = fields[2] == 0 and fields[3] == FRAME_FIELDS.size and frame.type in (1, 2, 3)
+        is_known = (
+            fields[2] & ~CODED == 0 and fields[3] == FRAME_FIELDS.size and frame.type in (1, 2, 3)
+        )
         return frame if is_known else None
 
     def frames(self, last_seq: int | None = None) -> Iterator[Frame | Stop]:
@@ -366,8 +379,9 @@ class Segment:
 
         Raises:
             JournalRefused: They do not fill the body exactly.
+            CodecRefused: It cannot be read without other codecs or keys.
         """
-        body = self.content[frame.body]
+        body = self._body(frame)
         at, time_ns = 0, frame.time_ns
         for lsn in range(frame.first_lsn, frame.first_lsn + frame.records):
             if len(body) - at < RECORD_FIELDS.size:
@@ -385,6 +399,14 @@ class Segment:
             yield Record(lsn, kind_of, kind, flags, server, outcome, time_ns, extensions, payload)
         if at != len(body):
             raise JournalRefused(self.file, f"frame {frame.seq} has bytes behind its last record")
+
+    def _body(self, frame: Frame) -> memoryview:
+        """A frame's records, whatever codecs have made of them."""
+        body = self.content[frame.body]
+        if not frame.flags & CODED:
+            return body
+        place = frame.epoch, frame.seq, frame.first_lsn, frame.records, frame.time_ns
+        return memoryview(self.coder.decode_frame(*place, bytes(body)))
 
 
 def segment_numbers(path: str) -> list[int]:

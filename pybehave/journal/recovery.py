@@ -37,6 +37,7 @@ from pybehave.errors import JournalRefused
 from pybehave.journal import snapshot
 from pybehave.journal.ahead import ReadAhead, make_room
 from pybehave.journal.closed import Closed
+from pybehave.journal.codec import Codec, Coder, check_codecs
 from pybehave.journal.disk import BLOCK, READ_BYTES, Disk
 from pybehave.journal.marks import Mark
 from pybehave.journal.progress import Progress
@@ -73,6 +74,8 @@ class Options:
         tail_bytes: Of the file that keeps what the disk does not have yet at the level "os"; a
             multiple of 8192, at least 64 KiB. Half of it holds what may be under way at once.
         strict: Refuse a torn end too, unless nothing was written there.
+        codec: Compress or encrypt all that is written, in this order (codec.py, encrypted.py), as
+            `(Compressed(), Encrypted(key))`. What is there already stays as it is, and readable.
     """
 
     segment_bytes: int = SEGMENT_BYTES
@@ -80,6 +83,7 @@ class Options:
     depth: int = DEPTH
     strict: bool = False
     tail_bytes: int = TAIL_BYTES
+    codec: tuple[Codec, ...] = ()
 
     def __post_init__(self) -> None:
         if self.segment_bytes % BLOCK or self.segment_bytes < 16 * BLOCK:
@@ -99,6 +103,7 @@ class Options:
                 f"tail_bytes={self.tail_bytes} is not allowed; use a multiple of {2 * BLOCK}, at "
                 f"least {16 * BLOCK}"
             )
+        check_codecs(self.codec)
 
 
 @final
@@ -187,6 +192,7 @@ def recover(
 
     Raises:
         JournalRefused: It is damaged, or not a journal; nothing was changed.
+        CodecRefused: It cannot be read without other codecs or keys; nothing was changed.
         OSError: The disk failed; run again when it works.
     """
     report = Report(directory=disk.path, medium=disk.medium().sentence)
@@ -198,11 +204,12 @@ def recover(
     if closed is not None and not closed.holds_for(manifest):
         closed = None
     headers = _headers(disk, names, manifest, report)  # 5
-    found = _snapshot(disk, manifest, headers, report)  # 6
+    coder = Coder(options.codec, manifest.id)
+    found = _snapshot(disk, manifest, headers, report, coder)  # 6
     if progress is not None:
         size = int(manifest.segment_bytes)
         progress.begin("reading", "bytes", len(headers) * size, lambda: report.segments * size)
-    pieces, end = _walk(disk, manifest, headers, report, closed)  # 7 to 10
+    pieces, end = _walk(disk, manifest, headers, report, coder, closed)  # 7 to 10
     _check_snapshot(disk, found, end)
     if report.torn_bytes and options.strict:
         _refuse_torn(disk, end)
@@ -213,8 +220,7 @@ def recover(
     epoch = max(manifest.epoch, *(header.epoch for _, header in headers), 0)
     manifest = manifest._replace(epoch=epoch, snapshots=_sound(manifest, found))
     manifest, header = _begin(disk, options, manifest, number, end, now_ns, closed)  # 12, 13
-    report.epoch = manifest.epoch
-    report.snapshot_lsn = found.lsn if found is not None else 0
+    report.epoch, report.snapshot_lsn = manifest.epoch, found.lsn if found is not None else 0
     tidy(disk, manifest.oldest, {lsn for lsn, _ in manifest.snapshots}, is_start=True)
     return Recovery(manifest, header, tuple(pieces), found, end.lsn - 1, end.time_ns, report)
 
@@ -235,6 +241,7 @@ def _begin(
         depth=options.depth,
         durable_seq=end.seq - 1,
         durable_lsn=end.lsn - 1,
+        features=manifest.features | (blocks.CODED if options.codec else 0),
     )
     header = Header(
         manifest.id,
@@ -248,6 +255,7 @@ def _begin(
         end.how,
         manifest.segment_bytes,
         now_ns,
+        manifest.features,
     )
     is_zero = closed is not None and closed.spare == number
     prepare(disk, number, manifest.segment_bytes, is_zero=is_zero)
@@ -391,7 +399,7 @@ def _header(disk: Disk, name: str, manifest: Any, report: Report) -> Any:
 
 
 def _snapshot(
-    disk: Disk, manifest: Any, headers: list[tuple[int, Any]], report: Report
+    disk: Disk, manifest: Any, headers: list[tuple[int, Any]], report: Report, coder: Coder
 ) -> Snapshot | None:
     """The newest that is sound; None when the segments reach back to the beginning."""
     unreadable: OSError | None = None
@@ -399,7 +407,7 @@ def _snapshot(
         if lsn == 0:
             continue
         try:
-            found = snapshot.read(disk, lsn, digest)
+            found = snapshot.read(disk, lsn, digest, coder)
         except (JournalRefused, OSError) as error:
             if isinstance(error, OSError):
                 if error.errno != errno.EIO:
@@ -484,6 +492,7 @@ def _walk(
     manifest: Any,
     headers: list[tuple[int, Any]],
     report: Report,
+    coder: Coder,
     closed: Closed | None,
 ) -> tuple[list[Piece], _End]:
     pieces: list[Piece] = []
@@ -522,7 +531,7 @@ def _walk(
         is_kept = len(headers) - index <= 2  # the newest stay in memory for the replay
         if is_kept:
             contents.keep()
-        marks = blocks.find_marks(content, manifest.id, walked.block)
+        marks = blocks.find_marks(content, manifest.id, walked.block, coder)
         pieces.append(
             Piece(number, header, walked.block, walked.lsn, content if is_kept else None, marks)
         )

@@ -100,7 +100,18 @@ def _manifest(source: str) -> tuple[Manifest, bool]:
         if header is not None:
             return (
                 Manifest(
-                    header.id, 0, header.epoch, number, number, header.bytes, 8, 0, 0, False, ()
+                    header.id,
+                    0,
+                    header.epoch,
+                    number,
+                    number,
+                    header.bytes,
+                    8,
+                    0,
+                    0,
+                    False,
+                    (),
+                    reader.CODED,  # later segments may need it, and nobody else says so
                 ),
                 True,
             )
@@ -171,6 +182,7 @@ def _write_manifest(
             tuple(padded),
             0,
             0,
+            manifest.features,
         )
     )
     Path(folder, recovery.MANIFEST).write_bytes(content)

@@ -24,14 +24,17 @@ from typing import Final, final
 from pybehave._uring import blocks
 from pybehave.errors import JournalRefused
 from pybehave.journal import recovery, snapshot
+from pybehave.journal.codec import PLAIN, Coder
 from pybehave.journal.disk import make_folder, sync_folder
 from pybehave.journal.reader import (
     BLOCK,
     CLOSE,
+    CODED,
     DATA,
     FRAME_FIELDS,
     RECORD_FIELDS,
     SEAL,
+    STORE,
     TIME,
     Record,
     hash_of,
@@ -57,6 +60,7 @@ class Rewriter:
         segment_bytes: Size of its segments.
         first_lsn: Of the first record.
         made_ns: Unix time, for information in headers.
+        coder: Is applied to frames; whoever gives snapshots to `finish` applies it to those.
 
     Raises:
         JournalRefused: The target is not empty.
@@ -68,7 +72,13 @@ class Rewriter:
     """
 
     def __init__(
-        self, target: str, journal_id: bytes, segment_bytes: int, first_lsn: int, made_ns: int
+        self,
+        target: str,
+        journal_id: bytes,
+        segment_bytes: int,
+        first_lsn: int,
+        made_ns: int,
+        coder: Coder = PLAIN,
     ) -> None:
         refuse_existing(target)
         make_folder(target)
@@ -78,6 +88,8 @@ class Rewriter:
         self.next_lsn = first_lsn
         self.segments = 0
         self._made_ns = made_ns
+        self._coder = coder
+        self._features = CODED if coder.is_on else 0
         self._seq = 1
         self._chain = bytes(16)
         self._body = bytearray()
@@ -98,13 +110,16 @@ class Rewriter:
         """Append a record.
 
         Raises:
-            JournalRefused: It does not follow the one before, or fits no segment.
+            JournalRefused: It does not follow the one before, fits no segment, or is a store's,
+                which take no codec.
             OSError: The disk is full, or failed.
         """
         if record.lsn != self.next_lsn:
             raise JournalRefused(
                 str(self.target), f"lsn {record.lsn} comes where {self.next_lsn} is due"
             )
+        if record.type == STORE and self._coder.is_on:
+            raise JournalRefused(str(self.target), "it is a store's, and a store takes no codec")
         size = len(record.extensions) + len(record.payload)
         if self._blocks(RECORD_FIELDS.size + size) > self._room(HEADER_BLOCKS):
             raise JournalRefused(
@@ -147,7 +162,7 @@ class Rewriter:
             self._put(snapshot.snapshot_name(lsn), content)
         sync_folder(str(self.target))
         named = [
-            (lsn, snapshot.decode("snapshot", memoryview(content)).digest)
+            (lsn, snapshot.check("snapshot", memoryview(content)).digest)
             for lsn, content in snapshots
         ]
         manifest = blocks.Manifest(
@@ -164,6 +179,7 @@ class Rewriter:
             (*named, *recovery.NO_SNAPSHOTS)[:2],
             0,
             0,
+            self._features,
         )
         self._put(f"{recovery.MANIFEST}.tmp", manifest_file(manifest))
         os.rename(self.target / f"{recovery.MANIFEST}.tmp", self.target / recovery.MANIFEST)
@@ -179,8 +195,10 @@ class Rewriter:
         return -(-(FRAME_FIELDS.size + body_bytes) // BLOCK)
 
     def _room(self, block: int) -> int:
-        """Blocks for frames of records from a block on; the last one is for SEAL or CLOSE."""
-        return self.segment_bytes // BLOCK - block - 1
+        """Blocks for frames of records from a block on; the last one is for SEAL or CLOSE, and one
+        for what codecs may add.
+        """
+        return self.segment_bytes // BLOCK - block - (2 if self._coder.is_on else 1)
 
     def _end_frame(self, kind: int) -> None:
         body = bytes(self._body)
@@ -195,8 +213,12 @@ class Rewriter:
         self._body_lsn = self.next_lsn
 
     def _write_frame(self, kind: int, body: bytes, records: int, first_lsn: int) -> None:
+        flags = self._features if kind == DATA else 0
+        if flags:
+            place = EPOCH, self._seq, first_lsn, records, self._frame_ns
+            body = self._coder.encode_frame(*place, body)
         fields = (
-            b"pbhvfrm\n", kind, 0, FRAME_FIELDS.size, len(body), records, self._block,
+            b"pbhvfrm\n", kind, flags, FRAME_FIELDS.size, len(body), records, self._block,
             self.segments, self._seq, first_lsn, self._seq - 1, self._frame_ns, EPOCH, 0,
             self._chain,
         )  # fmt: skip
@@ -225,6 +247,7 @@ class Rewriter:
             SEALED if self.segments > 1 else 0,
             self.segment_bytes,
             self._made_ns,
+            self._features,
         )
         file = Path(self.target, recovery.segment_name(self.segments))
         self._file = file.open("xb")

@@ -16,6 +16,7 @@ from typing import Final, final
 
 from pybehave.errors import JournalRefused
 from pybehave.journal.ahead import ReadAhead
+from pybehave.journal.codec import Codec, Coder
 from pybehave.journal.progress import Progress
 from pybehave.journal.reader import (
     BLOCK,
@@ -35,8 +36,11 @@ TRIES: Final = 10
 """How often a journal is begun anew that changed while its files were opened."""
 
 
-def find_segments(path: str, manifest: Manifest) -> list[Segment]:
+def find_segments(path: str, manifest: Manifest, codec: Iterable[Codec] = ()) -> list[Segment]:
     """Return the segments in use, in order, with their headers read.
+
+    Args:
+        codec: What their records are opened with.
 
     Raises:
         JournalRefused: One that is needed is missing or damaged.
@@ -50,27 +54,33 @@ def find_segments(path: str, manifest: Manifest) -> list[Segment]:
             if number <= manifest.current:
                 raise JournalRefused(segment.file, "no copy of its header is sound")
             break  # prepared, or its header was being written
+        segment.coder = Coder(codec, manifest.journal_id)
         found.append(segment)
         number += 1
     return found
 
 
 @contextlib.contextmanager
-def held(path: str) -> Iterator[tuple[Manifest, list[Segment]]]:
+def held(path: str, codec: Iterable[Codec] = ()) -> Iterator[tuple[Manifest, list[Segment]]]:
     """Open the segments in use; until the block ends nobody can take them away.
+
+    Args:
+        codec: What their records are opened with.
 
     Raises:
         JournalRefused: One that is needed is missing or damaged.
     """
     with contextlib.ExitStack() as opened:
-        yield _open_all(path, opened)
+        yield _open_all(path, opened, tuple(codec))
 
 
-def _open_all(path: str, opened: contextlib.ExitStack) -> tuple[Manifest, list[Segment]]:
+def _open_all(
+    path: str, opened: contextlib.ExitStack, codec: tuple[Codec, ...]
+) -> tuple[Manifest, list[Segment]]:
     manifest = read_manifest(path)
     for _ in range(TRIES):
         try:
-            found = find_segments(path, manifest)
+            found = find_segments(path, manifest, codec)
             _hold(found[-HELD_MAX:], opened)
         except JournalRefused:
             opened.close()
@@ -143,6 +153,7 @@ def records(segments: list[Segment], walk: Walk | None = None) -> Iterator[Recor
 
     Raises:
         JournalRefused: A segment cannot be read, or its records do not fill their frames.
+        CodecRefused: They cannot be read without other codecs or keys.
     """
     for segment, last_seq in with_followers(segments):
         for frame in segment.frames(last_seq):

@@ -12,6 +12,7 @@ one needs, so an unreadable one costs a longer replay and nothing else (F-21, F-
     32   8      lsn: the last record that the states contain
     40   8      Unix time ns of its making
     48   8      bytes of the body
+    56   4      flags: 1 = the body is encoded (codec.py)
     96   32     SHA-256 of bytes 0 to 95 and the body
     128         the body: for each server 4 bytes length of its facts, 8 bytes length of its state,
                 then both
@@ -24,10 +25,11 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, final
 
 from pybehave.errors import JournalRefused
+from pybehave.journal.codec import PLAIN, Coder
 from pybehave.journal.disk import Disk
 
 MAGIC: Final = b"pbhvsnp\n"
@@ -35,9 +37,11 @@ VERSION: Final = 1
 VERSION_ABSENT: Final = 2
 """With servers of the format "absent", which readers of the first version would take for states."""
 
-HEADER: Final = struct.Struct("<8sII16sQQQ40x32s")
+HEADER: Final = struct.Struct("<8sII16sQQQI36x32s")
 ENTRY: Final = struct.Struct("<IQ")
 HASHED: Final = 96
+CODED: Final = 1
+"""A flag: the body is what codecs have made of it."""
 
 
 @final
@@ -92,38 +96,69 @@ def snapshot_lsn(name: str) -> int | None:
 
 
 def encode(
-    journal_id: bytes, lsn: int, time_ns: int, entries: Sequence[Entry], version: int = VERSION
+    journal_id: bytes,
+    lsn: int,
+    time_ns: int,
+    entries: Sequence[Entry],
+    version: int = VERSION,
+    coder: Coder = PLAIN,
 ) -> bytes:
-    """Return the bytes of a snapshot file."""
+    """Return the bytes of a snapshot file.
+
+    Raises:
+        CodecRefused: A codec failed.
+    """
     body: list[bytes] = []
     for entry in entries:
         body += ENTRY.pack(len(entry.facts), len(entry.state)), entry.facts, entry.state
-    size = sum(map(len, body))
-    fields = (MAGIC, version, len(entries), journal_id, lsn, time_ns, size)
+    if coder.is_on:
+        body = [coder.encode(b"".join(body), "snapshot", lsn)]
+    flags = CODED if coder.is_on else 0
+    fields = (MAGIC, version, len(entries), journal_id, lsn, time_ns, sum(map(len, body)), flags)
     digest = hashlib.sha256(HEADER.pack(*fields, bytes(32))[:HASHED])
     for piece in body:
         digest.update(piece)
     return b"".join([HEADER.pack(*fields, digest.digest()), *body])
 
 
-def decode(name: str, content: memoryview) -> Snapshot:
+def decode(name: str, content: memoryview, coder: Coder = PLAIN) -> Snapshot:
     """Take a snapshot file apart.
+
+    Raises:
+        JournalRefused: It is damaged, or a newer version wrote it.
+        CodecRefused: It is whole, and cannot be read without other codecs or keys.
+    """
+    return _opened(name, check(name, content), content, coder)
+
+
+def check(name: str, content: memoryview) -> Snapshot:
+    """Say what a snapshot file is, without the entries if codecs have made them: that takes none.
 
     Raises:
         JournalRefused: It is damaged, or a newer version wrote it.
     """
     if len(content) < HEADER.size:
         raise JournalRefused(name, "the snapshot is cut short")
-    magic, version, count, journal_id, lsn, time_ns, size, digest = HEADER.unpack_from(content)
+    fields = HEADER.unpack_from(content)
+    magic, version, count, journal_id, lsn, time_ns, size, flags, digest = fields
     if magic != MAGIC:
         raise JournalRefused(name, "it is not a snapshot")
-    if version not in (VERSION, VERSION_ABSENT):
+    if version not in (VERSION, VERSION_ABSENT) or flags & ~CODED:
         raise JournalRefused(name, "a newer version of pybehave wrote it; use that one")
     body = content[HEADER.size :]
     if size != len(body) or _digest(content[:HASHED], body) != digest:
         raise JournalRefused(name, "the snapshot is damaged: its SHA-256 is another")
-    entries = tuple(_entries(name, body, count))
+    entries = () if flags & CODED else tuple(_entries(name, body, count))
     return Snapshot(journal_id, lsn, time_ns, digest[:16], entries, version)
+
+
+def _opened(name: str, found: Snapshot, content: memoryview, coder: Coder) -> Snapshot:
+    """With the entries that codecs have made."""
+    _, _, count, _, _, _, _, flags, _ = HEADER.unpack_from(content)
+    if not flags & CODED:
+        return found
+    body = coder.decode(bytes(content[HEADER.size :]), "snapshot", found.lsn)
+    return replace(found, entries=tuple(_entries(name, memoryview(body), count)))
 
 
 def _entries(name: str, body: memoryview, count: int) -> list[Entry]:
@@ -164,26 +199,28 @@ def write(disk: Disk, content: bytes, lsn: int) -> bytes:
 def write_as(disk: Disk, name: str, content: bytes) -> bytes:
     """Put a snapshot on the disk under a name; as `write`."""
     disk.put(f"{name}.tmp", content)
-    read = decode(f"{name}.tmp", disk.read(f"{name}.tmp", 0, len(content)))
+    read = check(f"{name}.tmp", disk.read(f"{name}.tmp", 0, len(content)))
     disk.rename(f"{name}.tmp", name)
     disk.sync_names()
     return read.digest
 
 
-def read(disk: Disk, lsn: int, digest: bytes) -> Snapshot:
+def read(disk: Disk, lsn: int, digest: bytes, coder: Coder = PLAIN) -> Snapshot:
     """Return a snapshot that the manifest names.
 
     Raises:
         JournalRefused: It is missing, damaged, or another one.
+        CodecRefused: It cannot be read without other codecs or keys.
     """
     name = snapshot_name(lsn)
     if name not in disk.names():
         raise JournalRefused(f"{disk.path}/{name}", "the snapshot is missing")
     disk.sync(name)
-    found = decode(f"{disk.path}/{name}", disk.read(name, 0, disk.size(name)))
+    content = disk.read(name, 0, disk.size(name))
+    found = check(f"{disk.path}/{name}", content)
     if found.lsn != lsn or found.digest != digest:
         raise JournalRefused(f"{disk.path}/{name}", "it is not the snapshot that was taken")
-    return found
+    return _opened(f"{disk.path}/{name}", found, content, coder)
 
 
 def segment_behind(starts: Sequence[tuple[int, int]], lsn: int) -> int:

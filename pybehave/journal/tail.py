@@ -23,6 +23,7 @@ from typing import Final, NamedTuple, final
 from pybehave._uring.commit import Commit
 from pybehave._uring.tail import marks_in, read_tail
 from pybehave.errors import JournalRefused
+from pybehave.journal.codec import Coder
 from pybehave.journal.disk import Disk
 from pybehave.journal.marks import Mark
 
@@ -66,18 +67,23 @@ class TailFile:
         self._is_wanted = False
         self._is_adopting = False
 
-    def read(self, journal_id: bytes, last_lsn: int) -> None:
+    def read(self, journal_id: bytes, last_lsn: int, coder: Coder) -> None:
         """Find what is behind the end of the segments.
 
         Args:
             last_lsn: Of the last record that they have.
+            coder: Opens what codecs have made.
+
+        Raises:
+            CodecRefused: It cannot be read without other codecs or keys.
         """
         self._journal_id = journal_id
         there = self.disk.shared_bytes(TAIL)
         if there:
             self._bytes = there
             pages = self.disk.shared(TAIL, there)
-            self.runs = [Run(*run) for run in read_tail(pages, journal_id, last_lsn)]
+            found = read_tail(pages, journal_id, last_lsn, coder)
+            self.runs = [Run(*run) for run in found]
 
     @property
     def records(self) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
 from pybehave.errors import JournalRefused
 from pybehave.journal import snapshot
+from pybehave.journal.codec import Codec
 from pybehave.journal.progress import Progress
 from pybehave.journal.reader import (
     BLOCK,
@@ -53,7 +55,13 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
 
-def verify(path: str, *, is_deep: bool = False, progress: Progress | None = None) -> Report:
+def verify(
+    path: str,
+    *,
+    is_deep: bool = False,
+    progress: Progress | None = None,
+    codec: Iterable[Codec] = (),
+) -> Report:
     """Check everything that counts.
 
     Beside a node that writes, a read may come between two of its commits: the newer one is seen,
@@ -61,18 +69,21 @@ def verify(path: str, *, is_deep: bool = False, progress: Progress | None = None
     what is found twice.
 
     Args:
-        is_deep: Take each record apart too.
+        is_deep: Take each record apart too. Only that needs codecs: hashes are of what is stored.
         progress: Is told how far it is.
+        codec: What records are opened with.
 
     Raises:
         JournalRefused: It is not a journal, or a newer version wrote it, or it changes faster than
             it can be read.
+        CodecRefused: Its records cannot be read without other codecs or keys (deep).
     """
-    report = _verify(path, is_deep, progress)
+    codec = tuple(codec)
+    report = _verify(path, is_deep, progress, codec)
     for _ in range(TRIES):
         if not report.problems:
             return report
-        again = _verify(path, is_deep, progress)
+        again = _verify(path, is_deep, progress, codec)
         if set(again.problems) & set(report.problems):
             return again
         report = again
@@ -81,13 +92,15 @@ def verify(path: str, *, is_deep: bool = False, progress: Progress | None = None
     return report
 
 
-def _verify(path: str, is_deep: bool, progress: Progress | None) -> Report:
+def _verify(
+    path: str, is_deep: bool, progress: Progress | None, codec: tuple[Codec, ...]
+) -> Report:
     """Look once."""
     began = time.perf_counter()
     report = Report(path)
     read_manifest(path)  # what is not a journal at all is no damaged one
     try:
-        with held(path) as (manifest, found):
+        with held(path, codec) as (manifest, found):
             report.journal_id = manifest.journal_id.hex()
             report.epoch, report.durable_seq = manifest.epoch, manifest.durable_seq
             _check_snapshots(path, manifest, report)
@@ -105,7 +118,7 @@ def _check_snapshots(path: str, manifest: Manifest, report: Report) -> None:
             continue
         file = Path(path, snapshot.snapshot_name(lsn))
         try:
-            found = snapshot.decode(str(file), memoryview(file.read_bytes()))
+            found = snapshot.check(str(file), memoryview(file.read_bytes()))
         except (OSError, JournalRefused) as error:
             report.problems.append(f"{file}: {error}")
             continue

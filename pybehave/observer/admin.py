@@ -34,6 +34,7 @@ from pybehave.actions import NO_REPLY, Close, Closed, Opened, Reply, Send
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.errors import (
+    CodecRefused,
     JournalRefused,
     ListenFailed,
     NoProc,
@@ -43,6 +44,7 @@ from pybehave.errors import (
     show,
 )
 from pybehave.journal import dead_letters
+from pybehave.journal.codec import Coder
 from pybehave.listener import Listener
 from pybehave.observer import activity, admin_kept, admin_releases, figures, view
 from pybehave.observer.wire import AdminProtocol, Message, failure, readable, success
@@ -396,16 +398,16 @@ def _dead_letters(desk: _Desk, request: Message, caller: Caller, answer: Any) ->
 
     def work() -> Any:
         numbers = dead_letters.numbers(path)
-        rows = [_letter(path, lsn) for lsn in numbers[-LETTERS_MAX:]]
+        rows = [_letter(path, lsn, journal.coder) for lsn in numbers[-LETTERS_MAX:]]
         return {"rows": [row for row in rows if row], "is_cut": len(numbers) > LETTERS_MAX}
 
     journal.off_loop(work, answer)
 
 
-def _letter(path: str, lsn: int) -> dict[str, Any] | None:
+def _letter(path: str, lsn: int, coder: Coder) -> dict[str, Any] | None:
     try:
-        letter = dead_letters.get(path, lsn)
-    except JournalRefused:  # somebody has just deleted it
+        letter = dead_letters.get(path, lsn, coder)
+    except (JournalRefused, CodecRefused):  # just deleted; or of a key that was given up
         return None
     return {"lsn": lsn, "at": letter.at, "server": letter.server, "error": letter.error}
 

@@ -13,12 +13,12 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from .commit cimport (
-    FRAME_HEADER_BYTES, MANIFEST_SLOT_BYTES, RECORD_FORGET, RECORD_INPUT, RECORD_SKIP,
-    SEGMENT_BLOCK, SEGMENT_CLOSE, SEGMENT_DATA, SEGMENT_HEADER_BLOCKS, SEGMENT_NEWER,
-    SEGMENT_NOT_ONE, SEGMENT_SEAL, SEGMENT_SOUND, journal_hash, manifest, manifest_read,
-    manifest_write, segment_blocks_bytes, segment_frame, segment_frame_check,
-    segment_frame_read, segment_header, segment_header_read, segment_header_write,
-    segment_record, segment_record_read,
+    FEATURE_CODED, FRAME_CODED, FRAME_HEADER_BYTES, MANIFEST_SLOT_BYTES, RECORD_FORGET,
+    RECORD_INPUT, RECORD_SKIP, SEGMENT_BLOCK, SEGMENT_CLOSE, SEGMENT_DATA,
+    SEGMENT_HEADER_BLOCKS, SEGMENT_NEWER, SEGMENT_NOT_ONE, SEGMENT_SEAL, SEGMENT_SOUND,
+    journal_hash, manifest, manifest_read, manifest_write, segment_blocks_bytes, segment_frame,
+    segment_frame_check, segment_frame_read, segment_header, segment_header_read,
+    segment_header_write, segment_record, segment_record_read,
 )
 
 from pybehave.errors import JournalRefused
@@ -30,16 +30,17 @@ import collections
 
 Manifest = collections.namedtuple("Manifest", (
     "id counter epoch oldest current segment_bytes depth durable_seq durable_lsn is_clean "
-    "snapshots replay_lsn replay_attempts"
-))
+    "snapshots replay_lsn replay_attempts features"
+), defaults=(0,))
 Header = collections.namedtuple("Header", (
-    "id number epoch first_seq first_lsn before before_seq chain before_end bytes made_ns"
-))
+    "id number epoch first_seq first_lsn before before_seq chain before_end bytes made_ns features"
+), defaults=(0,))
 Walked = collections.namedtuple("Walked", (
     "frames records block seq lsn chain durable_seq time_ns end problem"
 ))
 
 BLOCK = SEGMENT_BLOCK
+CODED = FEATURE_CODED
 END_NONE, END_SEAL, END_CLOSE = 0, SEGMENT_SEAL, SEGMENT_CLOSE
 
 PROBLEMS = {
@@ -87,6 +88,7 @@ def pack_manifest(value) -> bytes:
         set_hash(&m.snapshot_hash[index], hash)
     m.replay_lsn = value.replay_lsn
     m.replay_attempts = value.replay_attempts
+    m.features = value.features
     manifest_write(&m, out)
     return (<char *>out)[:MANIFEST_SLOT_BYTES]
 
@@ -112,7 +114,7 @@ def unpack_manifest(const uint8_t[::1] block):
     return Manifest(
         hash_bytes(&m.id), m.counter, m.epoch, m.oldest, m.current, m.segment_bytes, m.depth,
         m.durable_seq, m.durable_lsn, bool(m.flags & 1), snapshots, m.replay_lsn,
-        m.replay_attempts,
+        m.replay_attempts, m.features,
     )
 
 
@@ -132,6 +134,7 @@ def pack_header(value) -> bytes:
     h.before_end = value.before_end
     h.bytes = value.bytes
     h.made_ns = value.made_ns
+    h.features = value.features
     segment_header_write(&h, out)
     return (<char *>out)[:SEGMENT_HEADER_BLOCKS * SEGMENT_BLOCK]
 
@@ -153,7 +156,7 @@ def unpack_header(const uint8_t[::1] block):
         return None
     return Header(
         hash_bytes(&h.id), h.number, h.epoch, h.first_seq, h.first_lsn, h.before, h.before_seq,
-        hash_bytes(&h.chain), h.before_end, h.bytes, h.made_ns,
+        hash_bytes(&h.chain), h.before_end, h.bytes, h.made_ns, h.features,
     )
 
 
@@ -271,9 +274,20 @@ def last_used_block(const uint8_t[::1] segment, uint64_t block) -> int:
     return last
 
 
-def find_marks(const uint8_t[::1] segment, bytes journal_id, uint64_t block_end) -> list:
+cdef bytes open_body(const segment_frame *frame, const uint8_t *at, coder):
+    """The records of a frame whose body codecs have made (pybehave/journal/codec.py)."""
+    return coder.decode_frame(frame.epoch, frame.seq, frame.first_lsn, frame.records, frame.time_ns,
+                              (<char *>at)[FRAME_HEADER_BYTES:FRAME_HEADER_BYTES
+                                           + <uint64_t>frame.body_bytes])
+
+
+def find_marks(const uint8_t[::1] segment, bytes journal_id, uint64_t block_end, coder) -> list:
     """Records that say something of those before them (SKIP, FORGET, a continue that failed), in a
-    segment that is sound up to a block: (type, lsn, server, payload) of each."""
+    segment that is sound up to a block: (type, lsn, server, payload) of each.
+
+    Raises:
+        CodecRefused: A frame cannot be read without other codecs or keys.
+    """
     cdef uint64_t block = SEGMENT_HEADER_BLOCKS
     cdef const uint8_t *at
     cdef segment_frame frame
@@ -281,6 +295,7 @@ def find_marks(const uint8_t[::1] segment, bytes journal_id, uint64_t block_end)
     cdef journal_hash id
     cdef size_t left, size
     cdef uint64_t lsn
+    cdef bytes opened
     found = []
     set_hash(&id, journal_id)
     while block < block_end:
@@ -290,7 +305,11 @@ def find_marks(const uint8_t[::1] segment, bytes journal_id, uint64_t block_end)
         left = frame.body_bytes
         lsn = frame.first_lsn
         block += segment_blocks_bytes(FRAME_HEADER_BYTES + left) // SEGMENT_BLOCK
-        at += FRAME_HEADER_BYTES
+        if frame.flags & FRAME_CODED:
+            opened = open_body(&frame, at, coder)
+            at, left = opened, len(opened)
+        else:
+            at += FRAME_HEADER_BYTES
         while left:
             size = segment_record_read(at, left, &record)
             if size == 0:

@@ -1,6 +1,6 @@
 """What waits for the disk, and in which order it leaves."""
 
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from .leaves cimport conn, conns, source
 from .tail cimport Tail
@@ -15,7 +15,7 @@ cdef extern from "segment.h" nogil:
         RECORD_INPUT, RECORD_SERVER, RECORD_TIME, RECORD_START, RECORD_SKIP, RECORD_EFFECT
         RECORD_STATE, RECORD_STORE, RECORD_FORGET
         RECORD_FAILED, RECORD_CAUSE, RECORD_REQUEST, RECORD_STOPS, RECORD_FROM, OUTCOME_REFUSED
-        SEGMENT_DATA, SEGMENT_SEAL, SEGMENT_CLOSE
+        SEGMENT_DATA, SEGMENT_SEAL, SEGMENT_CLOSE, FEATURE_CODED, FRAME_CODED
         SEGMENT_SOUND, SEGMENT_NOT_ONE, SEGMENT_NEWER, SEGMENT_BODY, SEGMENT_PADDING
         ENDED_NONE, ENDED_SEALED, ENDED_CLOSED, ENDED_RECOVERED
 
@@ -34,9 +34,11 @@ cdef extern from "segment.h" nogil:
         uint32_t before_end
         uint64_t bytes
         uint64_t made_ns
+        uint32_t features
 
     ctypedef struct segment_frame:
         uint8_t type
+        uint8_t flags
         uint32_t body_bytes
         uint32_t records
         uint32_t block
@@ -79,6 +81,7 @@ cdef extern from "segment.h" nogil:
         journal_hash[2] snapshot_hash
         uint64_t replay_lsn
         uint32_t replay_attempts
+        uint32_t features
 
     void segment_header_write(const segment_header *, uint8_t *)
     int segment_header_read(const uint8_t *, segment_header *)
@@ -93,9 +96,11 @@ cdef extern from "segment.h" nogil:
 
 cdef extern from "journal.h" nogil:
     enum:
-        JOURNAL_DEPTH_MAX, JOURNAL_SLOTS
+        JOURNAL_DEPTH_MAX, JOURNAL_SLOTS, JOURNAL_GROWTH_MAX
         SLOT_FREE, SLOT_FLYING
         ROLL_NONE, ROLL_CLOSED
+
+    ctypedef int64_t (*journal_encode)(void *, const segment_frame *, const uint8_t *, uint8_t *)
 
     ctypedef struct journal_config:
         journal_hash id
@@ -103,6 +108,9 @@ cdef extern from "journal.h" nogil:
         uint64_t segment_bytes
         uint32_t depth
         uint32_t frame_bytes_max
+        uint32_t features
+        journal_encode encode
+        void *owner
 
     ctypedef struct journal_slot:
         uint8_t *data
@@ -197,6 +205,8 @@ cdef class Commit:
     cdef uint64_t[LATENCY_BUCKETS] latency # writes that took up to 2 ** index microseconds
     cdef uint64_t latency_us           # what all of them took together
     cdef readonly Tail tail            # where records are kept at the level "os"; None = nowhere
+    cdef public object coder           # pybehave/journal/codec.py; None = stored as it is
+    cdef uint64_t growth               # bytes that it may add to a frame
     cdef uint64_t kept_first           # the slot with this first lsn is in the tail up to ...
     cdef uint32_t kept_used            # ... so many of its bytes
     cdef uint64_t segment              # that records went to when last looked

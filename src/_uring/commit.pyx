@@ -19,7 +19,7 @@ Does not know: servers, what an input means, files (pybehave/journal opens them)
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from .leaves cimport (
@@ -29,6 +29,7 @@ from .leaves cimport (
 from .values cimport Values
 
 import collections
+import logging
 import os
 
 from pybehave._uring.values import TooLargeError
@@ -40,6 +41,8 @@ from pybehave.errors import (
 cdef extern from "<errno.h>" nogil:
     enum:
         EIO, ENOSPC, EBUSY, ENOMEM
+
+logger = logging.getLogger("pybehave.journal")
 
 # Beyond this much in the filling buffer connections are read no further: the disk is behind, and
 # a larger frame would only make everybody wait longer.
@@ -59,6 +62,23 @@ cdef uint32_t REQUEST_BYTES = 24
 
 # A TIME record, and the header of the record behind it.
 cdef uint32_t TIME_BYTES = 2 * RECORD_HEADER_BYTES + 8
+
+
+cdef int64_t encode_frame(void *owner, const segment_frame *frame, const uint8_t *body,
+                          uint8_t *out) noexcept with gil:
+    """journal_encode, by the codecs of a Commit."""
+    cdef Commit commit = <Commit>owner
+    cdef bytes made
+    try:
+        made = commit.coder.encode_frame(frame.epoch, frame.seq, frame.first_lsn, frame.records,
+                                         frame.time_ns, (<char *>body)[:frame.body_bytes])
+        if len(made) > <Py_ssize_t>(frame.body_bytes + commit.growth):
+            raise ValueError(f"{len(made)} bytes were made of {frame.body_bytes}")
+    except BaseException:
+        logger.critical("the journal in %s cannot be encoded", commit.directory, exc_info=True)
+        return -EIO
+    memcpy(out, <const uint8_t *>made, len(made))
+    return len(made)
 
 
 @cython.final
@@ -86,6 +106,8 @@ cdef class Commit:
             how: enum write_how.
             time_ns: The latest time in the journal.
 
+        `coder` has been set, if bodies of frames are to be encoded.
+
         Raises:
             ValueError: The blocks are not sound.
             MemoryError: No room for the buffers.
@@ -103,7 +125,14 @@ cdef class Commit:
         config.segment_bytes = first.segment_bytes
         config.depth = first.depth
         room = first.segment_bytes - (SEGMENT_HEADER_BLOCKS + 1) * SEGMENT_BLOCK
-        config.frame_bytes_max = min(frame_bytes_max, room, SEGMENT_FRAME_BYTES_MAX)
+        if self.coder is not None:
+            self.growth = JOURNAL_GROWTH_MAX
+            config.features = FEATURE_CODED
+            config.encode = encode_frame
+            config.owner = <void *>self
+        config.features |= first.features
+        config.frame_bytes_max = min(
+            frame_bytes_max, room - self.growth, SEGMENT_FRAME_BYTES_MAX - self.growth)
         config.frame_bytes_max -= config.frame_bytes_max % SEGMENT_BLOCK
         if config.frame_bytes_max == 0:
             raise ValueError(f"frame_bytes_max={frame_bytes_max} is less than a block")
@@ -138,7 +167,7 @@ cdef class Commit:
         does not fit is refused before it is recorded, or it would wait for room, and everything
         behind it (F-15)."""
         return self.is_full and self.j.spare_fd < 0 and (
-            (self.j.block + 1) * SEGMENT_BLOCK + segment_blocks_bytes(used)
+            (self.j.block + 1) * SEGMENT_BLOCK + segment_blocks_bytes(used + self.growth)
             > self.j.config.segment_bytes)
 
     cdef int _check_room(self) except -1:
@@ -296,7 +325,7 @@ cdef class Commit:
 
     def attach_tail(self, pages, bytes journal_id) -> None:
         """Keep records in these pages when it is asked for; what they hold is durable by now."""
-        self.tail = Tail(pages, journal_id, self.j.durable_lsn + 1)
+        self.tail = Tail(pages, journal_id, self.j.durable_lsn + 1, self.coder)
 
     def keep_now(self) -> bool:
         """`keep` for Python."""
@@ -317,7 +346,7 @@ cdef class Commit:
         """Whether `keep` will have room, when the record that is open has been closed. A start that
         takes the tail over records it again in one frame."""
         return self.tail is not None and self.j.error == 0 and (
-            self._not_durable() + TAIL_SLACK_BYTES
+            self._not_durable() + TAIL_SLACK_BYTES + JOURNAL_SLOTS * self.growth
             <= min(self.tail.area_bytes, <uint64_t>self.j.config.frame_bytes_max))
 
     cdef bint keep(self) except -1:
@@ -363,8 +392,13 @@ cdef class Commit:
         else:
             for skip in range(lsn - first):
                 at += segment_record_read(slot.data + at, slot.used - at, &record)
-        if not self.tail.put(slot.data + at, slot.used - at, lsn,
-                             <uint32_t>(first + records - lsn)):
+        try:
+            if not self.tail.put(slot.data + at, slot.used - at, lsn,
+                                 <uint32_t>(first + records - lsn)):
+                return False
+        except Exception: # a codec's: what it cannot write is not kept, and nothing is any more
+            logger.critical("the tail in %s cannot be encoded", self.directory, exc_info=True)
+            self.fail(EIO)
             return False
         self.kept_first, self.kept_used = first, slot.used
         return True
@@ -497,6 +531,8 @@ cdef class Commit:
             if error < 0:
                 self.completed(wanted.slot, error)
                 break
+        if self.coder is not None and self.j.error:
+            self._fail() # it was told once if it was no codec
         return 0
 
     def take_write(self, uint64_t now_ns):
@@ -507,6 +543,8 @@ cdef class Commit:
         """
         cdef journal_write wanted
         if not journal_next(&self.j, now_ns, &wanted):
+            if self.coder is not None and self.j.error:
+                self._fail()
             return None
         return wanted.slot, wanted.fd, wanted.offset, (<char *>wanted.data)[:wanted.bytes]
 

@@ -29,6 +29,8 @@ int journal_open(journal *j, const journal_config *config, const manifest *start
     assert(config->frame_bytes_max >= SEGMENT_BLOCK);
     assert(config->frame_bytes_max % SEGMENT_BLOCK == 0); /* padding stays inside the buffer */
     assert(config->segment_bytes % SEGMENT_BLOCK == 0);
+    assert(config->encode == NULL ||
+           config->frame_bytes_max + JOURNAL_GROWTH_MAX <= SEGMENT_FRAME_BYTES_MAX);
     for (uint32_t index = 0; index < JOURNAL_SLOTS; index++) {
         uint32_t bytes = index == JOURNAL_SLOT_CONTROL ? MANIFEST_SLOT_BYTES
                          : index <= config->depth      ? CAPACITY_INITIAL
@@ -65,7 +67,8 @@ int journal_open(journal *j, const journal_config *config, const manifest *start
 void journal_free(journal *j) {
     for (uint32_t index = 0; index < JOURNAL_SLOTS; index++) {
         free(j->slots[index].data);
-        j->slots[index].data = NULL;
+        free(j->slots[index].coded);
+        j->slots[index].data = j->slots[index].coded = NULL;
     }
 }
 
@@ -132,7 +135,7 @@ static int hand_out(journal *j, uint32_t index, journal_write *out) {
     journal_slot *slot = &j->slots[index];
     slot->state = SLOT_FLYING;
     slot->is_short = 0;
-    out->data = slot->data + slot->written;
+    out->data = slot->image + slot->written;
     out->offset = slot->offset + slot->written;
     out->bytes = slot->bytes - slot->written;
     out->slot = index;
@@ -155,6 +158,34 @@ static uint64_t advance_time(journal *j, uint64_t now_ns) {
     return j->time_ns;
 }
 
+/* Room for a frame in its stored form. 0 or -ENOMEM. */
+static int make_coded(journal_slot *slot) {
+    if (slot->coded_capacity < slot->capacity) {
+        free(slot->coded);
+        slot->coded = buffer_new((size_t)slot->capacity + JOURNAL_GROWTH_MAX);
+        slot->coded_capacity = slot->coded ? slot->capacity : 0;
+    }
+    return slot->coded ? 0 : -ENOMEM;
+}
+
+/* The stored form of a frame's body, and where the frame is to be completed; NULL = it failed. The
+ * records stay as they are: the tail, and servers that crash, read them until they are durable. */
+static uint8_t *encode_body(journal *j, journal_slot *slot, segment_frame *frame) {
+    int64_t bytes = make_coded(slot);
+    if (bytes == 0) {
+        bytes = j->config.encode(j->config.owner, frame, slot->data + FRAME_HEADER_BYTES,
+                                 slot->coded + FRAME_HEADER_BYTES);
+    }
+    if (bytes < 0) {
+        journal_fail(j, (int)-bytes);
+        return NULL;
+    }
+    assert(bytes <= (int64_t)frame->body_bytes + JOURNAL_GROWTH_MAX);
+    frame->flags = FRAME_CODED;
+    frame->body_bytes = (uint32_t)bytes;
+    return slot->coded;
+}
+
 /* Close a slot's bytes into a frame at the next free blocks (J1). */
 static int hand_out_frame(journal *j, uint32_t index, unsigned type, uint64_t now_ns,
                           journal_write *out) {
@@ -174,7 +205,15 @@ static int hand_out_frame(journal *j, uint32_t index, unsigned type, uint64_t no
     frame.time_ns = advance_time(j, now_ns);
     frame.epoch = j->config.epoch;
     frame.chain = j->chain;
-    segment_frame_write(&frame, &j->config.id, slot->data);
+    uint8_t *image = slot->data;
+    if (is_data && j->config.encode != NULL) {
+        image = encode_body(j, slot, &frame);
+        if (image == NULL) {
+            return 0;
+        }
+    }
+    segment_frame_write(&frame, &j->config.id, image);
+    slot->image = image;
     j->chain = frame.body_hash;
     slot->offset = j->block * SEGMENT_BLOCK;
     slot->bytes = (uint32_t)segment_blocks_bytes(FRAME_HEADER_BYTES + (uint64_t)frame.body_bytes);
@@ -202,6 +241,7 @@ static int hand_out_manifest(journal *j, journal_write *out) {
     j->manifest.durable_lsn = j->durable_lsn;
     j->manifest.depth = j->config.depth;
     manifest_write(&j->manifest, slot->data);
+    slot->image = slot->data;
     slot->offset = (j->manifest.counter & 1) ? MANIFEST_SLOT_B : 0; /* (J7) */
     slot->bytes = MANIFEST_SLOT_BYTES;
     slot->written = 0;
@@ -227,7 +267,9 @@ static int hand_out_header(journal *j, uint64_t now_ns, journal_write *out) {
     header.before_end = ENDED_SEALED;
     header.bytes = j->config.segment_bytes;
     header.made_ns = advance_time(j, now_ns);
+    header.features = j->config.features;
     segment_header_write(&header, slot->data);
+    slot->image = slot->data;
     slot->offset = 0;
     slot->bytes = SEGMENT_HEADER_BLOCKS * SEGMENT_BLOCK;
     slot->written = 0;
@@ -250,7 +292,9 @@ static int hand_out_records(journal *j, uint64_t now_ns, journal_write *out) {
     uint32_t index = j->filling;
     uint32_t next = free_slot(j);
     assert(next != JOURNAL_SLOT_NONE);
-    hand_out_frame(j, index, SEGMENT_DATA, now_ns, out);
+    if (!hand_out_frame(j, index, SEGMENT_DATA, now_ns, out)) {
+        return 0;
+    }
     j->filling = next;
     j->slots[next].state = SLOT_FILLING;
     j->slots[next].used = FRAME_HEADER_BYTES;
@@ -261,7 +305,8 @@ static int hand_out_records(journal *j, uint64_t now_ns, journal_write *out) {
 }
 
 static int fits(const journal *j) {
-    uint64_t bytes = segment_blocks_bytes(j->slots[j->filling].used);
+    uint32_t growth = j->config.encode != NULL ? JOURNAL_GROWTH_MAX : 0;
+    uint64_t bytes = segment_blocks_bytes((uint64_t)j->slots[j->filling].used + growth);
     return j->block * SEGMENT_BLOCK + bytes + SEAL_BLOCKS * SEGMENT_BLOCK <=
            j->config.segment_bytes;
 }

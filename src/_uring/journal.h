@@ -38,23 +38,35 @@ enum {
     JOURNAL_SLOTS = JOURNAL_DEPTH_MAX + 2, /* in flight, one gathering, one for control blocks */
     JOURNAL_SLOT_CONTROL = JOURNAL_SLOTS - 1,
     JOURNAL_SLOT_NONE = JOURNAL_SLOTS,
+    JOURNAL_GROWTH_MAX = SEGMENT_BLOCK, /* bytes that codecs may add to a frame */
 };
+
+/* Makes of a frame's body what is to be stored, with room for JOURNAL_GROWTH_MAX bytes more than it
+ * has. Returns how many there are, or -errno, which is final as that of a write (J4). */
+typedef int64_t (*journal_encode)(void *owner, const segment_frame *, const uint8_t *body,
+                                  uint8_t *out);
 
 typedef struct journal_config {
     journal_hash id;
     uint64_t epoch, segment_bytes;
     uint32_t depth;
     uint32_t frame_bytes_max;
+    uint32_t features;     /* of the segments that are begun */
+    journal_encode encode; /* NULL = bodies are stored as they are */
+    void *owner;
 } journal_config;
 
 enum journal_slot_state { SLOT_FREE, SLOT_FILLING, SLOT_FLYING, SLOT_LANDED };
 
 typedef struct journal_slot {
-    uint8_t *data; /* block-aligned */
+    uint8_t *data; /* block-aligned; what was recorded, until it is durable */
+    uint8_t *coded; /* what is written in its place, or NULL; as large, and JOURNAL_GROWTH_MAX */
+    const uint8_t *image; /* what is written: one of the two */
     uint64_t offset;
     uint64_t seq, first_lsn, last_lsn, batch; /* of a frame; batch 0 = no DATA frame */
     uint32_t records;
     uint32_t capacity, used;       /* used: header and records */
+    uint32_t coded_capacity;
     uint32_t bytes, written;       /* of the write */
     int fd;
     uint8_t state;

@@ -29,11 +29,11 @@ from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZ
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from .commit cimport (
-    FRAME_HEADER_BYTES, OUTCOME_REFUSED, RECORD_CAUSE, RECORD_EFFECT, RECORD_FAILED, RECORD_FORGET,
-    RECORD_FROM, RECORD_INPUT, RECORD_REQUEST, RECORD_SERVER, RECORD_SKIP, RECORD_START,
-    RECORD_STATE, RECORD_STORE, RECORD_TIME, SEGMENT_BLOCK, SEGMENT_HEADER_BLOCKS, SEGMENT_SOUND,
-    journal_hash,
-    segment_blocks_bytes, segment_frame, segment_frame_read, segment_record, segment_record_read,
+    FRAME_CODED, FRAME_HEADER_BYTES, OUTCOME_REFUSED, RECORD_CAUSE, RECORD_EFFECT,
+    RECORD_FAILED, RECORD_FORGET, RECORD_FROM, RECORD_INPUT, RECORD_REQUEST, RECORD_SERVER,
+    RECORD_SKIP, RECORD_START, RECORD_STATE, RECORD_STORE, RECORD_TIME, SEGMENT_BLOCK,
+    SEGMENT_HEADER_BLOCKS, SEGMENT_SOUND, journal_hash, segment_blocks_bytes, segment_frame,
+    segment_frame_read, segment_record, segment_record_read,
 )
 from .dispatch cimport Dispatcher
 from .handles cimport Caller
@@ -114,6 +114,7 @@ cdef class Replayer:
     cdef readonly dict older
     # server number -> (lsn, kind, flags, payload): the latest input its incarnation failed on
     cdef readonly dict failures
+    cdef public object coder      # opens what codecs have made (pybehave/journal/codec.py)
     cdef public bint keeps_absent # whether the records of servers that are not stepped are kept
     cdef readonly dict absent     # server number -> [lsn, time_ns, record] of each of them
 
@@ -149,11 +150,14 @@ cdef class Replayer:
         Raises:
             NonDeterminism: An outcome differs (strict).
             JournalRefused: A record cannot be read in the server's types.
+            CodecRefused: A frame cannot be read without other codecs or keys.
         """
         cdef segment_frame frame
         cdef journal_hash hash
         cdef uint64_t block = SEGMENT_HEADER_BLOCKS
         cdef const uint8_t *base = &segment[0]
+        cdef const uint8_t *at
+        cdef bytes opened
         memcpy(hash.bytes, <const uint8_t *>journal_id, 16)
         while block < block_end:
             if segment_frame_read(base + block * SEGMENT_BLOCK, &hash, &frame) != SEGMENT_SOUND:
@@ -161,8 +165,16 @@ cdef class Replayer:
             if frame.first_lsn > lsn_to:
                 return
             if frame.first_lsn + frame.records > lsn_from:
-                self._records(base + block * SEGMENT_BLOCK + FRAME_HEADER_BYTES, frame.body_bytes,
-                              frame.first_lsn, frame.records, lsn_from, lsn_to)
+                at = base + block * SEGMENT_BLOCK + FRAME_HEADER_BYTES
+                if frame.flags & FRAME_CODED:
+                    opened = self.coder.decode_frame(
+                        frame.epoch, frame.seq, frame.first_lsn, frame.records, frame.time_ns,
+                        (<char *>at)[:frame.body_bytes])
+                    self._records(opened, len(opened), frame.first_lsn, frame.records, lsn_from,
+                                  lsn_to)
+                else:
+                    self._records(at, frame.body_bytes, frame.first_lsn, frame.records, lsn_from,
+                                  lsn_to)
             block += segment_blocks_bytes(
                 FRAME_HEADER_BYTES + <uint64_t>frame.body_bytes) // SEGMENT_BLOCK
 

@@ -12,6 +12,7 @@ enum {
     FRAME_HASHED = 96,
     CAUSE_BYTES = 12,
     REQUEST_BYTES = 24,
+    FEATURES_KNOWN = FEATURE_CODED,
 };
 
 static const uint8_t MAGIC_MANIFEST[8] = "pbhvman\n";
@@ -126,6 +127,7 @@ void segment_header_write(const segment_header *header, uint8_t *out) {
         put32(at + 96, header->before_end);
         put32(at + 100, SEGMENT_BLOCK);
         put64(at + 104, header->bytes);
+        put32(at + 112, header->features);
         put64(at + 120, header->made_ns);
         finish_block(at);
     }
@@ -135,7 +137,8 @@ int segment_header_read(const uint8_t *block, segment_header *out) {
     if (!block_is_sound(block, MAGIC_SEGMENT)) {
         return SEGMENT_NOT_ONE;
     }
-    if (get32(block + 8) != SEGMENT_FORMAT || get32(block + 112) != 0) {
+    out->features = get32(block + 112);
+    if (get32(block + 8) != SEGMENT_FORMAT || (out->features & ~FEATURES_KNOWN) != 0) {
         return SEGMENT_NEWER;
     }
     get_hash(block + 16, &out->id);
@@ -164,6 +167,7 @@ void segment_frame_write(segment_frame *frame, const journal_hash *id, uint8_t *
     memset(at, 0, FRAME_HEADER_BYTES);
     memcpy(at, MAGIC_FRAME, 8);
     at[8] = frame->type;
+    at[9] = frame->flags;
     put16(at + 10, FRAME_HEADER_BYTES);
     put32(at + 12, frame->body_bytes);
     put32(at + 16, frame->records);
@@ -192,6 +196,7 @@ int segment_frame_read(const uint8_t *block, const journal_hash *id, segment_fra
         return SEGMENT_NOT_ONE;
     }
     out->type = block[8];
+    out->flags = block[9];
     out->body_bytes = get32(block + 12);
     out->records = get32(block + 16);
     out->block = get32(block + 20);
@@ -205,10 +210,12 @@ int segment_frame_read(const uint8_t *block, const journal_hash *id, segment_fra
     get_hash(block + 96, &out->header_hash);
     get_hash(block + 112, &out->body_hash);
     uint64_t bytes = segment_blocks_bytes(FRAME_HEADER_BYTES + (uint64_t)out->body_bytes);
-    int is_known = out->type >= SEGMENT_DATA && out->type <= SEGMENT_CLOSE && block[9] == 0 &&
+    int is_known = out->type >= SEGMENT_DATA && out->type <= SEGMENT_CLOSE &&
+                   (out->flags & ~FRAME_CODED) == 0 &&
                    get16(block + 10) == FRAME_HEADER_BYTES && get64(block + 72) == 0;
+    int is_coded = out->flags & FRAME_CODED; /* what its records take is known when it is opened */
     int is_possible = bytes <= SEGMENT_FRAME_BYTES_MAX && out->seq > out->durable_seq &&
-                      out->records <= out->body_bytes / RECORD_HEADER_BYTES;
+                      (is_coded || out->records <= out->body_bytes / RECORD_HEADER_BYTES);
     return is_known && is_possible ? SEGMENT_SOUND : SEGMENT_NOT_ONE;
 }
 
@@ -291,6 +298,7 @@ void manifest_write(const manifest *value, uint8_t *out) {
         put64(at + 80, value->durable_seq);
         put64(at + 88, value->durable_lsn);
         put32(at + 96, value->flags);
+        put32(at + 100, value->features);
         put32(at + 108, copy);
         for (int index = 0; index < 2; index++) {
             put64(at + 112 + 24 * index, value->snapshot_lsn[index]);
@@ -306,7 +314,8 @@ int manifest_read(const uint8_t *block, manifest *out) {
     if (!block_is_sound(block, MAGIC_MANIFEST)) {
         return SEGMENT_NOT_ONE;
     }
-    if (get32(block + 12) > SEGMENT_FORMAT || get32(block + 100) != 0) {
+    out->features = get32(block + 100);
+    if (get32(block + 12) > SEGMENT_FORMAT || (out->features & ~FEATURES_KNOWN) != 0) {
         return SEGMENT_NEWER;
     }
     get_hash(block + 16, &out->id);

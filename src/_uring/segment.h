@@ -41,12 +41,18 @@ typedef struct segment_header {
     uint32_t before_end; /* enum segment_end */
     uint64_t bytes;
     uint64_t made_ns;
+    uint32_t features; /* that a reader must know */
 } segment_header;
+
+/* Incompatible, of manifests and segments: there may be frames with the flag. */
+enum segment_feature { FEATURE_CODED = 1 };
+/* The body is what codecs have made of the records (pybehave/journal/codec.py). */
+enum segment_frame_flag { FRAME_CODED = 1 };
 
 enum segment_frame_type { SEGMENT_DATA = 1, SEGMENT_SEAL, SEGMENT_CLOSE };
 
 typedef struct segment_frame {
-    uint8_t type;
+    uint8_t type, flags;
     uint32_t body_bytes, records, block;
     uint64_t segment, seq, first_lsn, durable_seq, time_ns, epoch;
     journal_hash chain, header_hash, body_hash;
@@ -95,6 +101,7 @@ typedef struct manifest {
     journal_hash snapshot_hash[2];
     uint64_t replay_lsn;
     uint32_t replay_attempts;
+    uint32_t features; /* that a reader must know */
 } manifest;
 
 enum segment_problem {

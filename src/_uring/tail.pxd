@@ -10,6 +10,10 @@ cdef class Tail:
     cdef uint64_t seed
     cdef uint64_t at                # next free byte of the area in use
     cdef int area
+    cdef object coder               # pybehave/journal/codec.py; None = records are kept as they are
 
-    cdef bint put(self, const uint8_t *body, uint64_t size, uint64_t lsn, uint32_t records)
+    cdef bint put(self, const uint8_t *body, uint64_t size, uint64_t lsn,
+                  uint32_t records) except -1
+    cdef bint _put(self, const uint8_t *body, uint64_t size, uint64_t lsn, uint32_t records,
+                   uint64_t flags) except -1
     cdef int turn_over(self) except -1

@@ -9,7 +9,9 @@ records it again under the same lsns; a power cut may take it, and then nothing 
 
 The file is two areas of chunks, used in turn. A chunk is 40 bytes of header and a run of records:
 
-    0 magic   8 lsn of the first   16 records (4)   20 bytes (4)   24 0   32 hash of it all
+    0 magic   8 lsn of the first   16 records (4)   20 bytes (4)   24 flags   32 hash of it all
+
+Codecs make of a run what they make of a frame's body; then the flag is set.
 
 An area is full of what is durable by now, mostly: then what is not is written to the other area,
 from its beginning, in one piece.
@@ -37,6 +39,7 @@ cdef extern from "segment.h" nogil:
 cdef uint64_t MAGIC = 0x0a6c696174766270 # "pbvtail\n"
 cdef uint64_t HEADER_BYTES = 40
 cdef uint64_t HASH_AT = 32
+cdef uint64_t CODED = 1
 
 
 cdef struct chunk:
@@ -44,7 +47,7 @@ cdef struct chunk:
     uint64_t lsn
     uint32_t records
     uint32_t bytes
-    uint64_t zero
+    uint64_t flags
     uint64_t hash
 
 
@@ -64,18 +67,29 @@ cdef class Tail:
         pages: Of the file: two areas of the same size.
         journal_id: Whose tail it is.
         lsn: Everything before it is durable, and so are the records that are in the pages now.
+        coder: What encodes a run, or None.
     """
 
-    def __init__(self, uint8_t[::1] pages, bytes journal_id, uint64_t lsn):
+    def __init__(self, uint8_t[::1] pages, bytes journal_id, uint64_t lsn, coder=None):
         self.pages = pages
         self.area_bytes = pages.shape[0] // 2
         assert self.area_bytes >= HEADER_BYTES
         assert self.area_bytes % 8 == 0
         self.seed = seed_of(journal_id)
         self.next_lsn = lsn
+        self.coder = coder
 
-    cdef bint put(self, const uint8_t *body, uint64_t size, uint64_t lsn, uint32_t records):
+    cdef bint put(self, const uint8_t *body, uint64_t size, uint64_t lsn,
+                  uint32_t records) except -1:
         """Append a run of records; False = the area has no room."""
+        cdef bytes made
+        if self.coder is None:
+            return self._put(body, size, lsn, records, 0)
+        made = self.coder.encode((<char *>body)[:size], "tail", lsn, records)
+        return self._put(made, len(made), lsn, records, CODED)
+
+    cdef bint _put(self, const uint8_t *body, uint64_t size, uint64_t lsn, uint32_t records,
+                   uint64_t flags) except -1:
         cdef chunk head
         cdef uint8_t *place
         if self.at + HEADER_BYTES + size > self.area_bytes:
@@ -87,6 +101,7 @@ cdef class Tail:
         head.lsn = lsn
         head.records = records
         head.bytes = <uint32_t>size
+        head.flags = flags
         head.hash = hash_of(&head, body, self.seed)
         memcpy(place + HEADER_BYTES, body, size)
         memcpy(place, &head, HEADER_BYTES)
@@ -101,24 +116,30 @@ cdef class Tail:
         return 0
 
 
-def read_tail(const uint8_t[::1] pages, bytes journal_id, uint64_t last_lsn) -> list:
+def read_tail(const uint8_t[::1] pages, bytes journal_id, uint64_t last_lsn, coder) -> list:
     """The records behind an lsn that a tail has, without a gap.
 
     Args:
         last_lsn: The last one that the segments have.
+        coder: Opens what codecs have made.
 
     Returns:
         Runs of records, each (lsn of the first, how many, their bytes).
+
+    Raises:
+        CodecRefused: One of them cannot be read without other codecs or keys.
     """
     cdef uint64_t half = pages.shape[0] // 2
     cdef uint64_t seed = seed_of(journal_id)
     found = _chunks(&pages[0], half, seed) + _chunks(&pages[half], half, seed)
     runs = []
-    for lsn, records, body in sorted(found, key=_first_and_most):
+    for lsn, records, flags, body in sorted(found, key=_first_and_most):
         if lsn > last_lsn + 1:
             break
         if lsn + records <= last_lsn + 1:
             continue
+        if flags:
+            body = coder.decode(body, "tail", lsn, records)
         runs.append((last_lsn + 1, lsn + records - last_lsn - 1,
                      _behind(body, records, last_lsn + 1 - lsn)))
         last_lsn = lsn + records - 1
@@ -136,12 +157,13 @@ cdef list _chunks(const uint8_t *area, uint64_t size, uint64_t seed):
     found = []
     while at + HEADER_BYTES <= size:
         memcpy(&head, area + at, HEADER_BYTES)
-        if head.magic != MAGIC or head.lsn < lsn or head.bytes > size - at - HEADER_BYTES:
+        if head.magic != MAGIC or head.lsn < lsn or head.flags & ~CODED \
+                or head.bytes > size - at - HEADER_BYTES:
             break
         if head.hash != hash_of(&head, area + at + HEADER_BYTES, seed):
             break
         body = PyBytes_FromStringAndSize(<char *>area + at + HEADER_BYTES, head.bytes)
-        found.append((head.lsn, head.records, body))
+        found.append((head.lsn, head.records, head.flags, body))
         lsn = head.lsn + head.records
         at += HEADER_BYTES + (<uint64_t>head.bytes + 7) // 8 * 8
     return found

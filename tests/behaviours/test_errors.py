@@ -78,6 +78,7 @@ SAMPLES = [
     errors.JournalFull("data"),
     errors.DurabilityLost("Input/output error"),
     errors.JournalLocked("data", 4711),
+    errors.CodecRefused("the frame of lsn 7", "zlib", "it is too short"),
     errors.JournalRefused("data/MANIFEST", "none of its copies is sound"),
     errors.NonDeterminism("kv", 7, 0x1234, 0x5678),
     errors.RequestRefused("There is no request 'x'"),

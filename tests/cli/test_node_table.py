@@ -27,6 +27,8 @@ log_format = "json"
 data = "elsewhere"
 no_journal = false
 segment_bytes = 262144
+codec = ["zlib"]
+key_file = "keys"
 volatile = true
 recovery_report = "report.json"
 admin = "/tmp/a.sock"
@@ -95,7 +97,7 @@ def test_every_option_can_be_set_and_says_its_file() -> None:
         f"pybehave.{part}.{name}"
         for part, (_, fields) in PARTS.items()
         for name in fields
-        if name not in ("segment_bytes", "every")
+        if name not in ("segment_bytes", "codec", "every")
     }
     assert from_file == options - told | node | parts
     assert found["--drain-timeout"] == "3.0  (node.toml; the default is 10.0)"
@@ -125,8 +127,10 @@ def test_the_environment_beats_the_file(monkeypatch: pytest.MonkeyPatch) -> None
     Path("node.toml").write_text('[pybehave]\nbackend = "basic"\n')
     assert shown("--config", "node.toml")["--backend"].startswith("'basic'  (node.toml;")
     monkeypatch.setenv("PYBEHAVE_BACKEND", "epoll")
-    found = shown("--config", "node.toml")["--backend"]
-    assert found == "'epoll'  (environment PYBEHAVE_BACKEND; the default is 'auto')"
+    monkeypatch.setenv("PYBEHAVE_KEY_FILE", "keys")
+    found = shown("--config", "node.toml")
+    assert found["--backend"] == "'epoll'  (environment PYBEHAVE_BACKEND; the default is 'auto')"
+    assert found["--key-file"] == "'keys'  (environment PYBEHAVE_KEY_FILE; the default is None)"
 
 
 @pytest.mark.parametrize(

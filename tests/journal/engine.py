@@ -8,7 +8,8 @@ when the recovery itself is cut off or meets a failing disk. The life goes on un
 With `has_snapshots` it takes snapshots too, as a node does: written while frames are in flight,
 named when all of it is durable, and then what only older ones needed is removed; the power goes in
 every step of that (F-21, F-23), and files that were written are found damaged later (F-22). It is a
-way of its own because the others' seeds must go on meaning what they meant.
+way of its own because the others' seeds must go on meaning what they meant. And so is `has_codec`,
+which begins to encode what it writes in some epoch, behind what is plain.
 
 Does not know: servers, loops, virtual time: `Commit` is driven by take_write and complete_write.
 """
@@ -17,11 +18,13 @@ import contextlib
 import errno
 import random
 from collections import Counter
+from dataclasses import replace
 
 from pybehave._uring import blocks
 from pybehave._uring.commit import Commit
 from pybehave.errors import JournalBusy, JournalFull, JournalRefused, RecordTooLarge
 from pybehave.journal import recovery, snapshot
+from pybehave.journal.codec import Coder
 from pybehave.journal.recovery import (
     MANIFEST,
     Options,
@@ -31,6 +34,7 @@ from pybehave.journal.recovery import (
     segment_name,
 )
 from pybehave.testing.disk import PowerCut, SimDisk
+from tests.journal.marked import Marked
 from tests.journal.model import TIME, Model, check, read_back
 
 STEPS = 60
@@ -49,8 +53,16 @@ class Life:
         counts: What happened, by name; "states" are crash states that were recovered and checked.
     """
 
-    def __init__(self, seed: int, *, cuts: int = CUTS, has_snapshots: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        cuts: int = CUTS,
+        has_snapshots: bool = False,
+        has_codec: bool = False,
+    ) -> None:
         self.random = random.Random(seed)
+        self.has_codec = has_codec
         self.cuts = cuts
         self.has_snapshots = has_snapshots
         self.counts: Counter[str] = Counter()
@@ -72,6 +84,9 @@ class Life:
         if self.lives == 0:
             self.die()  # before there is anything, and while the first files are made
         self.lives += 1
+        if self.has_codec and not self.options.codec and self.random.getrandbits(1):
+            self.options = replace(self.options, codec=(Marked(),))
+        self.counts["coded lives"] += bool(self.options.codec)
         before = self.disk.copy()
         self.disk.lock()
         found = self.recover(self.disk)
@@ -216,7 +231,8 @@ class Life:
 
     def snapshot_of(self, lsn: int) -> bytes:
         entry = snapshot.Entry(b"\x80", self.model.state(lsn))
-        return snapshot.encode(b"i" * 16, lsn, max(self.now, 1), [entry])
+        coder = Coder(self.options.codec, b"i" * 16)
+        return snapshot.encode(b"i" * 16, lsn, max(self.now, 1), [entry], coder=coder)
 
     def name_snapshot(self) -> None:
         """It counts when every record in it is durable."""
@@ -295,6 +311,7 @@ class Life:
             self.disk = SimDisk(self.lives)
             self.model = Model()
             self.lives = 0
+            self.options = replace(self.options, codec=())
         self.open()
 
     # --- on copies -----------------------------------------------------------------------------
@@ -354,6 +371,8 @@ def time_of(data: bytes) -> int:
 def begin(disk: SimDisk, found: Recovery, options: Options, manifest_fd: int) -> Commit:
     """A writer that goes on where recovery left off."""
     commit = Commit()
+    if options.codec:
+        commit.coder = Coder(options.codec, found.manifest.id)
     fd = disk.open(segment_name(found.header.number))
     commit.open(
         disk.path,
@@ -369,11 +388,13 @@ def begin(disk: SimDisk, found: Recovery, options: Options, manifest_fd: int) ->
     return commit
 
 
-def play(seed: int, *, cuts: int = CUTS, has_snapshots: bool = False) -> Life:
+def play(
+    seed: int, *, cuts: int = CUTS, has_snapshots: bool = False, has_codec: bool = False
+) -> Life:
     """One life; a failure says how to see it again."""
     life = None
     try:
-        life = Life(seed, cuts=cuts, has_snapshots=has_snapshots)
+        life = Life(seed, cuts=cuts, has_snapshots=has_snapshots, has_codec=has_codec)
         life.run()
     except BaseException as error:
         error.add_note(f"seed {seed}: run again with  pytest tests/journal --journal-seed {seed}")

@@ -10,6 +10,7 @@ import struct
 
 from pybehave.journal.recovery import Recovery, segment_name
 from pybehave.testing.disk import SimDisk
+from tests.journal.marked import Marked
 
 BLOCK = 4096
 RECORD = struct.Struct("<IBBHII")
@@ -61,19 +62,29 @@ def read_back(disk: SimDisk, found: Recovery) -> bytes:
         block = 2
         while block < piece.block_end:
             at = block * BLOCK
-            magic, kind, _, _, size, records, place, number, its_seq, its_lsn, *_ = (
-                FRAME.unpack_from(content, at)
+            magic, kind, flags, _, size, records, place, number, *where = FRAME.unpack_from(
+                content, at
             )
+            its_seq, its_lsn, _, time_ns, epoch = where
             assert magic == b"pbhvfrm\n" and (place, number) == (block, piece.number)
             assert (its_seq, its_lsn) == (seq, lsn), "a gap, or a turn twice"
             assert kind == DATA or size == 0
-            bodies.append(content[at + 128 : at + 128 + size])
+            body = bytes(content[at + 128 : at + 128 + size])
+            context = epoch, its_seq, its_lsn, records, time_ns
+            bodies.append(opened(body, found.manifest.id, context) if flags else body)
             seq += 1
             lsn += records
             block += (128 + size + BLOCK - 1) // BLOCK
         assert block == piece.block_end
     assert lsn == found.last_lsn + 1
     return b"".join(bodies)
+
+
+def opened(body: bytes, journal_id: bytes, numbers: tuple[int, ...]) -> bytes:
+    """What a frame's body stands for, by the page on the format, section 12."""
+    assert body.startswith(b"\x06marked")
+    context = b"frame\0\0\0" + journal_id + struct.pack("<5Q", *numbers)
+    return Marked().decode(body[7:], context)
 
 
 def check(model: Model, before: SimDisk, disk: SimDisk, found: Recovery) -> None:

@@ -18,10 +18,12 @@ from collections import Counter
 
 from pybehave._uring.commit import Commit
 from pybehave.errors import JournalBusy, JournalFull, RecordTooLarge
+from pybehave.journal.codec import Coder
 from pybehave.journal.recovery import MANIFEST, Options, Recovery, prepare, recover, segment_name
 from pybehave.journal.tail import TAIL, TailFile
 from pybehave.testing.disk import PowerCut, SimDisk
 from tests.journal.engine import begin
+from tests.journal.marked import Marked
 from tests.journal.model import RECORD, Model, read_back
 
 STEPS = 80
@@ -40,7 +42,7 @@ class TailLife:
         kept: The last lsn that outlives a kill.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, has_codec: bool = False) -> None:
         self.random = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.options = Options(
@@ -48,6 +50,7 @@ class TailLife:
             frame_bytes_max=64 << 10,
             depth=self.random.choice((1, 2)),
             tail_bytes=self.random.choice((64, 128)) << 10,
+            codec=(Marked(),) if has_codec else (),
         )
         self.disk = SimDisk(seed)
         self.model = Model()
@@ -72,7 +75,8 @@ class TailLife:
         try:
             found = recover(disk, self.options, now_ns=1, make_id=lambda: b"i" * 16)
             tail = TailFile(disk, self.options.tail_bytes)
-            tail.read(found.manifest.id, found.last_lsn)
+            coder = Coder(self.options.codec, found.manifest.id)
+            tail.read(found.manifest.id, found.last_lsn, coder)
         finally:
             disk.unlock()
         return found, tail
@@ -192,10 +196,10 @@ class TailLife:
         self.counts["from the tail"] += bool(tail.records)
 
 
-def play(seed: int) -> TailLife:
+def play(seed: int, *, has_codec: bool = False) -> TailLife:
     """One life; a failure says how to see it again."""
     try:
-        life = TailLife(seed)
+        life = TailLife(seed, has_codec=has_codec)
         life.run()
     except BaseException as error:
         error.add_note(f"seed {seed}: run again with  pytest tests/journal --journal-seed {seed}")

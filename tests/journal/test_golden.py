@@ -14,7 +14,7 @@ import pytest
 from pybehave import Application, Once, Supervisor, Worker
 from pybehave.errors import Crashed
 from pybehave.journal import dead_letters
-from tests.journal.golden.make import OPTIONS, Golden, application
+from tests.journal.golden.make import KEY, Golden, application, options_of
 from tests.power.machine import wait_for
 from tests.processes import run
 
@@ -29,12 +29,14 @@ def golden(request: Any, tmp_path: Path) -> Path:
 
 
 def test_there_is_one_for_every_version_of_the_format() -> None:
-    assert VERSIONS == ["v1"]
+    assert VERSIONS == ["v1", "v1-codec"]
 
 
 def test_F30_the_servers_know_what_they_knew(start: Callable[..., Any], golden: Path) -> None:
     for life in range(2):
-        node = start(application(), data=golden / "journal", journal_options=OPTIONS)
+        node = start(
+            application(), data=golden / "journal", journal_options=options_of(golden.name)
+        )
         expected = json.loads((golden / "expected.json").read_text())
         assert {name: repr(node.get_state(name)) for name in expected} == expected
         assert node.journal.recovery.report.outcome == ("end" if life == 0 else "clean")
@@ -44,7 +46,7 @@ def test_F30_the_servers_know_what_they_knew(start: Callable[..., Any], golden: 
 def test_named_requests_and_failures_are_remembered(
     start: Callable[..., Any], golden: Path
 ) -> None:
-    node = start(application(), data=golden / "journal", journal_options=OPTIONS)
+    node = start(application(), data=golden / "journal", journal_options=options_of(golden.name))
     assert node.call("one", Once("client", 1, "named")) == 12
     assert node.call("two", Once("client", 1, "named")) == 2
     with pytest.raises(Crashed):
@@ -53,7 +55,10 @@ def test_named_requests_and_failures_are_remembered(
 
 
 def test_the_second_reader_says_the_same_of_every_record(golden: Path) -> None:
-    shown = run("journal", "dump", str(golden / "journal"))
+    keys = golden / "keys"
+    keys.write_text(KEY.hex())
+    keys.chmod(0o600)
+    shown = run("journal", "dump", str(golden / "journal"), "--key-file", str(keys))
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout == (golden / "dump.txt").read_text()
     assert run("journal", "verify", str(golden / "journal")).returncode == 0
@@ -83,7 +88,7 @@ def test_newer_code_upcasts_what_the_first_versions_left(
     app = Application("golden", Supervisor("one_for_one", workers))
     expected = json.loads((golden / "expected.json").read_text())
     for _ in range(2):
-        node = start(app, data=golden / "journal", journal_options=OPTIONS)
+        node = start(app, data=golden / "journal", journal_options=options_of(golden.name))
         for name, state in expected.items():
             heard = ast.literal_eval(state)["heard"]
             assert node.get_state(name)["heard"] == [(2, each) for each in heard]

@@ -25,6 +25,11 @@ def test_what_was_kept_outlives_kills_and_power_cuts_in_any_order(
     play_many(play, EVENTS, share=SHARE, lives=30)
 
 
+@pytest.mark.timeout(0)  # bounded by the number of states
+def test_what_was_kept_and_encoded_does_too(play_many: Callable[..., None]) -> None:
+    play_many(lambda seed: play(seed, has_codec=True), EVENTS, share=4 * SHARE, lives=30)
+
+
 def attach_at_once(tail: TailFile, commit: Any, *, is_wanted: bool) -> None:
     """The file is written to before what it held is durable (K2)."""
     ADOPT(tail, commit, is_wanted=False)

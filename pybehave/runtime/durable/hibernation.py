@@ -10,7 +10,8 @@ removed after it are needed by nobody who sleeps.
     at   bytes  what lies in the file
     0    4      CRC-32 of the rest
     4    4      bytes of the state
-    8           the state, as the server's `dump` and types make it; then room up to a power of two
+    8           the state, as the server's `dump` and types make it, and codecs have made of it;
+                then room up to a power of two
 
 Invariants
   (H1) A state is put away only if it can be read back: `load(dump(state))` dumps the same again.
@@ -36,6 +37,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, final
 
 from pybehave._uring.servers import Asleep
 from pybehave.errors import NotJournalable, PybehaveError
+from pybehave.journal.codec import PLAIN, Coder
 from pybehave.runtime.tree.workers import spec_of
 
 if TYPE_CHECKING:
@@ -59,9 +61,11 @@ class Swap:
 
     Args:
         folder: Where the file lies; None keeps them in memory, for disks that are simulated.
+        coder: What is done to them: a file without a name is on the disk, too.
     """
 
-    def __init__(self, folder: str | None) -> None:
+    def __init__(self, folder: str | None, coder: Coder = PLAIN) -> None:
+        self._coder = coder
         self._file: BinaryIO = io.BytesIO()
         self.fd: int | None = None
         if folder is not None:
@@ -81,7 +85,10 @@ class Swap:
 
         Raises:
             OSError: The disk is full, or failed.
+            CodecRefused: A codec failed.
         """
+        if self._coder.is_on:
+            data = self._coder.encode(data, "asleep", 0)
         room = _room(len(data))
         free = self._free.get(room)
         at = free.pop() if free else self._end
@@ -106,7 +113,7 @@ class Swap:
         data = piece[HEAD.size :]
         if size != key.size or len(data) != size or zlib.crc32(data) != crc:
             raise OSError("what was put away is damaged")
-        return data
+        return self._coder.decode(data, "asleep", 0) if self._coder.is_on else data
 
     def free(self, key: Asleep, *, is_sound: bool = True) -> None:
         """Give the room back; one that was found damaged is not used again."""
@@ -265,7 +272,8 @@ class Hibernation:
                 raise NotJournalable("load(dump(state)) is another state")  # (H1)
             if self._swap is None:
                 disk = self._journal.disk
-                self._swap = Swap(None if getattr(disk, "is_simulated", False) else disk.path)
+                folder = None if getattr(disk, "is_simulated", False) else disk.path
+                self._swap = Swap(folder, self._journal.coder)
             self._give_back()
             key = self._swap.put(data)
         except Exception as error:  # noqa: BLE001 -- whatever `dump` does: it stays awake

@@ -8,6 +8,7 @@ Does not know: how history is shown.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, Final, final
 
@@ -19,6 +20,7 @@ from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.supervisor import workers
 from pybehave.errors import JournalRefused
 from pybehave.journal import reader, snapshot
+from pybehave.journal.codec import Codec, Coder
 from pybehave.journal.disk import FolderDisk
 from pybehave.journal.marks import Marks
 from pybehave.journal.reader import Stop
@@ -39,6 +41,7 @@ class History:
         path: The journal's folder.
         to: The history goes no further than this lsn.
         is_strict: Stop at the first outcome that differs.
+        codec: What it is opened with.
 
     Attributes:
         names: Of the journaled servers.
@@ -47,11 +50,18 @@ class History:
 
     Raises:
         JournalRefused: The journal cannot be read.
+        CodecRefused: It cannot be read without other codecs or keys.
         NonDeterminism: An outcome differs (strict).
     """
 
     def __init__(
-        self, app: Application, path: str, to: int = LSN_MAX, *, is_strict: bool = True
+        self,
+        app: Application,
+        path: str,
+        to: int = LSN_MAX,
+        *,
+        is_strict: bool = True,
+        codec: Iterable[Codec] = (),
     ) -> None:
         self.loop = Loop("epoll")
         self.node = SimpleNamespace(loop=self.loop)
@@ -60,12 +70,15 @@ class History:
         specs = {w.name: w for each in apps for w in workers(each.tree) if w.journal}
         self.names = tuple(specs)
         self.manifest = reader.read_manifest(path)
+        self.coder = Coder(codec, self.manifest.journal_id)
         self.loop.dispatcher.seed = int.from_bytes(self.manifest.journal_id[:8], "little")
         self._pieces = self._read(path)
         found = [
             mark
             for segment, _, block in self._pieces
-            for mark in blocks.find_marks(segment.content, self.manifest.journal_id, block)
+            for mark in blocks.find_marks(
+                segment.content, self.manifest.journal_id, block, self.coder
+            )
         ]
         marks = Marks(found)
         self._failed = [(lsn, number) for kind, lsn, number, _ in found if kind == reader.INPUT]
@@ -93,7 +106,7 @@ class History:
         disk = FolderDisk(path, is_volatile_allowed=True)
         for lsn, digest in self.manifest.snapshots:
             if 0 < lsn <= to:
-                self.replay.begin(snapshot.read(disk, lsn, digest))
+                self.replay.begin(snapshot.read(disk, lsn, digest, self.coder))
                 return lsn
         if self._pieces and self._pieces[0][0].header.first_lsn > 1:
             raise JournalRefused(

@@ -46,6 +46,7 @@ from pybehave.errors import (
 )
 from pybehave.journal import recovery, snapshot
 from pybehave.journal.closed import Closed
+from pybehave.journal.codec import PLAIN, Coder
 from pybehave.journal.disk import Disk
 from pybehave.journal.marks import Marks
 from pybehave.journal.progress import Progress
@@ -120,7 +121,7 @@ class NodeJournal:
         self.node = node
         self.disk = disk
         self.options = options
-        self.commit = Commit()
+        self.commit, self.coder = Commit(), PLAIN
         self.recovery: Recovery | None = None
         self.before: Closed | None = None
         self.closed: Closed | None = None
@@ -160,7 +161,7 @@ class NodeJournal:
         """Recover, replay, and begin to write.
 
         Raises:
-            JournalRefused, JournalLocked, NonDeterminism: Nothing was changed.
+            JournalRefused, CodecRefused, JournalLocked, NonDeterminism: Nothing was changed.
         """
         began = time.perf_counter()
         self._lock()
@@ -193,7 +194,8 @@ class NodeJournal:
         found.report.seconds_reading = time.perf_counter() - began
         self.recovery = found
         self._dispatcher.seed = int.from_bytes(found.manifest.id[:8], "little")
-        self.tail.read(found.manifest.id, found.last_lsn)
+        self.coder = Coder(self.options.codec, found.manifest.id)
+        self.tail.read(found.manifest.id, found.last_lsn, self.coder)
         found.report.kept = self.tail.records
         return found
 
@@ -205,6 +207,7 @@ class NodeJournal:
         manifest_fd = self.disk.open(recovery.MANIFEST)
         if found.snapshot is not None:
             self._newest = (found.snapshot.lsn, found.snapshot.digest)
+        self.commit.coder = self.coder if self.coder.is_on else None
         self.commit.open(
             self.disk.path,
             blocks.pack_manifest(found.manifest),
@@ -348,7 +351,7 @@ class NodeJournal:
         if self._newest is None:
             return 0
         lsn, digest = self._newest
-        stepped.begin(snapshot.read(self.disk, lsn, digest))
+        stepped.begin(snapshot.read(self.disk, lsn, digest, self.coder))
         return lsn
 
     def _own_segments(self, lsn: int) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ import msgspec
 
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.schema import Schema, version_of
-from pybehave.errors import JournalRefused
+from pybehave.errors import CodecRefused, JournalRefused
 from pybehave.journal import dead_letters
 from pybehave.journal.dead_letters import Letter
 from pybehave.runtime.crashes import user_frames
@@ -95,7 +95,7 @@ class DeadLetters:
         Raises:
             OSError: A letter cannot be removed.
         """
-        return dead_letters.forget(self.journal.disk, before)
+        return dead_letters.forget(self.journal.disk, before, self.journal.coder)
 
     def drop(self, name: str) -> None:
         """A server is forgotten: a letter of its that is still to be written is not."""
@@ -117,13 +117,20 @@ class DeadLetters:
     def error_of(self, lsn: int) -> str:
         """What was raised on an input in an earlier life; "" when no letter says."""
         try:
-            return dead_letters.get(self.journal.disk.path, lsn).error
-        except JournalRefused:
+            return dead_letters.get(self.journal.disk.path, lsn, self.journal.coder).error
+        except (JournalRefused, CodecRefused):
             return ""
+
+    def _waiting(self) -> list[Letter]:
+        try:
+            return dead_letters.waiting(self.journal.disk.path, self.journal.coder)
+        except CodecRefused as error:  # a key that has been given up meanwhile
+            logger.error("no dead letter is sent again: %s", error)
+            return []
 
     def send_again(self) -> None:
         """Post what is to be sent again; at a start, when the servers run."""
-        for letter in dead_letters.waiting(self.journal.disk.path):
+        for letter in self._waiting():
             dispatcher = self.journal.node.loop.dispatcher
             server = dispatcher.whereis(letter.server)
             if server is None:
@@ -160,10 +167,10 @@ class DeadLetters:
         commit.when_durable(commit.batch_of_last(), sent)
 
     def _write(self, letter: Letter) -> None:
-        disk = self.journal.disk
+        disk, coder = self.journal.disk, self.journal.coder
 
         def work() -> int:
-            dead_letters.put(disk, letter)
+            dead_letters.put(disk, letter, coder)
             return 0
 
         self.journal.off_loop(work, lambda _, error: _complain(letter, error))

@@ -161,9 +161,8 @@ class Quarantine:
     def _put(self, letter: Letter, lsn: int, crash_id: str) -> None:
         fields = {name: getattr(letter, name) for name in letter.__struct_fields__}
         try:
-            dead_letters.put(
-                self.journal.disk, Letter(**{**fields, "lsn": lsn, "crash_id": crash_id})
-            )
+            named = Letter(**{**fields, "lsn": lsn, "crash_id": crash_id})
+            dead_letters.put(self.journal.disk, named, self.journal.coder)
         except OSError as error:
             logger.error("the dead letter of lsn %d could not be written: %s", lsn, error)
 

@@ -29,6 +29,7 @@ from pybehave.behaviours.recovery import Failure, Recovery, takes_recovery
 from pybehave.behaviours.schema import VERSION_FIRST, Schema
 from pybehave.errors import JournalRefused, show_reason
 from pybehave.jobs import JOBS_FROM, forget
+from pybehave.journal.codec import Coder
 from pybehave.journal.snapshot import Entry, Snapshot
 from pybehave.runtime.durable import asked
 from pybehave.runtime.durable.absent import Absent, absent_of
@@ -58,6 +59,10 @@ class Journal(Protocol):
     @property
     def node(self) -> Any:
         """Has the loop whose servers are made."""
+
+    @property
+    def coder(self) -> Coder:
+        """Opens what codecs have made."""
 
     def set_number(self, name: str, number: int) -> None:
         """Take note of a server's number."""
@@ -158,6 +163,7 @@ class Replay:
             skipped=self._skipped,
             marker=marker,
         )
+        self.replayer.coder = journal.coder
         self.replayer.is_member = getattr(specs, "is_member", None)
         self.is_old = False
         self._absent: dict[int, Absent] = {}

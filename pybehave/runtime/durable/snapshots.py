@@ -210,9 +210,9 @@ class Snapshots:
         journal_id, now_ns = self.journal.recovery.manifest.id, self.journal.now_ns()
         is_plain = all(absent.is_plain for absent in self.journal.absent.values())
         version = snapshot.VERSION if is_plain else snapshot.VERSION_ABSENT
-        disk = self.journal.disk
+        disk, coder = self.journal.disk, self.journal.coder
         return lambda: snapshot.write(
-            disk, snapshot.encode(journal_id, lsn, now_ns, entries, version), lsn
+            disk, snapshot.encode(journal_id, lsn, now_ns, entries, version, coder), lsn
         )
 
     def _begin_in_child(self, lsn: int) -> Callable[[], bytes] | None:

@@ -1,5 +1,7 @@
 """Write the golden journal of this version: `python -m tests.journal.golden.make v1`, once.
 
+A name that ends with "-codec" gives one that is compressed and encrypted.
+
 One node in the simulator: calls, casts, a timer, a failed input, a named request, a restart, a
 snapshot, and records behind it. `expected.json` says what the server knew at the end.
 """
@@ -8,17 +10,22 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pybehave import Application, GenServer, Once, Supervisor, Worker, actions
 from pybehave.errors import Crashed
+from pybehave.journal.codec import Compressed
+from pybehave.journal.encrypted import Encrypted
 from pybehave.journal.recovery import Options
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 
 HERE = Path(__file__).parent
+KEY = bytes(range(32))
 OPTIONS = Options(segment_bytes=64 << 10)
+CODED = replace(OPTIONS, codec=(Compressed(), Encrypted(KEY)))
 
 
 class Golden(GenServer[dict[str, Any], Any, Any]):
@@ -62,16 +69,21 @@ def say(world: Simulator, name: str, *commands: Any) -> list[Any]:
 VALUES = (None, True, -1, 2**70, 1.5, "text", b"bytes", [1, [2]], (1, (2,)), {"k": {1, 2}})
 
 
+def options_of(version: str) -> Options:
+    """How the journal of that folder is kept."""
+    return CODED if version.endswith("-codec") else OPTIONS
+
+
 def main(version: str) -> None:
-    disk = SimDisk(1)
-    world = Simulator(1, application(), disk=disk, journal_options=OPTIONS).start()
+    disk, options = SimDisk(1), options_of(version)
+    world = Simulator(1, application(), disk=disk, journal_options=options).start()
     say(world, "one", *VALUES, "timer", "fail", Once("client", 1, "named"))
     world.run(1.0)
     world.node.journal.snapshots.take()
     world.run(0.5)
     say(world, "one", "behind the snapshot", "later")
     world.stop()
-    world = Simulator(2, application(), disk=disk, journal_options=OPTIONS).start()
+    world = Simulator(2, application(), disk=disk, journal_options=options).start()
     say(world, "two", "second life", Once("client", 1, "named"), "fail", "end")
     states = {name: repr(world.node.get_state(name)) for name in ("one", "two")}
     disk = disk.copy()  # killed
