@@ -6,7 +6,16 @@ import time
 
 import click
 
-from pybehave.cli.folder import data_option, letter_of, letters, shown, written
+from pybehave.cli.folder import (
+    check_folder,
+    data_option,
+    letter_of,
+    numbers_of,
+    shown,
+    written,
+)
+from pybehave.cli.load import Mistake
+from pybehave.errors import JournalRefused
 from pybehave.journal import dead_letters
 
 
@@ -20,17 +29,22 @@ def command() -> None:
 def list_letters(data: str) -> None:
     """One line for each, oldest first."""
     waiting = set(dead_letters.numbers(data, dead_letters.REQUEUE))
-    for letter in letters(data):
+    for lsn in numbers_of(data):
+        mark = "  (to be sent again)" if lsn in waiting else ""
+        try:
+            letter = dead_letters.get(data, lsn)
+        except JournalRefused as error:
+            click.echo(f"{lsn}  {error.detail}{mark}")
+            continue
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(letter.at))
-        mark = "  (to be sent again)" if letter.lsn in waiting else ""
-        click.echo(f"{letter.lsn}  {at}  {letter.server}  {letter.error}{mark}")
+        click.echo(f"{lsn}  {at}  {letter.server}  {letter.error}{mark}")
 
 
 @command.command()
 @data_option
 def count(data: str) -> None:
     """How many there are."""
-    click.echo(len(letters(data)))
+    click.echo(len(numbers_of(data)))
 
 
 @command.command()
@@ -62,8 +76,11 @@ def requeue(lsn: int, message: str | None, data: str) -> None:
 @data_option
 def delete(lsn: int, data: str) -> None:
     """Forget one; the journal keeps its mark."""
-    letter_of(data, lsn)
-    dead_letters.delete(data, lsn)
+    check_folder(data)
+    try:
+        dead_letters.delete(data, lsn)
+    except (JournalRefused, OSError) as error:
+        raise Mistake(str(error)) from error
 
 
 @command.command()
@@ -71,9 +88,9 @@ def delete(lsn: int, data: str) -> None:
 @data_option
 def purge(data: str, yes: bool) -> None:
     """Forget all of them."""
-    found = letters(data)
+    found = numbers_of(data)
     if not yes:
         click.confirm(f"forget {len(found)} dead letters in {data}?", abort=True)
-    for letter in found:
-        dead_letters.delete(data, letter.lsn)
+    for lsn in found:
+        dead_letters.delete(data, lsn)
     click.echo(f"{len(found)} forgotten")

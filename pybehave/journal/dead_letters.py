@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -23,11 +24,13 @@ from typing import Final
 import msgspec
 
 from pybehave.errors import JournalRefused
-from pybehave.journal.disk import Disk
+from pybehave.journal.disk import Disk, sync_folder
 
 FOLDER: Final = "dead-letters"
 LETTER: Final = ".letter"
 REQUEUE: Final = ".requeue"
+STEM: Final = re.compile("[0-9a-f]{16}")
+"""Of a file of ours; what else lies in the folder is somebody else's."""
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +96,7 @@ def numbers(path: str, suffix: str = LETTER) -> list[int]:
     return sorted(
         int(found.stem, 16)
         for found in folder.iterdir()
-        if found.suffix == suffix and len(found.stem) == 16
+        if found.suffix == suffix and STEM.fullmatch(found.stem)
     )
 
 
@@ -103,49 +106,76 @@ def get(path: str, lsn: int) -> Letter:
     Raises:
         JournalRefused: There is none of that lsn, or it cannot be read.
     """
-    file = Path(path, letter_name(lsn))
+    try:
+        return _read(Path(path, letter_name(lsn)))
+    except FileNotFoundError:
+        raise _no_letter(path, lsn) from None
+
+
+def _read(file: Path) -> Letter:
     try:
         return msgspec.msgpack.decode(file.read_bytes(), type=Letter)
     except FileNotFoundError:
-        raise JournalRefused(
-            path,
-            f"there is no dead letter of lsn {lsn}; `pybehave dead-letters list` shows "
-            "those that are there",
-        ) from None
+        raise
     except (msgspec.MsgspecError, OSError) as error:
-        raise JournalRefused(str(file), f"the dead letter cannot be read: {error}") from error
+        raise JournalRefused(
+            str(file),
+            f"the dead letter cannot be read: {error}; restore it from a copy, or delete it",
+        ) from error
+
+
+def _no_letter(path: str, lsn: int) -> JournalRefused:
+    return JournalRefused(
+        path,
+        f"there is no dead letter of lsn {lsn}; `pybehave dead-letters list` shows those that are "
+        "there",
+    )
 
 
 def requeue(path: str, letter: Letter, message: bytes | None = None) -> None:
-    """Let the node send an input again when it starts next.
+    """Let the node send an input again when it starts next; durable when this returns.
 
     Args:
         message: Another input in its place, encoded.
+
+    Raises:
+        OSError: It cannot be written.
     """
     sent = msgspec.structs.replace(letter, message=letter.message if message is None else message)
     target = Path(path, FOLDER, f"{letter.lsn:016x}{REQUEUE}")
     temporary = target.with_suffix(".tmp")
-    temporary.write_bytes(msgspec.msgpack.encode(sent))
+    with temporary.open("wb") as file:
+        file.write(msgspec.msgpack.encode(sent))
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, target)
+    sync_folder(str(target.parent))
 
 
-def waiting(path: str) -> list[Letter]:
-    """Return the letters that are to be sent again, oldest first."""
-    return [
-        msgspec.msgpack.decode(Path(path, FOLDER, f"{lsn:016x}{REQUEUE}").read_bytes(), type=Letter)
-        for lsn in numbers(path, REQUEUE)
-    ]
+def waiting(path: str, lsn: int) -> Letter:
+    """Return what is to be sent again of an input (`numbers` with REQUEUE lists them).
+
+    Raises:
+        JournalRefused: It cannot be read.
+    """
+    file = Path(path, FOLDER, f"{lsn:016x}{REQUEUE}")
+    try:
+        return _read(file)
+    except FileNotFoundError:
+        raise JournalRefused(str(file), "it was deleted") from None
 
 
 def delete(path: str, lsn: int) -> None:
-    """Forget a letter, and that it was to be sent again.
+    """Forget a letter, readable or not, and that it was to be sent again.
 
     Raises:
         JournalRefused: There is none of that lsn.
     """
-    get(path, lsn)
-    for suffix in (LETTER, REQUEUE):
-        Path(path, FOLDER, f"{lsn:016x}{suffix}").unlink(missing_ok=True)
+    files = [Path(path, FOLDER, f"{lsn:016x}{suffix}") for suffix in (REQUEUE, LETTER)]
+    if not files[-1].exists():
+        raise _no_letter(path, lsn)
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def forget(disk: Disk, before: Mapping[str, int]) -> int:

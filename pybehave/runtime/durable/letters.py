@@ -123,8 +123,13 @@ class DeadLetters:
 
     def send_again(self) -> None:
         """Post what is to be sent again; at a start, when the servers run."""
-        for letter in dead_letters.waiting(self.journal.disk.path):
-            dispatcher = self.journal.node.loop.dispatcher
+        dispatcher, path = self.journal.node.loop.dispatcher, self.journal.disk.path
+        for lsn in dead_letters.numbers(path, dead_letters.REQUEUE):
+            try:
+                letter = dead_letters.waiting(path, lsn)
+            except JournalRefused as error:
+                logger.error("dead letter %d is not sent again: %s", lsn, error)
+                continue
             server = dispatcher.whereis(letter.server)
             if server is None:
                 logger.warning(

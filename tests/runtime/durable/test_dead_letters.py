@@ -121,3 +121,36 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         assert result.returncode == 2
         assert "there is no journal in" in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_one_that_cannot_be_read_hinders_nobody(
+    start: Callable[..., Any], divider: type[Any], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    lsn = fail(start, divider, data)
+    folder = data / "dead-letters"
+    (folder / f"{lsn + 1:016x}.letter").write_bytes(b"")
+    (folder / "a stranger's.letter").write_bytes(b"")
+    (folder / f"{'x' * 16}.letter").write_bytes(b"")
+    words = ("--data", str(data))
+    [first, second] = run("dead-letters", "list", *words).stdout.splitlines()
+    assert first.startswith(f"{lsn}  ") and "ZeroDivisionError" in first
+    assert second.startswith(f"{lsn + 1}  the dead letter cannot be read: ")
+    assert run("dead-letters", "count", *words).stdout == "2\n"
+    assert "or delete it" in run("dead-letters", "show", str(lsn + 1), *words).stderr
+    assert run("dead-letters", "delete", str(lsn + 1), *words).returncode == 0
+    assert dead_letters.numbers(str(data)) == [lsn]
+    (folder / f"{lsn + 1:016x}.letter").write_bytes(b"")
+    assert run("dead-letters", "purge", "--yes", *words).stdout == "2 forgotten\n"
+    assert len(list(folder.iterdir())) == 2  # those of strangers
+
+
+def test_what_is_to_be_sent_again_and_cannot_be_read_does_not_hinder_a_start(
+    start: Callable[..., Any], divider: type[Any], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    lsn = fail(start, divider, data)
+    (data / "dead-letters" / f"{lsn:016x}.requeue").write_bytes(b"")
+    node = start(app(divider), data=data)
+    assert node.call("d", 100) == 16 + 1
+    assert dead_letters.numbers(str(data)) == [lsn]
