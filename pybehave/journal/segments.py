@@ -19,6 +19,7 @@ from pybehave.journal.ahead import ReadAhead
 from pybehave.journal.progress import Progress
 from pybehave.journal.reader import (
     BLOCK,
+    MEND,
     Manifest,
     Record,
     Segment,
@@ -48,7 +49,7 @@ def find_segments(path: str, manifest: Manifest) -> list[Segment]:
         segment = Segment(path, number, manifest.journal_id)
         if not segment.has_header:
             if number <= manifest.current:
-                raise JournalRefused(segment.file, "no copy of its header is sound")
+                raise JournalRefused(segment.file, f"no copy of its header is sound; {MEND}")
             break  # prepared, or its header was being written
         found.append(segment)
         number += 1
