@@ -202,6 +202,23 @@ def test_compatible_features_do_not_matter(data: Path) -> None:
     assert verify(str(data)).problems == []
 
 
+@pytest.mark.parametrize("is_short", [True, False])
+def test_a_start_names_what_is_wrong_with_a_segment(
+    data: Path, start: Callable[..., Any], is_short: bool
+) -> None:
+    file = data / segment_name(segment_numbers(str(data))[0])
+    if is_short:
+        file.write_bytes(file.read_bytes()[: 3 * BLOCK])
+        what = (
+            "it has 12288 bytes instead of 65536, and the journal needs it; restore it from a copy"
+        )
+    else:
+        file.unlink()
+        what = r"the segment is missing; .*; restore it from a copy, or salvage with"
+    with pytest.raises(JournalRefused, match=what):
+        start(application(), data=data, journal_options=OPTIONS)
+
+
 def test_what_is_served_is_refused(data: Path, tmp_path: Path, start: Callable[..., Any]) -> None:
     start(application(), data=data, journal_options=OPTIONS)
     with pytest.raises(JournalLocked, match="is written by another node of this process"):
