@@ -102,8 +102,8 @@ class DeadLetters:
         self._open.pop(name, None)
 
     def complete(self, worker: Worker[Any, Any], known: Known | None) -> None:
-        """The state before is known now: let the letter hold it."""
-        letter = self._open.pop(worker.name, None)
+        """The state before is known now: let the letter hold it. Else it is written without."""
+        letter = self._open.get(worker.name)
         if letter is None or known is None or known.is_dirty or known.dump is None:
             return
         values = self.journal.values_named(worker.name)
@@ -112,6 +112,7 @@ class DeadLetters:
         except Exception as error:  # noqa: BLE001 -- whatever dump does
             logger.info("the state of %r has no form in a dead letter: %s", worker.name, error)
             return
+        del self._open[worker.name]
         self._write(msgspec.structs.replace(letter, state=state))
 
     def error_of(self, lsn: int) -> str:

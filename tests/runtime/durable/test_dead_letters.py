@@ -154,3 +154,28 @@ def test_what_is_to_be_sent_again_and_cannot_be_read_does_not_hinder_a_start(
     node = start(app(divider), data=data)
     assert node.call("d", 100) == 16 + 1
     assert dead_letters.numbers(str(data)) == [lsn]
+
+
+class Formless(GenServer[Any, Any, Any]):
+    """Its state has no form in a journal."""
+
+    def init(self, args: Any) -> Any:
+        return object()
+
+    def step(self, command: Any, state: Any) -> Any:
+        return state, 100 // command
+
+
+@pytest.mark.parametrize("recovery", ["clean", "last_good"])
+def test_a_letter_is_kept_where_the_state_before_is_not_known(
+    start: Callable[..., Any], tmp_path: Path, recovery: Any
+) -> None:
+    worker = Worker("f", Formless, journal=True, recovery=recovery)
+    node = start(Application("f", Supervisor("one_for_one", [worker])), data=tmp_path)
+    with pytest.raises(Crashed):
+        node.call("f", 0)
+    assert node.call("f", 50) == 2
+    node.stop()
+    [lsn] = dead_letters.numbers(str(tmp_path))
+    letter = dead_letters.get(str(tmp_path), lsn)
+    assert "ZeroDivisionError" in letter.error and letter.state is None
