@@ -24,6 +24,7 @@ from pybehave.journal.compact import compact as make_compact
 from pybehave.journal.export import LSN_MAX, Names, snapshots_of
 from pybehave.journal.export import export as exported
 from pybehave.journal.import_lines import import_lines
+from pybehave.journal.plain import from_plain, to_plains
 from pybehave.journal.progress import Progress
 from pybehave.journal.reader import Manifest, Segment, is_manifest_lost
 from pybehave.journal.repair import repair as make_copy
@@ -305,8 +306,9 @@ def describe(record: reader.Record, name: str) -> dict[str, Any]:
         found["flags"] = [word for bit, word in reader.FLAGS.items() if record.flags & bit]
     if record.type == reader.TIME:
         return found
-    if record.flags & reader.FROM:
-        found["payload"] = record.payload.hex()
+    pair = to_plains(record.payload, 2) if record.flags & reader.FROM else None
+    if pair is not None:
+        found["payload"], found["from"] = (shown(from_plain(each)) for each in pair)
     else:
         found["payload"] = shown(record.payload)
     return found
