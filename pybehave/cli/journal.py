@@ -306,6 +306,9 @@ def describe(record: reader.Record, name: str) -> dict[str, Any]:
         found["flags"] = [word for bit, word in reader.FLAGS.items() if record.flags & bit]
     if record.type == reader.TIME:
         return found
+    if record.type == reader.SKIP:
+        found["number"] = int.from_bytes(record.payload, "little")
+        return found
     pair = to_plains(record.payload, 2) if record.flags & reader.FROM else None
     if pair is not None:
         found["payload"], found["from"] = (shown(from_plain(each)) for each in pair)

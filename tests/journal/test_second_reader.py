@@ -17,7 +17,7 @@ from pybehave.cli.journal import describe
 from pybehave.errors import JournalRefused
 from pybehave.journal import recovery
 from pybehave.journal.disk import FolderDisk
-from pybehave.journal.reader import FAILED, FROM, INPUT, Record
+from pybehave.journal.reader import FAILED, FROM, INPUT, SKIP, Record
 from pybehave.journal.segments import held, records
 from pybehave.journal.verify import verify
 from tests.processes import run
@@ -178,6 +178,11 @@ def test_repair_copies_what_is_before_the_damage(
     node = start(app, data=saved, journal_options=OPTIONS)
     total = 2 * sum(number * 100 for number in range(60))
     assert (node.call("c", b"") == total) is (damaged == "manifest")
+
+
+def test_what_is_skipped_is_dumped_as_its_lsn() -> None:
+    skip = Record(13, SKIP, 0, 0, 1, 0, 0, b"", (9).to_bytes(8, "little"))
+    assert describe(skip, "kv")["number"] == 9
 
 
 def test_an_input_of_a_connection_is_dumped_with_whom_it_came_from() -> None:
