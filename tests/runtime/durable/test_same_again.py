@@ -297,7 +297,7 @@ def test_a_continue_that_failed_has_failed_for_each_start_on_a_disk(
                                   (f"go {failing}", 3), ("go y", 3)):  # fmt: skip
             client.sendall(f"{line}\n".encode())
             until(node, lambda line=line: line in known(node, "s"))  # type: ignore[misc]
-            until(node, lambda number=incarnation: node.whereis("s") == number)  # type: ignore[misc]
+            until(node, lambda n=incarnation: node.whereis("s") == n)  # type: ignore[misc]
         until(node, lambda: known(node, "s")[-1:] == ["y"] and known(node, "other")[-1:] == ["y"])
         node.call("other", "a word")  # durable, and all before it
         shutil.copytree(data, killed)
