@@ -120,7 +120,7 @@ class Node(Requests, Supervision, Forgetting):
         loop_options: `buffers`, `buffer_bytes`, `submissions`, `completions`.
     """
 
-    _is_asked_to_stop = False
+    _is_asked_to_stop = _is_booting = _is_stopping = _is_left = False
     _replacement: Replacement | None = None
     _passed: BaseException | None = None
     _failure: BaseException | None = None
@@ -172,7 +172,6 @@ class Node(Requests, Supervision, Forgetting):
         self.kept_beside: list[Port] = []  # of `_beside`, those that a process after this one gets
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
-        self._is_stopping = self._is_left = False
         self._started = threading.Event()
 
     # --- life --------------------------------------------------------------------------------
@@ -229,6 +228,7 @@ class Node(Requests, Supervision, Forgetting):
         is_fallback = self.loop.source == "epoll" and "asked for" not in self.loop.reason
         level = logging.WARNING if is_fallback else logging.INFO
         logger.log(level, "using %s: %s", self.loop.source, self.loop.reason)
+        self._is_booting = True
         try:
             self.loop.run_once(0.0)
             if self.journal is not None:
@@ -248,6 +248,8 @@ class Node(Requests, Supervision, Forgetting):
             self._is_draining = False
             self._shut_down()
             raise
+        finally:
+            self._is_booting = False
 
     def add_listener(
         self, listener: Listener, *, mode: int | None = None, is_kept: bool = False
@@ -281,7 +283,7 @@ class Node(Requests, Supervision, Forgetting):
         Raises: CalledInCallback: Within a callback; use `request_stop` there.
         """
         check_timeout(timeout)
-        refuse_stop(self.loop)
+        refuse_stop(self.loop, self._thread, is_booting=self._is_booting)
         self.request_stop(drain=drain)
         self._is_left = True
         if self._thread is not None:
@@ -323,10 +325,8 @@ class Node(Requests, Supervision, Forgetting):
 
     def _check_not_left(self) -> None:
         if self._is_left:
-            raise LoopClosed(
-                f"Node {self.app.name!r} has stopped, and a node runs once; start the application "
-                f"again for another"
-            )
+            name = self.app.name
+            raise LoopClosed(f"Node {name!r} has stopped, and a node runs once; start another")
 
     def _run_thread(self) -> None:
         try:
