@@ -395,6 +395,7 @@ class Node(Requests, Supervision, Forgetting):
         self.host.monitors.close()
         if self.watchdog is not None:
             self.watchdog.stop()
+        signals.loop_closes(self.loop.wake_fd)
         self.loop.close()
         for bound in self._beside.values():
             if bound is not None and self.loop.source != "sim":
