@@ -42,7 +42,8 @@ from pybehave.protocols import Resp
 from pybehave.runtime.health import HealthLimits
 from pybehave.runtime.heart import child as heart_child
 from pybehave.runtime.limits import raise_descriptors
-from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node, default_backend
+from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node
+from pybehave.runtime.node_options import default_backend
 from pybehave.runtime.release.handover import Command, Inheritance, inheritance
 
 BACKENDS = ("auto", "uring", "full", "basic", "epoll")

@@ -115,7 +115,9 @@ def _handlers(node: Node) -> dict[int, Any]:
 
     def notice(number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name.removeprefix("SIG")
-        with contextlib.suppress(LoopClosed):  # the node has ended, and this stands for a moment yet
+        with contextlib.suppress(
+            LoopClosed
+        ):  # the node has ended, and this stands for a moment yet
             node.loop.post(None, 0, lambda: _noticed(node, name), None)
 
     return {

@@ -82,11 +82,13 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("maker", "field"), NAMES)
-@pytest.mark.parametrize("mark", ["\n", "\r", "\0", "\x1b[2J", "\x7f", "\x9b", "\u2028", "\u202e", "\ud800"])
+@pytest.mark.parametrize(
+    "mark", ["\n", "\r", "\0", "\x1b[2J", "\x7f", "\x9b", "\u2028", "\u202e", "\ud800"]
+)
 def test_a_name_cannot_forge_a_line_of_a_log(
     maker: Callable[..., Any], field: str, mark: str
 ) -> None:
-    with pytest.raises(SpecError, match="control characters|name of a worker"):
+    with pytest.raises(SpecError, match=r"control characters|name of a worker"):
         maker(**{**MAKERS[maker], field: f"kv{mark}1"})
 
 

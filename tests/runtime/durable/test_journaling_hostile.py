@@ -182,9 +182,7 @@ def test_a_signal_to_all_processes_of_a_node_spoils_no_snapshot(
     start: Callable[..., Any], tmp_path: Path
 ) -> None:
     worker = Worker("s", Signalled, journal=True)
-    node = start(
-        Application("test", Supervisor("one_for_one", [worker])), data=tmp_path / "data"
-    )
+    node = start(Application("test", Supervisor("one_for_one", [worker])), data=tmp_path / "data")
     node.call("s", "x")
     node.run_on_loop(node.journal.snapshots.take)
     made = node.journal.snapshots
