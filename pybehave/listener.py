@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, final
 
-from pybehave.behaviours.rules import is_number
+from pybehave.behaviours.rules import TEXT, is_number, is_text
 from pybehave.behaviours.speaks import Speaks
 from pybehave.errors import SpecError, show
 from pybehave.flow import MODES, ActiveMode, is_mode
@@ -300,10 +300,6 @@ def _is_limit(value: Any) -> bool:
     return value is None or (_is_seconds(value) and value > 0)
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
-
-
 def _is_bool(value: Any) -> bool:
     return isinstance(value, bool)
 
@@ -314,8 +310,8 @@ def _is_protocol(value: Any) -> bool:
 
 _FIELD_RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "protocol": (_is_protocol, "a protocol, for example Resp()"),
-    "to": (_is_text, "the name of a worker"),
-    "name": (_is_text, "a non-empty string"),
+    "to": (is_text, "the name of a worker"),
+    "name": (is_text, TEXT),
     "backlog": (lambda value: _is_int(value, 1), "an integer >= 1"),
     "connections_max": (
         lambda value: value is None or _is_int(value, 1),

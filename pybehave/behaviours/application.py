@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import Any, Final, Literal, TypeAlias, final
 
 from pybehave.behaviours import environment
-from pybehave.behaviours.rules import refused
+from pybehave.behaviours.rules import TEXT, is_text, refused
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor, named_workers
 from pybehave.errors import SpecError, show
 from pybehave.listener import Listener
@@ -297,8 +297,8 @@ def _as_child(app: Application) -> ChildSpec:
 
 
 def _check_text(path: str, key: str, value: Any) -> None:
-    if not isinstance(value, str) or not value:
-        raise refused(path, key, value, "a non-empty string")
+    if not is_text(value):
+        raise refused(path, key, value, TEXT)
 
 
 def _check_all(path: str, key: str, values: Any, kind: type) -> tuple[Any, ...]:

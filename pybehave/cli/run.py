@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -42,7 +43,8 @@ from pybehave.protocols import Resp
 from pybehave.runtime.health import HealthLimits
 from pybehave.runtime.heart import child as heart_child
 from pybehave.runtime.limits import raise_descriptors
-from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node, default_backend
+from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node
+from pybehave.runtime.node_options import default_backend
 from pybehave.runtime.release.handover import Command, Inheritance, inheritance
 
 BACKENDS = ("auto", "uring", "full", "basic", "epoll")
@@ -267,10 +269,17 @@ def failures(data: str) -> Iterator[None]:
         raise Mistake(str(error)) from error
     except CANNOT_SERVE as error:
         refused: Exception = error
-        if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+        if isinstance(error, OSError) and _is_of(error, data):
             refused = JournalRefused(data, explain(error, data))
         click.echo(f"pybehave: {refused}{_because(error)}", err=True)
         sys.exit(1)
+
+
+def _is_of(error: OSError, data: str) -> bool:
+    """Whether an error is about the journal's folder."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return os.path.dirname(str(error.filename)) == os.path.normpath(data)
+    return error.errno in OF_THE_DISK
 
 
 def _because(error: BaseException) -> str:
@@ -335,8 +344,20 @@ def say_ready(node: Node, room: int, started: float, sockets: list[str]) -> None
     if room < CONNECTIONS_LOW:
         lines.append(f"  only {room} connections fit the limit of open files (ulimit -n)")
     lines.append(f"ready in {(time.perf_counter() - started) * 1000:.0f} ms")
-    click.echo("\n".join(lines))
-    sys.stdout.flush()
+    print_ready("\n".join(lines))
+
+
+def print_ready(text: str) -> None:
+    """Print what runs. A node serves also where that cannot be read: a closed pipe, a full disk."""
+    if sys.stdout is None:  # the process was started without
+        return
+    try:
+        click.echo(text)
+        sys.stdout.flush()
+    except OSError as error:
+        logger.warning("what runs cannot be printed: %s\n%s", error.strerror, text)
+        # Python would try the rest of it again at the end, and fail with a status of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def redis_cli(url: str) -> str:

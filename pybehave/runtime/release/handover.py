@@ -47,6 +47,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import msgspec
 
+from pybehave.behaviours.speaks import VERSION_FIRST
 from pybehave.errors import UpgradeRefused
 from pybehave.journal.closed import Closed
 from pybehave.runtime import systemd
@@ -76,6 +77,9 @@ HOLD_LOOK_S: Final = 0.001
 
 READY_S: Final = 60.0
 """How long the new process may take to recover the journal; then it is given up."""
+
+SPEAKS_UNSAID: Final = (VERSION_FIRST, VERSION_FIRST)
+"""What a listener understands whose process does not say: an older pybehave knows one version."""
 
 _HEAD: Final = struct.Struct(">IQ")
 """Bytes of the words, as JSON, and of what comes raw behind them."""
@@ -233,7 +237,8 @@ class Successor:
             self.end()
             raise
         self.version, self.names = message["version"], message["names"]
-        self.speaks = {name: (oldest, newest) for name, oldest, newest in message["speaks"]}
+        said = message.get("speaks", ())  # an older pybehave does not say
+        self.speaks = {name: (oldest, newest) for name, oldest, newest in said}
 
     def give_listeners(
         self, listening: list[tuple[str, int]], seconds: float, closed: Closed | None = None
@@ -486,7 +491,8 @@ def replace_process(
     why = ""
     for listener, port in node.applications.listening():
         if listener.name in successor.names:
-            flaw = too_old(successor.speaks[listener.name], spoken_at(node.loop, port))
+            understood = successor.speaks.get(listener.name, SPEAKS_UNSAID)
+            flaw = too_old(understood, spoken_at(node.loop, port))
             why = why or (flaw and f"listener {listener.name!r}: {flaw}")
     planned = {each.name for each in node.applications.listeners_planned()}
     missing = sorted(planned - set(successor.names))

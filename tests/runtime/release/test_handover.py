@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from pybehave import Application, GenServer, Supervisor, Worker
+from pybehave import Application, GenServer, Listener, Supervisor, Worker
 from pybehave.errors import UpgradeRefused
 from pybehave.journal.closed import Closed
 from pybehave.journal.recovery import Options
+from pybehave.protocols import Lines
 from pybehave.runtime.release.handover import FDS_MAX, PIECE_BYTES, Channel, Inheritance, Successor
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
@@ -204,4 +205,28 @@ def test_no_process_is_replaced_on_a_full_disk() -> None:
             sim.node.releases.begin_replacement(successor, "1", lambda *_: None)
         assert ended == ["ended"]
         assert sim.node.call("s", "up") == 1
+        disk.room = None
+
+
+def test_a_process_that_does_not_say_what_it_understands_is_asked_nothing(ends: Any) -> None:
+    """A successor of an older pybehave sends no `speaks`: its loading ended in a KeyError."""
+    successor = successor_at(ends[0])
+    Channel(ends[1]).send({"is": "loaded", "version": "2", "names": ["l"]})
+    successor.wait_loaded(WAIT_S)
+    ended: list[str] = []
+    asked: Any = SimpleNamespace(
+        version="2", names=["l"], speaks=successor.speaks, end=lambda: ended.append("ended")
+    )
+    disk = SimDisk(1)
+    app = Application(
+        "t",
+        Supervisor("one_for_one", [Worker("s", Counting, journal=True)]),
+        listeners=[Listener("tcp://127.0.0.1:0", Lines(), to="s", name="l")],
+        version="1",
+    )
+    with Simulator(1, app, disk=disk, journal_options=SMALL) as sim:
+        disk.room = 0
+        with pytest.raises(UpgradeRefused, match="may need a segment"):  # of all it says, only this
+            sim.node.releases.begin_replacement(asked, "1", lambda *_: None)
+        assert ended == ["ended"]
         disk.room = None
