@@ -39,9 +39,9 @@ from pybehave.behaviours.inputs import (
 from pybehave.behaviours.plain import SERVER_CALLBACKS, check_plain
 from pybehave.behaviours.recovery import Recovery, call_init
 from pybehave.behaviours.together import step_together
-from pybehave.behaviours.via import Via
 from pybehave.errors import BadReturn, InitStopped
 from pybehave.types import IGNORED, Context, Input, Output, State, _Ignored
+from pybehave.via import Via
 
 Actions: TypeAlias = Action | list[Action] | tuple[Action, ...] | None
 StepReturn: TypeAlias = tuple[State, Output | _NoReply] | tuple[State, Output | _NoReply, Actions]
