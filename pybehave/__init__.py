@@ -22,12 +22,12 @@ from pybehave.behaviours.recovery import Recovery
 from pybehave.behaviours.release import Migration, Release
 from pybehave.behaviours.speaks import Bridge, Speaks
 from pybehave.behaviours.supervisor import Supervisor
-from pybehave.behaviours.via import Registry, Via
 from pybehave.errors import DoNotRestart, TerminateTree
 from pybehave.listener import Listener
 from pybehave.once import Once
 from pybehave.together import Together
 from pybehave.types import Rollback, Shutdown
+from pybehave.via import Registry, Via
 
 __all__ = [
     "NO_REPLY",

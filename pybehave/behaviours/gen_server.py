@@ -39,9 +39,9 @@ from pybehave.behaviours.inputs import (
 from pybehave.behaviours.plain import SERVER_CALLBACKS, check_plain
 from pybehave.behaviours.recovery import Recovery, call_init
 from pybehave.behaviours.together import step_together
-from pybehave.behaviours.via import Via
 from pybehave.errors import BadReturn, InitStopped
 from pybehave.types import IGNORED, Context, Input, Output, State, _Ignored
+from pybehave.via import Via
 
 Actions: TypeAlias = Action | list[Action] | tuple[Action, ...] | None
 StepReturn: TypeAlias = tuple[State, Output | _NoReply] | tuple[State, Output | _NoReply, Actions]
@@ -131,8 +131,9 @@ class GenServer(Generic[State, Input, Output]):
             args: What the worker's specification holds.
 
         Returns:
-            The state; or `(state, action, ...)`; or `Ignore()`; or `Stop(reason)`. A tuple is
-            taken for the second form only if all that follows its first item are actions.
+            The state; or `(state, action, ...)`; or `(state, [action, ...])`; or `Ignore()`; or
+            `Stop(reason)`. A tuple is a state with actions only if all that follows its first item
+            are actions, or one list of at least one.
         """
         return args
 
@@ -453,8 +454,11 @@ def interpret_init(server: str, value: Any) -> Initial | _Ignored:
         return IGNORED
     if isinstance(value, Stop):
         raise InitStopped(server, value.reason)
-    if type(value) is tuple and len(value) > 1 and _are_actions(value[1:]):
-        return Initial(value[0], value[1:])
+    if type(value) is not tuple or len(value) < 2:
+        return Initial(value, ())
+    actions = value[1] if len(value) == 2 and type(value[1]) in (list, tuple) else value[1:]
+    if actions and _are_actions(actions):
+        return Initial(value[0], tuple(actions))
     return Initial(value, ())
 
 

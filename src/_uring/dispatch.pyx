@@ -408,9 +408,9 @@ cdef class Dispatcher(Ephemeral):
         self.current = None
         box = self._box(server, caller)
         if result[1] is NO_REPLY:
-            if caller is not None: # else nobody has it: `step` was given none
-                self._owe(server, caller)
+            self._owe(server, box.caller) # a Stop among the actions tells who waits
             self._conclude(server, actions, NULL, None, None, None)
+            if caller is None: self._close_caller(box.caller) # `step` was given none: nobody has it
         else:
             self._conclude(server, actions, NULL, None, box.caller, result[1])
         return box.take(server.name)

@@ -387,6 +387,9 @@ class Asker(Caller):
             return [*state, command], 1, Connect("tcp://127.0.0.1:1", Unframed(), tag="t")
         if command == "cancel":
             return [*state, command], 1, [Run(sum, ([1],), tag=1), Cancel(Unequal())]
+        if command == "cancel and stop":
+            job = Run(sum, ([1],), tag=1)
+            return [*state, command], 1, [job, Cancel(Unequal()), Stop("normal")]
         return [*state, command], 1
 
 
@@ -407,6 +410,19 @@ def test_an_action_that_fails_when_its_input_is_durable_ends_no_node(
     node.stop()
     node = start(Application("t", tree), data=tmp_path / "data")
     assert node.get_state("s") == [*state, "more"]
+
+
+def test_an_action_that_fails_after_the_end_of_its_server_is_reported(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    tree = Supervisor("one_for_one", [Worker("s", Asker, journal=True, restart="transient")])
+    node = start(Application("t", tree), data=tmp_path / "data")
+    assert node.call("s", "cancel and stop") == 1
+    while not (reports := node.crashes()):
+        pass
+    assert [(report.server, report.callback) for report in reports] == [("s", "an action")]
+    assert isinstance(reports[0].reason, ValueError)
+    assert (node.whereis("s"), node.stats()["loop"]["crashes"]) == (None, 1)
 
 
 MODULE = """
