@@ -28,7 +28,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 from pybehave._uring import blocks
@@ -36,9 +36,11 @@ from pybehave._uring.blocks import Header, Manifest
 from pybehave.errors import JournalRefused
 from pybehave.journal import snapshot
 from pybehave.journal.ahead import ReadAhead, make_room
+from pybehave.journal.closed import Closed
 from pybehave.journal.disk import BLOCK, READ_BYTES, Disk
 from pybehave.journal.marks import Mark
 from pybehave.journal.progress import Progress
+from pybehave.journal.report import Report
 from pybehave.journal.snapshot import Snapshot, snapshot_lsn
 
 MANIFEST: Final = "MANIFEST"
@@ -122,53 +124,6 @@ class Piece:
 
 
 @final
-@dataclass(slots=True)
-class Report:
-    """What recovery found and did; logged, and shown as JSON.
-
-    Attributes:
-        outcome: `"new"`, `"clean"`, `"sealed"`, `"torn"`, or `"end"`: zeros behind the last frame.
-        torn_bytes: What was found behind the end and put into quarantine.
-        may_be_affected: The most frames whose acknowledgement cannot be told from a torn end
-            (F-04).
-        replayed: Inputs that were stepped again.
-        passed_over: Inputs that were not: they had failed, or are skipped.
-        seconds_reading: Of steps 1 to 13.
-        seconds_replaying: Of step 14.
-        rebuilds: How often it was begun anew because of an input that has to be skipped too.
-        kept: Records that only the tail had: of a process that was killed, at the level "os".
-        snapshots_rejected: Snapshots that were named and do not count: their lsn, and why.
-    """
-
-    directory: str = ""
-    medium: str = ""
-    outcome: str = ""
-    segments: int = 0
-    frames: int = 0
-    records: int = 0
-    bytes: int = 0
-    last_seq: int = 0
-    last_lsn: int = 0
-    torn_bytes: int = 0
-    quarantine: str = ""
-    may_be_affected: int = 0
-    epoch: int = 0
-    snapshot_lsn: int = 0
-    replayed: int = 0
-    passed_over: int = 0
-    rebuilds: int = 0
-    seconds_reading: float = 0.0
-    seconds_replaying: float = 0.0
-    kept: int = 0
-    snapshots_rejected: list[tuple[int, str]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
-        return asdict(self)
-
-
-@final
 @dataclass(frozen=True, slots=True)
 class Recovery:
     """A journal that is ready to be written.
@@ -220,6 +175,7 @@ def recover(
     now_ns: int,
     make_id: Callable[[], bytes] | None = None,
     progress: Progress | None = None,
+    closed: Closed | None = None,
 ) -> Recovery:
     """Take steps 1 to 13. The disk is locked already.
 
@@ -227,6 +183,7 @@ def recover(
         now_ns: Unix time, for information in headers.
         make_id: Gives the id of a new journal; None asks the disk.
         progress: Is told how much has been read.
+        closed: What the process says that has just closed it; None = look for oneself.
 
     Raises:
         JournalRefused: It is damaged, or not a journal; nothing was changed.
@@ -237,17 +194,15 @@ def recover(
         report.warnings.append(disk.medium().warning)
     names = disk.names()
     disk.sync_names()  # 2
-    if MANIFEST not in names:
-        _refuse_orphans(disk, names)
-        manifest = _create(disk, options, (make_id or disk.new_id)())
-    else:
-        manifest = read_manifest(disk, report)  # 3, 4
+    manifest = _manifest(disk, options, names, make_id or disk.new_id, report)  # 3, 4
+    if closed is not None and not closed.holds_for(manifest):
+        closed = None
     headers = _headers(disk, names, manifest, report)  # 5
     found = _snapshot(disk, manifest, headers, report)  # 6
     if progress is not None:
         size = int(manifest.segment_bytes)
         progress.begin("reading", "bytes", len(headers) * size, lambda: report.segments * size)
-    pieces, end = _walk(disk, manifest, headers, report)  # 7 to 10
+    pieces, end = _walk(disk, manifest, headers, report, closed)  # 7 to 10
     _check_snapshot(disk, found, end)
     if report.torn_bytes and options.strict:
         _refuse_torn(disk, end)
@@ -257,7 +212,7 @@ def recover(
     # A recovery that was cut off before 13 has used up an epoch that the manifest does not know.
     epoch = max(manifest.epoch, *(header.epoch for _, header in headers), 0)
     manifest = manifest._replace(epoch=epoch, snapshots=_sound(manifest, found))
-    manifest, header = _begin(disk, options, manifest, number, end, now_ns)  # 12, 13
+    manifest, header = _begin(disk, options, manifest, number, end, now_ns, closed)  # 12, 13
     report.epoch = manifest.epoch
     report.snapshot_lsn = found.lsn if found is not None else 0
     tidy(disk, manifest.oldest, {lsn for lsn, _ in manifest.snapshots}, is_start=True)
@@ -265,7 +220,13 @@ def recover(
 
 
 def _begin(
-    disk: Disk, options: Options, manifest: Any, number: int, end: _End, now_ns: int
+    disk: Disk,
+    options: Options,
+    manifest: Any,
+    number: int,
+    end: _End,
+    now_ns: int,
+    closed: Closed | None,
 ) -> tuple[Any, Any]:
     """A new segment whose header names the end, then a manifest that names the segment."""
     manifest = manifest._replace(
@@ -288,12 +249,23 @@ def _begin(
         manifest.segment_bytes,
         now_ns,
     )
-    prepare(disk, number, manifest.segment_bytes)
+    is_zero = closed is not None and closed.spare == number
+    prepare(disk, number, manifest.segment_bytes, is_zero=is_zero)
     disk.write(segment_name(number), 0, blocks.pack_header(header))  # 12
     return write_manifest(disk, manifest._replace(current=number)), header  # 13
 
 
 # --- 3, 4: the manifest -------------------------------------------------------------------------
+
+
+def _manifest(
+    disk: Disk, options: Options, names: list[str], make_id: Callable[[], bytes], report: Report
+) -> Any:
+    """The manifest that is there, or a new one."""
+    if MANIFEST in names:
+        return read_manifest(disk, report)
+    _refuse_orphans(disk, names)
+    return _create(disk, options, make_id())
 
 
 def read_manifest(disk: Disk, report: Report | None = None) -> Any:
@@ -508,7 +480,11 @@ class _End:
 
 
 def _walk(
-    disk: Disk, manifest: Any, headers: list[tuple[int, Any]], report: Report
+    disk: Disk,
+    manifest: Any,
+    headers: list[tuple[int, Any]],
+    report: Report,
+    closed: Closed | None,
 ) -> tuple[list[Piece], _End]:
     pieces: list[Piece] = []
     end = _End()
@@ -517,7 +493,7 @@ def _walk(
         report.outcome = "new"
         return pieces, end
     end.seq, end.lsn, end.chain = headers[0][1].first_seq, headers[0][1].first_lsn, b""
-    contents = segments_ahead(disk, [number for number, _ in headers], manifest, report)
+    contents = segments_ahead(disk, [number for number, _ in headers], manifest, report, closed)
     for index, (number, content) in enumerate(contents):
         header = headers[index][1]
         follower = headers[index + 1][1] if index + 1 < len(headers) else None
@@ -668,16 +644,22 @@ def _refuse_claims(disk: Disk, manifest: Any, end: _End) -> None:
 
 
 def segments_ahead(
-    disk: Disk, numbers: list[int], manifest: Any, report: Report | None = None
+    disk: Disk,
+    numbers: list[int],
+    manifest: Any,
+    report: Report | None = None,
+    closed: Closed | None = None,
 ) -> ReadAhead[int]:
     """Return segments with their contents, each read while the one before is worked on."""
-    count = manifest.segment_bytes
+    most = manifest.segment_bytes
 
     def read(number: int, room: memoryview | None) -> memoryview:
+        is_last = closed is not None and closed.segment == number
+        count = closed.block_end * BLOCK if closed is not None and is_last else most
         return read_blocks(disk, segment_name(number), count, report, room)
 
     is_threaded = not getattr(disk, "is_simulated", False)
-    return ReadAhead(numbers, read, count, is_threaded=is_threaded)
+    return ReadAhead(numbers, read, most, is_threaded=is_threaded)
 
 
 def read_segment(disk: Disk, number: int, count: int, report: Report | None = None) -> memoryview:
@@ -732,15 +714,18 @@ def _keep_tail(disk: Disk, end: _End, report: Report) -> None:
     report.quarantine = name
 
 
-def prepare(disk: Disk, number: int, count: int) -> None:
+def prepare(disk: Disk, number: int, count: int, *, is_zero: bool = False) -> None:
     """Make the segment's file, all zeros and durable, name and all; keep one that is there.
+
+    Args:
+        is_zero: One that is there is known to be so.
 
     Raises:
         OSError: ENOSPC and the like; what is half made is removed by the next try.
     """
     name = segment_name(number)
     if name in disk.names():
-        if disk.size(name) == count and _is_zero(disk, name, count):
+        if disk.size(name) == count and (is_zero or _is_zero(disk, name, count)):
             return
         disk.remove(name)  # a header that was being written when the power went
     if SPARE in disk.names():

@@ -11,7 +11,8 @@ declares itself `pure` has not, and one that was merely stopped neither.
 Invariants
   (N1) A journaled server has a number, by the order of first starts, until it is forgotten.
   (N2) Every incarnation begins with a START record; inputs before it belong to the one before.
-  (N3) There is a prepared segment, or one being prepared, or the disk is full and we say so.
+  (N3) There is a prepared segment, or one being prepared, or the disk is full and we say so
+       (spares.py).
 
 Does not know: strategies, sockets, how a frame is written.
 """
@@ -44,6 +45,7 @@ from pybehave.errors import (
     StateNotKept,
 )
 from pybehave.journal import recovery, snapshot
+from pybehave.journal.closed import Closed
 from pybehave.journal.disk import Disk
 from pybehave.journal.marks import Marks
 from pybehave.journal.progress import Progress
@@ -66,6 +68,7 @@ from pybehave.runtime.durable.replay import (
     Undelivered,
 )
 from pybehave.runtime.durable.snapshots import Snapshots
+from pybehave.runtime.durable.spares import Spares
 from pybehave.runtime.families import Specs
 from pybehave.runtime.servers import make_values
 from pybehave.runtime.watching import Watch, watched
@@ -80,12 +83,6 @@ LSN_MAX: Final = 2**64 - 1
 WATERMARK_IDLE_S: Final = 0.02
 WATERMARK_BUSY_S: Final = 1.0
 """How long after the last commit the manifest says what is durable (durability.md 3.2)."""
-
-SPARE_RETRY_S: Final = 1.0
-"""How often a full disk is asked again."""
-
-SPARE_RETRIES_LOGGED: Final = 300
-"""Of so many tries one is logged: the first, and then one in five minutes."""
 
 LAST_SNAPSHOT_RECORDS: Final = 100_000
 LAST_SNAPSHOT_SEGMENTS: Final = 3
@@ -108,6 +105,8 @@ class NodeJournal:
 
     Attributes:
         recovery: What was found when it was opened; None before.
+        before: What the process says that has just closed it; set before it is opened.
+        closed: What this one can say, once it has.
         progress: Where opening it stands.
         watch: How that is shown; may be changed until it is opened.
         undelivered: Messages of before this start that are still to be posted.
@@ -123,6 +122,8 @@ class NodeJournal:
         self.options = options
         self.commit = Commit()
         self.recovery: Recovery | None = None
+        self.before: Closed | None = None
+        self.closed: Closed | None = None
         self.seconds = 0.0
         self.progress = Progress(time.monotonic)
         self.watch = Watch()
@@ -133,6 +134,7 @@ class NodeJournal:
         self.quarantine = Quarantine(self)
         self.policies = Policies()
         self.tail = TailFile(disk, options.tail_bytes)
+        self._spares = Spares(self)
         self._dispatcher = node.loop.dispatcher
         self._values: dict[str, Values] = {}
         self._numbers = Numbers()
@@ -148,8 +150,6 @@ class NodeJournal:
         self.undelivered: list[Undelivered] = []
         self._is_old = False
         self._time_ns = 0
-        self._is_preparing = False
-        self._refusals = 0
         self._jobs: set[Future[Any]] = set()
         self._is_open = False
         self._watermark_lsn = 0
@@ -187,7 +187,9 @@ class NodeJournal:
         """Steps 1 to 13."""
         began = time.perf_counter()
         now_ns = self._dispatcher.unix_now()
-        found = recover(self.disk, self.options, now_ns=now_ns, progress=self.progress)
+        found = recover(
+            self.disk, self.options, now_ns=now_ns, progress=self.progress, closed=self.before
+        )
         found.report.seconds_reading = time.perf_counter() - began
         self.recovery = found
         self._dispatcher.seed = int.from_bytes(found.manifest.id[:8], "little")
@@ -229,7 +231,7 @@ class NodeJournal:
         self._dispatcher.on_hibernate = self.hibernation.hibernate
         self._dispatcher.on_wake = self.hibernation.wake
         self._dispatcher.set_marker(self.quarantine.attempts.marker, self.quarantine.messages)
-        self._prepare_spare()
+        self._spares.prepare()
         forgetting.begin(self)
 
     # --- 14: replay ----------------------------------------------------------------------------
@@ -360,7 +362,7 @@ class NodeJournal:
     def _feed_own(self, replayer: Replayer, number: int, lsn: int) -> None:
         """A segment of this epoch, up to what is durable."""
         is_current = number == self.commit.current_segment
-        count = self.commit.block * blocks.BLOCK if is_current else self._segment_bytes
+        count = self.commit.block * blocks.BLOCK if is_current else self.segment_bytes
         content = recovery.read_segment(self.disk, number, count)
         header = blocks.unpack_header(content[: blocks.BLOCK])
         if header is None:
@@ -624,40 +626,7 @@ class NodeJournal:
     def _rolled(self, old_fd: int) -> None:
         self.disk.close(old_fd)
         self.segment_starts.append((self.commit.current_segment, self.commit.segment_first_lsn))
-        self._prepare_spare()
-
-    def _prepare_spare(self) -> None:
-        """(N3)"""
-        if self._is_preparing or not self._is_open or not self.commit.wants_spare:
-            return
-        self._is_preparing = True
-        number = self.commit.current_segment + 1
-
-        def work() -> int:
-            recovery.prepare(self.disk, number, self._segment_bytes)
-            return self.disk.open(segment_name(number))
-
-        self.off_loop(work, lambda fd, error: self._spare_prepared(number, fd, error))
-
-    def _spare_prepared(self, number: int, fd: int | None, error: BaseException | None) -> None:
-        self._is_preparing = False
-        if not self._is_open:
-            if fd is not None:
-                self.disk.close(fd)
-        elif fd is not None:
-            if self._refusals:
-                logger.warning("the journal in %s has room again", self.disk.path)
-            self._refusals = 0
-            self.commit.give_spare(number, fd)
-            self._dispatcher.resume_stalled()
-        else:
-            if self._refusals % SPARE_RETRIES_LOGGED == 0:
-                logger.error(
-                    "no room for the journal's next segment in %s: %s", self.disk.path, error
-                )
-            self._refusals += 1
-            self.commit.no_room()
-            self._dispatcher.start_alarm(SPARE_RETRY_S, self._prepare_spare)
+        self._spares.prepare()
 
     def name_snapshot(
         self, lsn: int, digest: bytes, then: Callable[[], None] | None = None
@@ -735,7 +704,8 @@ class NodeJournal:
         self.node.events.hand_on(JournalFailed("", "", self.disk.path, why))
 
     @property
-    def _segment_bytes(self) -> int:
+    def segment_bytes(self) -> int:
+        """The size of each segment."""
         assert self.recovery is not None
         return int(self.recovery.manifest.segment_bytes)
 
@@ -777,11 +747,18 @@ class NodeJournal:
             loop.run_once(0.05)
         self._is_open = False
         wait(list(self._jobs), timeout=CLOSE_S)  # a dead letter may still be on its way
+        if self.commit.is_closed and self.recovery is not None:
+            self.closed = self._closed(self.recovery.manifest)
         if not self.commit.is_busy:
             for fd in self.commit.take_descriptors():
                 self.disk.close(fd)
         self.hibernation.close()
         self.disk.unlock()
+
+    def _closed(self, manifest: Any) -> Closed:
+        last, block = self.commit.current_segment, self.commit.block
+        spare = 0 if self.commit.wants_spare else last + 1
+        return Closed(manifest.id, manifest.epoch, last, block, spare)
 
 
 def _told_again(before: Failure | None, rebuilt: Failure | None) -> Failure | None:

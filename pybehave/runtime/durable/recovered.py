@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from pybehave.journal.recovery import Report
+from pybehave.journal.report import Report
 from pybehave.runtime.durable.events import RecoveryDone, SnapshotRejected
 from pybehave.runtime.events import Event
 

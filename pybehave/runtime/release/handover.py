@@ -11,7 +11,8 @@ connections, each with the bytes that had been read and not taken, and serves.
     start it            ->              import, make the node
                         <-  loaded
     hold, stop servers, close journal
-    listeners, go       ->              recover, start servers, open listeners
+    listeners, go, and where the journal ends
+                        ->              recover, start servers, open listeners
                         <-  ready
     connections, done   ->              take them over, serve
     end                 <-  serving
@@ -44,7 +45,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
+import msgspec
+
 from pybehave.errors import UpgradeRefused
+from pybehave.journal.closed import Closed
 from pybehave.runtime import systemd
 from pybehave.runtime.release.listeners import range_of, spoken_at, too_old
 from pybehave.runtime.release.places import Held, carried, portable
@@ -232,11 +236,14 @@ class Successor:
         self.version, self.names = message["version"], message["names"]
         self.speaks = {name: (oldest, newest) for name, oldest, newest in message["speaks"]}
 
-    def give_listeners(self, listening: list[tuple[str, int]], seconds: float) -> None:
+    def give_listeners(
+        self, listening: list[tuple[str, int]], seconds: float, closed: Closed | None = None
+    ) -> None:
         """Let it start on these sockets; returns when it could serve.
 
         Args:
             listening: Name and descriptor of each listener.
+            closed: Where the journal ends; None = it looks for itself.
 
         Raises:
             OSError: It has ended, or takes too long.
@@ -244,7 +251,8 @@ class Successor:
         for at in range(0, len(listening), FDS_MAX):
             names, fds = zip(*listening[at : at + FDS_MAX], strict=True)
             self.channel.send({"is": "listeners", "names": names}, list(fds))
-        self.channel.send({"is": "go"})
+        said = None if closed is None else msgspec.to_builtins(closed)
+        self.channel.send({"is": "go", "journal": said})
         self.channel.beat_until("ready", seconds)
 
     def give_connections(self, name: str, connections: Held) -> None:
@@ -367,7 +375,9 @@ class Replacement:
     def _give(self, successor: Successor) -> None:
         names = [(listener.name, port.fd) for listener, port in self._listening]
         beside = [(port.name, port.fd) for port in self._node.kept_beside]
-        successor.give_listeners(names + beside, READY_S)
+        journal = self._node.journal
+        closed = None if journal is None else journal.closed
+        successor.give_listeners(names + beside, READY_S, closed)
         for listener, port in self._listening:
             successor.give_connections(listener.name, self._node.loop.held(port))
         successor.finish(READY_S)
@@ -408,6 +418,9 @@ class Inheritance:
             if message["is"] == "go":
                 break
             node.inherited |= dict(zip(message["names"], fds, strict=True))
+        said = message.get("journal")  # an earlier pybehave says nothing of it
+        if node.journal is not None and said is not None:
+            node.journal.before = msgspec.convert(said, Closed)
 
     def take(self, node: Node) -> None:
         """The servers run and the listeners are open: take the connections; then the node serves.

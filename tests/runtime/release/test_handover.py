@@ -14,6 +14,7 @@ import pytest
 
 from pybehave import Application, GenServer, Supervisor, Worker
 from pybehave.errors import UpgradeRefused
+from pybehave.journal.closed import Closed
 from pybehave.journal.recovery import Options
 from pybehave.runtime.release.handover import FDS_MAX, PIECE_BYTES, Channel, Inheritance, Successor
 from pybehave.testing.disk import SimDisk
@@ -117,7 +118,7 @@ def test_more_listeners_than_a_message_takes_are_all_inherited(ends: Any, pipes:
     planned = [SimpleNamespace(name=name, speaks=None) for name, _ in listening]
     applications = SimpleNamespace(listeners_planned=lambda: planned)
     node: Any = SimpleNamespace(
-        applications=applications, app=SimpleNamespace(version="2"), inherited={}
+        applications=applications, app=SimpleNamespace(version="2"), inherited={}, journal=None
     )
     inheritance = Inheritance(os.dup(ends[1].fileno()), None)
     thread = in_a_thread(lambda: inheritance.wait(node))
@@ -130,6 +131,25 @@ def test_more_listeners_than_a_message_takes_are_all_inherited(ends: Any, pipes:
     for name, fd in listening:
         assert same_file(node.inherited[name], fd)
         os.close(node.inherited[name])
+
+
+@pytest.mark.parametrize("closed", [None, Closed(bytes(range(240, 256)), 3, 7, 90, 8)])
+def test_where_the_journal_ends_is_told(ends: Any, closed: Closed | None) -> None:
+    applications = SimpleNamespace(listeners_planned=list)
+    node: Any = SimpleNamespace(
+        applications=applications,
+        app=SimpleNamespace(version="2"),
+        inherited={},
+        journal=SimpleNamespace(before=None),
+    )
+    inheritance = Inheritance(os.dup(ends[1].fileno()), None)
+    thread = in_a_thread(lambda: inheritance.wait(node))
+    successor = successor_at(ends[0])
+    successor.channel.wait_for("loaded", WAIT_S)
+    Channel(ends[1]).send({"is": "ready"})
+    successor.give_listeners([], WAIT_S, closed)
+    thread.join(WAIT_S)
+    assert node.journal.before == closed
 
 
 def test_connections_with_much_that_was_read_come_in_pieces(ends: Any, pipes: list[int]) -> None:

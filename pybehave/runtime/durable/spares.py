@@ -1,0 +1,76 @@
+"""The next segment of a journal, prepared while the one before it fills.
+
+To give a segment its zeros takes longer than clients should wait, so a thread does it ahead of the
+roll. When the disk has no room for it, inputs are refused once the segment in use is full (F-15),
+and the disk is asked again.
+
+Does not know: what is written to a segment, when one is full.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, final
+
+from pybehave.journal import recovery
+from pybehave.journal.recovery import segment_name
+
+if TYPE_CHECKING:
+    from pybehave.runtime.durable.journaling import NodeJournal
+
+RETRY_S: Final = 1.0
+"""How often a full disk is asked again."""
+
+RETRIES_LOGGED: Final = 300
+"""Of so many tries one is logged: the first, and then one in five minutes."""
+
+logger = logging.getLogger("pybehave.journal")
+
+
+@final
+class Spares:
+    """Keeps a segment ready.
+
+    Args:
+        journal: Whose it is.
+    """
+
+    def __init__(self, journal: NodeJournal) -> None:
+        self._journal = journal
+        self._is_preparing = False
+        self._refusals = 0
+
+    def prepare(self) -> None:
+        """Begin to prepare the next segment, unless there is one or it is under way."""
+        journal = self._journal
+        if self._is_preparing or not journal.is_open or not journal.commit.wants_spare:
+            return
+        self._is_preparing = True
+        number = journal.commit.current_segment + 1
+
+        def work() -> int:
+            recovery.prepare(journal.disk, number, journal.segment_bytes)
+            return journal.disk.open(segment_name(number))
+
+        journal.off_loop(work, lambda fd, error: self._prepared(number, fd, error))
+
+    def _prepared(self, number: int, fd: int | None, error: BaseException | None) -> None:
+        self._is_preparing = False
+        journal = self._journal
+        if not journal.is_open:
+            if fd is not None:
+                journal.disk.close(fd)
+        elif fd is not None:
+            if self._refusals:
+                logger.warning("the journal in %s has room again", journal.disk.path)
+            self._refusals = 0
+            journal.commit.give_spare(number, fd)
+            journal.node.loop.dispatcher.resume_stalled()
+        else:
+            if self._refusals % RETRIES_LOGGED == 0:
+                logger.error(
+                    "no room for the journal's next segment in %s: %s", journal.disk.path, error
+                )
+            self._refusals += 1
+            journal.commit.no_room()
+            journal.node.loop.dispatcher.start_alarm(RETRY_S, self.prepare)
