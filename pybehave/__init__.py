@@ -12,6 +12,8 @@ from pybehave.behaviours.application import Application, Callbacks
 from pybehave.behaviours.asyncio_task import AsyncioTask
 from pybehave.behaviours.backoff import Backoff
 from pybehave.behaviours.child_spec import Ref, Worker
+from pybehave.behaviours.combined import both, either
+from pybehave.behaviours.contract import Contract
 from pybehave.behaviours.family import family
 from pybehave.behaviours.gen_event import EventHandler, GenEvent
 from pybehave.behaviours.gen_server import GenServer
@@ -37,6 +39,7 @@ __all__ = [
     "Backoff",
     "Bridge",
     "Callbacks",
+    "Contract",
     "DoNotRestart",
     "EventHandler",
     "GenEvent",
@@ -61,6 +64,8 @@ __all__ = [
     "Worker",
     "__version__",
     "actions",
+    "both",
+    "either",
     "errors",
     "events",
     "family",

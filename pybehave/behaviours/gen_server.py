@@ -25,7 +25,7 @@ Source: OTP stdlib, gen_server, callback functions; `bad_return_value`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias
 
 from pybehave.actions import Action, Ignore, Stop, _NoReply
@@ -38,6 +38,7 @@ from pybehave.behaviours.inputs import (
 )
 from pybehave.behaviours.plain import SERVER_CALLBACKS, check_plain
 from pybehave.behaviours.recovery import Recovery, call_init
+from pybehave.behaviours.schema import names_of
 from pybehave.behaviours.together import step_together
 from pybehave.errors import BadReturn, InitStopped
 from pybehave.types import IGNORED, Context, Input, Output, State, _Ignored
@@ -359,6 +360,21 @@ class GenServer(Generic[State, Input, Output]):
     def _upcast_state(self, version: int, dumped: Any) -> Any:
         """What the runtime calls for `upcast_state`."""
         return self.upcast_state(version, dumped)
+
+    @classmethod
+    def _understands(cls, version: int) -> bool:
+        """Whether what a version of this class has written can be read; one of several differs."""
+        return version <= cls.version
+
+    @classmethod
+    def _versions_from(cls, version: int) -> Iterable[int]:
+        """The versions that lead from an older one to today's, an upcast each."""
+        return range(version, cls.version)
+
+    @classmethod
+    def _names(cls, version: int) -> dict[str, type]:
+        """Which classes a version meant by names that `types` does not say."""
+        return names_of(cls.aliases, version)
 
     def _initial(
         self, server: str, args: Any, recovery: Recovery[Any] | None = None

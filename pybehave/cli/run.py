@@ -16,7 +16,7 @@ import click
 
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.supervisor import workers
-from pybehave.cli.configuration import config_options, planned, read_config
+from pybehave.cli.configuration import config_options, deploy_options, planned, read_config
 from pybehave.cli.heart import heart_options
 from pybehave.cli.load import Mistake, load
 from pybehave.cli.logs import configure_logging
@@ -25,6 +25,7 @@ from pybehave.cli.recovery_report import check_report, reporting
 from pybehave.cli.reset import check_reset, confirmed, without_reset
 from pybehave.cli.seconds import Seconds
 from pybehave.cli.sockets import Sockets
+from pybehave.config import Config
 from pybehave.errors import (
     ConfigError,
     JournalLocked,
@@ -164,6 +165,7 @@ logger = logging.getLogger("pybehave")
     help="Seconds between two looks at the node's health, which log what has changed; 0: none.",
 )
 @partial(config_options, callback=take_files)
+@deploy_options
 @click.option(
     "--show-config",
     is_flag=True,
@@ -175,28 +177,37 @@ logger = logging.getLogger("pybehave")
     help="Look after each step for state that servers share by accident. Slow: for tests.",
 )
 @heart_options
-def command(target: str, show_config: bool, **options: Any) -> None:
+def command(
+    target: str,
+    show_config: bool,
+    files: tuple[str, ...],
+    settings: tuple[str, ...],
+    deploy: str | None,
+    as_node: str | None,
+    **options: Any,
+) -> None:
     """Serve an application until SIGTERM (drains) or SIGINT (stops now).
 
     MODULE is found from the current directory, APP is an Application in it.
     """
+    config = read_config(files, settings, deploy, as_node)
     if show_config:
-        print_settings(click.get_current_context(), target)
+        print_settings(click.get_current_context(), target, config)
         return
-    sys.exit(serve(target, **options))
+    sys.exit(serve(target, config, **options))
 
 
-def print_settings(context: click.Context, target: str) -> None:
+def print_settings(context: click.Context, target: str, found: Config) -> None:
     """Say with what a node would be started."""
     from pybehave.cli.settings import settings  # here, for only this needs it
 
-    found = read_config(context.params["files"], context.params["settings"])
     for setting in settings(context, planned(load(target), found), found):
         click.echo(str(setting))
 
 
 def serve(
     target: str,
+    config: Config,
     log_level: str,
     log_format: str,
     data: str,
@@ -207,8 +218,6 @@ def serve(
     admin: str | None,
     no_admin: bool,
     metrics: str | None,
-    files: tuple[str, ...],
-    settings: tuple[str, ...],
     step_budget: float,
     health_every: float,
     **options: Any,
@@ -216,6 +225,7 @@ def serve(
     """Do what the options say; returns the exit status.
 
     Args:
+        config: What files, `--set` and `--deploy` say.
         options: Those that the node takes as they are.
     """
     started = time.perf_counter()
@@ -225,11 +235,11 @@ def serve(
     room = raise_descriptors()
     inherited = inheritance()
     application = load(target, code_folder(inherited))
-    config = read_config(files, settings)
+    apps = planned(application, config)
     with failures(data):
         node = Node(
             application,
-            data=None if no_journal else folder_of(planned(application, config), data, volatile),
+            data=None if no_journal else folder_of(apps, data, volatile),
             config=config,
             journal_options=journal_options(segment_bytes),
             step_budget=step_budget or None,

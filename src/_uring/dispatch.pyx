@@ -200,16 +200,15 @@ cdef class Dispatcher(Ephemeral):
             conn_give_back(self.conns, c) # it may be for any server, and is asked for by none
             return self.exchange(c, port, message)
         if port.is_asking:
-            flaw = self.misdeclared(c, port, message)
+            flaw = self.flaw_of(c, port, message, port.address.server is not None)
             if flaw is not None:
-                self.stats.decode_errors += 1
-                return self.answer_error(c, port, flaw)
+                return self.refuse(c, port, flaw)
         server = port.address.server if port.address is not None else port.connector
         if server is None:
             return self.answer_error(c, port, NoProc(port.address.name))
         if server.kind.is_fast_call and server.kind.overflow == OVERFLOW_BLOCK \
                 and not server.has_continues() and not server.has_control() \
-                and port.address is not None and c.protocol <= AGREED_VERSION \
+                and port.is_direct and c.protocol <= AGREED_VERSION \
                 and c.spoken == port.version \
                 and self.passes(server.kind, message):
             self._step_connection(server, c, port, message)
