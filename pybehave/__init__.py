@@ -12,6 +12,8 @@ from pybehave.behaviours.application import Application, Callbacks
 from pybehave.behaviours.asyncio_task import AsyncioTask
 from pybehave.behaviours.backoff import Backoff
 from pybehave.behaviours.child_spec import Ref, Worker
+from pybehave.behaviours.combined import both, either
+from pybehave.behaviours.contract import Contract
 from pybehave.behaviours.family import family
 from pybehave.behaviours.gen_event import EventHandler, GenEvent
 from pybehave.behaviours.gen_server import GenServer
@@ -22,12 +24,12 @@ from pybehave.behaviours.recovery import Recovery
 from pybehave.behaviours.release import Migration, Release
 from pybehave.behaviours.speaks import Bridge, Speaks
 from pybehave.behaviours.supervisor import Supervisor
-from pybehave.behaviours.via import Registry, Via
 from pybehave.errors import DoNotRestart, TerminateTree
 from pybehave.listener import Listener
 from pybehave.once import Once
 from pybehave.together import Together
 from pybehave.types import Rollback, Shutdown
+from pybehave.via import Registry, Via
 
 __all__ = [
     "NO_REPLY",
@@ -37,6 +39,7 @@ __all__ = [
     "Backoff",
     "Bridge",
     "Callbacks",
+    "Contract",
     "DoNotRestart",
     "EventHandler",
     "GenEvent",
@@ -61,6 +64,8 @@ __all__ = [
     "Worker",
     "__version__",
     "actions",
+    "both",
+    "either",
     "errors",
     "events",
     "family",

@@ -25,6 +25,7 @@ from msgspec import Struct
 from pybehave.errors import show
 from pybehave.flow import MODES, ActiveMode, is_mode
 from pybehave.types import OnRestart
+from pybehave.via import Via
 
 CALL_TIMEOUT_S: Final = 5.0
 """OTP's default for gen_server:call."""
@@ -53,9 +54,20 @@ class Action:
     __slots__ = ()
 
 
+def _check_address(action: Action, server: Any) -> None:
+    if not isinstance(server, str) and not isinstance(server, Via):
+        _check_server(action, server)
+
+
 def _check_server(action: Action, server: Any) -> None:
     if not isinstance(server, str):
         raise TypeError(f"{type(action).__name__}: server is the name of one, not {show(server)}")
+
+
+def name_in(action: Cast | Info | Call | Monitor | Link) -> str:
+    """Return whom an action is about when it is carried out: a key has been looked up by then."""
+    assert isinstance(action.server, str)
+    return action.server
 
 
 def _check_group(action: Action, group: Any) -> None:
@@ -97,18 +109,18 @@ class Cast(Action, Struct, frozen=True):
     """Send a message to another server; a name nobody has is counted, not an error.
 
     Attributes:
-        server: The receiver's name.
+        server: The receiver's name, or a `Via` that leads to it.
         message: What its handle_cast gets.
 
     Raises:
         TypeError: `server` is no name.
     """
 
-    server: str
+    server: str | Via
     message: Any
 
     def __post_init__(self) -> None:
-        _check_server(self, self.server)
+        _check_address(self, self.server)
 
 
 @final
@@ -118,7 +130,7 @@ class Call(Action, Struct, frozen=True):
     The info is `CallReply(tag, server, value)` or `CallFailed(tag, server, error)`.
 
     Attributes:
-        server: The receiver's name.
+        server: The receiver's name, or a `Via` that leads to it.
         request: What its handle_call gets.
         tag: Handed back with the answer, to tell answers apart.
         timeout: Seconds until `CallFailed` brings `Timeout`; None waits for ever.
@@ -133,7 +145,7 @@ class Call(Action, Struct, frozen=True):
         TypeError, ValueError: `server` is no name, `timeout` no time, `on_restart` no such word.
     """
 
-    server: str
+    server: str | Via
     request: Any
     tag: Any = None
     timeout: float | None = CALL_TIMEOUT_S
@@ -141,7 +153,7 @@ class Call(Action, Struct, frozen=True):
     on_restart: OnRestart = "fail"
 
     def __post_init__(self) -> None:
-        _check_server(self, self.server)
+        _check_address(self, self.server)
         if self.timeout is not None:
             _check_seconds(self, "timeout", self.timeout)
         if self.on_restart not in ("fail", "wait"):
@@ -153,18 +165,18 @@ class Info(Action, Struct, frozen=True):
     """Send a message that another server gets in handle_info.
 
     Attributes:
-        server: The receiver's name.
+        server: The receiver's name, or a `Via` that leads to it.
         message: What its handle_info gets.
 
     Raises:
         TypeError: `server` is no name.
     """
 
-    server: str
+    server: str | Via
     message: Any
 
     def __post_init__(self) -> None:
-        _check_server(self, self.server)
+        _check_address(self, self.server)
 
 
 @final
@@ -385,18 +397,18 @@ class Monitor(Action, Struct, frozen=True):
     for itself, and for the incarnation that runs now. Source: OTP, `erlang:monitor/2`.
 
     Attributes:
-        server: The name of the server to watch.
+        server: The name of the server to watch, or a `Via` that leads to it.
         tag: Handed back with `Down`.
 
     Raises:
         TypeError: `server` is no name.
     """
 
-    server: str
+    server: str | Via
     tag: Any = None
 
     def __post_init__(self) -> None:
-        _check_server(self, self.server)
+        _check_address(self, self.server)
 
 
 @final
@@ -430,16 +442,16 @@ class Link(Action, Struct, frozen=True):
     Source: OTP, `erlang:link/1`; supervisors need no links.
 
     Attributes:
-        server: The other's name.
+        server: The other's name, or a `Via` that leads to it.
 
     Raises:
         TypeError: `server` is no name.
     """
 
-    server: str
+    server: str | Via
 
     def __post_init__(self) -> None:
-        _check_server(self, self.server)
+        _check_address(self, self.server)
 
 
 @final

@@ -23,6 +23,7 @@ from typing import Any, Final, final
 
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.environment import keys_of, merged
+from pybehave.deployment import Deployment
 from pybehave.errors import ConfigError
 
 NODE_TABLE: Final = "pybehave"
@@ -39,11 +40,13 @@ class Config:
         tables: Application -> key -> value.
         origins: (application, key) -> file or option.
         node: What a node is told that the command starts, by key; nothing else reads it.
+        deployment: What is left of applications here; None: all.
     """
 
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     origins: dict[tuple[str, str], str] = field(default_factory=dict)
     node: dict[str, Any] = field(default_factory=dict)
+    deployment: Deployment | None = None
 
     @classmethod
     def of(cls, tables: Config | Mapping[str, Mapping[str, Any]] | None) -> Config:
@@ -86,14 +89,20 @@ class Config:
         return self.origins.get((name, key), DEFAULT)
 
     def configured(self, app: Application) -> Application:
-        """Return an application, and all it depends on or includes, with these values.
+        """Return an application, and all it depends on or includes, with these values; cut to what
+        is on this node.
 
         Raises:
             ConfigError: A key or a value is not allowed; says where it came from.
             SpecError: A tree is not allowed with these values.
         """
-        depends = tuple(self.configured(each) for each in app.depends)
-        included = tuple(self.configured(each) for each in app.included)
+        app = self.whole(app)
+        return app if self.deployment is None else self.deployment.placed(app)
+
+    def whole(self, app: Application) -> Application:
+        """Return an application with these values and all its children; see `configured`."""
+        depends = tuple(self.whole(each) for each in app.depends)
+        included = tuple(self.whole(each) for each in app.included)
         if depends != app.depends or included != app.included:
             app = app.with_parts(depends, included)
         table = self.tables.get(app.name)
@@ -168,6 +177,10 @@ def loader(
 
     def loaded(target: str) -> Application | None:
         found = load(target)
-        return None if found is None else config.configured(found)
+        if found is None or (
+            config.deployment and config.deployment.is_absent(config.whole(found))
+        ):
+            return None
+        return config.configured(found)
 
     return loaded

@@ -438,6 +438,20 @@ class FrameTooLong(DecodeError):
         self.limit = limit
 
 
+class ContractBroken(DecodeError):
+    """A message is one of the protocol, but not at this place of the conversation.
+
+    Attributes:
+        rule: What the listener's contract says about it.
+        is_last: It ends the connection, whatever the contract says about others.
+    """
+
+    def __init__(self, rule: str, *, is_last: bool = False) -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.is_last = is_last
+
+
 class EncodeError(PybehaveError):
     """An output cannot be written in the protocol; it counts as a crash of the step.
 

@@ -209,7 +209,8 @@ class NonDeterminism(PybehaveError):
         super().__init__(
             f"Server {server!r} does not repeat itself: input {lsn} gave the outcome "
             f"{expected:08x} when it was journaled and {got:08x} now; its code has changed, or it "
-            f"uses a clock, randomness or other state that is not its own"
+            f"uses a clock, randomness or other state that is not its own; start the code that "
+            f"wrote the journal, or see what differs with `pybehave replay --check`"
         )
         self.server = server
         self.lsn = lsn

@@ -21,7 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, final
 
-from pybehave.behaviours.rules import is_number
+from pybehave.behaviours.contract import Contract, is_contract
+from pybehave.behaviours.rules import TEXT, is_number, is_text
 from pybehave.behaviours.speaks import Speaks
 from pybehave.errors import SpecError, show
 from pybehave.flow import MODES, ActiveMode, is_mode
@@ -144,6 +145,8 @@ class Listener:
         output_bytes_max: With this much unsent, the client is disconnected.
         speaks: Which version of its messages the server speaks, and which are understood
             (behaviours/speaks.py); None: version 1.
+        contract: What may be said on a connection, and when (behaviours/contract.py); None:
+            anything at any time, and nothing is looked at.
         address: What the URL says, typed.
     """
 
@@ -166,6 +169,7 @@ class Listener:
     low_water_bytes: int
     output_bytes_max: int
     speaks: Speaks | None
+    contract: Contract[Any] | None
     address: Address
 
     def __init__(
@@ -190,6 +194,7 @@ class Listener:
         low_water_bytes: int = LOW_WATER_BYTES,
         output_bytes_max: int = OUTPUT_BYTES_MAX,
         speaks: Speaks | None = None,
+        contract: Contract[Any] | None = None,
     ) -> None:
         address = parse_url(url)
         fields: dict[str, Any] = {
@@ -212,6 +217,7 @@ class Listener:
             "low_water_bytes": low_water_bytes,
             "output_bytes_max": output_bytes_max,
             "speaks": speaks,
+            "contract": contract,
         }
         _check_fields(f"Listener {url!r}", fields)
         for field, value in (*fields.items(), ("address", address)):
@@ -300,10 +306,6 @@ def _is_limit(value: Any) -> bool:
     return value is None or (_is_seconds(value) and value > 0)
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
-
-
 def _is_bool(value: Any) -> bool:
     return isinstance(value, bool)
 
@@ -314,8 +316,8 @@ def _is_protocol(value: Any) -> bool:
 
 _FIELD_RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "protocol": (_is_protocol, "a protocol, for example Resp()"),
-    "to": (_is_text, "the name of a worker"),
-    "name": (_is_text, "a non-empty string"),
+    "to": (is_text, "the name of a worker"),
+    "name": (is_text, TEXT),
     "backlog": (lambda value: _is_int(value, 1), "an integer >= 1"),
     "connections_max": (
         lambda value: value is None or _is_int(value, 1),
@@ -336,6 +338,10 @@ _FIELD_RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "high_water_bytes": (lambda value: _is_int(value, 1), "an integer >= 1"),
     "low_water_bytes": (lambda value: _is_int(value, 0), "an integer >= 0"),
     "output_bytes_max": (lambda value: _is_int(value, 1), "an integer >= 1"),
+    "contract": (
+        lambda value: value is None or is_contract(value),
+        "an object of a class derived from Contract, with initial and received; or None",
+    ),
     "speaks": (lambda value: value is None or isinstance(value, Speaks), "a Speaks, or None"),
 }
 

@@ -29,14 +29,14 @@ LEVELS = {
     "error_base": 0, "input_errors": 0, "journal_errors": 0, "release_errors": 0,
     "store_errors": 0, "supervision_errors": 0, "errors": 0,
     "actions": 0, "flow": 0, "jobs": 0, "once": 0, "together": 0, "statem": 0, "events": 0,
-    "types": 0, "_version": 0,
-    "listener": 10, "behaviours": 10, "config": 10,
+    "via": 0, "awaiting": 0, "types": 0, "_version": 0,
+    "listener": 10, "behaviours": 10, "config": 10, "deployment": 10,
     "_uring": 20,
     "journal": 30, "protocols": 30,
     "runtime": 40,
     "observer": 50, "cli": 50, "testing": 50, "__main__": 50,
 }  # fmt: skip
-CORE_IMPORTS = {"errors", "actions", "flow", "jobs", "once", "together", "_uring"}
+CORE_IMPORTS = {"errors", "actions", "flow", "jobs", "once", "together", "via", "_uring"}
 BEHAVIOURS_FORBIDDEN = {"time", "random", "os", "socket", "threading"}
 DECISION_HEADINGS = ("context", "options", "decision", "consequences", "what would change our mind")
 PUBLIC_NAMES = "tests/public_names.txt"
@@ -367,6 +367,11 @@ def methods(scope: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast.
     return (n for n in scope.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
+def is_overload(node: ast.AST) -> bool:
+    """Whether it is a signature only: what is overloaded has the docstring."""
+    return any(ast.unparse(each) == "overload" for each in getattr(node, "decorator_list", ()))
+
+
 @rule("write one line in the imperative: what it does for the caller")
 def public_docstrings(tree: Tree) -> Iterator[Found]:
     inherited = documented_methods(tree)
@@ -379,7 +384,8 @@ def public_docstrings(tree: Tree) -> Iterator[Found]:
             wanted += [n for n in methods(scope) if is_public(n) and n.name not in known]
         for node in wanted:
             is_test = path.startswith("pybehave/testing/") and node.name.startswith("test_")
-            if not is_test and not ast.get_docstring(node):  # a test's name is its sentence
+            is_told = is_test or is_overload(node)  # a test's name is its sentence
+            if not is_told and not ast.get_docstring(node):
                 yield Found(path, node.lineno, f"{node.name} has no docstring")
 
 

@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import Any, Final, Literal, TypeAlias, final
 
 from pybehave.behaviours import environment
-from pybehave.behaviours.rules import refused
+from pybehave.behaviours.rules import TEXT, is_text, refused
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor, named_workers
 from pybehave.errors import SpecError, show
 from pybehave.listener import Listener
@@ -103,6 +103,7 @@ class Application:
     env: Any
     _tree: Any = field(repr=False, compare=False)
     _listeners: Any = field(repr=False, compare=False)
+    _cut: Callable[[Supervisor], Supervisor] | None = field(repr=False, compare=False)
 
     def __init__(
         self,
@@ -132,6 +133,7 @@ class Application:
             phases=_check_all(path, "phases", phases, str),
             callbacks=Callbacks() if callbacks is None else callbacks,
             _tree=tree,
+            _cut=None,
             _listeners=listeners if callable(listeners) else _check_list(path, listeners),
         )
         self._build(None if env is None else environment.defaults(path, env))
@@ -202,6 +204,28 @@ class Application:
         copy._build(self.env)
         return copy
 
+    def cut_by(self, cut: Callable[[Supervisor], Supervisor]) -> Application:
+        """Return this application without some of its children, in every environment.
+
+        A listener stays if its worker does.
+
+        Args:
+            cut: Returns what is left of the whole tree (pybehave/deployment.py).
+        """
+        copy = self._copy()
+        copy._set(_cut=cut)
+        copy._build(self.env)
+        return copy
+
+    def uncut_tree(self) -> Supervisor:
+        """Return the tree with all its children, also those that were cut off."""
+        if self._cut is None:
+            return self.tree
+        copy = self._copy()
+        copy._set(_cut=None)
+        copy._build(self.env)
+        return copy.tree
+
     def _copy(self) -> Application:
         copy = object.__new__(Application)
         copy._set(**{name: getattr(self, name) for name in self.__slots__})
@@ -221,7 +245,12 @@ class Application:
         inner = self.included
         tree = tree.with_children(*(_as_child(each) for each in inner)) if inner else tree
         all_listeners = (*listeners, *(each for part in inner for each in part.listeners))
-        self._set(env=env, tree=tree, listeners=_check_listeners(path, tree, all_listeners))
+        checked = _check_listeners(path, tree, all_listeners)
+        if self._cut is not None:
+            tree = self._cut(tree)
+            left = {worker.name for worker in named_workers(tree)}
+            checked = tuple(each for each in checked if each.to in left)
+        self._set(env=env, tree=tree, listeners=checked)
 
 
 def ensure_all(app: Application, load: Callable[[str], Application | None]) -> list[Application]:
@@ -297,8 +326,8 @@ def _as_child(app: Application) -> ChildSpec:
 
 
 def _check_text(path: str, key: str, value: Any) -> None:
-    if not isinstance(value, str) or not value:
-        raise refused(path, key, value, "a non-empty string")
+    if not is_text(value):
+        raise refused(path, key, value, TEXT)
 
 
 def _check_all(path: str, key: str, values: Any, kind: type) -> tuple[Any, ...]:

@@ -23,7 +23,7 @@ from pybehave.behaviours.backoff import BACKOFF_RULE, Backoff
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.observer import Observer
 from pybehave.behaviours.policies import RECOVERY_RULE
-from pybehave.behaviours.rules import Rule, check, is_count, is_number, one_of
+from pybehave.behaviours.rules import TEXT, Rule, check, is_count, is_number, is_text, one_of
 from pybehave.errors import show
 from pybehave.together import Together
 from pybehave.types import (
@@ -64,10 +64,12 @@ def _makes_server(value: Any) -> bool:
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= ID_CHARS_MAX and "/" not in value
+    return is_text(value) and len(value) <= ID_CHARS_MAX and "/" not in value
 
 
-ID_RULE: Final = Rule(_is_id, f'a string of 1 to {ID_CHARS_MAX} characters without "/"')
+ID_RULE: Final = Rule(
+    _is_id, f'a string of 1 to {ID_CHARS_MAX} characters without "/" and control characters'
+)
 RESTART_RULE: Final = one_of(*RESTARTS)
 SHUTDOWN_RULE: Final = Rule(_is_shutdown, 'seconds >= 0, "brutal_kill" or "infinity"')
 BOOL_RULE: Final = Rule(lambda value: isinstance(value, bool), "True or False")
@@ -80,7 +82,7 @@ WORKER_RULES: Final[Mapping[str, Rule]] = {
     "restart": RESTART_RULE,
     "shutdown": SHUTDOWN_RULE,
     "significant": BOOL_RULE,
-    "name": Rule(lambda value: isinstance(value, str) and value != "", "a non-empty string"),
+    "name": Rule(is_text, TEXT),
     "mailbox": Rule(lambda value: is_count(value) and value >= 1, "an integer >= 1"),
     "overflow": one_of(*OVERFLOWS),
     "journal": BOOL_RULE,

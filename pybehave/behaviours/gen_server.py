@@ -25,7 +25,7 @@ Source: OTP stdlib, gen_server, callback functions; `bad_return_value`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias
 
 from pybehave.actions import Action, Ignore, Stop, _NoReply
@@ -38,10 +38,11 @@ from pybehave.behaviours.inputs import (
 )
 from pybehave.behaviours.plain import SERVER_CALLBACKS, check_plain
 from pybehave.behaviours.recovery import Recovery, call_init
+from pybehave.behaviours.schema import names_of
 from pybehave.behaviours.together import step_together
-from pybehave.behaviours.via import Via
 from pybehave.errors import BadReturn, InitStopped
 from pybehave.types import IGNORED, Context, Input, Output, State, _Ignored
+from pybehave.via import Via
 
 Actions: TypeAlias = Action | list[Action] | tuple[Action, ...] | None
 StepReturn: TypeAlias = tuple[State, Output | _NoReply] | tuple[State, Output | _NoReply, Actions]
@@ -131,8 +132,9 @@ class GenServer(Generic[State, Input, Output]):
             args: What the worker's specification holds.
 
         Returns:
-            The state; or `(state, action, ...)`; or `Ignore()`; or `Stop(reason)`. A tuple is
-            taken for the second form only if all that follows its first item are actions.
+            The state; or `(state, action, ...)`; or `(state, [action, ...])`; or `Ignore()`; or
+            `Stop(reason)`. A tuple is a state with actions only if all that follows its first item
+            are actions, or one list of at least one.
         """
         return args
 
@@ -359,6 +361,21 @@ class GenServer(Generic[State, Input, Output]):
         """What the runtime calls for `upcast_state`."""
         return self.upcast_state(version, dumped)
 
+    @classmethod
+    def _understands(cls, version: int) -> bool:
+        """Whether what a version of this class has written can be read; one of several differs."""
+        return version <= cls.version
+
+    @classmethod
+    def _versions_from(cls, version: int) -> Iterable[int]:
+        """The versions that lead from an older one to today's, an upcast each."""
+        return range(version, cls.version)
+
+    @classmethod
+    def _names(cls, version: int) -> dict[str, type]:
+        """Which classes a version meant by names that `types` does not say."""
+        return names_of(cls.aliases, version)
+
     def _initial(
         self, server: str, args: Any, recovery: Recovery[Any] | None = None
     ) -> Initial | _Ignored:
@@ -453,8 +470,11 @@ def interpret_init(server: str, value: Any) -> Initial | _Ignored:
         return IGNORED
     if isinstance(value, Stop):
         raise InitStopped(server, value.reason)
-    if type(value) is tuple and len(value) > 1 and _are_actions(value[1:]):
-        return Initial(value[0], value[1:])
+    if type(value) is not tuple or len(value) < 2:
+        return Initial(value, ())
+    actions = value[1] if len(value) == 2 and type(value[1]) in (list, tuple) else value[1:]
+    if actions and _are_actions(actions):
+        return Initial(value[0], tuple(actions))
     return Initial(value, ())
 
 

@@ -10,6 +10,7 @@ which way each server's state becomes what the new code wants. Ways, the first t
 |              |                                           | version), ...)`                       |
 | SAME         | both classes have the same `version`: the state as it is                          |
 | UPCAST       | `dump`, `upcast_state` for each version   | there is none                         |
+| SIDES        | each side of a combination by a way of its own                                    |
 |              | between, `load`                           |                                       |
 
 Invariants
@@ -26,10 +27,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Final, Generic, TypeVar, final
 
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.child_spec import Worker
+from pybehave.behaviours.combined import Combined
 from pybehave.behaviours.gen_event import GenEvent
 from pybehave.behaviours.gen_server import GenServer, overrides, replaced_state, shown_state
 from pybehave.behaviours.gen_statem import GenStatem
@@ -111,6 +114,7 @@ class Way(Enum):
     CODE_CHANGE = "code_change"
     SAME = "same"
     UPCAST = "upcast"
+    SIDES = "sides"
 
 
 def way_of(old: Any, new: Any, migration: Migration[Any, Any] | None, *, is_down: bool) -> Way:
@@ -132,6 +136,10 @@ def way_of(old: Any, new: Any, migration: Migration[Any, Any] | None, *, is_down
     asked = old if is_down else new
     if _changes_code(asked):
         return Way.CODE_CHANGE
+    if isinstance(old, Combined) or isinstance(new, Combined):
+        for before, after in paired(old, new):
+            way_of(before, after, None, is_down=is_down)
+        return Way.SIDES
     before, after = version_of(old), version_of(new)
     if before == after:
         return Way.SAME
@@ -190,9 +198,28 @@ def changed_state(
         case Way.UPCAST:
             dumped = Schema(server, new).state(version_of(old), old.dump(state), "its state")
             return new.load(dumped)
+        case Way.SIDES:
+            changed_side = partial(changed_state, server, is_down=is_down)
+            sides = zip(paired(old, new), state, strict=True)
+            return tuple(changed_side(*pair, own, None, extra) for pair, own in sides)
         case Way.SAME:
             pass
     return new._adopted(state) if isinstance(new, GenServer) else state
+
+
+def paired(old: Any, new: Any) -> list[tuple[Any, Any]]:
+    """Return the sides of two combinations, each with what it becomes.
+
+    Raises:
+        LookupError: They do not have the same number of sides.
+    """
+    sides = [each._parts if isinstance(each, Combined) else () for each in (old, new)]
+    if len(sides[0]) != len(sides[1]):
+        raise LookupError(
+            f"{type(old).__qualname__} and {type(new).__qualname__} do not have the same sides: "
+            f"give the release a Migration"
+        )
+    return list(zip(*sides, strict=True))
 
 
 def _returned(server: str, function: str, before: Any, after: Any) -> Any:

@@ -59,6 +59,7 @@ from pybehave.behaviours.plan import (
     GIVE_UP,
     KEEP,
     PAUSE,
+    REQUEST,
     RESTART,
     RESTARTING,
     ROLL_BACK,
@@ -278,11 +279,15 @@ def resume(state: SupervisorState) -> list[tuple[Child, int]]:
     return [(child, attempt) for child, attempt in waiting.items() if is_retry_due(child, attempt)]
 
 
-def stopped(state: SupervisorState, child: Child) -> None:
-    """Take note that a child has ended; a temporary one leaves the list, and so does (R8)."""
+def stopped(state: SupervisorState, child: Child, plan: Plan | None = None) -> None:
+    """Take note that a child has ended; a temporary one leaves the list, and so does (R8).
+
+    Not if the plan that stops it is a request to start it again: it keeps its place.
+    """
     cancel_retry(child)
     child.ref = None
-    if child.restart == "temporary" or state.is_simple:
+    is_back_soon = plan is not None and plan.verdict is REQUEST and len(plan.starts) > 0
+    if (child.restart == "temporary" or state.is_simple) and not is_back_soon:
         del state.children[child.id]
 
 
@@ -335,6 +340,8 @@ def start_failed(
             child.status = RESTARTING
         else:
             ignored(state, child)
+    elif child.restart == "temporary" or state.is_simple:
+        state.children.pop(child.id, None)  # it was asked to start again: (R8)
     return None
 
 

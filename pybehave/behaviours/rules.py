@@ -7,10 +7,16 @@ checks all of them at construction. Behind that door nobody checks again.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pybehave.errors import SpecError, show
+
+_CONTROL: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Unicode's controls, line ends, marks of direction, and halves of surrogate pairs."""
 
 
 class Rule(NamedTuple):
@@ -45,6 +51,17 @@ def is_number(value: object) -> bool:
 def is_count(value: object) -> bool:
     """Say whether a value is an int >= 0 and not a bool (OTP refuses 1.0 as well)."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def is_text(value: object) -> bool:
+    """Say whether a value is a string that may stand in a line of a log or on a terminal as it is:
+    not empty, and nothing in it ends the line, moves the cursor or turns what follows round.
+    """
+    return isinstance(value, str) and value != "" and _CONTROL.search(value) is None
+
+
+TEXT: Final = "a non-empty string without control characters"
+"""What `is_text` accepts."""
 
 
 def check(path: str, rules: Mapping[str, Rule], fields: Mapping[str, Any]) -> None:

@@ -89,7 +89,7 @@ class Schema:
         Raises:
             JournalRefused: It is newer; names both.
         """
-        if version > self.version:
+        if not self.instance._understands(version):
             raise JournalRefused(
                 f"server {self.server!r}",
                 f"version {version} of its class has written the journal from lsn {lsn} on, but "
@@ -102,13 +102,7 @@ class Schema:
         Args:
             version: Which; today's gives the plain aliases.
         """
-        found = {key: kind for key, kind in self._aliases.items() if isinstance(key, str)}
-        bounded = sorted(
-            ((key[1], key[0], kind) for key, kind in self._aliases.items() if key not in found),
-            key=lambda alias: alias[:2],
-            reverse=True,
-        )
-        found.update({name: kind for up_to, name, kind in bounded if version <= up_to})
+        found: dict[str, type] = self.instance._names(version)
         return found
 
     def message(self, version: int, message: Any, what: str) -> Any:
@@ -133,7 +127,7 @@ class Schema:
     def _applied(
         self, name: str, upcast: Callable[[int, Any], Any], version: int, value: Any, what: str
     ) -> Any:
-        for old in range(version, self.version):
+        for old in self.instance._versions_from(version):
             try:
                 value = upcast(old, value)
             except Exception as error:
@@ -143,6 +137,18 @@ class Schema:
                     f"mend it and start again: nothing is left out",
                 ) from error
         return value
+
+
+def names_of(aliases: Mapping[Any, type], version: int) -> dict[str, type]:
+    """Return what names meant to a version, by a class's `aliases`; see `Schema.names`."""
+    found = {key: kind for key, kind in aliases.items() if isinstance(key, str)}
+    bounded = sorted(
+        ((key[1], key[0], kind) for key, kind in aliases.items() if key not in found),
+        key=lambda alias: alias[:2],
+        reverse=True,
+    )
+    found.update({name: kind for up_to, name, kind in bounded if version <= up_to})
+    return found
 
 
 def version_of(instance: object) -> int:

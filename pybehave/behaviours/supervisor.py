@@ -186,6 +186,11 @@ class Supervisor:
         fields = {name: getattr(self, name) for name in SUPERVISOR_RULES if name != "strategy"}
         return Supervisor(self.strategy, (*self.children, *more), **fields)
 
+    def with_only(self, children: Iterable[ChildSpec]) -> Supervisor:
+        """Return this supervisor with these children and no others."""
+        fields = {name: getattr(self, name) for name in SUPERVISOR_RULES if name != "strategy"}
+        return Supervisor(self.strategy, children, **fields)
+
     def with_id(self, id: str) -> Supervisor:  # noqa: A002 -- OTP's word for it
         """Return this supervisor under another id."""
         fields = {name: getattr(self, name) for name in SUPERVISOR_RULES if name != "strategy"}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
 
-from pybehave import config
+from pybehave import config, deployment
 from pybehave.behaviours.application import Application, ensure_all
 from pybehave.cli.load import Mistake
 from pybehave.config import Config
@@ -45,10 +46,40 @@ def config_options(
     return with_files(with_settings(command))
 
 
-def read_config(files: tuple[str, ...], settings: tuple[str, ...]) -> Config:
+def deploy_options(command: Command) -> Command:
+    """Add `--deploy FILE` and `--as NODE`."""
+    with_file = click.option(
+        "--deploy",
+        type=click.Path(exists=True, dir_okay=False),
+        metavar="FILE",
+        help="TOML: [deploy], with a node for each child; only what is on NODE is started.",
+    )
+    with_node = click.option("--as", "as_node", metavar="NODE", help="Which of --deploy this is.")
+    return with_file(with_node(command))
+
+
+def read_config(
+    files: tuple[str, ...],
+    settings: tuple[str, ...],
+    deploy: str | None = None,
+    as_node: str | None = None,
+) -> Config:
     """What the options say."""
+    if (deploy is None) != (as_node is None):
+        raise Mistake("--deploy FILE and --as NODE belong together: give both, or none")
     try:
-        return config.read(files, settings)
+        found = config.read(files, settings)
+        if deploy is not None and as_node is not None:
+            found.deployment = deployment.read(deploy).on(as_node)
+        return found
+    except (ConfigError, OSError) as error:
+        raise Mistake(str(error)) from error
+
+
+def nodes_of(deploy: str) -> list[str]:
+    """The nodes of a map."""
+    try:
+        return deployment.read(deploy).nodes
     except (ConfigError, OSError) as error:
         raise Mistake(str(error)) from error
 
@@ -68,8 +99,13 @@ def planned(application: Application, found: Config) -> list[Application]:
         return app
 
     try:
-        apps = ensure_all(found.configured(application), config.loader(load, found))
+        whole = replace(found, deployment=None)
+        apps = ensure_all(whole.configured(application), config.loader(load, whole))
         _check_tables(found, [part.name for app in apps for part in (app, *parts_of(app))], absent)
+        if found.deployment is not None:
+            if not absent:
+                found.deployment.check_names(app.name for app in apps)
+            apps = ensure_all(found.configured(application), config.loader(load, found))
     except (ConfigError, SpecError) as error:
         raise Mistake(str(error)) from error
     return apps

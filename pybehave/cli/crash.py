@@ -63,8 +63,8 @@ def to_test(lsn: int, output: str | None, data: str, codec: tuple[Codec, ...]) -
     letter = letter_of(data, lsn, codec)
     if letter.state is None:
         raise Mistake(
-            f"the state before lsn {lsn} was not kept, because it has no form in the journal; give "
-            f"{letter.qualname} `dump` and `load`"
+            f"the state before lsn {lsn} was not kept: it has no form in the journal (give "
+            f"{letter.qualname} `dump` and `load`), or nothing of it was wanted (recovery='clean')"
         )
     text = test_of(letter)
     if output is None:

@@ -12,12 +12,12 @@ from pybehave.cli.folder import (
     coder_of,
     data_option,
     letter_of,
-    letters,
+    numbers_of,
     shown,
     written,
 )
 from pybehave.cli.load import Mistake
-from pybehave.errors import JournalRefused
+from pybehave.errors import CodecRefused, JournalRefused
 from pybehave.journal import dead_letters
 from pybehave.journal.codec import Codec
 
@@ -33,18 +33,26 @@ def command() -> None:
 def list_letters(data: str, codec: tuple[Codec, ...]) -> None:
     """One line for each, oldest first."""
     waiting = set(dead_letters.numbers(data, dead_letters.REQUEUE))
-    for letter in letters(data, codec):
+    coder = coder_of(data, codec)
+    for lsn in numbers_of(data):
+        mark = "  (to be sent again)" if lsn in waiting else ""
+        try:
+            letter = dead_letters.get(data, lsn, coder)
+        except JournalRefused as error:
+            click.echo(f"{lsn}  {error.detail}{mark}")
+            continue
+        except CodecRefused as error:
+            click.echo(f"{lsn}  {error}{mark}")
+            continue
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(letter.at))
-        mark = "  (to be sent again)" if letter.lsn in waiting else ""
-        click.echo(f"{letter.lsn}  {at}  {letter.server}  {letter.error}{mark}")
+        click.echo(f"{lsn}  {at}  {letter.server}  {letter.error}{mark}")
 
 
 @command.command()
 @data_option
 def count(data: str) -> None:
     """How many there are."""
-    check_folder(data)
-    click.echo(len(dead_letters.numbers(data)))
+    click.echo(len(numbers_of(data)))
 
 
 @command.command()
@@ -82,7 +90,7 @@ def delete(lsn: int, data: str) -> None:
     check_folder(data)
     try:
         dead_letters.delete(data, lsn)
-    except JournalRefused as error:
+    except (JournalRefused, OSError) as error:
         raise Mistake(str(error)) from error
 
 
@@ -91,8 +99,7 @@ def delete(lsn: int, data: str) -> None:
 @data_option
 def purge(data: str, yes: bool) -> None:
     """Forget all of them."""
-    check_folder(data)
-    found = dead_letters.numbers(data)
+    found = numbers_of(data)
     if not yes:
         click.confirm(f"forget {len(found)} dead letters in {data}?", abort=True)
     for lsn in found:

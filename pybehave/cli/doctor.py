@@ -17,7 +17,7 @@ from pybehave.errors import JournalRefused, SourceUnavailable
 from pybehave.journal.disk import FolderDisk
 from pybehave.journal.testdisk import measure
 from pybehave.runtime.limits import DESCRIPTORS_RESERVED, memlock_kib, raise_descriptors
-from pybehave.runtime.node import default_backend
+from pybehave.runtime.node_options import default_backend
 
 SOURCES = ("full", "basic", "epoll")
 TRIAL_CALLS = 1000

@@ -45,10 +45,10 @@ def letter_of(data: str, lsn: int, codec: tuple[Codec, ...]) -> Letter:
         raise Mistake(str(error)) from error
 
 
-def letters(data: str, codec: tuple[Codec, ...]) -> list[Letter]:
-    """All dead letters, oldest first."""
+def numbers_of(data: str) -> list[int]:
+    """The lsns of all dead letters, oldest first."""
     check_folder(data)
-    return [letter_of(data, lsn, codec) for lsn in numbers(data)]
+    return numbers(data)
 
 
 def check_folder(data: str) -> None:

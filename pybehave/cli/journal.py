@@ -26,8 +26,9 @@ from pybehave.journal.compact import compact as make_compact
 from pybehave.journal.export import LSN_MAX, Names, snapshots_of
 from pybehave.journal.export import export as exported
 from pybehave.journal.import_lines import import_lines
+from pybehave.journal.plain import from_plain, to_plains
 from pybehave.journal.progress import Progress
-from pybehave.journal.reader import Manifest, Segment
+from pybehave.journal.reader import Manifest, Segment, is_manifest_lost
 from pybehave.journal.repair import repair as make_copy
 from pybehave.journal.segments import held, records
 from pybehave.journal.verify import Report, verify
@@ -85,7 +86,7 @@ def stat(directory: str, codec: tuple[Codec, ...]) -> None:
     """What the journal in DIRECTORY holds, as JSON."""
     report = checked(directory)
     facts = asdict(report)
-    facts["records_by_server"] = _by_server(directory, codec)
+    facts["records_by_server"] = _by_server(directory, report, codec)
     click.echo(json.dumps(facts, indent=2))
     sys.exit(1 if report.problems else 0)
 
@@ -108,15 +109,35 @@ def selecting(command: Command) -> Command:
 
 
 @contextlib.contextmanager
-def mistakes() -> Iterator[None]:
-    """What is wrong with a journal or a disk, in one sentence; a closed pipe is no error."""
+def mistakes(target: str = "") -> Iterator[None]:
+    """What is wrong with a journal or a disk, in one sentence; a closed pipe is no error.
+
+    Args:
+        target: What is written: the system does not name it when its disk is full.
+    """
     try:
         yield
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except (JournalRefused, CodecRefused, JournalLocked, OSError) as error:
+    except OSError as error:
+        if error.filename is not None or not target:
+            raise Mistake(str(error)) from error
+        raise Mistake(
+            f"{target}: {error.strerror}; what was written there is not whole, remove it"
+        ) from error
+    except (JournalRefused, CodecRefused, JournalLocked) as error:
         raise Mistake(str(error)) from error
+
+
+@contextlib.contextmanager
+def readable(report: Report) -> Iterator[None]:
+    """What of a journal can be read: where it is damaged, and the report says so, that ends it."""
+    try:
+        yield
+    except JournalRefused:
+        if not report.problems:
+            raise
 
 
 @command.command()
@@ -131,19 +152,23 @@ def dump(
     For reading: values are shown as Python writes them. See `export` for programs.
     """
     check_range(first, last)
-    check_journal(directory)
-    with mistakes(), held(directory, codec) as (manifest, found):
+    report = checked(directory)
+    names = Names()
+    lsn = count = 0
+    with mistakes(), readable(report), held(directory, codec) as (manifest, found):
         names = Names(snapshots_of(directory, manifest, codec))
-        lsn = count = 0
         for record in records(found):
             name, lsn = names.of(record), record.lsn
             if first <= record.lsn <= last and server in (None, name):
                 click.echo(json.dumps(describe(record, name)))
                 count += 1
+    for problem in report.problems:
+        click.echo(f"damaged: {problem}", err=True)
     check_server(server, names.known)
     if not count:
         whose = "" if server is None else f" of server {server!r}"
         click.echo(f"no record{whose} was selected; the journal ends with lsn {lsn}", err=True)
+    sys.exit(1 if report.problems else 0)
 
 
 @command.command()
@@ -173,7 +198,11 @@ def export(
         )
     is_read_here = output.isatty()  # then the lines are what one looks at
     stream = io.StringIO() if is_read_here else sys.stderr
-    with mistakes(), held(directory, codec) as held_open, shown_on(stream) as progress:
+    with (
+        mistakes(getattr(output, "name", "")),
+        held(directory, codec) as held_open,
+        shown_on(stream) as progress,
+    ):
         if server is not None:
             check_server(server, _names(directory, *held_open, codec))
         lines = exported(
@@ -209,7 +238,7 @@ def import_command(directory: str, file: BinaryIO, codec: tuple[Codec, ...]) -> 
 
     Numbers of records, times, snapshots and the journal's id are kept.
     """
-    with mistakes(), shown_on(sys.stderr) as progress:
+    with mistakes(directory), shown_on(sys.stderr) as progress:
         lines = counted(file, progress)
         made = import_lines(lines, directory, source=file.name, now_ns=time.time_ns(), codec=codec)
     click.echo(
@@ -231,7 +260,7 @@ def compact(directory: str, target: str, codec: tuple[Codec, ...]) -> None:
     Nobody may be serving it. The original is not touched; remove it when the copy serves.
     """
     check_journal(directory)
-    with mistakes(), shown_on(sys.stderr) as progress:
+    with mistakes(target), shown_on(sys.stderr) as progress:
         made = make_compact(
             directory, target, now_ns=time.time_ns(), progress=progress, codec=codec
         )
@@ -247,7 +276,8 @@ def compact(directory: str, target: str, codec: tuple[Codec, ...]) -> None:
 @click.argument("directory")
 @click.option("--copy-to", "target", required=True, metavar="DIR", help="A folder for the copy.")
 @click.option("--i-accept-loss", "is_accepted", is_flag=True, help="What is behind is given up.")
-def repair(directory: str, target: str, is_accepted: bool) -> None:
+@codec_options
+def repair(directory: str, target: str, is_accepted: bool, codec: tuple[Codec, ...]) -> None:
     """Copy the journal in DIRECTORY up to its first damage; the original is not touched.
 
     What is behind the damage is lost, and it had been acknowledged.
@@ -259,24 +289,25 @@ def repair(directory: str, target: str, is_accepted: bool) -> None:
             "what is behind the damage would be lost; see `pybehave journal verify`, and say "
             "--i-accept-loss if there is no copy to restore"
         )
-    with mistakes():
-        saved = make_copy(directory, target)
+    with mistakes(target):
+        saved = make_copy(directory, target, codec)
     if saved.is_manifest_rebuilt:
         click.echo("the manifest was made anew from the segments")
     if saved.lost:
         click.echo(f"lost from here on: {saved.lost}")
+    snapshots = "".join(f", a snapshot of lsn {lsn}" for lsn in saved.snapshots)
+    has_records = saved.last_lsn >= saved.first_lsn
+    held = f"lsn {saved.first_lsn} to {saved.last_lsn}" if has_records else "no record"
     click.echo(
-        f"{target} holds lsn 1 to {saved.last_lsn} of it in {saved.segments} segments; start with "
+        f"{target} holds {held} of it in {saved.segments} segments{snapshots}; start with "
         f"--data {target}"
     )
 
 
 def _check_damaged(directory: str) -> None:
     """A mistake when there is nothing to repair."""
-    try:
-        is_sound = not verify(directory).problems
-    except JournalRefused:  # its manifest is damaged
-        return
+    with mistakes():
+        is_sound = not is_manifest_lost(directory) and not verify(directory).problems
     if is_sound:
         raise Mistake(
             f"the journal in {directory} is sound: nothing has to be repaired; `pybehave journal "
@@ -308,16 +339,20 @@ def describe(record: reader.Record, name: str) -> dict[str, Any]:
         found["flags"] = [word for bit, word in reader.FLAGS.items() if record.flags & bit]
     if record.type == reader.TIME:
         return found
-    if record.flags & reader.FROM:
-        found["payload"] = record.payload.hex()
+    if record.type == reader.SKIP:
+        found["number"] = int.from_bytes(record.payload, "little")
+        return found
+    pair = to_plains(record.payload, 2) if record.flags & reader.FROM else None
+    if pair is not None:
+        found["payload"], found["from"] = (shown(from_plain(each)) for each in pair)
     else:
         found["payload"] = shown(record.payload)
     return found
 
 
-def _by_server(directory: str, codec: tuple[Codec, ...]) -> dict[str, int]:
+def _by_server(directory: str, report: Report, codec: tuple[Codec, ...]) -> dict[str, int]:
     counts: Counter[str] = Counter()
-    with mistakes(), held(directory, codec) as (manifest, found):
+    with mistakes(), readable(report), held(directory, codec) as (manifest, found):
         names = Names(snapshots_of(directory, manifest, codec))
         for record in records(found):
             name = names.of(record)

@@ -47,7 +47,10 @@ def load(target: str, folder: str | None = None) -> Application:
     module_name, colon, attribute = target.partition(":")
     if not colon or not module_name or not attribute:
         raise Mistake(f"{target!r} is not MODULE:APP; write for example examples.kv:app")
-    place = os.getcwd() if folder is None else os.path.abspath(folder)
+    try:
+        place = os.getcwd() if folder is None else os.path.abspath(folder)
+    except FileNotFoundError as error:
+        raise Mistake("the current folder has been removed; go to another") from error
     if place not in sys.path:
         sys.path.insert(0, place)
     module = _imported(module_name, attribute, None if folder is None else place)

@@ -17,7 +17,7 @@ Each value is looked at when the file is read, so that a mistake names the file 
 goes the way of the option.
 
 What a file must not say: `--reset`, which would lose at every start what the journal keeps; other
-files, and settings of applications, which have tables of their own.
+files (a map of deployment is one), and settings of applications, which have tables of their own.
 
 Does not know: what the options do.
 """
@@ -51,7 +51,7 @@ BACKEND_VARIABLE: Final = "PYBEHAVE_BACKEND"
 META: Final = "pybehave.node_table"
 """Where the command's context keeps what a file says and no option takes."""
 
-NOT_IN_A_FILE: Final = frozenset({"files", "settings", "show_config", "reset"})
+NOT_IN_A_FILE: Final = frozenset({"files", "settings", "show_config", "reset", "deploy", "as_node"})
 
 OF_NODE: Final = ("seed", *LOOP_DEFAULTS)
 """Options of Node that no option of the command is."""

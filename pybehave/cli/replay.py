@@ -10,10 +10,11 @@ from collections.abc import Iterator
 import click
 
 from pybehave.cli.codecs import codec_options
-from pybehave.cli.folder import check_folder, check_range, check_server, data_option
+from pybehave.cli.folder import check_journal, check_range, check_server, data_option
 from pybehave.cli.load import Mistake, load
 from pybehave.errors import CodecRefused, JournalRefused, NonDeterminism, SpecError
 from pybehave.journal.codec import Codec
+from pybehave.journal.verify import verify
 from pybehave.runtime.durable.history import LSN_MAX, History
 
 WIDTH = 96
@@ -46,12 +47,15 @@ def command(
     MODULE:APP is the code that steps the inputs; it may be newer than the journal.
     """
     application = load(target)
-    check_folder(data)
+    check_journal(data)
     check_range(first or 0, last)
     try:
+        problems = verify(data).problems
         before = (first or last + 1) - 1
         history = History(application, data, before, is_strict=not check, codec=codec)
         check_server(server, history.names)
+        for problem in problems:
+            click.echo(f"damaged: {problem}; history ends with lsn {history.last_lsn}", err=True)
         _say_end(history, first or 0, last)
         if diff or break_on:
             _step_by_step(history, first or history.lsn + 1, last, server, break_on, diff)
@@ -63,7 +67,7 @@ def command(
         for difference in differences:
             click.echo(str(difference))
         click.echo(f"{history.replay.replayer.inputs} inputs, {len(differences)} outcomes differ")
-        sys.exit(1 if differences else 0)
+        sys.exit(1 if differences or problems else 0)
     if not diff and not break_on:
         click.echo("\n".join(_lines(history, server)))
     history.close()

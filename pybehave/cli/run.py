@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import click
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.supervisor import workers
 from pybehave.cli.codecs import codec_parameters, codecs
-from pybehave.cli.configuration import config_options, planned, read_config
+from pybehave.cli.configuration import config_options, deploy_options, planned, read_config
 from pybehave.cli.heart import heart_options
 from pybehave.cli.load import Mistake, load
 from pybehave.cli.logs import configure_logging
@@ -25,6 +26,7 @@ from pybehave.cli.recovery_report import check_report, reporting
 from pybehave.cli.reset import check_reset, confirmed, without_reset
 from pybehave.cli.seconds import Seconds
 from pybehave.cli.sockets import Sockets
+from pybehave.config import Config
 from pybehave.errors import (
     CodecRefused,
     ConfigError,
@@ -45,7 +47,8 @@ from pybehave.protocols import Resp
 from pybehave.runtime.health import HealthLimits
 from pybehave.runtime.heart import child as heart_child
 from pybehave.runtime.limits import raise_descriptors
-from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node, default_backend
+from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node
+from pybehave.runtime.node_options import default_backend
 from pybehave.runtime.release.handover import Command, Inheritance, inheritance
 
 BACKENDS = ("auto", "uring", "full", "basic", "epoll")
@@ -167,6 +170,7 @@ logger = logging.getLogger("pybehave")
     help="Seconds between two looks at the node's health, which log what has changed; 0: none.",
 )
 @partial(config_options, callback=take_files)
+@deploy_options
 @click.option(
     "--show-config",
     is_flag=True,
@@ -178,28 +182,37 @@ logger = logging.getLogger("pybehave")
     help="Look after each step for state that servers share by accident. Slow: for tests.",
 )
 @heart_options
-def command(target: str, show_config: bool, **options: Any) -> None:
+def command(
+    target: str,
+    show_config: bool,
+    files: tuple[str, ...],
+    settings: tuple[str, ...],
+    deploy: str | None,
+    as_node: str | None,
+    **options: Any,
+) -> None:
     """Serve an application until SIGTERM (drains) or SIGINT (stops now).
 
     MODULE is found from the current directory, APP is an Application in it.
     """
+    config = read_config(files, settings, deploy, as_node)
     if show_config:
-        print_settings(click.get_current_context(), target)
+        print_settings(click.get_current_context(), target, config)
         return
-    sys.exit(serve(target, **options))
+    sys.exit(serve(target, config, **options))
 
 
-def print_settings(context: click.Context, target: str) -> None:
+def print_settings(context: click.Context, target: str, found: Config) -> None:
     """Say with what a node would be started."""
     from pybehave.cli.settings import settings  # here, for only this needs it
 
-    found = read_config(context.params["files"], context.params["settings"])
     for setting in settings(context, planned(load(target), found), found):
         click.echo(str(setting))
 
 
 def serve(
     target: str,
+    config: Config,
     log_level: str,
     log_format: str,
     data: str,
@@ -210,8 +223,6 @@ def serve(
     admin: str | None,
     no_admin: bool,
     metrics: str | None,
-    files: tuple[str, ...],
-    settings: tuple[str, ...],
     step_budget: float,
     health_every: float,
     **options: Any,
@@ -219,6 +230,7 @@ def serve(
     """Do what the options say; returns the exit status.
 
     Args:
+        config: What files, `--set` and `--deploy` say.
         options: Those that the node takes as they are.
     """
     started = time.perf_counter()
@@ -228,12 +240,12 @@ def serve(
     room = raise_descriptors()
     inherited = inheritance()
     application = load(target, code_folder(inherited))
-    config = read_config(files, settings)
+    apps = planned(application, config)
     kept = journal_options(segment_bytes, codecs(options.pop("codec"), options.pop("key_file")))
     with failures(data):
         node = Node(
             application,
-            data=None if no_journal else folder_of(planned(application, config), data, volatile),
+            data=None if no_journal else folder_of(apps, data, volatile),
             config=config,
             journal_options=kept,
             step_budget=step_budget or None,
@@ -273,10 +285,17 @@ def failures(data: str) -> Iterator[None]:
         raise Mistake(str(error)) from error
     except CANNOT_SERVE as error:
         refused: Exception = error
-        if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+        if isinstance(error, OSError) and _is_of(error, data):
             refused = JournalRefused(data, explain(error, data))
         click.echo(f"pybehave: {refused}{_because(error)}", err=True)
         sys.exit(1)
+
+
+def _is_of(error: OSError, data: str) -> bool:
+    """Whether an error is about the journal's folder."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return os.path.dirname(str(error.filename)) == os.path.normpath(data)
+    return error.errno in OF_THE_DISK
 
 
 def _because(error: BaseException) -> str:
@@ -341,8 +360,20 @@ def say_ready(node: Node, room: int, started: float, sockets: list[str]) -> None
     if room < CONNECTIONS_LOW:
         lines.append(f"  only {room} connections fit the limit of open files (ulimit -n)")
     lines.append(f"ready in {(time.perf_counter() - started) * 1000:.0f} ms")
-    click.echo("\n".join(lines))
-    sys.stdout.flush()
+    print_ready("\n".join(lines))
+
+
+def print_ready(text: str) -> None:
+    """Print what runs. A node serves also where that cannot be read: a closed pipe, a full disk."""
+    if sys.stdout is None:  # the process was started without
+        return
+    try:
+        click.echo(text)
+        sys.stdout.flush()
+    except OSError as error:
+        logger.warning("what runs cannot be printed: %s\n%s", error.strerror, text)
+        # Python would try the rest of it again at the end, and fail with a status of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def redis_cli(url: str) -> str:

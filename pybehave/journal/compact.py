@@ -4,8 +4,8 @@ What is needed is the newest sound snapshot and the records behind it; without a
 records. They are written anew and dense: a lone command takes a block of 4096 bytes in a node's
 journal, and some hundred here. Dead letters and the counts of attempts go with them, and of a store
 the contents of its snapshots. The original
-is not changed, but for its lock, which is held so that nobody writes on while it is copied; when
-the copy serves, its owner may remove it.
+is not changed; its lock is held so that nobody writes on while it is copied. When the copy serves,
+its owner may remove it.
 
 One snapshot is kept where a node keeps two: until the next one is taken, the original is the one to
 fall back to.
@@ -15,20 +15,16 @@ Does not know: what records mean.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
 from pybehave.errors import JournalRefused
-from pybehave.journal import dead_letters
-from pybehave.journal.attempts import ATTEMPTS, MARKER
+from pybehave.journal.beside import copy_beside, copy_contents
 from pybehave.journal.codec import Codec, Coder
 from pybehave.journal.contents import FILES
-from pybehave.journal.dead_letters import FOLDER as LETTERS
-from pybehave.journal.disk import FolderDisk, sync_folder
+from pybehave.journal.disk import unserved
 from pybehave.journal.export import snapshots_of
 from pybehave.journal.import_lines import encode_again
 from pybehave.journal.progress import Progress
@@ -86,20 +82,14 @@ def compact(
     codec = tuple(codec)
     coder = Coder(codec, read_manifest(source).journal_id)  # before a folder is made for a typo
     refuse_existing(target)
-    disk = FolderDisk(source, is_volatile_allowed=True)
-    disk.lock()
-    try:
+    with unserved(source):
         problems = verify(source, is_deep=True, progress=progress, codec=codec).problems
         if problems:
             raise JournalRefused(
-                source,
-                f"it is damaged, and a compact copy would hide that: {problems[0]}; save what can "
-                "be saved with `pybehave journal repair`",
+                source, f"it is damaged, and a compact copy would hide that: {problems[0]}"
             )
         found = _copy(source, target, now_ns, progress, coder)
-        _copy_beside(source, target, coder)
-    finally:
-        disk.unlock()
+        copy_beside(source, target, coder)
     return found
 
 
@@ -115,39 +105,11 @@ def _copy(
             for record in records(segments, Walk(segments, progress, "copying")):
                 if record.lsn >= first_lsn:
                     writer.add(record)
-            for file in sorted(Path(source).glob(FILES)):
-                _copy_file(file, Path(target, file.name))
+            copy_contents(source, target)
             writer.finish([(each.lsn, encode_again(each, coder)) for each in newest])
     return Compacted(
         writer.next_lsn - first_lsn, writer.next_lsn - 1, first_lsn - 1, used(source), used(target)
     )
-
-
-def _copy_beside(source: str, target: str, coder: Coder) -> None:
-    """What stands beside the journal, and must stand there durably."""
-    for name in (ATTEMPTS, MARKER):
-        if Path(source, name).exists():
-            _copy_file(Path(source, name), Path(target, name))
-    if Path(source, LETTERS).is_dir():
-        Path(target, LETTERS).mkdir()
-        for name in sorted(os.listdir(Path(source, LETTERS))):
-            copied = Path(target, LETTERS, name)
-            copied.write_bytes(
-                dead_letters.encoded_again(name, Path(source, LETTERS, name).read_bytes(), coder)
-            )
-            _sync(copied)
-        sync_folder(os.path.join(target, LETTERS))
-    sync_folder(target)
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-    _sync(target)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def used(folder: str) -> int:

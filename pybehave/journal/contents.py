@@ -10,7 +10,6 @@ Source: docs/journal-format.md, section 11.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,9 +136,3 @@ class Contents:
 
     def _all(self) -> list[Kept]:
         return [kept for named in self._named.values() for kept in named]
-
-
-def copy_contents(source: str, target: str) -> None:
-    """Copy all files of contents that there are."""
-    for file in sorted(Path(source).glob(FILES)):
-        shutil.copyfile(file, Path(target, file.name))

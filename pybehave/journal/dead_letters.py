@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -27,7 +28,7 @@ import msgspec
 
 from pybehave.errors import CodecRefused, JournalRefused
 from pybehave.journal.codec import PLAIN, Coder
-from pybehave.journal.disk import Disk
+from pybehave.journal.disk import Disk, sync_folder
 
 FOLDER: Final = "dead-letters"
 LETTER: Final = ".letter"
@@ -36,6 +37,8 @@ KINDS: Final = {LETTER: "letter", REQUEUE: "requeue"}
 """What the contents are for a codec."""
 
 CODED: Final = b"\xc1"
+STEM: Final = re.compile("[0-9a-f]{16}")
+"""Of a file of ours; what else lies in the folder is somebody else's."""
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +105,7 @@ def numbers(path: str, suffix: str = LETTER) -> list[int]:
     return sorted(
         int(found.stem, 16)
         for found in folder.iterdir()
-        if found.suffix == suffix and len(found.stem) == 16
+        if found.suffix == suffix and STEM.fullmatch(found.stem)
     )
 
 
@@ -113,21 +116,30 @@ def get(path: str, lsn: int, coder: Coder = PLAIN) -> Letter:
         JournalRefused: There is none of that lsn, or it cannot be read.
         CodecRefused: It cannot be read without other codecs or keys.
     """
-    file = Path(path, letter_name(lsn))
     try:
-        content = _opened(file.read_bytes(), coder, LETTER, lsn)
+        return _read(Path(path, letter_name(lsn)), coder, lsn)
+    except FileNotFoundError:
+        raise _no_letter(path, lsn) from None
+
+
+def _read(file: Path, coder: Coder, lsn: int) -> Letter:
+    try:
+        content = _opened(file.read_bytes(), coder, file.suffix, lsn)
         return msgspec.msgpack.decode(content, type=Letter)
     except FileNotFoundError:
-        raise _none(path, lsn) from None
+        raise
     except (msgspec.MsgspecError, OSError) as error:
-        raise JournalRefused(str(file), f"the dead letter cannot be read: {error}") from error
+        raise JournalRefused(
+            str(file),
+            f"the dead letter cannot be read: {error}; restore it from a copy, or delete it",
+        ) from error
 
 
-def _none(path: str, lsn: int) -> JournalRefused:
+def _no_letter(path: str, lsn: int) -> JournalRefused:
     return JournalRefused(
         path,
-        f"there is no dead letter of lsn {lsn}; `pybehave dead-letters list` shows "
-        "those that are there",
+        f"there is no dead letter of lsn {lsn}; `pybehave dead-letters list` shows those that are "
+        "there",
     )
 
 
@@ -153,7 +165,9 @@ def encoded_again(name: str, content: bytes, coder: Coder) -> bytes:
         CodecRefused: It cannot be read without other codecs or keys.
     """
     file = Path(name)
-    if file.suffix not in KINDS:
+    if not STEM.fullmatch(name[:16]):
+        return content  # somebody else's
+    if file.suffix not in KINDS or not STEM.fullmatch(file.stem):
         return b""  # half written: nobody reads it
     opened = _opened(content, coder, file.suffix, int(file.stem, 16))
     if not coder.is_on:
@@ -162,42 +176,50 @@ def encoded_again(name: str, content: bytes, coder: Coder) -> bytes:
 
 
 def requeue(path: str, letter: Letter, message: bytes | None = None, coder: Coder = PLAIN) -> None:
-    """Let the node send an input again when it starts next.
+    """Let the node send an input again when it starts next; durable when this returns.
 
     Args:
         message: Another input in its place, encoded.
+
+    Raises:
+        OSError: It cannot be written.
     """
     sent = msgspec.structs.replace(letter, message=letter.message if message is None else message)
     target = Path(path, FOLDER, f"{letter.lsn:016x}{REQUEUE}")
     temporary = target.with_suffix(".tmp")
-    temporary.write_bytes(_stored(sent, coder, REQUEUE))
+    with temporary.open("wb") as file:
+        file.write(_stored(sent, coder, REQUEUE))
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, target)
+    sync_folder(str(target.parent))
 
 
-def waiting(path: str, coder: Coder = PLAIN) -> list[Letter]:
-    """Return the letters that are to be sent again, oldest first.
+def waiting(path: str, lsn: int, coder: Coder = PLAIN) -> Letter:
+    """Return what is to be sent again of an input (`numbers` with REQUEUE lists them).
 
     Raises:
-        CodecRefused: One cannot be read without other codecs or keys.
+        JournalRefused: It cannot be read.
+        CodecRefused: It cannot be read without other codecs or keys.
     """
-    found = []
-    for lsn in numbers(path, REQUEUE):
-        content = Path(path, FOLDER, f"{lsn:016x}{REQUEUE}").read_bytes()
-        opened = _opened(content, coder, REQUEUE, lsn)
-        found.append(msgspec.msgpack.decode(opened, type=Letter))
-    return found
+    file = Path(path, FOLDER, f"{lsn:016x}{REQUEUE}")
+    try:
+        return _read(file, coder, lsn)
+    except FileNotFoundError:
+        raise JournalRefused(str(file), "it was deleted") from None
 
 
 def delete(path: str, lsn: int) -> None:
-    """Forget a letter, and that it was to be sent again. It need not be readable.
+    """Forget a letter, readable or not, and that it was to be sent again.
 
     Raises:
         JournalRefused: There is none of that lsn.
     """
-    if not Path(path, letter_name(lsn)).exists():
-        raise _none(path, lsn)
-    for suffix in (LETTER, REQUEUE):
-        Path(path, FOLDER, f"{lsn:016x}{suffix}").unlink(missing_ok=True)
+    files = [Path(path, FOLDER, f"{lsn:016x}{suffix}") for suffix in (REQUEUE, LETTER)]
+    if not files[-1].exists():
+        raise _no_letter(path, lsn)
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def forget(disk: Disk, before: Mapping[str, int], coder: Coder = PLAIN) -> int:

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 import xxhash
 
@@ -30,6 +30,9 @@ SLOTS: Final = (0, BLOCK, 32768, 32768 + BLOCK)
 FORMAT: Final = 1
 CHUNK_BYTES: Final = 8 << 20
 """Bytes asked of the disk at once."""
+
+MEND: Final = "restore it from a copy, or save what can be saved with `pybehave journal repair`"
+"""What there is to do about a file that is missing or damaged."""
 
 MANIFEST_FIELDS: Final = struct.Struct("<8sII16sQQQQQIIQQIIIIQ16sQ16sQI")
 HEADER_FIELDS: Final = struct.Struct("<8sII16sQQQQQQ16sIIQIIQ")
@@ -203,14 +206,9 @@ def read_manifest(path: str) -> Manifest:
         JournalRefused: There is none, or a newer version wrote it.
     """
     file = os.path.join(path, MANIFEST)
-    content = _content(file, file)
-    found = []
-    for at in SLOTS:
-        block = _block(content, at, b"pbhvman\n")
-        if block is not None:
-            found.append(MANIFEST_FIELDS.unpack_from(block))
+    found = _manifest_copies(file)
     if not found:
-        raise JournalRefused(file, "none of its copies is sound; it is not a manifest, or damaged")
+        raise JournalRefused(file, f"none of its copies is sound; {MEND}")
     best = max(found, key=lambda fields: fields[4])
     if best[2] > FORMAT or best[14] & ~CODED:
         raise JournalRefused(file, "a newer version of pybehave wrote it; use that one")
@@ -228,6 +226,20 @@ def read_manifest(path: str) -> Manifest:
         ((best[17], best[18]), (best[19], best[20])),
         best[14],
     )
+
+
+def is_manifest_lost(path: str) -> bool:
+    """Whether no copy of the manifest is sound; one that a newer version wrote is."""
+    try:
+        return not _manifest_copies(os.path.join(path, MANIFEST))
+    except JournalRefused:
+        return True
+
+
+def _manifest_copies(file: str) -> list[tuple[Any, ...]]:
+    content = _content(file, file)
+    blocks = (_block(content, at, b"pbhvman\n") for at in SLOTS)
+    return [MANIFEST_FIELDS.unpack_from(block) for block in blocks if block is not None]
 
 
 @final
@@ -437,7 +449,7 @@ def _content(
                 raise
         return _read(place, 0, count, room)
     except FileNotFoundError:
-        raise JournalRefused(file, "it is missing") from None
+        raise JournalRefused(file, f"it is missing; {MEND}") from None
     except OSError as error:
         raise JournalRefused(file, f"it cannot be read: {error.strerror}") from error
 

@@ -51,6 +51,9 @@ SPARE: Final = "spare.tmp"
 NO_HASH: Final = bytes(16)
 NO_SNAPSHOTS: Final = ((0, NO_HASH), (0, NO_HASH))
 
+SALVAGE: Final = "restore it from a copy, or salvage with `pybehave journal repair`"
+"""What there is to do about a segment."""
+
 SEGMENT_BYTES: Final = 64 << 20
 FRAME_BYTES_MAX: Final = 32 << 20
 TAIL_BYTES: Final = 32 << 20
@@ -362,16 +365,18 @@ def _headers(disk: Disk, names: list[str], manifest: Any, report: Report) -> lis
         if number not in there:
             raise JournalRefused(
                 f"{disk.path}/{name}",
-                f"the segment is missing; the journal needs those from "
-                f"{manifest.oldest} to {manifest.current}; restore it from a copy",
+                f"the segment is missing; the journal needs those from {manifest.oldest} to "
+                f"{manifest.current}; {SALVAGE}",
             )
         header = _header(disk, name, manifest, report)
         if header is None:
             if number <= manifest.current and not is_new:
+                size, whole = disk.size(name), manifest.segment_bytes
+                what = f"it has {size} bytes instead of {whole}"
+                if size == whole:
+                    what = "neither copy of its header is sound"
                 raise JournalRefused(
-                    f"{disk.path}/{name}",
-                    "neither copy of its header is sound, and the journal "
-                    "needs it; restore it from a copy, or salvage with `pybehave journal repair`",
+                    f"{disk.path}/{name}", f"{what}, and the journal needs it; {SALVAGE}"
                 )
             break  # a spare, or one whose header was being written
         if header.number != number or header.id != manifest.id:

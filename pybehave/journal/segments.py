@@ -20,6 +20,7 @@ from pybehave.journal.codec import Codec, Coder
 from pybehave.journal.progress import Progress
 from pybehave.journal.reader import (
     BLOCK,
+    MEND,
     Manifest,
     Record,
     Segment,
@@ -52,7 +53,7 @@ def find_segments(path: str, manifest: Manifest, codec: Iterable[Codec] = ()) ->
         segment = Segment(path, number, manifest.journal_id)
         if not segment.has_header:
             if number <= manifest.current:
-                raise JournalRefused(segment.file, "no copy of its header is sound")
+                raise JournalRefused(segment.file, f"no copy of its header is sound; {MEND}")
             break  # prepared, or its header was being written
         segment.coder = Coder(codec, manifest.journal_id)
         found.append(segment)

@@ -16,6 +16,7 @@ from pybehave.journal.reader import (
     BLOCK,
     CLOSE,
     DATA,
+    MEND,
     SEAL,
     Frame,
     Manifest,
@@ -119,11 +120,14 @@ def _check_snapshots(path: str, manifest: Manifest, report: Report) -> None:
         file = Path(path, snapshot.snapshot_name(lsn))
         try:
             found = snapshot.check(str(file), memoryview(file.read_bytes()))
-        except (OSError, JournalRefused) as error:
-            report.problems.append(f"{file}: {error}")
+        except OSError as error:
+            report.problems.append(f"{file}: it cannot be read: {error.strerror}; {MEND}")
+            continue
+        except JournalRefused as error:
+            report.problems.append(f"{error}; {MEND}")
             continue
         if (found.lsn, found.digest, found.journal_id) != (lsn, digest, manifest.journal_id):
-            report.problems.append(f"{file}: it is not the snapshot that was taken")
+            report.problems.append(f"{file}: it is not the snapshot that was taken; {MEND}")
         report.snapshots.append(lsn)
 
 

@@ -56,6 +56,7 @@ COUNTERS: Final = (
     ("commands", "Messages that came over connections.", ("loop", "commands")),
     ("crashes", "Callbacks of servers that raised.", ("loop", "crashes")),
     ("decode_errors", "Messages that had no meaning.", ("loop", "decode_errors")),
+    ("contracts_broken", "Messages that a contract refused.", ("loop", "contracts_broken")),
     ("inputs_refused", "Inputs refused or dropped at a full mailbox.", ("loop", "overloaded")),
     ("casts_lost", "Casts to a name that nobody had.", ("loop", "casts_lost")),
     ("timers_fired", "Timers that have gone off.", ("loop", "timers_fired")),

@@ -524,7 +524,20 @@ class LoopHost:
         )
 
     def _act(self, server: Server, action: object, lsn: int, index: int) -> None:
-        """Actions that need more than the core: workers, other servers' ends, connections."""
+        """Actions that need more than the core: workers, other servers' ends, connections.
+
+        One that raises ends its server. If that has ended already, while the action waited for the
+        disk, there is no end to tell of, so the failure is reported by itself.
+        """
+        has_ended = not server.is_running
+        try:
+            self._hand_out(server, action, lsn, index)
+        except Exception as error:
+            if has_ended:
+                self._report(server, error, ACTION, (action,))
+            raise
+
+    def _hand_out(self, server: Server, action: object, lsn: int, index: int) -> None:
         if self.monitors.act(server, action) or self.groups.act(server, action):
             return
         if isinstance(action, Run):

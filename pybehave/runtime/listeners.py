@@ -64,6 +64,7 @@ def open_listener(
         fd = _inherited(loop, listener, mode)
     port = loop.listen(listener.name, listener.url, packed, codec, to, listener, fd, is_dual)
     port.speak(Edge(listener.speaks))
+    port.agree(listener.contract)
     port.greet()
     return port
 

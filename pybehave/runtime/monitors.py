@@ -23,7 +23,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
-from pybehave.actions import Demonitor, Down, Exit, Link, Monitor, Unlink
+from pybehave.actions import Demonitor, Down, Exit, Link, Monitor, Unlink, name_in
 from pybehave.errors import show_reason
 from pybehave.runtime.jobs.hands import tell
 from pybehave.runtime.waiters import LoopFuture
@@ -77,11 +77,11 @@ class Monitors:
     def act(self, server: Server, action: object) -> bool:
         """Carry out an action of a server; False when it is none of these."""
         if isinstance(action, Monitor):
-            self.monitor(server, action.server, action.tag)
+            self.monitor(server, name_in(action), action.tag)
         elif isinstance(action, Demonitor):
             self._demonitor(server, action)
         elif isinstance(action, Link):
-            self.link(server, action.server)
+            self.link(server, name_in(action))
         elif isinstance(action, Unlink):
             self._unlink(server, action.server)
         else:

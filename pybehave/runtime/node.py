@@ -60,7 +60,7 @@ from pybehave.runtime.families import Families
 from pybehave.runtime.health import ASK_S, Health, HealthLimits, HealthWatch
 from pybehave.runtime.host import LoopHost
 from pybehave.runtime.isolation import Isolation
-from pybehave.runtime.node_options import LOOP_DEFAULTS, check_options
+from pybehave.runtime.node_options import LOOP_DEFAULTS, check_options, default_backend
 from pybehave.runtime.patience import Patience
 from pybehave.runtime.release.handover import Replacement
 from pybehave.runtime.release.releases import Releases
@@ -120,7 +120,7 @@ class Node(Requests, Supervision, Forgetting):
         loop_options: `buffers`, `buffer_bytes`, `submissions`, `completions`.
     """
 
-    _is_asked_to_stop = False
+    _is_asked_to_stop = _is_begun = _is_booting = _is_stopping = _is_left = False
     _replacement: Replacement | None = None
     _passed: BaseException | None = None
     _failure: BaseException | None = None
@@ -172,7 +172,6 @@ class Node(Requests, Supervision, Forgetting):
         self.kept_beside: list[Port] = []  # of `_beside`, those that a process after this one gets
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
         self._is_draining = True
-        self._is_stopping = self._is_left = False
         self._started = threading.Event()
 
     # --- life --------------------------------------------------------------------------------
@@ -185,9 +184,7 @@ class Node(Requests, Supervision, Forgetting):
             ListenFailed: An address cannot be had.
             LoopClosed: It has been started before.
         """
-        self._check_not_left()
-        if self._thread is not None:
-            raise LoopClosed(f"Node {self.app.name!r} runs already; stop it, or start another")
+        self._begin()
         self._thread = threading.Thread(
             target=self._run_thread, name=f"pybehave-{self.app.name}", daemon=True
         )
@@ -225,10 +222,13 @@ class Node(Requests, Supervision, Forgetting):
         return self.exit_status
 
     def boot(self) -> None:
-        """Start the tree and the listeners on this thread, which is the loop's from now on."""
+        """Start tree and listeners on this thread, the loop's from now on; raises as `start`."""
+        if self._thread is not threading.current_thread():
+            self._begin()
         is_fallback = self.loop.source == "epoll" and "asked for" not in self.loop.reason
         level = logging.WARNING if is_fallback else logging.INFO
         logger.log(level, "using %s: %s", self.loop.source, self.loop.reason)
+        self._is_booting = True
         try:
             self.loop.run_once(0.0)
             if self.journal is not None:
@@ -248,6 +248,8 @@ class Node(Requests, Supervision, Forgetting):
             self._is_draining = False
             self._shut_down()
             raise
+        finally:
+            self._is_booting = False
 
     def add_listener(
         self, listener: Listener, *, mode: int | None = None, is_kept: bool = False
@@ -281,7 +283,7 @@ class Node(Requests, Supervision, Forgetting):
         Raises: CalledInCallback: Within a callback; use `request_stop` there.
         """
         check_timeout(timeout)
-        refuse_stop(self.loop)
+        refuse_stop(self.loop, self._thread, is_booting=self._is_booting)
         self.request_stop(drain=drain)
         self._is_left = True
         if self._thread is not None:
@@ -321,12 +323,15 @@ class Node(Requests, Supervision, Forgetting):
             raise failure
         error.add_note(f"Before that, the node had ended: {show_reason(failure)}")
 
+    def _begin(self) -> None:
+        self._check_not_left()
+        if self._is_begun:
+            raise LoopClosed(f"Node {self.app.name!r} runs already; stop it, or start another")
+        self._is_begun = True
+
     def _check_not_left(self) -> None:
         if self._is_left:
-            raise LoopClosed(
-                f"Node {self.app.name!r} has stopped, and a node runs once; start the application "
-                f"again for another"
-            )
+            raise LoopClosed(f"Node {self.app.name!r} has stopped; a node runs once, start another")
 
     def _run_thread(self) -> None:
         try:
@@ -395,6 +400,7 @@ class Node(Requests, Supervision, Forgetting):
         self.host.monitors.close()
         if self.watchdog is not None:
             self.watchdog.stop()
+        signals.loop_closes(self.loop.wake_fd)
         self.loop.close()
         for bound in self._beside.values():
             if bound is not None and self.loop.source != "sim":
@@ -782,11 +788,6 @@ class Node(Requests, Supervision, Forgetting):
     def stats(self) -> dict[str, Any]:
         """All counters of the loop, its connections and its servers."""
         return self.run_on_loop(lambda: counters_of(self))
-
-
-def default_backend() -> str:
-    """The backend when none is given: the environment's PYBEHAVE_BACKEND, or "auto"."""
-    return os.environ.get("PYBEHAVE_BACKEND") or "auto"
 
 
 def _stop_tree(tree: Tree, done: Callable[[], None]) -> None:

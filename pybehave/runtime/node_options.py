@@ -37,6 +37,11 @@ LOOP_DEFAULTS: Final[Mapping[str, int]] = {
 """What a node's loop has unless told otherwise: a thousand busy connections fit."""
 
 
+def default_backend() -> str:
+    """The backend when none is given: the environment's PYBEHAVE_BACKEND, or "auto"."""
+    return os.environ.get("PYBEHAVE_BACKEND") or "auto"
+
+
 def _is_seconds_or_none(value: Any) -> bool:
     return value is None or (is_number(value) and value > 0)
 

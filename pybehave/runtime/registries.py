@@ -17,8 +17,8 @@ import logging
 from typing import Any, Final, final
 
 from pybehave.behaviours.gen_server import overrides
-from pybehave.behaviours.via import Via
 from pybehave.errors import AlreadyStarted, BadReturn, show
+from pybehave.via import Via
 
 ALLOWED: Final = "return a Via, or None"
 

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pybehave._uring.servers import ACK_SERVERS, INPUT_CALL, INPUT_CAST
 from pybehave.behaviours.child_spec import Ref
-from pybehave.behaviours.via import Via
 from pybehave.errors import CalledInCallback, LoopClosed, PybehaveError, Stopped, Timeout
 from pybehave.runtime.sys import Name, name_of
 from pybehave.runtime.waiters import (
@@ -30,6 +29,7 @@ from pybehave.runtime.waiters import (
     is_patient_of,
 )
 from pybehave.types import Acknowledge, OnRestart
+from pybehave.via import Via
 
 if TYPE_CHECKING:
     from pybehave._uring.loop import Loop

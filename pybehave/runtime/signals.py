@@ -10,25 +10,31 @@
 | USR1        | event `SignalReceived("USR1")`, and the tree goes to the log              |
 
 Handlers that somebody set before are kept. CPython writes a byte to the loop's wake-up socket when
-a signal comes (`signal.set_wakeup_fd`), so none is slept over.
+a signal comes (`signal.set_wakeup_fd`), so none is slept over. The child of a fork has no node, and
+not that socket for long: signals are to it what they were before.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from pybehave.errors import LoopClosed
 from pybehave.runtime.events import Event
 
 if TYPE_CHECKING:
     from pybehave.runtime.node import Node
 
 logger = logging.getLogger("pybehave")
+
+_before: list[dict[int, Any]] = []
+"""What this process's nodes on the main thread have replaced, the latest last."""
 
 
 class SignalReceived(Event, frozen=True):
@@ -49,8 +55,9 @@ def installed(node: Node, is_last: bool) -> Iterator[None]:
     """Handle signals for a node while the block runs; nothing on other threads than the main.
 
     Args:
-        is_last: The process ends behind the block: TERM is ignored there, for who sends it
-            twice is not to see that the second one killed a process that had ended well.
+        is_last: The process ends behind the block: all but INT are ignored there, for who sends
+            one late is not to see that it killed a process that had ended by itself, and has an
+            exit status to tell.
     """
     if threading.current_thread() is not threading.main_thread() or node.loop.wake_fd < 0:
         yield
@@ -63,12 +70,39 @@ def installed(node: Node, is_last: bool) -> Iterator[None]:
             if old in (signal.SIG_DFL, signal.default_int_handler):
                 before[number] = old
                 signal.signal(number, handler)
+        _before.append(before)
         yield
     finally:
+        if before in _before:  # not in a child
+            _before.remove(before)
         for number, old in before.items():
-            is_late = is_last and number == signal.SIGTERM
+            is_late = is_last and number != signal.SIGINT
             signal.signal(number, signal.SIG_IGN if is_late else old)
         signal.set_wakeup_fd(wake_before)
+
+
+def loop_closes(fd: int) -> None:
+    """Let go of a loop's wake-up socket: its number may soon be another file's.
+
+    Args:
+        fd: The socket; nothing happens if it is not the one that signals write to.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    now = signal.set_wakeup_fd(-1)
+    if now != fd:
+        signal.set_wakeup_fd(now)
+
+
+def _after_fork_in_child() -> None:
+    if _before:
+        signal.set_wakeup_fd(-1)
+    while _before:
+        for number, old in _before.pop().items():
+            signal.signal(number, old)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _handlers(node: Node) -> dict[int, Any]:
@@ -81,7 +115,10 @@ def _handlers(node: Node) -> dict[int, Any]:
 
     def notice(number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name.removeprefix("SIG")
-        node.loop.post(None, 0, lambda: _noticed(node, name), None)
+        with contextlib.suppress(
+            LoopClosed
+        ):  # the node has ended, and this stands for a moment yet
+            node.loop.post(None, 0, lambda: _noticed(node, name), None)
 
     return {
         signal.SIGTERM: terminate,

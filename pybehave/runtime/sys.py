@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, final
 
 from pybehave.behaviours.child_spec import Ref
 from pybehave.behaviours.gen_server import replaced_state, shown_state
-from pybehave.behaviours.via import Via
 from pybehave.errors import (
     CallbackFailed,
     CalledInCallback,
@@ -42,6 +41,7 @@ from pybehave.runtime.crashes import shaped
 from pybehave.runtime.debug import LOG_COUNT, LOG_COUNT_MAX, Debug, Event, Statistics
 from pybehave.runtime.servers import OVERFLOWS
 from pybehave.runtime.waiters import OUTSIDE, ThreadWaiter
+from pybehave.via import Via
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Server

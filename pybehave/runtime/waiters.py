@@ -158,13 +158,20 @@ def refuse_within(loop: Loop, called: str, mend: str = OUTSIDE) -> None:
         raise CalledInCallback(loop.dispatcher.stepping_name or "", called, mend)
 
 
-def refuse_stop(loop: Loop) -> None:
+def refuse_stop(loop: Loop, thread: threading.Thread | None, *, is_booting: bool) -> None:
     """Refuse to wait for the node's end within it: the callback itself is in the way.
 
+    Args:
+        thread: The node's own; whatever runs there is part of the node.
+        is_booting: An init may be what asks, and no loop runs around the first ones.
+
     Raises:
-        CalledInCallback: It is the loop's thread, and the loop is running.
+        CalledInCallback: It is the loop's thread, and the loop is running, or is about to.
     """
-    refuse_within(loop, "stop", "use request_stop(), which does not wait")
+    mend = "use request_stop(), which does not wait"
+    if loop.is_here and (is_booting or threading.current_thread() is thread):
+        raise CalledInCallback(loop.dispatcher.stepping_name or "", "stop", mend)
+    refuse_within(loop, "stop", mend)
 
 
 def is_patient_of(on_restart: object) -> bool:

@@ -21,6 +21,7 @@ Does not know: supervision; what becomes of a server whose step was aborted.
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import threading
@@ -91,8 +92,19 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="pybehave-watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
+        """Begin to look.
+
+        Raises:
+            OSError: The system has no thread for it, and steps were to be aborted.
+        """
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # Python's word for EAGAIN
+            if self._abort_s is not None:
+                raise OSError(
+                    errno.EAGAIN, "the system has no thread left to abort steps from"
+                ) from error
+            logger.warning("the system has no thread left to watch steps from; nobody does")
 
     def stop(self) -> None:
         """Look no more."""

@@ -210,6 +210,7 @@ class Simulator:
         self._agenda: list[tuple[float, int, Callable[[], object]]] = []
         self._ages = itertools.count()
         self._is_stopped = False
+        self._last_hash: int | None = None
         if shake:
             self.network.shake()
 
@@ -248,6 +249,7 @@ class Simulator:
         self.node.loop.close_listeners()
         self.run(DRAIN_S)
         self.network.interrupt(False)
+        self._last_hash = self.network.trace_hash  # the network goes with the loop
 
     def lose_power(self, random: Random) -> SimDisk:
         """Let the power go, and return the disk as it is found when it is back.
@@ -374,5 +376,8 @@ class Simulator:
 
     @property
     def trace_hash(self) -> int:
-        """Of all the application asked of the network and got. Same seed, same hash."""
-        return self.network.trace_hash
+        """Of all the application asked of the network and got. Same seed, same hash.
+
+        Once it is stopped, or has lost its power: of all until then.
+        """
+        return self.network.trace_hash if self._last_hash is None else self._last_hash

@@ -29,10 +29,17 @@ from .leaves cimport (
 from .servers cimport INPUT_CAST, INPUT_INFO, Address, Port, Server
 from .system cimport System
 
+import logging
+
+from msgspec.structs import replace as _replace
+
 from pybehave import actions as _actions
 from pybehave import jobs as _jobs
+from pybehave.via import Via
 from pybehave.errors import EncodeError, Overloaded, show
 from pybehave.flow import messages_of
+
+cdef object logger = logging.getLogger("pybehave.server")
 
 NOT_STOPPED = object() # no reason to end can be this
 
@@ -61,9 +68,20 @@ cdef object Stop = _actions.Stop
 cdef object Unlink = _actions.Unlink
 cdef frozenset WATCHING = frozenset((Monitor, Demonitor, Link, Unlink))
 cdef frozenset ASKING = frozenset((Call, Connect, Monitor))
+cdef frozenset JOURNALED = ASKING | {Cast, Info, Link} # what a journal has more to ask about
 cdef frozenset KNOWN = frozenset(
     kind for kind in vars(_actions).values()
     if isinstance(kind, type) and issubclass(kind, Action))
+
+
+cdef str _led_to(object server):
+    """The name that a key leads to now. The other actions are under way, so one whose registry
+    fails leads nowhere (T1)."""
+    try:
+        return str(server.name if type(server) is Via else server)
+    except Exception:
+        logger.exception("the registry of %s has failed; it leads nowhere", show(server.key))
+        return f"via {show(server.key)}"
 
 
 # Not final: the Dispatcher is the rest of it.
@@ -90,16 +108,24 @@ cdef class Acting(System):
                 if action.to is not None:
                     self._reply_as(action.to, action.value, encoded.get(id(action)))
             elif kind is Cast:
+                target = action.server
+                if type(target) is not str:
+                    target = _led_to(target)
                 if is_passing: # no record has the input that sends it
-                    self.post(action.server, INPUT_CAST, action.message, None)
+                    self.post(target, INPUT_CAST, action.message, None)
                 else:
-                    self._send_on(server, action.server, INPUT_CAST, action.message)
+                    self._send_on(server, target, INPUT_CAST, action.message)
             elif kind is Info:
+                target = action.server
+                if type(target) is not str:
+                    target = _led_to(target)
                 if is_passing:
-                    self.post(action.server, INPUT_INFO, action.message, None)
+                    self.post(target, INPUT_INFO, action.message, None)
                 else:
-                    self._send_on(server, action.server, INPUT_INFO, action.message)
+                    self._send_on(server, target, INPUT_INFO, action.message)
             elif kind is Call:
+                if type(action.server) is not str:
+                    action = _replace(action, server=_led_to(action.server))
                 self._call_action(server, action)
             elif kind is StartTimer:
                 self._start_timer(server, action.name, action.seconds, action.message)
@@ -124,6 +150,8 @@ cdef class Acting(System):
             elif kind is Stop:
                 reason = action.reason if reason is _NOT_STOPPED else reason
             elif kind in WATCHING: # nobody outside sees it, so it need not be durable
+                if type(action.server) is not str:
+                    action = _replace(action, server=_led_to(action.server))
                 self.on_action(server, action, 0, 0)
             else:
                 self._hand_on(server, action)
@@ -152,10 +180,15 @@ cdef class Acting(System):
             elif kind is Run:
                 if server.number: # what stands for its answer until there is one
                     server.ledger.values.encode(_jobs.promise(action))
-            elif server.number and kind in ASKING: # a snapshot has it until it is answered
-                server.ledger.values.encode(
-                    [action.tag, action.request] if kind is Call and action.idempotent
-                    else action.tag)
+            elif server.number and kind in JOURNALED:
+                if kind is not Connect and type(action.server) is Via:
+                    raise TypeError(
+                        f"{kind.__name__}: a journaled server's actions take names, for a key may "
+                        f"lead elsewhere when its inputs are replayed, not {show(action.server)}")
+                if kind in ASKING: # a snapshot has it until it is answered
+                    server.ledger.values.encode(
+                        [action.tag, action.request] if kind is Call and action.idempotent
+                        else action.tag)
             elif kind not in KNOWN:
                 raise TypeError(f"{action!r} is not an action that the runtime knows")
         self.checked = (actions, encoded, self.is_passing)

@@ -200,16 +200,15 @@ cdef class Dispatcher(Ephemeral):
             conn_give_back(self.conns, c) # it may be for any server, and is asked for by none
             return self.exchange(c, port, message)
         if port.is_asking:
-            flaw = self.misdeclared(c, port, message)
+            flaw = self.flaw_of(c, port, message, port.address.server is not None)
             if flaw is not None:
-                self.stats.decode_errors += 1
-                return self.answer_error(c, port, flaw)
+                return self.refuse(c, port, flaw)
         server = port.address.server if port.address is not None else port.connector
         if server is None:
             return self.answer_error(c, port, NoProc(port.address.name))
         if server.kind.is_fast_call and server.kind.overflow == OVERFLOW_BLOCK \
                 and not server.has_continues() and not server.has_control() \
-                and port.address is not None and c.protocol <= AGREED_VERSION \
+                and port.is_direct and c.protocol <= AGREED_VERSION \
                 and c.spoken == port.version \
                 and self.passes(server.kind, message):
             self._step_connection(server, c, port, message)
@@ -408,9 +407,9 @@ cdef class Dispatcher(Ephemeral):
         self.current = None
         box = self._box(server, caller)
         if result[1] is NO_REPLY:
-            if caller is not None: # else nobody has it: `step` was given none
-                self._owe(server, caller)
+            self._owe(server, box.caller) # a Stop among the actions tells who waits
             self._conclude(server, actions, NULL, None, None, None)
+            if caller is None: self._close_caller(box.caller) # `step` was given none: nobody has it
         else:
             self._conclude(server, actions, NULL, None, box.caller, result[1])
         return box.take(server.name)

@@ -18,6 +18,11 @@ cdef class Exchanging(Gate):
     cdef int exchange(self, conn *c, Port port, Exchange exchange) except -1
     cdef int _ask(self, conn *c, str name, Exchange exchange) except -1
     cdef int _ask_running(self, Server server, Caller caller) except -1
+    cdef object flaw_of(self, conn *c, Port port, object message, bint is_heard)
     cdef object misdeclared(self, conn *c, Port port, object message)
+    cdef object breach(self, conn *c, Port port, object message)
+    cdef int refuse(self, conn *c, Port port, object flaw) except -1
+    cdef int _count(self, object flaw) except -1
+    cdef bint is_fatal(self, Port port, object flaw)
     cdef object converted(self, Caller caller, object message)
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1

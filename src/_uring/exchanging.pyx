@@ -11,7 +11,9 @@ time. Over a protocol that says "there is no such thing" and "try again" in diff
 restart of a millisecond would look like the former.
 
 Here is also what keeps a protocol's reader (reading.pyx) with a connection while a message is
-incomplete; a connection between two messages has none.
+incomplete; a connection between two messages has none. And here is asked what a listener wants to
+know of each message before a server gets it: the version that it declares, and whether the contract
+(behaviours/contract.py) allows it. A listener that wants to know neither is not slowed down.
 
 Does not know: the turn (dispatch.pyx), what answers look like.
 """
@@ -31,7 +33,7 @@ from .leaves cimport (
 from .reading cimport Partial
 from .servers cimport INPUT_CALL, OVERFLOW_BLOCK, Port, Server
 
-from pybehave.errors import DecodeError, NoProc
+from pybehave.errors import ContractBroken, DecodeError, NoProc
 from pybehave.together import Together as _Together
 
 cdef uint64_t NS_PER_S = 1_000_000_000
@@ -81,10 +83,11 @@ cdef class Exchanging(Gate):
         """One request; whoever called marks the connection's output afterwards."""
         cdef bytes answer = exchange.at_once(<int64_t>(self.unix_ns() // NS_PER_S))
         if answer is None and port.is_asking:
-            exchange.failure = self.misdeclared(c, port, exchange.input)
+            exchange.failure = self.flaw_of(c, port, exchange.input, True)
+            exchange.is_last = exchange.is_last or self.is_fatal(port, exchange.failure)
             answer = exchange.at_once(exchange.unix_s)
         if answer is not None:
-            self.stats.decode_errors += isinstance(exchange.failure, DecodeError)
+            self._count(exchange.failure)
             self._append(c, answer)
         else:
             self._ask(c, port.address.name if exchange.to is None else exchange.to, exchange)
@@ -125,6 +128,49 @@ cdef class Exchanging(Gate):
             return self._turn(server, INPUT_CALL, caller.exchange.input, caller)
         self._hold(caller)
         return self._post(server, INPUT_CALL, caller.exchange.input, caller)
+
+    # ---- what is looked at before a server gets it ---------------------------------------------
+
+    cdef object flaw_of(self, conn *c, Port port, object message, bint is_heard):
+        """The error of a message that no server may get; else None. A contract is not asked about
+        what nobody hears (`is_heard`)."""
+        flaw = None
+        if port.edge.declares is not None:
+            flaw = self.misdeclared(c, port, message)
+        if flaw is None and port.contract is not None and is_heard:
+            flaw = self.breach(c, port, message)
+        return flaw
+
+    cdef int refuse(self, conn *c, Port port, object flaw) except -1:
+        """Answer a message that no server may get, and end the connection if it has to."""
+        self._count(flaw)
+        self.answer_error(c, port, flaw)
+        if self.is_fatal(port, flaw):
+            conn_output(self.conns, c)
+            conn_finish(self.conns, c, END_PROTOCOL)
+        return 0
+
+    cdef int _count(self, object flaw) except -1:
+        if isinstance(flaw, ContractBroken):
+            self.stats.contracts_broken += 1
+        elif isinstance(flaw, DecodeError):
+            self.stats.decode_errors += 1
+        return 0
+
+    cdef bint is_fatal(self, Port port, object flaw):
+        return isinstance(flaw, ContractBroken) and (flaw.is_last or port.contract.closes)
+
+    cdef object breach(self, conn *c, Port port, object message):
+        """Take a message as one of the conversation, in its server's version; the error when the
+        contract does not allow it, else None."""
+        cdef Connection connection = self.connection_of(c)
+        try:
+            if c.spoken != port.version:
+                message = port.edge.up(c.spoken, message)
+            connection.place = port.contract._after_message(connection.place, message)
+        except DecodeError as error:
+            return error
+        return None
 
     cdef object misdeclared(self, conn *c, Port port, object message):
         """Take note of the version that a message declares for its connection; the error when that

@@ -22,6 +22,7 @@ cdef class Connection:
     cdef object __weakref__
     cdef Py_ssize_t waiting_bytes  # of tickets and the answers in them
     cdef object tickets    # deque of Ticket, or None while every answer was given at once
+    cdef readonly object place     # where its contract stands; None = at the beginning
     cdef Partial partial   # a message that its protocol's reader has not had the end of, or None
     cdef uint64_t token(self)
 
@@ -52,4 +53,5 @@ cdef class Caller:
                                     # that was read of bytes: (client, number) (Q5)
     cdef object port                # FROM_CONNECTION: its Port, whose edge it was asked across ...
     cdef uint32_t spoken            # ... in this version
+    cdef object stood               # where the contract stood before its reply; None = none made
     cdef bint is_together           # it was several commands: so many outputs are converted

@@ -139,6 +139,7 @@ cdef extern from "stats.h" nogil:
         uint64_t commands
         uint64_t crashes
         uint64_t decode_errors
+        uint64_t contracts_broken
         uint64_t overloaded
         uint64_t casts_lost
         uint64_t inputs_refused

@@ -92,6 +92,7 @@ cdef class Ports:
             raise ListenFailed(url, OSError(-result, os.strerror(-result)))
         port = self._make_port(name, url, codec, settings)
         port.address = to
+        port.is_direct = True
         port.fd = result
         port.connections_max = bounded(settings.connections_max or UINT32_MAX, UINT32_MAX)
         to.is_asking = to.is_asking or port.limits.active != ACTIVE_ALWAYS
@@ -259,8 +260,8 @@ cdef class Ports:
 
     def held(self, Port port) -> list:
         """What another process needs for each connection of a listener that is held: (descriptor,
-        what was agreed on, bytes that were read and not yet taken). What was agreed on is the
-        codec's flags, and above them the version that it speaks."""
+        what was agreed on, bytes that were read and not yet taken, where its contract stands). What
+        was agreed on is the codec's flags, and above them the version that it speaks."""
         cdef conn *c
         cdef uint32_t slot
         found = []
@@ -268,7 +269,8 @@ cdef class Ports:
             c = conns_at(&self._conns, slot)
             if c.state != CONN_FREE and <Port>c.port is port and conn_is_still(&self._conns, c):
                 found.append((c.fd, c.protocol | <uint64_t>c.spoken << 32,
-                              (<char *>c.carry)[:c.carry_bytes] if c.carry_bytes else b""))
+                              (<char *>c.carry)[:c.carry_bytes] if c.carry_bytes else b"",
+                              None if c.hold == NULL else (<Connection>c.hold).place))
         return found
 
     def spoken(self, Port port) -> dict:
@@ -296,7 +298,7 @@ cdef class Ports:
                 count += 1
         return count
 
-    def take_over(self, Port port, int fd, uint64_t agreed, bytes carry) -> None:
+    def take_over(self, Port port, int fd, uint64_t agreed, bytes carry, place=None) -> None:
         """Go on with a connection that another process has accepted, read from and let go of. One
         that speaks what is not understood here ends."""
         cdef conn *c = conns_add(&self._conns, fd, CONN_OPEN, &port.limits, <void *>port)
@@ -310,6 +312,8 @@ cdef class Ports:
         if port.edge is not None and not port.edge.understands(c.spoken):
             conn_abort(&self._conns, c, END_ASKED, 0)
             return
+        if place is not None:
+            self.dispatcher.connection_of(c).place = place
         conn_pause(&self._conns, c, PAUSE_MOVING)
         conn_activate(&self._conns, c, c.active_left)
         if carry and conn_carry(&self._conns, c, carry, len(carry), 0) < 0:

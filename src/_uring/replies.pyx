@@ -243,10 +243,22 @@ cdef class Replies(Present):
         codec.encode_error(error, self.pool, &self.scratch, flags)
         return self._scratch_bytes()
 
+    cdef int _replied(self, Caller caller, Port port, object output, object error) except -1:
+        """Move the contract of a caller's connection on; raises EncodeError for what may not be
+        said. A reply is made before it is certain that it leaves: the one that is made in its
+        place, an error mostly, is one of the conversation as it was before."""
+        cdef Connection connection = caller.connection
+        if caller.stood is None:
+            caller.stood = connection.place
+        connection.place = port.contract._after_reply(caller.stood, output, error)
+        return 0
+
     cdef bytes _encoded_for(self, Caller caller, conn *c, object output, object error):
         """The answer to a caller that is a connection: as its request wants it, or its protocol."""
         cdef Port port = <Port>c.port
         cdef Codec codec = port.codec
+        if port.contract is not None:
+            self._replied(caller, port, output, error)
         if error is None and caller.spoken != port.version:
             if not port.edge.understands(caller.spoken): # its release was taken back
                 error = DecodeError(f"version {caller.spoken} is not spoken here any more")

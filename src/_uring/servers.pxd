@@ -74,7 +74,9 @@ cdef class Port:
     cdef readonly object edge          # converts what others speak (behaviours/speaks.py)
     cdef readonly uint32_t version     # of messages that its server takes; 0 = there is only one
     cdef readonly uint32_t greeting    # of a connection that is new
-    cdef bint is_asking                # each message may declare a version
+    cdef bint is_asking                # each message may declare a version, or break the contract
+    cdef bint is_direct                # a listener's without contract: messages skip the mailbox
+    cdef readonly object contract      # what may be said (behaviours/contract.py), or None
 
 
 cdef class Alarm:

@@ -55,7 +55,13 @@ cdef class Port:
         """From now on the server takes and gives messages of this edge's version."""
         self.edge = edge
         self.version = edge.version
-        self.is_asking = edge.declares is not None
+        self.is_asking = edge.declares is not None or self.contract is not None
+
+    def agree(self, contract) -> None:
+        """From now on this contract says what may be said; None: anything may."""
+        self.contract = contract
+        self.is_direct = contract is None
+        self.speak(self.edge)
 
     def greet(self) -> None:
         """New connections speak what the edge says, from now on."""

@@ -314,9 +314,15 @@ static int epoll_write(source *base, const write_request *request, uint64_t toke
             return error;
         }
     }
+    int error = helper_write(self->helper, request, token);
+    if (error == -EAGAIN) { /* the system has no thread for it now: slow beats stuck */
+        helper_write_here(self->helper, request, token);
+        error = 0;
+    } else if (error == 0) {
+        base->stats.writes_by_thread++;
+    }
     base->stats.submissions++;
-    base->stats.writes_by_thread++;
-    return helper_write(self->helper, request, token);
+    return error;
 }
 
 static int epoll_cancel(source *base, int fd, uint64_t token) {

@@ -406,9 +406,12 @@ static int poll_helper(uring *self) {
 
 static int write_by_helper(uring *self, const write_request *request, uint64_t token) {
     int error = self->is_helper_polled ? 0 : poll_helper(self);
-    self->base.stats.submissions++;
-    self->base.stats.writes_by_thread++;
-    return error ? error : helper_write(self->helper, request, token);
+    error = error ? error : helper_write(self->helper, request, token);
+    if (error == 0) {
+        self->base.stats.submissions++;
+        self->base.stats.writes_by_thread++;
+    }
+    return error;
 }
 
 /* The way of a write that begins now, noted for when it ends. */
@@ -436,7 +439,11 @@ static void end_write(uring *self, uint64_t token) {
 static int uring_write(source *base, const write_request *request, uint64_t token) {
     uring *self = (uring *)base;
     if (begin_write(self, request, token) == WAY_THREAD) {
-        return write_by_helper(self, request, token);
+        if (write_by_helper(self, request, token) == 0) {
+            return 0;
+        }
+        /* Its thread cannot be had now, or its queue is full: later beats not at all. */
+        self->writes[token_slot(token)].way = WAY_RING;
     }
     self->linked[token_slot(token)] = 0;
     if (request->how == WRITE_FDATASYNC) {

@@ -13,6 +13,7 @@ typedef struct loop_stats {
     uint64_t commands;       /* messages from connections */
     uint64_t crashes;
     uint64_t decode_errors;
+    uint64_t contracts_broken; /* messages that a listener's contract has refused */
     uint64_t overloaded;     /* inputs refused or dropped at a full mailbox */
     uint64_t casts_lost;     /* casts to a name that nobody has, or that were refused */
     uint64_t inputs_refused; /* by a server's gate: of another type, or rejected */

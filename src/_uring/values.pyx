@@ -36,6 +36,7 @@ import weakref
 import msgspec
 
 from pybehave import actions as _actions
+from pybehave import awaiting as _awaiting
 from pybehave import errors as _errors
 from pybehave import together as _together
 from pybehave import types as _types
@@ -74,7 +75,7 @@ _MESSAGES = {
         _actions.CallReply, _actions.CallFailed, _actions.RunDone, _actions.RunFailed,
         _actions.RunAgain, _actions.Connected, _actions.ConnectFailed, _actions.Opened,
         _actions.Closed, _actions.Received, _actions.Down, _actions.Exit, _together.Together,
-        _types.Shutdown,
+        _types.Shutdown, _awaiting.Awaiting,
     )
 }
 _FIELDS = {

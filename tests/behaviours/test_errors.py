@@ -46,6 +46,7 @@ SAMPLES = [
     errors.StepAborted("kv", 5.0),
     errors.DecodeError("not a number"),
     errors.FrameTooLong(65536),
+    errors.ContractBroken("log in first"),
     errors.EncodeError(object(), "no such type"),
     errors.EndlessTurn("m", "in state 'a' events were handled", 10),
     errors.BadReturn("kv", "step", 7),

@@ -73,3 +73,24 @@ def test_what_a_field_cannot_hold_is_refused_in_one_sentence(
         else:
             taken += 1
     assert taken < len(HOSTILE) or field in ("args", "env")
+
+
+NAMES = [
+    (Worker, "id"), (Worker, "name"), (Supervisor, "id"), (Application, "name"),
+    (Application, "version"), (Listener, "name"), (Listener, "to"), (Pool, "id"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("maker", "field"), NAMES)
+@pytest.mark.parametrize(
+    "mark", ["\n", "\r", "\0", "\x1b[2J", "\x7f", "\x9b", "\u2028", "\u202e", "\ud800"]
+)
+def test_a_name_cannot_forge_a_line_of_a_log(
+    maker: Callable[..., Any], field: str, mark: str
+) -> None:
+    with pytest.raises(SpecError, match=r"control characters|name of a worker"):
+        maker(**{**MAKERS[maker], field: f"kv{mark}1"})
+
+
+def test_a_name_may_have_any_letters() -> None:
+    assert Worker("Zähler 3 計数器 \N{FAMILY}", Silent).name == "Zähler 3 計数器 \N{FAMILY}"

@@ -307,3 +307,33 @@ def test_a_step_that_raises_in_the_replay_is_one_sentence(
     assert result.returncode == 1
     assert "(it raised ValueError: not any more)" in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
+
+
+ENDS = """
+from pybehave import Application, GenServer, Supervisor, Worker
+from pybehave.actions import StartTimer, Stop
+
+class Once(GenServer):
+    def init(self, args):
+        return args, StartTimer("end", 0, "end")
+
+    def handle_info(self, message, state):
+        return state, None, [Stop()]
+
+children = [Worker("once", Once, restart="transient", significant=True)]
+app = Application("ends", Supervisor("one_for_one", children, auto_shutdown="any_significant"))
+"""
+
+
+@pytest.mark.parametrize("where", [">&-", ">/dev/full", "| true"])
+def test_a_node_whose_output_goes_nowhere_serves_all_the_same(tmp_path: Path, where: str) -> None:
+    """A closed one was an AttributeError, and a full one a journal's folder without room."""
+    (tmp_path / "ends.py").write_text(ENDS)
+    line = f"set -o pipefail; {' '.join(COMMAND)} run ends:app {where}"
+    words = ["bash", "-c", line]
+    result = subprocess.run(
+        words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Exception ignored" not in result.stderr

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from pybehave.cli import main
-from tests.processes import run
+from tests.processes import COMMAND, run
 
 PROGRAM = """
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
@@ -251,3 +252,25 @@ def test_a_disk_that_a_first_start_fails_on_is_named(here: Path, error: str, det
     result = run("run", "full:app", "--data", str(folder), PYTHONPATH=str(here))
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.splitlines()[-1] == f"pybehave: {folder}: {detail}"
+
+
+def test_a_lock_of_another_user_is_named_with_its_folder(here: Path) -> None:
+    refused = FULL.replace("fill(self, name, count)", "lock(self)").replace(
+        ".fill = fill", ".lock = lock"
+    )
+    refused = refused.replace('"as the kernel says it"', '"Permission denied", "somewhere/LOCK"')
+    (here / "locked.py").write_text(refused.format(error="EACCES"))
+    result = run("run", "locked:app", "--data", "somewhere", PYTHONPATH=str(here))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "pybehave: somewhere: user " in result.stderr.splitlines()[-1]
+
+
+def test_a_current_folder_that_is_gone_is_said(here: Path) -> None:
+    gone = here / "gone"
+    gone.mkdir()
+    words = ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", *COMMAND, "run", "good:app"]
+    result = subprocess.run(
+        words, cwd=gone, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 2
+    assert result.stderr == "pybehave: the current folder has been removed; go to another\n"

@@ -91,7 +91,7 @@ def test_every_option_can_be_set_and_says_its_file() -> None:
     found = shown("--config", "node.toml")
     from_file = {name for name, value in found.items() if "(node.toml; the default is" in value}
     options = {max(each.opts, key=len) for each in command.params if each.opts[0].startswith("--")}
-    told = {"--config", "--set", "--show-config", "--reset", "--yes"}
+    told = {"--config", "--set", "--show-config", "--reset", "--yes", "--deploy", "--as"}
     node = {f"pybehave.{name}" for name in OF_NODE}
     parts = {
         f"pybehave.{part}.{name}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,3 +63,49 @@ def test_other_code_is_found_out(sums: Path) -> None:
     assert result.returncode == 1
     assert "10 inputs, 10 outcomes differ" in result.stdout
     assert "does not repeat itself" in run("replay", "sums:app", "--data", "data").stderr
+
+
+def test_a_damaged_snapshot_is_passed_over_and_told(
+    sums: Path, tmp_path: Path, start: Callable[..., Any]
+) -> None:
+    namespace: dict[str, Any] = {}
+    exec(MODULE.replace("FACTOR", "1"), namespace)
+    node = start(namespace["app"], data=tmp_path / "data")
+    for _ in range(2):
+        assert node.run_on_loop(node.journal.snapshots.take)
+        before = node.journal.commit.snapshots
+        while node.journal.commit.snapshots == before:
+            node.call("s", 0)
+    node.stop()
+    newest = max((tmp_path / "data").glob("snap-*"))
+    newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+    result = run("replay", "sums:app", "--data", "data")
+    assert "s = {'sum': 55}" in result.stdout
+    assert f"damaged: data/{newest.name}: the snapshot is damaged" in result.stderr
+
+
+@pytest.mark.parametrize("words", [("dump",), ("stat",), ("replay", "--check")])
+def test_a_damaged_journal_is_told_of_with_what_is_before_it(
+    sums: Path, words: tuple[str, ...]
+) -> None:
+    segment = min((sums / "data").glob("seg-*"))
+    content = bytearray(segment.read_bytes())
+    content[3 * 4096 + 130] ^= 1  # the second frame
+    segment.write_bytes(content)
+    for snapshot in (sums / "data").glob("snap-*"):
+        snapshot.unlink()
+    if words[0] == "replay":
+        result = run("replay", "sums:app", "--data", "data", "--check")
+        assert "0 outcomes differ" in result.stdout
+    else:
+        result = run("journal", *words, "data")
+        assert '"start"' in result.stdout or '"problems"' in result.stdout
+    assert result.returncode == 1
+    assert "damaged at block 3" in result.stderr + result.stdout
+
+
+def test_statistics_of_a_journal_whose_segment_is_missing_name_it(sums: Path) -> None:
+    min((sums / "data").glob("seg-*")).unlink()
+    result = run("journal", "stat", "data")
+    assert result.returncode == 1
+    assert "it is missing; restore it from a copy" in json.loads(result.stdout)["problems"][0]

@@ -8,9 +8,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from examples.echo import app
+from pybehave import Listener
+from pybehave.protocols import Lines
+from pybehave.runtime import listeners
+from pybehave.runtime.node import Node
 
 SERVER = """
 import sys
@@ -55,16 +62,62 @@ def test_HUP_and_USR1_are_events_and_it_serves_on(server: Any) -> None:
     assert log.count("tree of 'echo':") == 2 and "Traceback" not in log
 
 
-@pytest.mark.parametrize(("is_last", "status"), [("True", 0), ("False", -signal.SIGTERM)])
-def test_TERM_behind_the_end_is_nothing_where_the_process_ends_with_its_node(
-    is_last: str, status: int
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_signal_behind_the_end_is_nothing_where_the_process_ends_with_its_node(
+    is_last: bool, number: signal.Signals
 ) -> None:
-    """Otherwise it is the program's again."""
-    end = f"node.run(lambda node: node.request_stop(), {is_last})\nos.kill(os.getpid(), 15)\n"
+    """Otherwise it is the program's again. A HUP for new logs hid the exit status of a root that
+    had given up.
+    """
+    status = 0 if is_last else -number
+    kill = f"os.kill(os.getpid(), {number})"
+    end = f"node.run(lambda node: node.request_stop(), {is_last})\n{kill}\n"
     script = SERVER.rpartition("sys.exit")[0].replace("import sys", "import os, sys", 1) + end
     command = [sys.executable, "-c", script, "epoll"]
     done = subprocess.run(command, timeout=60, capture_output=True, check=False)
     assert done.returncode == status, done.stderr.decode()
+
+
+@pytest.mark.filterwarnings("error")  # Python warns of a byte that it could not write to the loop
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_between_the_loops_end_and_the_nodes_is_nothing(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str
+) -> None:
+    """Its handler found the loop closed, and its LoopClosed was what `run` raised."""
+    node = Node(app, backend=source, listen=("tcp://127.0.0.1:0",))
+    remove = listeners.remove_socket
+
+    def late(bound: Any) -> None:
+        remove(bound)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(listeners, "remove_socket", late)
+    beside = Listener(f"unix://{tmp_path}/s", Lines(), to="echo")  # its file goes last of all
+
+    def ready(node: Node) -> None:
+        node.add_listener(beside)
+        node.request_stop()
+
+    assert node.run(ready) == 0
+
+
+def test_the_child_of_a_fork_has_its_signals_for_itself(source: str) -> None:
+    """It swallowed TERM, and each signal wrote a byte to whatever file had the socket's number."""
+    node = Node(app, backend=source, listen=("tcp://127.0.0.1:0",))
+    statuses = []
+
+    def ready(node: Node) -> None:
+        child = os.fork()
+        if child == 0:
+            is_free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+            os._exit(0 if is_free and signal.set_wakeup_fd(-1) == -1 else 1)
+        statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        statuses.append(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+        node.request_stop()
+
+    assert node.run(ready) == 0
+    assert statuses == [0, False]
 
 
 def test_INT_twice_ends_a_node_that_is_in_a_step_that_never_returns(source: str) -> None:

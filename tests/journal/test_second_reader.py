@@ -13,10 +13,11 @@ import pytest
 
 from pybehave import Application, GenServer, Supervisor, Worker
 from pybehave._uring.values import Values
+from pybehave.cli.journal import describe
 from pybehave.errors import JournalRefused
 from pybehave.journal import recovery
 from pybehave.journal.disk import FolderDisk
-from pybehave.journal.reader import FAILED, INPUT
+from pybehave.journal.reader import FAILED, FROM, INPUT, SKIP, Record
 from pybehave.journal.segments import held, records
 from pybehave.journal.verify import verify
 from tests.processes import run
@@ -161,6 +162,9 @@ def test_repair_copies_what_is_before_the_damage(
         content[at] ^= 1
     if damaged == "manifest":
         content = bytearray(len(content))
+    else:
+        for snapshot in copy.glob("snap-*"):  # with one behind the damage nothing would be lost
+            snapshot.unlink()
     file.write_bytes(content)
     before = {path: path.read_bytes() for path in copy.iterdir() if path.is_file()}
     words = ("journal", "repair", str(copy), "--copy-to", str(saved))
@@ -174,3 +178,15 @@ def test_repair_copies_what_is_before_the_damage(
     node = start(app, data=saved, journal_options=OPTIONS)
     total = 2 * sum(number * 100 for number in range(60))
     assert (node.call("c", b"") == total) is (damaged == "manifest")
+
+
+def test_what_is_skipped_is_dumped_as_its_lsn() -> None:
+    skip = Record(13, SKIP, 0, 0, 1, 0, 0, b"", (9).to_bytes(8, "little"))
+    assert describe(skip, "kv")["number"] == 9
+
+
+def test_an_input_of_a_connection_is_dumped_with_whom_it_came_from() -> None:
+    payload = Values().encode([b"SET", 1]) + Values().encode("a peer")
+    record = Record(7, INPUT, 1, FAILED | FROM, 1, 0, 0, b"", payload)
+    shown = describe(record, "kv")
+    assert (shown["payload"], shown["from"]) == ("[b'SET', 1]", "'a peer'")

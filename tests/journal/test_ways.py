@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 from pybehave._uring.loop import Loop
 from pybehave.journal.disk import FolderDisk
 from pybehave.journal.recovery import MANIFEST, Options, recover
+from tests import seccomp
 from tests.journal.engine import INPUT, begin
 
 OPTIONS = Options(segment_bytes=1 << 16)
@@ -18,10 +22,9 @@ MANY = 12
 """More records in a frame than one client at work has."""
 
 
-@pytest.fixture
-def journal(tmp_path: Path, source: str) -> Iterator[tuple[Loop, Any]]:
+def opened(path: Path, source: str) -> Iterator[tuple[Loop, Any]]:
     """A loop and the commit path of an empty journal on it."""
-    disk = FolderDisk(tmp_path, is_volatile_allowed=True)
+    disk = FolderDisk(path, is_volatile_allowed=True)
     commit = begin(disk, recover(disk, OPTIONS, now_ns=1), OPTIONS, disk.open(MANIFEST))
     loop = Loop(source)
     loop.attach_journal(commit)
@@ -31,11 +34,17 @@ def journal(tmp_path: Path, source: str) -> Iterator[tuple[Loop, Any]]:
         disk.close(fd)
 
 
+@pytest.fixture
+def journal(tmp_path: Path, source: str) -> Iterator[tuple[Loop, Any]]:
+    """The two of them, opened and closed again."""
+    yield from opened(tmp_path, source)
+
+
 def write(loop: Loop, commit: Any, records: int) -> None:
     """One frame, until it is durable."""
     for _ in range(records):
         last = commit.record(INPUT, 1, b"x", 5)
-    while commit.durable_lsn < last or commit.is_busy:
+    while (commit.durable_lsn < last and not commit.error) or commit.is_busy:
         loop.run_once(0.1)
 
 
@@ -48,3 +57,27 @@ def test_many_at_work_get_the_thread_and_one_alone_the_ring(
     write(loop, commit, 1)
     is_always = source == "epoll"
     assert loop.stats()["io"]["writes_by_thread"] == (2 if is_always else 1)
+
+
+def write_without_threads(path: str, source: str) -> None:
+    """Print how a busy frame went in a process that the system gives no thread any more."""
+    for loop, commit in opened(Path(path), source):
+        known, refused = seccomp.numbers(), seccomp.ERRNO | errno.EAGAIN
+        calls = [known[name] for name in ("clone", "clone3") if name in known]
+        seccomp.install(dict.fromkeys(calls, refused), seccomp.ALLOW)
+        write(loop, commit, MANY)
+        write(loop, commit, MANY)
+        print(commit.error, commit.durable_lsn, loop.stats()["io"]["writes_by_thread"])
+
+
+def test_where_no_thread_can_be_had_the_loop_writes(tmp_path: Path, source: str) -> None:
+    """Each write was tried again for ever, and with it whoever waited for the disk."""
+    script = f"""from tests.journal.test_ways import write_without_threads as work
+work({str(tmp_path)!r}, {source!r})"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    error, durable_lsn, by_thread = map(int, result.stdout.split())
+    assert (error, by_thread) == (0, 0)
+    assert durable_lsn >= 2 * MANY

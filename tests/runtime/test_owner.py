@@ -131,6 +131,23 @@ def test_a_node_that_has_stopped_is_not_entered_again(
         node.start()
 
 
+@pytest.mark.parametrize("begin", [Node.start, Node.run, Node.boot])
+@pytest.mark.parametrize("is_driven", [False, True], ids=["thread", "driven"])
+def test_a_node_that_is_begun_twice_serves_on(
+    begin: Callable[[Node], Any], is_driven: bool, source: str
+) -> None:
+    """The second start could not be, and shut the node down: in the wrong thread, while it ran."""
+    node = Node(app(), backend=source, data=None)
+    if is_driven:
+        node.boot()
+    else:
+        node.start()
+    with pytest.raises(LoopClosed, match="runs already"):
+        begin(node)
+    assert node.call("f", "hello") == "hello"
+    assert node.stop() == 0
+
+
 def test_a_node_that_runs_is_not_started_again(start: Callable[..., Any]) -> None:
     node = start(app(), data=None)
     with pytest.raises(LoopClosed, match="runs already"):

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pybehave import Application, GenServer, Supervisor, Via, Worker
-from pybehave.actions import Ignore
+from pybehave.actions import (
+    Call,
+    CallFailed,
+    CallReply,
+    Cast,
+    Demonitor,
+    Down,
+    Ignore,
+    Info,
+    Link,
+    Monitor,
+    Unlink,
+)
 from pybehave.errors import AlreadyStarted, BadReturn, Crashed, NoProc, StartFailed
 from pybehave.testing.simulate import Simulator
 
@@ -183,3 +196,110 @@ def test_a_registry_that_raises_does_not_hold_an_end_up(start: Start) -> None:
 def test_a_registry_has_three_functions() -> None:
     with pytest.raises(TypeError, match="has no register_name"):
         Via({}, 1)  # type: ignore[arg-type]
+
+
+class Clerk(GenServer[list[Any], Any, Any]):
+    """Does what it is told; keeps what it hears."""
+
+    def init(self, args: Any) -> list[Any]:
+        return []
+
+    def handle_call(self, request: Any, caller: Any, state: list[Any]) -> Any:
+        return state, list(state)
+
+    def handle_cast(self, actions: Any, state: list[Any]) -> Any:
+        return state, None, actions
+
+    def handle_info(self, message: Any, state: list[Any]) -> Any:
+        return [*state, message], None
+
+
+def office(**words: Any) -> Application:
+    found = [Worker("a", Order, 1, restart="temporary"), Worker("clerk", Clerk, **words)]
+    return Application("office", Supervisor("one_for_one", found))
+
+
+def ask_by_key() -> list[Any]:
+    return [Call(of(1), 4, "t"), Cast(of(1), 2), Info(of(1), "hello"), Monitor(of(1), "m")]
+
+
+def check_asked_by_key(node: Any, until: Callable[[Callable[[], object]], object]) -> None:
+    node.cast("clerk", ask_by_key())
+    until(lambda: node.call("clerk", 0))
+    assert node.call("clerk", 0) == [CallReply("t", "a", 4)]
+    until(lambda: len(node.sys.get_state("a")) == 3)
+    assert node.sys.get_state("a") == [0.25, 0.5, "hello"]
+    node.terminate_child("root", "a")
+    until(lambda: len(node.call("clerk", 0)) == 2)
+    assert node.call("clerk", 0)[1] == Down("a", 1, "shutdown", "m")
+
+
+def spin(condition: Callable[[], object]) -> None:
+    while not condition():
+        pass
+
+
+def test_actions_take_keys(start: Start) -> None:
+    check_asked_by_key(start(office()), spin)
+
+
+def test_actions_take_keys_in_a_simulation() -> None:
+    with Simulator(1, office()) as sim:
+        check_asked_by_key(sim.node, sim.run_until)
+
+
+def test_an_action_to_a_key_that_leads_nowhere(start: Start) -> None:
+    node = start(office())
+    node.cast("clerk", [Cast(of(3), 1), Call(of(3), 1, "t"), Monitor(of(3), "m")])
+    spin(lambda: len(node.call("clerk", 0)) == 2)
+    failed, down = node.call("clerk", 0)
+    assert isinstance(failed.error, NoProc)
+    assert (down.name, down.reason) == ("via ('order', 3)", "noproc")
+
+
+def test_a_link_by_a_key_is_one_to_the_server(start: Start) -> None:
+    node = start(office(restart="temporary"))
+    node.cast("clerk", Link(of(1)))
+    assert node.call("clerk", 0) == []
+    with pytest.raises(Crashed):
+        node.call("a", 0)
+    spin(lambda: node.whereis("clerk") is None)
+
+
+class Torn(Table):
+    """Cannot be read."""
+
+    def whereis_name(self, key: Any) -> str | None:
+        raise OSError("the table is gone")
+
+
+def test_a_table_that_cannot_be_read_leads_an_action_nowhere(start: Start) -> None:
+    node, torn = start(office()), Via(Torn(), 1)
+    node.cast("clerk", [Cast(torn, 1), Info(torn, 1), Monitor(torn), Cast("a", 2), Call(torn, 1)])
+    spin(lambda: len(node.call("clerk", 0)) == 2)
+    assert [type(info) for info in node.call("clerk", 0)] == [Down, CallFailed]
+    assert (node.whereis("clerk"), node.sys.get_state("a")) == (1, [0.5])
+
+
+class Keeper(Clerk):
+    """Journaled: of what it is told the words alone are kept."""
+
+    def handle_cast(self, word: str, state: list[Any]) -> Any:
+        return [*state, word], None, Cast(of(1), 1) if word == "by key" else Cast("a", 1)
+
+
+def test_a_journaled_server_sends_to_names(start: Start, tmp_path: Path) -> None:
+    found = [Worker("a", Order, 1), Worker("keeper", Keeper, journal=True)]
+    node = start(Application("t", Supervisor("one_for_one", found)), data=tmp_path / "data")
+    node.cast("keeper", "by key")
+    spin(lambda: node.whereis("keeper") == 2)
+    assert "a journaled server's actions take names" in str(node.crashes()[0].reason)
+    node.cast("keeper", "by name")
+    spin(lambda: node.sys.get_state("a") == [1.0])
+    assert node.call("keeper", 0) == ["by name"]
+
+
+@pytest.mark.parametrize("action", [Demonitor, Unlink])
+def test_what_takes_back_is_told_a_name(action: Callable[[Any], object]) -> None:
+    with pytest.raises(TypeError, match="server is the name of one"):
+        action(of(1))

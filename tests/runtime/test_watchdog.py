@@ -109,6 +109,33 @@ def test_a_terminate_over_the_budget_is_reported(start: Any, heard: Heard) -> No
     assert "terminate of server 'b'" in heard.lines[0]
 
 
+def no_thread(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def driven(monkeypatch: pytest.MonkeyPatch, source: str, **limits: float) -> Node:
+    """A node on this thread, where the system has no other."""
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    return Node(app(), backend=source, data=None, **limits)
+
+
+def test_where_there_is_no_thread_for_the_watchdog_the_node_serves(
+    monkeypatch: pytest.MonkeyPatch, source: str, heard: Heard
+) -> None:
+    node = driven(monkeypatch, source, step_budget=BUDGET_S)
+    node.boot()
+    assert node.call("b", "unharmed") == "unharmed"
+    assert "no thread left" in heard.lines[0]
+    assert node.stop() == 0
+
+
+def test_steps_that_were_to_be_aborted_and_cannot_be_refuse_the_start(
+    monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    with pytest.raises(OSError, match="no thread left to abort steps"):
+        driven(monkeypatch, source, step_abort=BUDGET_S).boot()
+
+
 @pytest.mark.parametrize("journal", [False, True])
 @pytest.mark.parametrize("command", ["endless", "stubborn"])
 def test_a_step_is_aborted_as_a_crash_of_its_server(

@@ -75,6 +75,43 @@ def test_a_step_asks_for_a_stop_and_does_not_wait_for_it(app: Application, sourc
     assert node.exit_status == 0
 
 
+class AtOnce(GenServer[None, Any, Any]):
+    """Calls what it is given, in its init and in its terminate."""
+
+    def init(self, args: dict[str, Callable[[], Any]]) -> None:
+        self.at_the_end = args.get("terminate", int)
+        args.get("init", int)()
+
+    def terminate(self, reason: object, state: None) -> None:
+        self.at_the_end()
+
+
+@pytest.mark.parametrize(
+    ("where", "is_driven"), [("init", False), ("init", True), ("terminate", False)]
+)
+def test_no_callback_waits_for_the_end_of_its_own_node(
+    where: str, is_driven: bool, source: str
+) -> None:
+    heard: list[str] = []
+
+    def stop() -> None:
+        with pytest.raises(CalledInCallback) as refused:
+            node.stop()
+        heard.append(str(refused.value))
+        node.request_stop()
+
+    children = [Worker("early", AtOnce, {where: stop}), Worker("late", Doer)]
+    node = Node(Application("app", Supervisor("one_for_one", children)), backend=source)
+    if is_driven:
+        node.boot()
+    else:
+        node.start()
+    assert node.stop() == 0
+    assert [said[said.index("use ") :] for said in heard] == [
+        "use request_stop(), which does not wait"
+    ]
+
+
 @pytest.mark.parametrize(
     "wanted",
     [

@@ -1,5 +1,6 @@
 """The simulator itself, as its users see it: virtual time, clients, weather, repeatability."""
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.supervisor import Supervisor
 from pybehave.listener import Listener
 from pybehave.protocols import Lines
+from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Client, Simulator
 
 URL = "tcp://127.0.0.1:7000"
@@ -235,6 +237,22 @@ def test_the_same_seed_gives_the_same_run() -> None:
 
     assert run(5) == run(5)
     assert run(5) != run(6)
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_the_hash_of_the_run_is_there_when_it_is_over(is_cut: bool) -> None:
+    def run(seed: int) -> int:
+        listener = Listener("tcp://127.0.0.1:7000", Lines(), to="echo")
+        tree = Supervisor("one_for_one", [Worker("echo", Echo)])
+        app = Application("t", tree, listeners=[listener])
+        with Simulator(seed, app, disk=SimDisk(seed)) as world:
+            world.connect().send(b"one\n")
+            world.run(1.0)
+            if is_cut:
+                world.lose_power(Random(seed))
+        return world.trace_hash
+
+    assert run(5) == run(5) != 0
 
 
 def test_the_trace_tells_every_act() -> None:

@@ -34,6 +34,7 @@ from pybehave.actions import (
     Down,
     Link,
     Monitor,
+    name_in,
 )
 from pybehave.errors import Interrupted
 from pybehave.runtime.monitors import RESTART
@@ -51,7 +52,7 @@ def settled(action: Any) -> Any:
     """
     if isinstance(action, Call):
         error = Interrupted(f"a call of server {action.server!r}")
-        return None if action.idempotent else CallFailed(action.tag, action.server, error)
+        return None if action.idempotent else CallFailed(action.tag, name_in(action), error)
     if isinstance(action, Connect):
         return ConnectFailed(action.tag, Interrupted(f"a connect to {action.url}"))
     return None
@@ -76,10 +77,10 @@ def settle(server: Server, actions: list[Any], dispatcher: Dispatcher, monitors:
         if info is not None:
             dispatcher.inform(server, info)
         elif isinstance(action, Monitor):
-            if not monitors.is_watching(server, action.server, action.tag):
-                dispatcher.inform(server, Down(action.server, 0, RESTART, action.tag))
+            if not monitors.is_watching(server, name_in(action), action.tag):
+                dispatcher.inform(server, Down(name_in(action), 0, RESTART, action.tag))
         elif isinstance(action, Link):
-            monitors.link(server, action.server)
+            monitors.link(server, name_in(action))
         else:
             dispatcher.repeat(server, action)
 

@@ -19,12 +19,13 @@ from pybehave.behaviours.application import Application, ensure_all
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.supervisor import workers
 from pybehave.errors import JournalRefused
-from pybehave.journal import reader, snapshot
+from pybehave.journal import reader
 from pybehave.journal.codec import Codec, Coder
-from pybehave.journal.disk import FolderDisk
+from pybehave.journal.export import snapshots_of
 from pybehave.journal.marks import Marks
 from pybehave.journal.reader import Stop
-from pybehave.journal.segments import find_segments
+from pybehave.journal.segments import held
+from pybehave.journal.snapshot import Snapshot
 from pybehave.runtime.durable.replay import Replay
 from pybehave.runtime.optional import load_optional
 from pybehave.runtime.servers import make_values
@@ -69,10 +70,11 @@ class History:
         apps = ensure_all(app, load_optional)
         specs = {w.name: w for each in apps for w in workers(each.tree) if w.journal}
         self.names = tuple(specs)
-        self.manifest = reader.read_manifest(path)
+        with held(path, codec) as (self.manifest, segments):  # a node may remove them meanwhile
+            self._pieces = self._read(segments)
+            snapshots = snapshots_of(path, self.manifest, codec)
         self.coder = Coder(codec, self.manifest.journal_id)
         self.loop.dispatcher.seed = int.from_bytes(self.manifest.journal_id[:8], "little")
-        self._pieces = self._read(path)
         found = [
             mark
             for segment, _, block in self._pieces
@@ -85,12 +87,11 @@ class History:
         self.replay = Replay(
             self, specs, is_strict=is_strict, skipped=marks.skipped, forgotten=marks.forgotten
         )
-        self.lsn = self._begin(path, to)
+        self.lsn = self._begin(path, snapshots, to)
         self.last_lsn = max((end for _, end, _ in self._pieces), default=1) - 1
 
-    def _read(self, path: str) -> list[tuple[reader.Segment, int, int]]:
+    def _read(self, found: list[reader.Segment]) -> list[tuple[reader.Segment, int, int]]:
         """Segments, the first lsn behind each, and the first block behind it."""
-        found = find_segments(path, self.manifest)
         pieces = []
         for index, segment in enumerate(found):
             follower = found[index + 1].header if index + 1 < len(found) else None
@@ -102,16 +103,18 @@ class History:
             pieces.append((segment, lsn, block))
         return pieces
 
-    def _begin(self, path: str, to: int) -> int:
-        disk = FolderDisk(path, is_volatile_allowed=True)
-        for lsn, digest in self.manifest.snapshots:
-            if 0 < lsn <= to:
-                self.replay.begin(snapshot.read(disk, lsn, digest, self.coder))
-                return lsn
-        if self._pieces and self._pieces[0][0].header.first_lsn > 1:
-            raise JournalRefused(
-                path, f"lsn {to} is older than the oldest snapshot; what came before is gone"
-            )
+    def _begin(self, path: str, snapshots: list[Snapshot], to: int) -> int:
+        """With the newest sound snapshot that is old enough, as a start does, or from lsn 1."""
+        for found in snapshots:
+            if found.lsn <= to:
+                self.replay.begin(found)
+                return found.lsn
+        first_lsn = self._pieces[0][0].header.first_lsn if self._pieces else 1
+        if first_lsn > 1:
+            what = "no snapshot can be read"
+            if snapshots:
+                what = f"lsn {to} is older than the oldest snapshot, and what came before is gone"
+            raise JournalRefused(path, f"{what}; the segments begin with lsn {first_lsn}")
         return 0
 
     def advance(self, to: int) -> None:

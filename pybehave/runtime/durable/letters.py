@@ -102,8 +102,8 @@ class DeadLetters:
         self._open.pop(name, None)
 
     def complete(self, worker: Worker[Any, Any], known: Known | None) -> None:
-        """The state before is known now: let the letter hold it."""
-        letter = self._open.pop(worker.name, None)
+        """The state before is known now: let the letter hold it. Else it is written without."""
+        letter = self._open.get(worker.name)
         if letter is None or known is None or known.is_dirty or known.dump is None:
             return
         values = self.journal.values_named(worker.name)
@@ -112,6 +112,7 @@ class DeadLetters:
         except Exception as error:  # noqa: BLE001 -- whatever dump does
             logger.info("the state of %r has no form in a dead letter: %s", worker.name, error)
             return
+        del self._open[worker.name]
         self._write(msgspec.structs.replace(letter, state=state))
 
     def error_of(self, lsn: int) -> str:
@@ -121,17 +122,15 @@ class DeadLetters:
         except (JournalRefused, CodecRefused):
             return ""
 
-    def _waiting(self) -> list[Letter]:
-        try:
-            return dead_letters.waiting(self.journal.disk.path, self.journal.coder)
-        except CodecRefused as error:  # a key that has been given up meanwhile
-            logger.error("no dead letter is sent again: %s", error)
-            return []
-
     def send_again(self) -> None:
         """Post what is to be sent again; at a start, when the servers run."""
-        for letter in self._waiting():
-            dispatcher = self.journal.node.loop.dispatcher
+        dispatcher, path = self.journal.node.loop.dispatcher, self.journal.disk.path
+        for lsn in dead_letters.numbers(path, dead_letters.REQUEUE):
+            try:
+                letter = dead_letters.waiting(path, lsn, self.journal.coder)
+            except (JournalRefused, CodecRefused) as error:
+                logger.error("dead letter %d is not sent again: %s", lsn, error)
+                continue
             server = dispatcher.whereis(letter.server)
             if server is None:
                 logger.warning(

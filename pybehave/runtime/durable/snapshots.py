@@ -54,6 +54,10 @@ node for longer and longer (decision 0043)."""
 CHILD_NICE: Final = 10
 """A snapshot is not urgent unless somebody waits for it; the node is."""
 
+CHILD_IGNORES: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+"""A terminal's and a service manager's signals go to all processes of the node, and the node says
+what becomes of its snapshot."""
+
 DIGEST_BYTES: Final = 16
 
 SNAPSHOT_SEGMENTS: Final = 4
@@ -241,6 +245,8 @@ class Snapshots:
         """
         status = 1
         try:
+            for number in CHILD_IGNORES:
+                signal.signal(number, signal.SIG_IGN)
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != node:
                 return  # it died in between

@@ -47,10 +47,12 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import msgspec
 
+from pybehave.behaviours.speaks import VERSION_FIRST
 from pybehave.errors import UpgradeRefused
 from pybehave.journal.closed import Closed
 from pybehave.runtime import systemd
 from pybehave.runtime.release.listeners import range_of, spoken_at, too_old
+from pybehave.runtime.release.places import Held, carried, portable
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Port
@@ -76,6 +78,9 @@ HOLD_LOOK_S: Final = 0.001
 
 READY_S: Final = 60.0
 """How long the new process may take to recover the journal; then it is given up."""
+
+SPEAKS_UNSAID: Final = (VERSION_FIRST, VERSION_FIRST)
+"""What a listener understands whose process does not say: an older pybehave knows one version."""
 
 _HEAD: Final = struct.Struct(">IQ")
 """Bytes of the words, as JSON, and of what comes raw behind them."""
@@ -233,7 +238,8 @@ class Successor:
             self.end()
             raise
         self.version, self.names = message["version"], message["names"]
-        self.speaks = {name: (oldest, newest) for name, oldest, newest in message["speaks"]}
+        said = message.get("speaks", ())  # an older pybehave does not say
+        self.speaks = {name: (oldest, newest) for name, oldest, newest in said}
 
     def give_listeners(
         self, listening: list[tuple[str, int]], seconds: float, closed: Closed | None = None
@@ -254,17 +260,17 @@ class Successor:
         self.channel.send({"is": "go", "journal": said})
         self.channel.beat_until("ready", seconds)
 
-    def give_connections(self, name: str, connections: list[tuple[int, int, bytes]]) -> None:
-        """Send connections of one listener.
+    def give_connections(self, name: str, connections: Held) -> None:
+        """Send connections of one listener, each with where its contract stands if it has one.
 
         Raises:
             OSError: It has ended.
         """
         for some in _pieces(connections):
-            facts = [[protocol, len(carry)] for _, protocol, carry in some]
+            facts = [[agreed, len(carry), *portable(place)] for _, agreed, carry, place in some]
             message = {"is": "connections", "name": name, "facts": facts}
-            raw = b"".join(carry for _, _, carry in some)
-            self.channel.send(message, [fd for fd, _, _ in some], raw)
+            raw = b"".join(carry for _, _, carry, _ in some)
+            self.channel.send(message, [fd for fd, *_ in some], raw)
 
     def finish(self, seconds: float) -> None:
         """All is sent; returns when it serves."""
@@ -278,9 +284,9 @@ class Successor:
         self.channel.close()  # not before: hung up on, it would serve
 
 
-def _pieces(connections: list[tuple[int, int, bytes]]) -> Iterator[list[tuple[int, int, bytes]]]:
+def _pieces(connections: Held) -> Iterator[Held]:
     """Connections as messages carry them."""
-    piece: list[tuple[int, int, bytes]] = []
+    piece: Held = []
     size = 0
     for each in connections:
         if piece and (len(piece) == FDS_MAX or size + len(each[2]) > PIECE_BYTES):
@@ -441,10 +447,10 @@ class Inheritance:
             if message["is"] == "done":
                 break
             port, at = ports[message["name"]], 0
-            for fd, (protocol, size) in zip(fds, message["facts"], strict=True):
+            for fd, (agreed, size, *place) in zip(fds, message["facts"], strict=True):
                 os.set_blocking(fd, is_blocking)
                 os.set_inheritable(fd, False)
-                node.loop.take_over(port, fd, protocol, raw[at : at + size])
+                node.loop.take_over(port, fd, agreed, raw[at : at + size], carried(place))
                 at += size
         self._channel.send({"is": "serving"})
 
@@ -486,7 +492,8 @@ def replace_process(
     why = ""
     for listener, port in node.applications.listening():
         if listener.name in successor.names:
-            flaw = too_old(successor.speaks[listener.name], spoken_at(node.loop, port))
+            understood = successor.speaks.get(listener.name, SPEAKS_UNSAID)
+            flaw = too_old(understood, spoken_at(node.loop, port))
             why = why or (flaw and f"listener {listener.name!r}: {flaw}")
     planned = {each.name for each in node.applications.listeners_planned()}
     missing = sorted(planned - set(successor.names))

@@ -75,14 +75,18 @@ def too_old(understood: tuple[int, int], spoken: Mapping[int, int]) -> str:
 
 
 def put_edges(ports: Ports, app: Application) -> Callable[[], None]:
-    """Let servers be spoken to as the next release's; returns what takes that back."""
-    before = [(port, port.edge) for _, port in ports]
+    """Let servers be spoken to as the next release's, under its contracts; returns what takes that
+    back. Where the contract of a connection stands is kept: it is of one version (contract.py, K3).
+    """
+    before = [(port, port.edge, port.contract) for _, port in ports]
     for (_, port), after in zip(ports, app.listeners, strict=True):
         port.speak(Edge(after.speaks, port.edge))
+        port.agree(after.contract)
 
     def put_back() -> None:
-        for port, edge in before:
+        for port, edge, contract in before:
             port.speak(edge)
+            port.agree(contract)
 
     return put_back
 

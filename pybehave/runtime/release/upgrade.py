@@ -39,10 +39,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave._uring.copies import NotPlainError, plain_copy
 from pybehave.behaviours.child_spec import Worker
+from pybehave.behaviours.combined import Combined
 from pybehave.behaviours.gen_server import Initial, initial_of, overrides
 from pybehave.behaviours.release import Migration, Way, changed_state, way_of
 from pybehave.errors import PybehaveError, UpgradeFailed, UpgradeRefused
@@ -107,7 +109,7 @@ class Target:
     before: tuple[Any, Any, Values | None, Any] = (None, None, None, None)
     restore: Callable[[], Any] | None = None
     was_suspended: bool = False
-    known: dict[str, Any] = field(default_factory=dict)
+    known: list[dict[str, Any]] = field(default_factory=list)
     shown: Any = None
 
 
@@ -265,8 +267,9 @@ class Upgrade:
     def _prepare(self, target: Target) -> None:
         """What the instance knew stays known; a journaled one's init is called, as at a start."""
         server, new = target.server, target.instance
-        target.known = dict(_attributes(server.instance))
-        _attributes(new).update(target.known)
+        target.known = [dict(each) for each in _attributes(server.instance)]
+        for own, known in zip(_attributes(new), target.known, strict=False):
+            own.update(known)
         new.context = server.instance.context
         if not server.number:
             return
@@ -428,20 +431,27 @@ def _uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def _attributes(instance: Any) -> dict[str, Any]:
-    """Of an instance; a server with `__slots__ = ()` has none of its own."""
-    found: dict[str, Any] = getattr(instance, "__dict__", {})
-    return found
+def _attributes(instance: Any) -> list[dict[str, Any]]:
+    """Of an instance and of its sides; a server with `__slots__ = ()` has none of its own."""
+    sides = instance._parts if isinstance(instance, Combined) else ()
+    return [getattr(instance, "__dict__", {}), *chain.from_iterable(map(_attributes, sides))]
 
 
 def _take_attributes(target: Target) -> None:
     """What the old instance has been given since the new one was made ready, unless init has set
     it there.
     """
-    known, new = target.known, _attributes(target.instance)
-    for name, value in _attributes(target.server.instance).items():
-        if known.get(name, known) is not value and new.get(name, known) is known.get(name, known):
-            new[name] = value
+    found = zip(
+        target.known,
+        _attributes(target.instance),
+        _attributes(target.server.instance),
+        strict=False,  # with a Migration there may be other sides
+    )
+    for known, new, old in found:
+        for name, value in old.items():
+            was = known.get(name, known)
+            if was is not value and new.get(name, known) is was:
+                new[name] = value
 
 
 def _kept(server: Server) -> Callable[[], Any]:

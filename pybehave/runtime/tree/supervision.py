@@ -1,7 +1,7 @@
 """Requests to the supervisors of a node, from any thread: the part of `Node` that is about trees.
 
 From another thread a request is posted to the loop and waited for. On the loop's own thread it is
-carried out at once, or, inside a callback that has found its supervisor at work, in its turn.
+carried out at once between two inputs; inside a callback, in its turn, when that is over.
 
 Does not know: loops beyond posting; what a request means (tree/requests.py).
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pybehave.behaviours.child_requests import ChildCount, ChildInfo
 from pybehave.behaviours.child_spec import Ref
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor, workers
-from pybehave.errors import NoProc, Timeout
+from pybehave.errors import NoProc, PybehaveError, Timeout
 from pybehave.runtime.sys import name_of
 from pybehave.runtime.tree.tree import Answer, Tree
 from pybehave.runtime.waiters import ThreadWaiter, check_timeout
@@ -57,9 +57,9 @@ class Supervision:
     ) -> Any:
         """Add a child to a running supervisor and start it (OTP, supervisor:start_child/2).
 
-        From a hook (an init, a step, a terminate) the request is carried out at once if the
-        supervisor is idle; if it is starting or stopping something, the request waits in its queue,
-        this returns None, and a refusal is logged. The same holds for the three calls below.
+        From a hook (an init, a step, a terminate) the request waits until the step is over, or
+        until its supervisor has started or stopped what it is at; this returns None, and a refusal
+        is logged. The same holds for all requests below.
 
         Args:
             supervisor: Its path ("root/supervisor-2"), or its id where only one has it.
@@ -224,6 +224,9 @@ class Supervision:
 
     def _ask(self, request: Callable[[], Answer[Any]], timeout: float | None = None) -> Any:
         check_timeout(timeout)
+        if self.loop.is_here and self.loop.dispatcher.stepping_name is not None:
+            self.host.defer(lambda: _carry_out(request))
+            return None
         if self.loop.is_here:
             answer = request()
             if answer.is_done:
@@ -245,6 +248,14 @@ class Supervision:
         if not waiter.wait(timeout):
             raise Timeout("of the supervisor", timeout or 0.0)
         return waiter.take()
+
+
+def _carry_out(request: Callable[[], Answer[Any]]) -> None:
+    """Carry out what a callback has asked for, now that it is over: it may be about its server."""
+    try:
+        request().then(_log_refusal)
+    except PybehaveError as error:
+        logger.error("a request made in a hook was refused: %s", error)
 
 
 def _log_refusal(answer: Answer[Any]) -> None:

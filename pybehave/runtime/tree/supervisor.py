@@ -523,7 +523,7 @@ class SupervisorNode:
     def note_stopped(self, child: TreeChild, outcome: object) -> None:
         """A child has stopped that was told to, or had ended before it was told."""
         ref = child.ref
-        restart.stopped(self.state, child)
+        restart.stopped(self.state, child, self.plan)
         child.rare.node = None
         event = ShutdownError if restart.is_shutdown_error(child, outcome) else ChildStopped
         self.tree.host.emit(event(self.path, child.id, ref, outcome))

@@ -121,3 +121,61 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         assert result.returncode == 2
         assert "there is no journal in" in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_one_that_cannot_be_read_hinders_nobody(
+    start: Callable[..., Any], divider: type[Any], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    lsn = fail(start, divider, data)
+    folder = data / "dead-letters"
+    (folder / f"{lsn + 1:016x}.letter").write_bytes(b"")
+    (folder / "a stranger's.letter").write_bytes(b"")
+    (folder / f"{'x' * 16}.letter").write_bytes(b"")
+    words = ("--data", str(data))
+    [first, second] = run("dead-letters", "list", *words).stdout.splitlines()
+    assert first.startswith(f"{lsn}  ") and "ZeroDivisionError" in first
+    assert second.startswith(f"{lsn + 1}  the dead letter cannot be read: ")
+    assert run("dead-letters", "count", *words).stdout == "2\n"
+    assert "or delete it" in run("dead-letters", "show", str(lsn + 1), *words).stderr
+    assert run("dead-letters", "delete", str(lsn + 1), *words).returncode == 0
+    assert dead_letters.numbers(str(data)) == [lsn]
+    (folder / f"{lsn + 1:016x}.letter").write_bytes(b"")
+    assert run("dead-letters", "purge", "--yes", *words).stdout == "2 forgotten\n"
+    assert len(list(folder.iterdir())) == 2  # those of strangers
+
+
+def test_what_is_to_be_sent_again_and_cannot_be_read_does_not_hinder_a_start(
+    start: Callable[..., Any], divider: type[Any], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    lsn = fail(start, divider, data)
+    (data / "dead-letters" / f"{lsn:016x}.requeue").write_bytes(b"")
+    node = start(app(divider), data=data)
+    assert node.call("d", 100) == 16 + 1
+    assert dead_letters.numbers(str(data)) == [lsn]
+
+
+class Formless(GenServer[Any, Any, Any]):
+    """Its state has no form in a journal."""
+
+    def init(self, args: Any) -> Any:
+        return object()
+
+    def step(self, command: Any, state: Any) -> Any:
+        return state, 100 // command
+
+
+@pytest.mark.parametrize("recovery", ["clean", "last_good"])
+def test_a_letter_is_kept_where_the_state_before_is_not_known(
+    start: Callable[..., Any], tmp_path: Path, recovery: Any
+) -> None:
+    worker = Worker("f", Formless, journal=True, recovery=recovery)
+    node = start(Application("f", Supervisor("one_for_one", [worker])), data=tmp_path)
+    with pytest.raises(Crashed):
+        node.call("f", 0)
+    assert node.call("f", 50) == 2
+    node.stop()
+    [lsn] = dead_letters.numbers(str(tmp_path))
+    letter = dead_letters.get(str(tmp_path), lsn)
+    assert "ZeroDivisionError" in letter.error and letter.state is None

@@ -165,6 +165,31 @@ def test_the_child_that_writes_a_snapshot_ends_with_the_node(tmp_path: Path) -> 
             os.kill(child, signal.SIGKILL)
 
 
+class Signalled(Odd):
+    signals = (signal.SIGHUP, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM)
+
+    def dump(self, state: dict[str, int]) -> Any:
+        for number in self.signals if os.getpid() != self.node_pid else ():
+            os.kill(os.getpid(), number)  # as a terminal does, to all processes of the node
+        return state
+
+    def init(self, args: Any) -> dict[str, int]:
+        self.node_pid = os.getpid()
+        return super().init(args)
+
+
+def test_a_signal_to_all_processes_of_a_node_spoils_no_snapshot(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    worker = Worker("s", Signalled, journal=True)
+    node = start(Application("test", Supervisor("one_for_one", [worker])), data=tmp_path / "data")
+    node.call("s", "x")
+    node.run_on_loop(node.journal.snapshots.take)
+    made = node.journal.snapshots
+    wait_for(lambda: made.taken + made.failed > 0, "it is over")
+    assert (made.taken, made.failed) == (1, 0)
+
+
 def is_running(pid: int) -> bool:
     try:
         status = Path(f"/proc/{pid}/stat").read_text()

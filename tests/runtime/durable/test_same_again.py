@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from pybehave.protocols import Lines, Protocol
 from pybehave.runtime.durable.history import History
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
+from tests.conftest import dial, until
 
 TCP = "tcp://127.0.0.1:7000"
 nowhere: Any = None
@@ -279,6 +281,43 @@ def test_a_continue_that_failed_has_failed_for_each_start(kind: Any, failing: st
                 assert {name: world.node.get_state(name) for name in live} == live
 
 
+@pytest.mark.parametrize("kind", [GoesOn, GoesOnPurely])
+@pytest.mark.parametrize("failing", ["push", "raise"])
+def test_a_continue_that_failed_has_failed_for_each_start_on_a_disk(
+    start: Callable[..., Any], tmp_path: Path, kind: Any, failing: str
+) -> None:
+    """As above, on the other completion sources: after a clean end, and as a kill leaves it."""
+    workers = [Worker("s", kind, journal=True), Worker("other", Doer, journal=True)]
+    tree = Supervisor("one_for_one", workers, intensity=100)
+    served = Application("t", tree, listeners=[Listener("tcp://127.0.0.1:0", Numbers(), to="s")])
+    data, killed = tmp_path / "data", tmp_path / "killed"
+    node = start(served, data=data)
+    with dial(node) as client:
+        for line, incarnation in (("go v", 1), (f"go w {failing} never", 2), ("more", 2),
+                                  (f"go {failing}", 3), ("go y", 3)):  # fmt: skip
+            client.sendall(f"{line}\n".encode())
+            until(node, lambda line=line: line in known(node, "s"))  # type: ignore[misc]
+            until(node, lambda n=incarnation: node.whereis("s") == n)  # type: ignore[misc]
+        until(node, lambda: known(node, "s")[-1:] == ["y"] and known(node, "other")[-1:] == ["y"])
+        node.call("other", "a word")  # durable, and all before it
+        passing = shutil.ignore_patterns("dead-letters", "*.tmp")  # renamed while they are copied
+        shutil.copytree(data, killed, ignore=passing)
+    live = {name: node.get_state(name) for name in ("s", "other")}
+    node.stop()
+    went = ["go v", "v", f"go w {failing} never", "w", "more", f"go {failing}", "go y", "y"]
+    assert live == {"s": went, "other": ["v", "w", "y", "a word"]}
+    for folder in (killed, data):
+        for _ in range(2):
+            node = start(Application("t", tree), data=folder)
+            assert {name: node.get_state(name) for name in live} == live
+            node.stop()
+
+
+def known(node: Any, name: str) -> list[str]:
+    """A server's state, from the loop's own thread; empty while it is started again."""
+    return list(node.get_state(name)) if node.whereis(name) else []
+
+
 def test_each_state_that_a_look_back_shows_is_one_that_was(
     start: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -348,6 +387,9 @@ class Asker(Caller):
             return [*state, command], 1, Connect("tcp://127.0.0.1:1", Unframed(), tag="t")
         if command == "cancel":
             return [*state, command], 1, [Run(sum, ([1],), tag=1), Cancel(Unequal())]
+        if command == "cancel and stop":
+            job = Run(sum, ([1],), tag=1)
+            return [*state, command], 1, [job, Cancel(Unequal()), Stop("normal")]
         return [*state, command], 1
 
 
@@ -368,6 +410,19 @@ def test_an_action_that_fails_when_its_input_is_durable_ends_no_node(
     node.stop()
     node = start(Application("t", tree), data=tmp_path / "data")
     assert node.get_state("s") == [*state, "more"]
+
+
+def test_an_action_that_fails_after_the_end_of_its_server_is_reported(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    tree = Supervisor("one_for_one", [Worker("s", Asker, journal=True, restart="transient")])
+    node = start(Application("t", tree), data=tmp_path / "data")
+    assert node.call("s", "cancel and stop") == 1
+    while not (reports := node.crashes()):
+        pass
+    assert [(report.server, report.callback) for report in reports] == [("s", "an action")]
+    assert isinstance(reports[0].reason, ValueError)
+    assert (node.whereis("s"), node.stats()["loop"]["crashes"]) == (None, 1)
 
 
 MODULE = """

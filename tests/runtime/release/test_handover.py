@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 
-from pybehave import Application, GenServer, Supervisor, Worker
+from pybehave import Application, GenServer, Listener, Supervisor, Worker
+from pybehave.behaviours.contract import Place
 from pybehave.errors import UpgradeRefused
 from pybehave.journal.closed import Closed
 from pybehave.journal.recovery import Options
+from pybehave.protocols import Lines
 from pybehave.runtime.release.handover import FDS_MAX, PIECE_BYTES, Channel, Inheritance, Successor
+from pybehave.runtime.release.places import Held
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 
@@ -156,10 +159,11 @@ def test_connections_with_much_that_was_read_come_in_pieces(ends: Any, pipes: li
     """Together they were more than a message was allowed, and all connections ended."""
     carries = [os.urandom(PIECE_BYTES // 3), b"", os.urandom(2 * PIECE_BYTES), b"x"]
     carries += [b"%d" % number for number in range(len(pipes) - len(carries))]
-    given = [
-        (fd, number, carry) for number, (fd, carry) in enumerate(zip(pipes, carries, strict=True))
+    given: Held = [
+        (fd, number, carry, Place(2, ("user", number)) if number % 2 else None)
+        for number, (fd, carry) in enumerate(zip(pipes, carries, strict=True))
     ]
-    taken: list[tuple[Any, int, int, bytes]] = []
+    taken: list[tuple[Any, int, int, bytes, Place | None]] = []
     node: Any = SimpleNamespace(
         loop=SimpleNamespace(source="full", take_over=lambda *facts: taken.append(facts)),
         applications=SimpleNamespace(
@@ -173,10 +177,10 @@ def test_connections_with_much_that_was_read_come_in_pieces(ends: Any, pipes: li
     successor.give_connections("l", given)
     successor.finish(WAIT_S)
     thread.join(WAIT_S)
-    assert [(port, number, carry) for port, _, number, carry in taken] == [
-        ("port", number, carry) for _, number, carry in given
+    assert [(port, *facts) for port, _, *facts in taken] == [
+        ("port", *facts) for _, *facts in given
     ]
-    for (_, fd, _, _), (pipe, _, _) in zip(taken, given, strict=True):
+    for (_, fd, *_), (pipe, *_) in zip(taken, given, strict=True):
         assert same_file(fd, pipe)
         os.close(fd)
 
@@ -204,4 +208,28 @@ def test_no_process_is_replaced_on_a_full_disk() -> None:
             sim.node.releases.begin_replacement(successor, "1", lambda *_: None)
         assert ended == ["ended"]
         assert sim.node.call("s", "up") == 1
+        disk.room = None
+
+
+def test_a_process_that_does_not_say_what_it_understands_is_asked_nothing(ends: Any) -> None:
+    """A successor of an older pybehave sends no `speaks`: its loading ended in a KeyError."""
+    successor = successor_at(ends[0])
+    Channel(ends[1]).send({"is": "loaded", "version": "2", "names": ["l"]})
+    successor.wait_loaded(WAIT_S)
+    ended: list[str] = []
+    asked: Any = SimpleNamespace(
+        version="2", names=["l"], speaks=successor.speaks, end=lambda: ended.append("ended")
+    )
+    disk = SimDisk(1)
+    app = Application(
+        "t",
+        Supervisor("one_for_one", [Worker("s", Counting, journal=True)]),
+        listeners=[Listener("tcp://127.0.0.1:0", Lines(), to="s", name="l")],
+        version="1",
+    )
+    with Simulator(1, app, disk=disk, journal_options=SMALL) as sim:
+        disk.room = 0
+        with pytest.raises(UpgradeRefused, match="may need a segment"):  # of all it says, only this
+            sim.node.releases.begin_replacement(asked, "1", lambda *_: None)
+        assert ended == ["ended"]
         disk.room = None

@@ -378,6 +378,44 @@ def test_a_repetition_of_several_commands_hears_what_the_first_heard(
             ask(client, "once add 1,add 2", "['1', '3']")
 
 
+class NamedAlone(Named):
+    """Each `once ` is one command."""
+
+    def decode(self, text: Any) -> Any:
+        found = super().decode(text)
+        return found if found is text else Once("client", 1, found.request.commands[0])
+
+
+def named(version: int, journal: bool, down_output: Any) -> Application:
+    to_two: Bridge[str, str, str, str] = Bridge(TO_TWO.up_input, down_output)
+    speaks = Speaks(version, {1: to_two} if version == 2 else None)
+    return Application(
+        "adder",
+        Supervisor("one_for_one", [Worker("a", KINDS[version], journal=journal)]),
+        version=str(version),
+        listeners=[Listener(URL, NamedAlone(), to="a", speaks=speaks)],
+    )
+
+
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_a_repetition_after_an_upgrade_hears_the_reply_of_then(
+    start: Callable[..., Any], tmp_path: Path, journal: bool, is_strict: bool
+) -> None:
+    """The bridge gets it as the old code gave it; one that does not take it hurts nobody else."""
+    down_output = (lambda text: text.split()[1]) if is_strict else TO_TWO.down_output
+    data = tmp_path / "data"
+    node = start(named(1, journal, down_output), data=data, journal_options=SMALL)
+    with dial(node) as old:
+        ask(old, "once add 3", "3")
+        node.releases.upgrade(named(2, journal, down_output), from_version="1")
+        with dial(node) as new:
+            ask(new, "once add 3 EUR", "3")
+        old.sendall(b"once add 3\n")
+        answer = receive(old, 2) if not is_strict else receive(old, 6)
+        assert answer == (b"error:" if is_strict else b"3\n")
+        assert node.whereis("a") == 1 and node.call("a", "tell") == "EUR 3"
+
+
 def test_clients_that_declare_a_version(serve_two: Callable[..., Any]) -> None:
     node = serve_two(declares=lambda text: int(text[1:]) if text.startswith("v") else None)
     with dial(node) as client:
