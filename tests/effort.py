@@ -26,10 +26,10 @@ class Rounds(NamedTuple):
 
 ROUNDS: Final[Mapping[str, Rounds]] = {
     "PYBEHAVE_CRASH_STATES": Rounds(20_000, 300_000),  # of a journal; others take a share
-    "PYBEHAVE_STORM_SEEDS": Rounds(900, 8_000),  # trees, clients, weather
-    "PYBEHAVE_CALM_SEEDS": Rounds(60, 400),  # the same without weather
-    "PYBEHAVE_HTTP_SEEDS": Rounds(80, 200),  # the same, all clients by HTTP
-    "PYBEHAVE_DURABLE_SEEDS": Rounds(60, 400),  # journaled servers through power cuts
+    "PYBEHAVE_STORM_SEEDS": Rounds(900, 4_000),  # trees, clients, weather
+    "PYBEHAVE_CALM_SEEDS": Rounds(60, 200),  # the same without weather
+    "PYBEHAVE_HTTP_SEEDS": Rounds(50, 120),  # the same, all clients by HTTP
+    "PYBEHAVE_DURABLE_SEEDS": Rounds(60, 200),  # journaled servers through power cuts
     "PYBEHAVE_FUZZ_ROUNDS": Rounds(60, 150),  # streams for each codec
 }
 """Variable of the environment -> rounds."""
