@@ -94,9 +94,7 @@ class Supervision:
             Stopped: Its supervisor has ended meanwhile, and the child with it.
             Timeout: It has not stopped yet; `unstopped()` shows where it stands.
         """
-        self._ask_to_stop(
-            lambda: self._tree(supervisor).terminate_child(supervisor, child), timeout
-        )
+        self._ask_end(lambda: self._tree(supervisor).terminate_child(supervisor, child), timeout)
 
     def remove_child(self, supervisor: str, child: Any, *, timeout: float | None = None) -> None:
         """Stop a child if it runs, and forget it (Suture, RemoveAndWait).
@@ -111,7 +109,7 @@ class Supervision:
             Stopped: Its supervisor has ended meanwhile, and the child with it.
             Timeout: It has not stopped yet; `unstopped()` shows where it stands.
         """
-        self._ask_to_stop(lambda: self._tree(supervisor).remove_child(supervisor, child), timeout)
+        self._ask_end(lambda: self._tree(supervisor).remove_child(supervisor, child), timeout)
 
     def restart(self, supervisor: str, child_id: str) -> Any:
         """Stop a child, with all below it, and start it again: on purpose, so it is no failure.
@@ -129,7 +127,7 @@ class Supervision:
             NotFound: No such supervisor or child.
             StartFailed: It did not start again, and is stopped.
         """
-        return self._ask_to_stop(lambda: self._tree(supervisor).restart(supervisor, child_id))
+        return self._ask_end(lambda: self._tree(supervisor).restart(supervisor, child_id))
 
     def reconfigure(self, supervisor: str, spec: Supervisor) -> list[str]:
         """Change a running supervisor's flags and children; nothing starts, nothing stops.
@@ -228,7 +226,7 @@ class Supervision:
     def _tree(self, supervisor: str) -> Tree:
         return self.applications.tree_with(supervisor)
 
-    def _ask_to_stop(self, request: Callable[[], Answer[Any]], timeout: float | None = None) -> Any:
+    def _ask_end(self, request: Callable[[], Answer[Any]], timeout: float | None = None) -> Any:
         """As `_ask`; whoever asks inside a callback may be what is to stop."""
         check_timeout(timeout)
         if self.loop.is_here and self.loop.dispatcher.stepping_name is not None:
