@@ -25,6 +25,7 @@ from pybehave.behaviours.application import Application
 from pybehave.behaviours.environment import keys_of, merged
 from pybehave.deployment import Deployment
 from pybehave.errors import ConfigError
+from pybehave.toml_files import read_tables
 
 NODE_TABLE: Final = "pybehave"
 DEFAULT: Final = "default"
@@ -124,16 +125,12 @@ def read(paths: Iterable[str | Path], settings: Iterable[str] = ()) -> Config:
         settings: As "kv.port=7000"; the value is TOML, or else a text.
 
     Raises:
-        ConfigError: A file is not TOML, or a setting has another form.
+        ConfigError: A file is not TOML or longer than 1 MiB, or a setting has another form.
         OSError: A file cannot be read.
     """
     config = Config()
     for path in paths:
-        try:
-            tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(str(path), f"not TOML: {error}") from error
-        for name, table in tables.items():
+        for name, table in read_tables(path).items():
             if name == NODE_TABLE:
                 config.add_node(table, str(path))
             else:

@@ -28,7 +28,6 @@ Source: detsys, "deployment map"; OTP kernel, distributed applications, for what
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,6 +38,7 @@ from pybehave.behaviours.application import Application
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor
 from pybehave.errors import ConfigError, show
+from pybehave.toml_files import read_tables
 
 TABLE: Final = "deploy"
 
@@ -178,14 +178,11 @@ def read(path: str | Path) -> Deployment:
         path: A TOML file with a table `[deploy]`, and nothing else.
 
     Raises:
-        ConfigError: It is not TOML, or has another form.
+        ConfigError: It is not TOML or longer than 1 MiB, or has another form.
         OSError: It cannot be read.
     """
     origin = str(path)
-    try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(origin, f"not TOML: {error}") from error
+    tables = read_tables(path)
     for name in tables:
         if name != TABLE:
             raise ConfigError(name, f"only a table [{TABLE}] stands in a map", origin)

@@ -729,6 +729,8 @@ _LISTEN_ADVICE = {
     errno.ENOENT: "make the folder, or choose another path",
     errno.EBADF: "let whoever starts this process pass it on, or choose another address",
     errno.ENOTSOCK: "name a listening socket, or choose another address",
+    errno.EMFILE: "let this process open more (`ulimit -n`, LimitNOFILE of systemd)",
+    errno.ENFILE: "let the system open more (sysctl fs.file-max)",
 }
 _LISTEN_WORDS = {
     errno.ENOENT: "the folder is missing",

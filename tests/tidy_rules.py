@@ -30,7 +30,7 @@ LEVELS = {
     "store_errors": 0, "supervision_errors": 0, "errors": 0,
     "actions": 0, "flow": 0, "jobs": 0, "once": 0, "together": 0, "statem": 0, "events": 0,
     "via": 0, "awaiting": 0, "types": 0, "_version": 0,
-    "listener": 10, "behaviours": 10, "config": 10, "deployment": 10,
+    "listener": 10, "behaviours": 10, "config": 10, "deployment": 10, "toml_files": 10,
     "_uring": 20,
     "journal": 30, "protocols": 30,
     "runtime": 40,

@@ -46,7 +46,7 @@ from pybehave.journal.recovery import SEGMENT_BYTES, Options
 from pybehave.protocols import Resp
 from pybehave.runtime.health import HealthLimits
 from pybehave.runtime.heart import child as heart_child
-from pybehave.runtime.limits import raise_descriptors
+from pybehave.runtime.limits import DESCRIPTORS_MIN, descriptors_max, raise_descriptors
 from pybehave.runtime.node import DATA, DRAIN_TIMEOUT_S, Node
 from pybehave.runtime.node_options import default_backend
 from pybehave.runtime.release.handover import Command, Inheritance, inheritance
@@ -237,6 +237,7 @@ def serve(
     check_backend(options["backend"])
     sockets = Sockets(admin, no_admin, metrics).checked()
     configure_logging(log_level, log_format)
+    check_descriptors()
     room = raise_descriptors()
     inherited = inheritance()
     application = load(target, code_folder(inherited))
@@ -309,6 +310,15 @@ def check_backend(backend: str | None) -> None:
     """What click cannot check: the environment may name the simulator."""
     if (backend or default_backend()) == "sim":
         raise Mistake("the simulator has no network to serve; use auto, uring or epoll")
+
+
+def check_descriptors() -> None:
+    """Refuse what would fail at whatever happens to open the first file too many."""
+    if (limit := descriptors_max()) < DESCRIPTORS_MIN:
+        raise Mistake(
+            f"this process may have only {limit} files open and a node needs {DESCRIPTORS_MIN}; "
+            "let it have more (ulimit -n, LimitNOFILE of systemd)"
+        )
 
 
 def folder_of(apps: list[Application], data: str, volatile: bool) -> Disk | str:

@@ -326,12 +326,7 @@ class DiskStore(LocalStore):
             self._id, sequence, self._unix_ns(), [Entry(msgspec.msgpack.encode(facts), content)]
         )
         name = content_name(number)
-        try:
-            digest = snapshot.write_as(self._disk, name, data)
-        except OSError:
-            with contextlib.suppress(OSError):
-                self._disk.remove(f"{name}.tmp")
-            raise
+        digest = snapshot.write_as(self._disk, name, data)
         return Kept(lease.stream, sequence, lease.epoch, number, digest)
 
     def _get_content(self, kept: Sequence[Kept]) -> tuple[Kept, bytes] | None:

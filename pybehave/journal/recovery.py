@@ -222,6 +222,7 @@ def recover(
     # A recovery that was cut off before 13 has used up an epoch that the manifest does not know.
     epoch = max(manifest.epoch, *(header.epoch for _, header in headers), 0)
     manifest = manifest._replace(epoch=epoch, snapshots=_sound(manifest, found))
+    _drop_half_made(disk)
     manifest, header = _begin(disk, options, manifest, number, end, now_ns, closed)  # 12, 13
     report.epoch, report.snapshot_lsn = manifest.epoch, found.lsn if found is not None else 0
     tidy(disk, manifest.oldest, {lsn for lsn, _ in manifest.snapshots}, is_start=True)
@@ -460,7 +461,7 @@ def tidy(disk: Disk, oldest: int, snapshots: set[int], *, is_start: bool) -> Non
     Args:
         oldest: The number of the first segment that is needed.
         snapshots: The lsns of the snapshots that are needed.
-        is_start: Nothing else is at work in the folder: what was left half made goes too.
+        is_start: Nothing else is at work in the folder: a snapshot without its name goes too.
     """
     removed = False
     for name in disk.names():
@@ -469,10 +470,19 @@ def tidy(disk: Disk, oldest: int, snapshots: set[int], *, is_start: bool) -> Non
         is_loose = lsn is not None and lsn not in snapshots
         if lsn is not None and lsn > max(snapshots, default=0) and not is_start:
             is_loose = False  # the next one, which waits until all in it is durable
-        if is_old or is_loose or (is_start and name.endswith(".tmp")):
+        if is_old or is_loose:
             disk.remove(name)
             removed = True
     if removed:
+        disk.sync_names()
+
+
+def _drop_half_made(disk: Disk) -> None:
+    """Remove what a crash or a full disk left half made, before there has to be room for more."""
+    half_made = [name for name in disk.names() if name.endswith(".tmp")]
+    for name in half_made:
+        disk.remove(name)
+    if half_made:
         disk.sync_names()
 
 

@@ -22,6 +22,7 @@ Does not know: how states become bytes (durable/snapshots.py), when one is taken
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import struct
 from collections.abc import Sequence
@@ -198,8 +199,13 @@ def write(disk: Disk, content: bytes, lsn: int) -> bytes:
 
 def write_as(disk: Disk, name: str, content: bytes) -> bytes:
     """Put a snapshot on the disk under a name; as `write`."""
-    disk.put(f"{name}.tmp", content)
-    read = check(f"{name}.tmp", disk.read(f"{name}.tmp", 0, len(content)))
+    try:
+        disk.put(f"{name}.tmp", content)
+        read = check(f"{name}.tmp", disk.read(f"{name}.tmp", 0, len(content)))
+    except (OSError, JournalRefused):
+        with contextlib.suppress(OSError):  # on a full disk it takes the room that commands need
+            disk.remove(f"{name}.tmp")
+        raise
     disk.rename(f"{name}.tmp", name)
     disk.sync_names()
     return read.digest

@@ -62,7 +62,10 @@ def open_listener(
     is_dual = fd < 0 and isinstance(address, TcpAddress) and address.host == ANY_HOST
     if fd < 0:
         fd = _inherited(loop, listener, mode)
-    port = loop.listen(listener.name, listener.url, packed, codec, to, listener, fd, is_dual)
+    try:
+        port = loop.listen(listener.name, listener.url, packed, codec, to, listener, fd, is_dual)
+    except ListenFailed as error:
+        raise _explained(listener, error.reason) from error.__cause__
     port.speak(Edge(listener.speaks))
     port.agree(listener.contract)
     port.greet()
@@ -91,8 +94,21 @@ def _bound_with_mode(listener: Listener, path: str, mode: int) -> int:
             bound.bind(path)
             bound.listen(listener.backlog)
         except OSError as error:
-            raise ListenFailed(listener.url, error) from error
+            raise _explained(listener, error) from error
         return bound.detach()
+
+
+def _explained(listener: Listener, reason: object) -> ListenFailed:
+    """Where nothing can be made (/proc) the kernel says ENOENT, as for a folder that is missing."""
+    address = listener.address
+    if (
+        isinstance(address, UnixAddress)
+        and isinstance(reason, OSError)
+        and reason.errno == errno.ENOENT
+        and os.path.isdir(os.path.dirname(address.path) or ".")
+    ):
+        reason = OSError(errno.ENOENT, "no socket can be made in its folder")
+    return ListenFailed(listener.url, reason)
 
 
 def override(own: tuple[Listener, ...], urls: tuple[str, ...]) -> tuple[Listener, ...]:

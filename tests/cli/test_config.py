@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from pybehave.errors import ConfigError
+from pybehave.toml_files import FILE_BYTES_MAX, read_tables
 from tests.conftest import receive
-from tests.processes import run, serving
+from tests.processes import COMMAND, run, serving
 
 SHOP = """
 import msgspec
@@ -80,6 +83,31 @@ def test_a_mistake_in_a_setting_is_one_sentence(
     assert result.returncode == 2
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_pipe_is_a_file_of_settings(shop: str) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"[shop]\nloud = true\n")
+    os.close(writing)
+    try:
+        ran = subprocess.run(
+            [*COMMAND, "config", shop, "--config", f"/dev/fd/{reading}"],
+            capture_output=True, text=True, timeout=60, check=True, pass_fds=(reading,),
+        )  # fmt: skip
+    finally:
+        os.close(reading)
+    assert f"shop.loud = True  (/dev/fd/{reading})" in ran.stdout
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_file_of_settings_ends_at_its_limit(tmp_path: Path, over: int) -> None:
+    path = tmp_path / "long.toml"
+    path.write_bytes(b"#" * (FILE_BYTES_MAX + over))
+    if not over:
+        assert read_tables(path) == {}
+        return
+    with pytest.raises(ConfigError, match="more than 1 MiB"):
+        read_tables(path)
 
 
 def test_tree_shows_all_applications_in_the_order_of_their_starts(shop: str) -> None:

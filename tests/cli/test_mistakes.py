@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pybehave.cli import main
+from pybehave.runtime.limits import DESCRIPTORS_MIN
 from tests.processes import COMMAND, run
 
 PROGRAM = """
@@ -123,6 +124,12 @@ RUNS = {
         1,
         "x.sock: the folder is missing; ",
     ),
+    ("good:app", "--listen", "unix:///proc/x.sock"): (
+        1,
+        "x.sock: no socket can be made in its folder; choose another address",
+    ),
+    ("good:app", "--config", "/dev/full"): (2, "/dev/full: more than 1 MiB, which no config"),
+    ("good:app", "--deploy", "/dev/zero", "--as", "x"): (2, "/dev/zero: more than 1 MiB, which no"),
     ("good:app", "--listen", "fd://99"): (1, "fd://99: this process has inherited no such descr"),
     ("good:app", "--listen", "tcp://:0", "--listen", "tcp://:0"): (
         2,
@@ -274,3 +281,34 @@ def test_a_current_folder_that_is_gone_is_said(here: Path) -> None:
     )
     assert result.returncode == 2
     assert result.stderr == "pybehave: the current folder has been removed; go to another\n"
+
+
+@pytest.mark.parametrize("descriptors", [7, 12, 14, DESCRIPTORS_MIN - 1])
+def test_too_few_descriptors_are_refused_and_no_host_is_blamed(
+    here: Path, descriptors: int
+) -> None:
+    ran = subprocess.run(
+        ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *COMMAND, "run", "good:app"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    (line,) = ran.stderr.splitlines()
+    assert f"may have only {descriptors} files open and a node needs {DESCRIPTORS_MIN}" in line
+
+
+def test_the_fewest_descriptors_serve_and_keep_a_journal(here: Path, source: str) -> None:
+    limited = ["sh", "-c", f'ulimit -n {DESCRIPTORS_MIN}; exec "$@"', "sh", *COMMAND, "run"]
+    with subprocess.Popen(
+        [*limited, "good:app", "--backend", source],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as node:
+        try:
+            assert node.stdout is not None
+            assert any(line.startswith("ready") for line in node.stdout)
+        finally:
+            node.terminate()
+    assert node.returncode == 0

@@ -94,6 +94,7 @@ def test_F21_a_snapshot_that_cannot_be_read_back_is_not_named(kind, what) -> Non
     small.disk.fail(what, kinds=(kind,))
     with pytest.raises((OSError, JournalRefused)):
         snapshot.write(small.disk, content_of(small, 4), 4)
+    assert not [name for name in small.disk.names() if name.endswith(".tmp")]
     assert small.recover(small.disk.copy()).report.snapshot_lsn == 0
 
 
@@ -182,3 +183,14 @@ def test_F23_one_that_never_got_its_name_is_removed_by_the_next_start() -> None:
     disk = small.disk.copy()
     assert small.recover(disk).report.snapshot_lsn == lsn
     assert snapshot.snapshot_name(lsn + 2) not in disk.names()
+
+
+def test_what_a_crash_left_half_made_is_removed_before_a_start_needs_its_room() -> None:
+    small = Small(SimDisk(1)).run("rpcrpc")
+    size = int(small.options.segment_bytes)
+    small.disk.put("snap-0000000000000009.pbs.tmp", bytes(size))
+    disk = small.disk.copy()
+    disk.room = sum(map(len, disk.contents().values())) + size // 2
+    found = small.recover(disk)
+    assert found.last_lsn == small.model.acked
+    assert not [name for name in disk.names() if name.endswith(".tmp")]
