@@ -1,7 +1,8 @@
 """Requests to the supervisors of a node, from any thread: the part of `Node` that is about trees.
 
 From another thread a request is posted to the loop and waited for. On the loop's own thread it is
-carried out at once between two inputs; inside a callback, in its turn, when that is over.
+carried out at once, or in its turn when its supervisor is at work. Inside a callback one that stops
+something waits until that is over, for it may stop who asks; so do those that are made behind it.
 
 Does not know: loops beyond posting; what a request means (tree/requests.py).
 """
@@ -43,6 +44,7 @@ class Supervision:
     loop: Loop
     host: LoopHost
     applications: Applications
+    _put_off_count = 0  # requests of callbacks that wait for their ends
 
     @abstractmethod
     def run_on_loop(self, function: Callable[[], T], *, timeout: float | None = None) -> T:
@@ -57,9 +59,11 @@ class Supervision:
     ) -> Any:
         """Add a child to a running supervisor and start it (OTP, supervisor:start_child/2).
 
-        From a hook (an init, a step, a terminate) the request waits until the step is over, or
-        until its supervisor has started or stopped what it is at; this returns None, and a refusal
-        is logged. The same holds for all requests below.
+        From a hook (an init, a step, a terminate) the request is carried out at once if the
+        supervisor is idle; if it is starting or stopping something, the request waits in its queue,
+        this returns None, and a refusal is logged. So it is with all requests below; those that
+        stop something (`terminate_child`, `remove_child`, `restart`), and what is asked for behind
+        them, wait until the hook is over.
 
         Args:
             supervisor: Its path ("root/supervisor-2"), or its id where only one has it.
@@ -90,7 +94,7 @@ class Supervision:
             Stopped: Its supervisor has ended meanwhile, and the child with it.
             Timeout: It has not stopped yet; `unstopped()` shows where it stands.
         """
-        self._ask(lambda: self._tree(supervisor).terminate_child(supervisor, child), timeout)
+        self._ask_end(lambda: self._tree(supervisor).terminate_child(supervisor, child), timeout)
 
     def remove_child(self, supervisor: str, child: Any, *, timeout: float | None = None) -> None:
         """Stop a child if it runs, and forget it (Suture, RemoveAndWait).
@@ -105,7 +109,7 @@ class Supervision:
             Stopped: Its supervisor has ended meanwhile, and the child with it.
             Timeout: It has not stopped yet; `unstopped()` shows where it stands.
         """
-        self._ask(lambda: self._tree(supervisor).remove_child(supervisor, child), timeout)
+        self._ask_end(lambda: self._tree(supervisor).remove_child(supervisor, child), timeout)
 
     def restart(self, supervisor: str, child_id: str) -> Any:
         """Stop a child, with all below it, and start it again: on purpose, so it is no failure.
@@ -123,7 +127,7 @@ class Supervision:
             NotFound: No such supervisor or child.
             StartFailed: It did not start again, and is stopped.
         """
-        return self._ask(lambda: self._tree(supervisor).restart(supervisor, child_id))
+        return self._ask_end(lambda: self._tree(supervisor).restart(supervisor, child_id))
 
     def reconfigure(self, supervisor: str, spec: Supervisor) -> list[str]:
         """Change a running supervisor's flags and children; nothing starts, nothing stops.
@@ -222,11 +226,30 @@ class Supervision:
     def _tree(self, supervisor: str) -> Tree:
         return self.applications.tree_with(supervisor)
 
-    def _ask(self, request: Callable[[], Answer[Any]], timeout: float | None = None) -> Any:
+    def _ask_end(self, request: Callable[[], Answer[Any]], timeout: float | None = None) -> Any:
+        """As `_ask`; whoever asks inside a callback may be what is to stop."""
         check_timeout(timeout)
         if self.loop.is_here and self.loop.dispatcher.stepping_name is not None:
-            self.host.defer(lambda: _carry_out(request))
-            return None
+            return self._put_off(request)
+        return self._ask(request, timeout)
+
+    def _put_off(self, request: Callable[[], Answer[Any]]) -> None:
+        self._put_off_count += 1
+
+        def carry_out() -> None:
+            self._put_off_count -= 1
+            try:
+                request().then(_log_refusal)
+            except (PybehaveError, TypeError) as error:
+                logger.error("a request made in a hook was refused: %s", error)
+
+        self.host.defer(carry_out)
+
+    def _ask(self, request: Callable[[], Answer[Any]], timeout: float | None = None) -> Any:
+        check_timeout(timeout)
+        is_in_callback = self.loop.is_here and self.loop.dispatcher.stepping_name is not None
+        if is_in_callback and self._put_off_count:
+            return self._put_off(request)  # in the order in which they were made
         if self.loop.is_here:
             answer = request()
             if answer.is_done:
@@ -248,14 +271,6 @@ class Supervision:
         if not waiter.wait(timeout):
             raise Timeout("of the supervisor", timeout or 0.0)
         return waiter.take()
-
-
-def _carry_out(request: Callable[[], Answer[Any]]) -> None:
-    """Carry out what a callback has asked for, now that it is over: it may be about its server."""
-    try:
-        request().then(_log_refusal)
-    except PybehaveError as error:
-        logger.error("a request made in a hook was refused: %s", error)
 
 
 def _log_refusal(answer: Answer[Any]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from pybehave import NO_REPLY, TIMEOUT, Application, GenServer, Supervisor, Worker
 from pybehave.actions import Continue, IdleTimeout, Info, Stop
 from pybehave.behaviours.supervisor import ChildSpec
-from pybehave.errors import PybehaveError, SourceUnavailable, StartFailed, Stopped
+from pybehave.errors import NotFound, PybehaveError, SourceUnavailable, StartFailed, Stopped
 from pybehave.runtime.node import Node
 from pybehave.testing import Simulator
 from pybehave.types import Shutdown
@@ -23,6 +23,7 @@ from tests.conftest import SOURCES
 Until = Callable[[Callable[[], object]], None]
 World = Callable[..., tuple[Node, Until]]
 TRACE: list[Any] = []
+NODES: list[Node] = []
 
 
 @pytest.fixture(params=[*SOURCES, "sim"])
@@ -42,12 +43,14 @@ def world(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> I
             sim = Simulator(1, app)
             sim.__enter__()
             ends.append(lambda: sim.__exit__(None, None, None))
+            NODES.append(sim.node)
             return sim.node, sim.run_until
         try:
             node = app.start(backend=request.param)
         except SourceUnavailable as error:
             pytest.skip(f"{request.param}: {error.reason}")
         ends.append(node.stop)
+        NODES.append(node)
         return node, spin
 
     yield begin
@@ -70,12 +73,51 @@ class Doer(GenServer[None, Callable[[], Any], Any]):
         TRACE.append(f"term {self.context.name}")
 
 
-def test_S1_8_what_a_step_asks_of_its_supervisor_is_done_when_it_is_over(world: World) -> None:
+class Sender(GenServer[None, Any, Any]):
+    """Starts another and sends to it."""
+
+    def init(self, args: Any) -> Any:
+        return None, Continue(None)
+
+    def handle_continue(self, term: Any, state: None) -> Any:
+        NODES[-1].start_child("root", Worker("d", Hearer))
+        return state, None, Info("d", "hello")
+
+
+class Hearer(GenServer[None, Any, Any]):
+    """Notes what it hears."""
+
+    def init(self, args: Any) -> None:
+        return None
+
+    def handle_info(self, message: Any, state: None) -> tuple[None, None]:
+        TRACE.append(f"{self.context.name} has {message}")
+        return state, None
+
+
+def test_S1_8_what_a_step_starts_runs_at_once_and_has_what_it_is_sent(world: World) -> None:
+    """As behind supervisor:start_child/2: a message to it was lost when the start was put off."""
     node, until = world(Worker("a", Doer))
-    asked = lambda: node.start_child("root", Worker("b", Doer))  # noqa: E731
-    assert node.call("a", asked) is None
-    until(lambda: node.whereis("b"))
-    assert TRACE == ["init a", "done a", "init b"]
+
+    def ask() -> Any:
+        started = node.start_child("root", Worker("b", Doer))
+        return NO_REPLY if started is None else started.incarnation
+
+    assert node.call("a", ask) == 1
+    assert TRACE == ["init a", "init b", "done a"]
+    node.call("a", lambda: node.start_child("root", Worker("c", Sender)) and None)
+    until(lambda: "d has hello" in TRACE)
+
+
+def test_S1_8_what_is_asked_for_behind_a_stop_comes_behind_it(world: World) -> None:
+    node, until = world(Worker("a", Doer), Worker("b", Doer))
+
+    def ask() -> None:
+        node.remove_child("root", "b")
+        node.start_child("root", Worker("b", Doer))
+
+    assert node.call("a", ask) is None
+    until(lambda: TRACE == ["init a", "init b", "done a", "term b", "init b"])
 
 
 def test_S1_8_a_step_that_has_its_own_server_stopped_ends_before_it(world: World) -> None:
@@ -89,8 +131,10 @@ def test_S1_8_what_a_step_asks_for_and_is_refused_ends_nothing(world: World) -> 
     node, until = world(Worker("a", Doer))
 
     def ask() -> None:
-        node.delete_child("root", "nobody")
+        with pytest.raises(NotFound):
+            node.delete_child("root", "nobody")
         node.restart("nowhere", "a")
+        node.terminate_child("root", {})
         node.start_child("root", Worker("b", Doer))
 
     node.call("a", ask)
