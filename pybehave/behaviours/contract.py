@@ -23,16 +23,18 @@ has no next state for is refused, and the server neither sees nor journals it.
 
     Listener("tcp://127.0.0.1:7000", Resp(), to="kv", contract=LogInFirst())
 
-A message is looked at once, when it comes, and a reply when it is made; both as the server of today
+A message is looked at once, when it comes, and a reply when it is made, to move the state when it
+leaves; both as the server of today
 takes and gives them, whatever version the client speaks (speaks.py). A message under a name (Once)
 is looked at without it; a Together is one message. What a protocol answers itself (RESP's PING) and
 what a server sends unasked (Send) belongs to no conversation.
 
 Invariants
   (K1) A message that is refused leaves the state as it was.
-  (K2) Of a reply that is made and does not leave, for its step crashes, nothing is left: the error
-       that leaves instead is told (`failed`) in the state before it.
-  (K3) A state is that of one version of one contract: it is never handed to another.
+  (K2) A reply that is made and does not leave, for its step crashes, moves nothing: the error that
+       leaves instead is told (`failed`).
+  (K3) A state is that of one version of one contract: it is never handed to another. A reply to a
+       question that came under another one, or under none, is none of the conversation.
 
 Does not know: connections (exchanging.pyx keeps a Place for each), bytes.
 Source: J. Armstrong, "Getting Erlang to talk to the outside world" (2002): the contract checker of
@@ -156,7 +158,7 @@ class Contract(Generic[State]):
             EncodeError: The reply may not come there.
         """
         if place is None or place.version != self.version:
-            return place  # what it answers came before this contract (K3)
+            return place  # nothing was said under this contract (K3)
         if error is not None:
             return self._after_error(place, error)
         try:

@@ -16,7 +16,7 @@ cdef class Acting(System):
     cdef int _crashed(self, Server server, object error, int kind, object message,
                       Caller caller) except -1
     cdef int _hand_on(self, Server server, object action) except -1
-    cdef int _check_actions(self, Server server, tuple actions) except -1
+    cdef dict _check_actions(self, Server server, tuple actions)
     cdef int _check_reply(self, object action, dict encoded) except -1
     cdef int _reply_as(self, Caller caller, object value, bytes answer) except -1
     cdef bytes _answer_for(self, Connection connection, object data, dict encoded)

@@ -13,6 +13,7 @@ end than it had (decision 0035).
 Invariants
   (T1) Of a step's actions all are begun, or none.
   (T2) What an action sends to a connection is encoded once: when it is checked.
+  (T3) The reply of a step leaves behind its actions, and is judged behind them (R5).
 
 Does not know: when a step is done and its state stands (dispatch.pyx), who carries out the rest
 (pybehave/runtime/host.py).
@@ -157,8 +158,9 @@ cdef class Acting(System):
                 self._hand_on(server, action)
         return reason
 
-    cdef int _check_actions(self, Server server, tuple actions) except -1:
-        """Raise what an action could not be carried out for (T1); encode what is sent (T2)."""
+    cdef dict _check_actions(self, Server server, tuple actions):
+        """Raise what an action could not be carried out for (T1); encode what is sent (T2). Returns
+        that, with where the replies among it lead contracts (R5)."""
         cdef dict encoded = {}
         for action in actions:
             kind = type(action)
@@ -192,7 +194,7 @@ cdef class Acting(System):
             elif kind not in KNOWN:
                 raise TypeError(f"{action!r} is not an action that the runtime knows")
         self.checked = (actions, encoded, self.is_passing)
-        return 0
+        return encoded
 
     def check_actions(self, Server server, tuple actions) -> None:
         """Raise what an action of an init could not be carried out for; before it is recorded."""
@@ -212,7 +214,7 @@ cdef class Acting(System):
         if c == NULL or not conn_takes_output(c):
             return 0
         try:
-            encoded[id(action)] = self._encoded_for(caller, c, action.value, None)
+            encoded[id(action)] = self._encoded_for(caller, c, action.value, None, encoded)
         except EncodeError as error:
             self._resolve(caller, None, error)
             raise

@@ -620,10 +620,9 @@ cdef class Dispatcher(Ephemeral):
                 self.disturbed()
             actions = self._checked(server, kind, result)
             output = result[1]
+            ahead = self._check_actions(server, actions) if actions else None # (T3)
             if c != NULL and output is not NO_REPLY:
-                answer = self._encoded_for(caller, c, output, None)
-            if actions:
-                self._check_actions(server, actions)
+                answer = self._encoded_for(caller, c, output, None, ahead)
             server.state = result[0]
         except BaseException as error:
             self.current = None

@@ -91,10 +91,9 @@ cdef class Ephemeral(Exchanging):
             actions = self._checked(server, kind, result)
             output = result[1]
             self._check_trace(server, message, caller, result[0], actions, looks)
+            ahead = self._check_actions(server, actions) if actions else None # (T3)
             if c != NULL and output is not NO_REPLY:
-                answer = self._encoded_for(caller, c, output, None)
-            if actions:
-                self._check_actions(server, actions)
+                answer = self._encoded_for(caller, c, output, None, ahead)
         except BaseException as error:
             self.current = None
             self.is_passing = False

@@ -107,6 +107,7 @@ cdef class Exchanging(Gate):
         caller.exchange = exchange
         caller.is_patient = True
         caller.port = <Port>c.port
+        caller.contract = (<Port>c.port).contract
         caller.spoken = c.spoken
         if server is not None:
             self._ask_running(server, caller)

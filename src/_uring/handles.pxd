@@ -53,5 +53,7 @@ cdef class Caller:
                                     # that was read of bytes: (client, number) (Q5)
     cdef object port                # FROM_CONNECTION: its Port, whose edge it was asked across ...
     cdef uint32_t spoken            # ... in this version
-    cdef object stood               # where the contract stood before its reply; None = none made
+    cdef object contract            # of its Port when it came; None = there was none
+    cdef tuple move                 # of the contract by the reply that was made and has not left:
+                                    # (place before, after, output); or None
     cdef bint is_together           # it was several commands: so many outputs are converted

@@ -477,7 +477,7 @@ cdef class Mailboxes(Names):
                 conn_give_back(self.conns, c)
             answer = None
             if c != NULL and conn_takes_output(c):
-                answer = self._encoded_for(caller, c, value, error)
+                answer = self._encoded_for(caller, c, value, error, None)
             self._close_caller(caller)
             return self._settle_connection(caller, answer)
         self._close_caller(caller)

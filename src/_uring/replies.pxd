@@ -29,7 +29,9 @@ cdef class Replies(Present):
     cdef bytes _scratch_bytes(self)
     cdef bytes _encoded(self, Codec codec, object output, uint32_t flags)
     cdef bytes _encoded_error(self, Codec codec, object error, uint32_t flags)
-    cdef int _replied(self, Caller caller, Port port, object output, object error) except -1
-    cdef bytes _encoded_for(self, Caller caller, conn *c, object output, object error)
+    cdef int _replied(self, Caller caller, Port port, object output, object error,
+                      dict ahead) except -1
+    cdef int _move(self, Caller caller) except -1
+    cdef bytes _encoded_for(self, Caller caller, conn *c, object output, object error, dict ahead)
     cdef Connection connection_of(self, conn *c)
     cdef int connection_ended(self, conn *c) except -1

@@ -14,6 +14,8 @@ Invariants
        until the slot is given back.
   (R4) Whether a reply is wanted (CLIENT REPLY) is settled when its request is taken: one that was
        asked for before OFF is sent, also when it is made after it, and the other way round.
+  (R5) A reply moves the contract of its connection when it leaves, not when it is made. Those that
+       one step makes are judged one behind the other, in the order in which they are to leave.
 
 Does not know: servers, mailboxes, turns.
 """
@@ -39,7 +41,7 @@ from .servers cimport Port, Present
 
 import collections
 
-from pybehave.errors import DecodeError
+from pybehave.errors import DecodeError, EncodeError
 
 cdef extern from "sockets.h" nogil:
     int sockets_peer(int fd, char *out, size_t out_bytes)
@@ -120,6 +122,7 @@ cdef class Replies(Present):
         caller.connection = self.connection_of(c)
         caller.is_unheard = c.protocol > AGREED_VERSION # (R4)
         caller.port = <Port>c.port
+        caller.contract = (<Port>c.port).contract
         caller.spoken = c.spoken
         return caller
 
@@ -163,6 +166,8 @@ cdef class Replies(Present):
         cdef conn *c = conns_find(self.conns, caller.connection.token())
         if c == NULL:
             return 0
+        if answer is not None and caller.move is not None:
+            self._move(caller)
         if caller.is_unheard:
             answer = None
         if caller.ticket is None:
@@ -243,22 +248,49 @@ cdef class Replies(Present):
         codec.encode_error(error, self.pool, &self.scratch, flags)
         return self._scratch_bytes()
 
-    cdef int _replied(self, Caller caller, Port port, object output, object error) except -1:
-        """Move the contract of a caller's connection on; raises EncodeError for what may not be
-        said. A reply is made before it is certain that it leaves: the one that is made in its
-        place, an error mostly, is one of the conversation as it was before."""
+    cdef int _replied(self, Caller caller, Port port, object output, object error,
+                      dict ahead) except -1:
+        """Note where a reply leads the contract of its connection, once it leaves (R5); raises
+        EncodeError for one that may not come. A question of before this contract, or of before this
+        version of it, is none of its conversation (contract.py, K3)."""
         cdef Connection connection = caller.connection
-        if caller.stood is None:
-            caller.stood = connection.place
-        connection.place = port.contract._after_reply(caller.stood, output, error)
+        place = connection.place
+        if ahead is not None:
+            if caller in ahead: # the second reply of one step: it will be ignored
+                return 0
+            place = ahead.get(connection, place)
+        caller.move = None
+        if caller.contract is None or caller.contract.version != port.contract.version:
+            return 0
+        after = port.contract._after_reply(place, output, error)
+        caller.move = (place, after, output)
+        if ahead is not None:
+            ahead[caller], ahead[connection] = True, after
         return 0
 
-    cdef bytes _encoded_for(self, Caller caller, conn *c, object output, object error):
-        """The answer to a caller that is a connection: as its request wants it, or its protocol."""
+    cdef int _move(self, Caller caller) except -1:
+        """The reply leaves. Since it was made the step may have ended others of its connection
+        (Stop): then it leads on from there, and nowhere if it could not have come there."""
+        cdef Connection connection = caller.connection
+        before, after, output = caller.move
+        caller.move = None
+        if connection.place is not before:
+            try:
+                contract = (<Port>caller.port).contract
+                after = contract._after_reply(connection.place, output, None)
+            except EncodeError:
+                return 0
+        connection.place = after
+        return 0
+
+    cdef bytes _encoded_for(self, Caller caller, conn *c, object output, object error, dict ahead):
+        """The answer to a caller that is a connection: as its request wants it, or its protocol.
+        `ahead`: where replies that leave before it will have led contracts; None = there are none.
+        """
         cdef Port port = <Port>c.port
         cdef Codec codec = port.codec
         if port.contract is not None:
-            self._replied(caller, port, output, error)
+            self._replied(caller, port, output, error, ahead)
         if error is None and caller.spoken != port.version:
             if not port.edge.understands(caller.spoken): # its release was taken back
                 error = DecodeError(f"version {caller.spoken} is not spoken here any more")
