@@ -749,7 +749,8 @@ class NodeJournal:
                 break
             loop.run_once(0.05)
         self._is_open = False
-        wait(list(self._jobs), timeout=CLOSE_S)  # a dead letter may still be on its way
+        if not wait(list(self._jobs), timeout=CLOSE_S).not_done:  # a dead letter may be on its way
+            self._spares.close()
         if self.commit.is_closed and self.recovery is not None:
             self.closed = self._closed(self.recovery.manifest)
         if not self.commit.is_busy:

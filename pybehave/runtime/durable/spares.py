@@ -39,6 +39,7 @@ class Spares:
         self._journal = journal
         self._is_preparing = False
         self._refusals = 0
+        self._fd = -1
 
     def prepare(self) -> None:
         """Begin to prepare the next segment, unless there is one or it is under way."""
@@ -48,22 +49,28 @@ class Spares:
         self._is_preparing = True
         number = journal.commit.current_segment + 1
 
-        def work() -> int:
+        def work() -> None:
             recovery.prepare(journal.disk, number, journal.segment_bytes)
-            return journal.disk.open(segment_name(number))
+            self._fd = journal.disk.open(segment_name(number))
 
-        journal.off_loop(work, lambda fd, error: self._prepared(number, fd, error))
+        journal.off_loop(work, lambda _, error: self._prepared(number, error))
 
-    def _prepared(self, number: int, fd: int | None, error: BaseException | None) -> None:
+    def close(self) -> None:
+        """Close what was prepared and not taken: no thread is at it any more."""
+        if self._fd >= 0:
+            self._journal.disk.close(self._fd)
+            self._fd = -1
+
+    def _prepared(self, number: int, error: BaseException | None) -> None:
         self._is_preparing = False
         journal = self._journal
         if not journal.is_open:
-            if fd is not None:
-                journal.disk.close(fd)
-        elif fd is not None:
+            return
+        if error is None:
             if self._refusals:
                 logger.warning("the journal in %s has room again", journal.disk.path)
             self._refusals = 0
+            fd, self._fd = self._fd, -1
             journal.commit.give_spare(number, fd)
             journal.node.loop.dispatcher.resume_stalled()
         else:

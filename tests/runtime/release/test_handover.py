@@ -105,8 +105,8 @@ def test_descriptors_that_there_is_no_room_for_are_told_and_none_is_kept(
 ) -> None:
     Channel(ends[0]).send({"is": "x"}, pipes[:10])
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(pipes) + 4, hard))
     before = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(pipes) + 4, hard))
     try:
         with pytest.raises(OSError, match="no room for all descriptors"):
             Channel(ends[1]).receive(WAIT_S)
