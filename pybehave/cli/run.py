@@ -237,8 +237,7 @@ def serve(
     check_backend(options["backend"])
     sockets = Sockets(admin, no_admin, metrics).checked()
     configure_logging(log_level, log_format)
-    check_descriptors()
-    room = raise_descriptors()
+    room = room_for_connections()
     inherited = inheritance()
     application = load(target, code_folder(inherited))
     apps = planned(application, config)
@@ -312,13 +311,14 @@ def check_backend(backend: str | None) -> None:
         raise Mistake("the simulator has no network to serve; use auto, uring or epoll")
 
 
-def check_descriptors() -> None:
-    """Refuse what would fail at whatever happens to open the first file too many."""
+def room_for_connections() -> int:
+    """How many fit; so few open files that a node fails at one or the other are refused."""
     if (limit := descriptors_max()) < DESCRIPTORS_MIN:
         raise Mistake(
             f"this process may have only {limit} files open and a node needs {DESCRIPTORS_MIN}; "
             "let it have more (ulimit -n, LimitNOFILE of systemd)"
         )
+    return raise_descriptors()
 
 
 def folder_of(apps: list[Application], data: str, volatile: bool) -> Disk | str:

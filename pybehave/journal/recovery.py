@@ -214,8 +214,7 @@ def recover(
         progress.begin("reading", "bytes", len(headers) * size, lambda: report.segments * size)
     pieces, end = _walk(disk, manifest, headers, report, coder, closed)  # 7 to 10
     _check_snapshot(disk, found, end)
-    if report.torn_bytes and options.strict:
-        _refuse_torn(disk, end)
+    _check_strict(disk, options, end, report)
     _keep_tail(disk, end, report)  # 11
     report.last_seq, report.last_lsn = end.seq - 1, end.lsn - 1
     number = headers[-1][0] + 1 if headers else manifest.oldest
@@ -632,7 +631,9 @@ def _refuse(disk: Disk, number: int, walked: Any, evidence: list[str]) -> None:
     )
 
 
-def _refuse_torn(disk: Disk, end: _End) -> None:
+def _check_strict(disk: Disk, options: Options, end: _End, report: Report) -> None:
+    if not (report.torn_bytes and options.strict):
+        return
     raise JournalRefused(
         disk.path,
         f"the end is torn at seq {end.seq}, as after a crash, and strict recovery does not "
