@@ -349,7 +349,7 @@ def test_what_nobody_has_asked_for_moves_to_another_process(journal: bool, is_en
         assert bytes(client.received) == b"1\n"
         loop, [(_, port)] = world.node.loop, world.node.applications.listening()
         world.run_until(lambda: loop.hold([port]) == 0, within=1.0)
-        assert [carry for _, _, carry in loop.held(port)] == [b"2\n3\n"]
+        assert [carry for _, _, carry, _ in loop.held(port)] == [b"2\n3\n"]
         loop.let_go([port])
         assert world.node.call("s", ("more", True)) is None
         world.run_until(lambda: bytes(client.received) == b"1\n2\n3\n", within=5.0)
