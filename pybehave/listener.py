@@ -340,7 +340,7 @@ _FIELD_RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "output_bytes_max": (lambda value: _is_int(value, 1), "an integer >= 1"),
     "contract": (
         lambda value: value is None or is_contract(value),
-        "an object of a class derived from Contract, with initial and received; or None",
+        "an object of a class derived from Contract, with initial, received, and a version from 1",
     ),
     "speaks": (lambda value: value is None or isinstance(value, Speaks), "a Speaks, or None"),
 }

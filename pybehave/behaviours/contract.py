@@ -24,10 +24,10 @@ has no next state for is refused, and the server neither sees nor journals it.
     Listener("tcp://127.0.0.1:7000", Resp(), to="kv", contract=LogInFirst())
 
 A message is looked at once, when it comes, and a reply when it is made, to move the state when it
-leaves; both as the server of today
-takes and gives them, whatever version the client speaks (speaks.py). A message under a name (Once)
-is looked at without it; a Together is one message. What a protocol answers itself (RESP's PING) and
-what a server sends unasked (Send) belongs to no conversation.
+leaves; both as the server of today takes and gives them, whatever version the client speaks
+(speaks.py). A message under a name (Once) is looked at without it; a Together is one message. What
+a protocol answers itself (RESP's PING) and what a server sends unasked (Send) belongs to no
+conversation.
 
 Invariants
   (K1) A message that is refused leaves the state as it was.
@@ -114,13 +114,15 @@ class Contract(Generic[State]):
         """
         return state
 
-    def failed(self, state: State, error: Exception) -> State:
+    def failed(self, state: State, error: Exception) -> State | None:
         """Return the state after a message of which no reply came; by default the same.
 
         Args:
             state: Before it.
-            error: What its client is told: `Crashed`, `Rejected`, `Overloaded`, `Timeout`, ... An
-                exception of this function changes nothing.
+            error: What its client is told: `Crashed`, `Rejected`, `Overloaded`, `Timeout`, ...
+
+        Returns:
+            The next state; None, or an exception, leaves it as it was: the error is on its way.
         """
         return state
 
@@ -175,13 +177,20 @@ class Contract(Generic[State]):
 
     def _after_error(self, place: Place, error: Exception) -> Place:
         try:
-            return Place(self.version, self.failed(place.state, error))
+            state = self.failed(place.state, error)
         except KeyboardInterrupt:
             raise
         except BaseException:  # noqa: BLE001 -- a client that is told of an error hears of that
             return place
+        return place if state is None else Place(self.version, state)
 
 
 def is_contract(value: Any) -> bool:
-    """Say whether a value can be a listener's contract: an object of a complete class."""
-    return isinstance(value, Contract) and type(value).received is not Contract.received
+    """Say whether a value can be a listener's contract: an object of a complete class, and its
+    version a number from 1 (0 is `VERSION_LOST`).
+    """
+    if not isinstance(value, Contract):
+        return False
+    kind = type(value)
+    is_complete = kind.initial is not Contract.initial and kind.received is not Contract.received
+    return is_complete and type(value.version) is int and value.version > VERSION_LOST

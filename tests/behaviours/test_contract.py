@@ -34,9 +34,11 @@ class Turns(Contract[str]):
             raise ValueError("in replied")
         return "asking" if state == "answering" else None
 
-    def failed(self, state: str, error: Exception) -> str:
+    def failed(self, state: str, error: Exception) -> str | None:
         if str(error) == "bug":
             raise ValueError("in failed")
+        if str(error) == "nothing":
+            return None
         return "asking"
 
 
@@ -71,7 +73,8 @@ def test_a_reply_leads_on_and_an_error_too() -> None:
     assert Turns()._after_reply(ASKED, "yes", None) == Place(1, "asking")
     error = Crashed("s", "s-1-1", ValueError())
     assert Turns()._after_reply(ASKED, None, error) == Place(1, "asking")
-    assert Turns()._after_reply(ASKED, None, ValueError("bug")) == ASKED
+    for leaves_it in ("bug", "nothing"):
+        assert Turns()._after_reply(ASKED, None, ValueError(leaves_it)) == ASKED
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,22 @@ def test_a_contract_says_what_it_lacks() -> None:
             call()
 
 
-@pytest.mark.parametrize("contract", [Turns, Contract(), "x", 5])
+class WithoutBeginning(Contract[str]):
+    def received(self, state: str, message: Any) -> str:
+        return state
+
+
+class Unnumbered(Turns):
+    version = 0
+
+
+class Named(Turns):
+    version: Any = "2"
+
+
+@pytest.mark.parametrize(
+    "contract", [Turns, Contract(), "x", 5, WithoutBeginning(), Unnumbered(), Named()]
+)
 def test_a_listener_takes_an_object_of_a_complete_class(contract: Any) -> None:
     with pytest.raises(SpecError, match="an object of a class derived from Contract"):
         Listener("tcp://127.0.0.1:0", Lines(), to="s", contract=contract)
