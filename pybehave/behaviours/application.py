@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 
 from pybehave.behaviours import environment
 from pybehave.behaviours.rules import TEXT, is_text, refused
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor, named_workers
 from pybehave.errors import SpecError, show
 from pybehave.listener import Listener
-from pybehave.types import RunningNode
+
+if TYPE_CHECKING:
+    from pybehave.runtime.node import Node
 
 StartType: TypeAlias = Literal["permanent", "transient", "temporary"]
 """What an application's end means for its node: permanent, the node ends; transient, it ends unless
@@ -46,7 +48,7 @@ class Callbacks:
     Source: OTP kernel, application: the callback module.
     """
 
-    def start_phase(self, node: RunningNode, phase: str) -> None:
+    def start_phase(self, node: Node, phase: str) -> None:
         """Do a part of the start that needs the whole tree; an exception ends the start.
 
         Args:
@@ -54,14 +56,14 @@ class Callbacks:
             phase: One of the phases that the starting application names.
         """
 
-    def prep_stop(self, node: RunningNode) -> None:
+    def prep_stop(self, node: Node) -> None:
         """Get ready for the end; the tree still runs."""
 
-    def stop(self, node: RunningNode) -> None:
+    def stop(self, node: Node) -> None:
         """Clean up; the tree has ended."""
 
     def config_change(
-        self, node: RunningNode, changed: dict[str, Any], new: dict[str, Any], removed: list[str]
+        self, node: Node, changed: dict[str, Any], new: dict[str, Any], removed: list[str]
     ) -> None:
         """Take note of an environment that has changed while the application runs.
 
@@ -143,7 +145,7 @@ class Application:
         """Its name, and its version if it was given one."""
         return self.name if self.version == NO_VERSION else f"{self.name} {self.version}"
 
-    def start(self, **options: Any) -> RunningNode:
+    def start(self, **options: Any) -> Node:
         """Start the applications this one depends on, then its tree and listeners.
 
         Args:
@@ -157,10 +159,10 @@ class Application:
             StartFailed: A child did not start; everything before it was stopped again.
             ListenFailed: A listener's address cannot be had.
         """
-        node: RunningNode = import_module("pybehave.runtime.node").Node(self, **options)
+        node: Node = import_module("pybehave.runtime.node").Node(self, **options)
         return node.start()
 
-    def running(self, **options: Any) -> AbstractAsyncContextManager[RunningNode]:
+    def running(self, **options: Any) -> AbstractAsyncContextManager[Node]:
         """Run as a guest of an asyncio program: `async with app.running() as node:`.
 
         The node's loop has a thread of its own, so neither loop waits for the other: starting and
@@ -172,7 +174,7 @@ class Application:
         Raises:
             StartFailed, ListenFailed: As in `start`, when the block is entered.
         """
-        running: AbstractAsyncContextManager[RunningNode] = import_module(
+        running: AbstractAsyncContextManager[Node] = import_module(
             "pybehave.runtime.guest"
         ).running(self, options)
         return running

@@ -72,7 +72,7 @@ from pybehave.runtime.tree.tree import Tree
 from pybehave.runtime.tree.unstopped import Unstopped, unstopped
 from pybehave.runtime.waiters import ThreadWaiter, check_timeout, is_patient_of, refuse_stop
 from pybehave.runtime.watchdog import watchdog_for
-from pybehave.types import Acknowledge, OnRestart, RunningNode
+from pybehave.types import Acknowledge, OnRestart
 
 T = TypeVar("T")
 
@@ -796,5 +796,3 @@ def _stop_tree(tree: Tree, done: Callable[[], None]) -> None:
 
 if TYPE_CHECKING:
     from pybehave._uring.servers import Port
-
-    _start: Callable[..., RunningNode] = Node
