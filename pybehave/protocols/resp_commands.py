@@ -74,7 +74,7 @@ class NativeCommands:
                 return output, agreed & ~AGREED_VERSION | version, False
             case b"QUIT":
                 return OK, agreed, True
-            case b"RESET":
+            case b"RESET" if not args:
                 self._clients.forget(about)
                 return Status("RESET"), 2, False
             case b"AUTH":
@@ -87,7 +87,7 @@ class NativeCommands:
                 return info(args, about, info_source), agreed, False
             case b"CONFIG" if args and args[0].upper() != b"GET":
                 return None
-            case b"PING" | b"ECHO" | b"SELECT" | b"CONFIG" | b"COMMAND":
+            case b"PING" | b"ECHO" | b"SELECT" | b"CONFIG" | b"COMMAND" | b"RESET":
                 return _simple(name, args), agreed, False
         return None
 

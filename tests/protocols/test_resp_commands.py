@@ -90,6 +90,7 @@ def test_answer(ask, request_, answer):
         [b"HELLO", b"3", b"SETNAME"],
         [b"HELLO", b"3", b"SETNAME", b"two words"],
         [b"HELLO", b"three"],
+        [b"RESET", b"counter"],
     ],
 )
 def test_N2_what_is_not_supported_is_an_error(ask, request_):
