@@ -214,6 +214,10 @@ class Supervision:
     def get_childspec(self, supervisor: str, child_id: str) -> ChildSpec:
         """Return what a child is specified as (OTP, supervisor:get_childspec/2).
 
+        Args:
+            supervisor: As for start_child.
+            child_id: Its id; of a simple_one_for_one a child's name, or the template's id.
+
         Raises:
             NotFound: There is no such child or supervisor.
         """

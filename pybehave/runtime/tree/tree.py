@@ -351,10 +351,14 @@ class Tree:
     def get_childspec(self, supervisor: str, child_id: str) -> ChildSpec:
         """Return what a child is specified as, defaults included.
 
+        Under a simple_one_for_one the template's id will do, too, with or without children (OTP).
+
         Raises:
             NotFound: There is no such child or supervisor.
         """
         node = self.supervisor(supervisor)
+        if node.state.is_simple and child_id == node.state.spec.child_ids[0]:
+            return node.state.spec.children[0]
         return find_child(node.state, node.path, child_id).spec
 
     def supervisor(self, name: str) -> SupervisorNode:

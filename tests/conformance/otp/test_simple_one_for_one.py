@@ -76,6 +76,15 @@ def test_S1_9_restart_child_and_delete_child_are_refused() -> None:
             request("root", "s-1").result()
 
 
+def test_S1_9_get_childspec_of_the_template_needs_no_child() -> None:
+    run = family()
+    template = run.tree.get_childspec("root", "s")
+    run.tree.start_child("root", [1])
+    assert run.tree.get_childspec("root", "s-1") is run.tree.get_childspec("root", "s") is template
+    with pytest.raises(NotFound):
+        run.tree.get_childspec("root", "s-2")
+
+
 def test_S1_9_a_start_that_fails_stores_nothing_and_a_taken_name_is_refused() -> None:
     run = family()
     run.host.fail_init("a")
