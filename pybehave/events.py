@@ -69,16 +69,28 @@ def add_handler(
     Args:
         handler: Its class, or (class, id).
         args: What its init gets.
-        after: Handlers that are there and come before it for every event.
+        after: A list of handlers that are there and come before it for every event.
         shard: (index, count): of each `count` events it gets one; see EventHandler.shard_of.
 
     Raises:
+        TypeError: A handler has no such name, `after` is no list, or `shard` no pair of integers.
         ValueError: The shard's index is not in 0 to count - 1.
     """
-    if shard is not None and not 0 <= shard[0] < shard[1]:
-        raise ValueError(f"shard={shard}: the index is 0 to {shard[1] - 1}")
+    if isinstance(after, str) or not isinstance(after, Iterable):
+        raise TypeError(f"after={show(after)} is not allowed; use a list of handlers")
     names = [key_of(each) for each in after]
-    return (MARK, "add", key_of(handler), args, names, shard, None)
+    return (MARK, "add", key_of(handler), args, names, _checked(shard), None)
+
+
+def _checked(shard: tuple[int, int] | None) -> tuple[int, int] | None:
+    match shard:
+        case None:
+            return None
+        case (int(index), int(count)):
+            if 0 <= index < count:
+                return shard
+            raise ValueError(f"shard={show(shard)}: the index is 0 to {show(count - 1)}")
+    raise TypeError(f"shard={show(shard)} is not allowed; use (index, count)")
 
 
 def add_sup_handler(handler: Any, args: Any = None, *, owner: str, **more: Any) -> tuple[Any, ...]:
@@ -87,18 +99,44 @@ def add_sup_handler(handler: Any, args: Any = None, *, owner: str, **more: Any) 
     It gets the info `("event_handler_exit", manager, handler, reason)`: `"normal"` when the handler
     was deleted or removed itself, `"shutdown"` when the manager ends, `("swapped", new)`, or
     `("error", text)`.
+
+    Args:
+        handler: Its class, or (class, id).
+        args: What its init gets.
+        owner: The name of a server that runs.
+        more: `after` and `shard`, as for `add_handler`.
+
+    Raises:
+        TypeError, ValueError: As for `add_handler`.
     """
     return (*add_handler(handler, args, **more)[:-1], owner)
 
 
 def delete_handler(handler: Any, args: Any = None) -> tuple[Any, ...]:
-    """For `call`: remove a handler; the reply is what its terminate returned for `args`."""
+    """For `call`: remove a handler; the reply is what its terminate returned for `args`.
+
+    Args:
+        handler: Its class, or (class, id).
+        args: What its terminate gets as the reason.
+
+    Raises:
+        TypeError: That is no name of a handler.
+    """
     return (MARK, "delete", key_of(handler), args)
 
 
 def swap_handler(old: Any, old_args: Any, new: Any, new_args: Any) -> tuple[Any, ...]:
     """For `call`: end one handler and begin another; its init gets
     `(new_args, what the old one's terminate returned)`.
+
+    Args:
+        old: The class of the one that ends, or (class, id).
+        old_args: What its terminate gets as the reason.
+        new: The class of the one that begins, or (class, id).
+        new_args: The first half of what its init gets.
+
+    Raises:
+        TypeError: That is no name of a handler.
     """
     return (MARK, "swap", key_of(old), old_args, key_of(new), new_args)
 
@@ -109,12 +147,27 @@ def swap_sup_handler(
     """For `call`: `swap_handler`, and the server `owner` owns the new one, as of `add_sup_handler`.
 
     Without it the new one belongs to whom the old one did, or to nobody.
+
+    Args:
+        old, old_args, new, new_args: As for `swap_handler`.
+        owner: The name of a server that runs.
+
+    Raises:
+        TypeError: That is no name of a handler.
     """
     return (*swap_handler(old, old_args, new, new_args), owner)
 
 
 def call(handler: Any, request: Any) -> tuple[Any, ...]:
-    """For `call`: ask one handler."""
+    """For `call`: ask one handler; the reply is what its handle_call replied, or its exception.
+
+    Args:
+        handler: Its class, or (class, id).
+        request: What its handle_call gets.
+
+    Raises:
+        TypeError: That is no name of a handler.
+    """
     return (MARK, "call", key_of(handler), request)
 
 
@@ -126,6 +179,13 @@ def which_handlers() -> tuple[Any, ...]:
 def done(handler: Any, sequence: int) -> tuple[Any, ...]:
     """For `cast`: a handler that returned `Later` has finished with the event of that sequence; one
     that takes batches, with all up to it.
+
+    Args:
+        handler: Its class, or (class, id).
+        sequence: The event's number, `self.batch.sequence`.
+
+    Raises:
+        TypeError: That is no name of a handler.
     """
     return (MARK, "done", key_of(handler), sequence)
 

@@ -122,7 +122,7 @@ class Listener:
     """A listening address, and how its connections behave.
 
     Attributes:
-        url: As it was written.
+        url: As it was written: `tcp://HOST:PORT`, `unix://PATH`, `fd://NUMBER`, `systemd://NAME`.
         protocol: How bytes become commands and outputs become bytes.
         to: The name of the worker that gets the commands.
         name: For reports; the URL unless given.
@@ -148,6 +148,9 @@ class Listener:
         contract: What may be said on a connection, and when (behaviours/contract.py); None:
             anything at any time, and nothing is looked at.
         address: What the URL says, typed.
+
+    Raises:
+        SpecError: Names the field, its value and what is allowed.
     """
 
     url: str

@@ -35,6 +35,9 @@ class TerminateTree(PybehaveError):
         scope: `"supervisor"`: the supervisor above does not start it again (Suture,
             `DontPropagateTermination`). `"root"`: that one ends, too, and so on to the process.
         why: For people.
+
+    Raises:
+        ValueError: There is no such scope.
     """
 
     def __init__(self, why: object = "it has said so", *, scope: str = "root") -> None:

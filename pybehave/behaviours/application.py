@@ -91,6 +91,9 @@ class Application:
         phases: Names of start phases, in order; run when the tree is up.
         callbacks: What is called at start phases and stop.
         env: The environment: an instance of the class that was given, None without one.
+
+    Raises:
+        SpecError: Names the field, or the child and field of the tree, and what is allowed.
     """
 
     name: str

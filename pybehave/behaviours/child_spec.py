@@ -122,6 +122,9 @@ class Ref(Generic[Input, Output]):
             request: What its handle_call gets.
             timeout: Seconds; None waits for ever.
             on_restart: What the server's end means for a request that it has not begun.
+
+        Raises:
+            NoProc, Crashed, Stopped, Overloaded, Timeout: As the node's `call`.
         """
         reply: Output = node.call(self.name, request, timeout=timeout, on_restart=on_restart)
         return reply
@@ -141,6 +144,9 @@ class Ref(Generic[Input, Output]):
             requests: In their order, at least one.
             timeout: Seconds; None waits for ever.
             on_restart: What the server's end means for requests that it has not begun.
+
+        Raises:
+            NoProc, Crashed, Stopped, Overloaded, Timeout: As the node's `call`; none has happened.
         """
         together = Together(requests)
         replies: list[Output] = node.call(
@@ -180,6 +186,9 @@ class Worker(Generic[Input, Output]):
             "os" when it outlives the process, "memory" at once.
         backoff: How long each restart waits; None is not at all.
         observers: Who is shown its states, and cannot hurt it (Observer).
+
+    Raises:
+        SpecError: Names the field, its value and what is allowed.
     """
 
     id: str

@@ -71,6 +71,9 @@ class Release:
         app: The application as it is to be.
         upgrades: Versions from which an upgrade may come.
         migrations: By the name of a worker (of a template: the template's).
+
+    Raises:
+        SpecError: A field is not what it may be, or the tree has no worker of such a name.
     """
 
     app: Application

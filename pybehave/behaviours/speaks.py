@@ -57,6 +57,9 @@ class Bridge(Generic[OldInput, NewInput, OldOutput, NewOutput]):
             as if its output had no form in the protocol.
         down_input, up_output: The same in the other direction: with both, clients of the newer
             version stay when the release is taken back; with none, their connections end then.
+
+    Raises:
+        SpecError: A field is no function, or only one of the last two is given.
     """
 
     up_input: Callable[[OldInput], NewInput]
@@ -92,6 +95,9 @@ class Speaks:
         declares: Called with each decoded input: the version that it declares for itself and for
             all that follow on its connection, or None. The input then goes to the server like any
             other.
+
+    Raises:
+        SpecError: A field is not what it may be, or the bridges leave a gap.
     """
 
     version: int = VERSION_FIRST

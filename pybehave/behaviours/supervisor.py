@@ -101,6 +101,9 @@ class Supervisor:
         restart: How its own supervisor treats its end.
         shutdown: How long its own supervisor waits for it; "infinity" unless there is a reason.
         significant: Whether its end may end its own supervisor.
+
+    Raises:
+        SpecError: Names the child, the field, its value and what is allowed.
     """
 
     strategy: Strategy

@@ -15,6 +15,13 @@ class Fixed(Framing):
     The step gets `bytes` and returns bytes-like output of the same size; anything else is an
     EncodeError, and None sends nothing. A failure is answered with its text, cut or padded with
     spaces to the size.
+
+    Attributes:
+        size: Bytes of each message.
+        frame_bytes_max: The most that `size` may be.
+
+    Raises:
+        SpecError: Names the field, its value and what is allowed.
     """
 
     size: int

@@ -50,7 +50,11 @@ class HttpBody(Protocol):
 @final
 @dataclass(frozen=True, slots=True)
 class TextBody:
-    """Text in UTF-8: the step gets a str, and returns str, int, float or bytes."""
+    """Text in UTF-8: the step gets a str, and returns str, int, float or bytes.
+
+    Attributes:
+        content_type: Of answers.
+    """
 
     content_type: str = "text/plain; charset=utf-8"
 
@@ -85,6 +89,9 @@ class JsonBody:
 
     Args:
         type: What a request's body must be, such as a msgspec.Struct; Any is whatever it holds.
+
+    Raises:
+        TypeError: msgspec cannot decode into that.
     """
 
     content_type = "application/json"
@@ -113,7 +120,11 @@ class JsonBody:
 @final
 @dataclass(frozen=True, slots=True)
 class BytesBody:
-    """Bytes as they are."""
+    """Bytes as they are.
+
+    Attributes:
+        content_type: Of answers.
+    """
 
     content_type: str = "application/octet-stream"
 

@@ -68,7 +68,8 @@ class HttpReply:
         headers: Names and values; Content-Type among them replaces the body codec's.
 
     Raises:
-        ValueError: A status, name or value that may not be sent. In a step, that is a crash.
+        ValueError: A status, name or value that may not be sent, or headers that are no mapping. In
+            a step, that is a crash.
     """
 
     status: int = 200
@@ -81,6 +82,8 @@ class HttpReply:
             raise ValueError(f"HttpReply: status={show(self.status)} is not 200 to 599")
         if self.body is not None and self.status in STATUS_WITHOUT_BODY:
             raise ValueError(f"HttpReply: status {self.status} has no body; leave it None")
+        if not isinstance(self.headers, Mapping):
+            raise ValueError(f"HttpReply: headers={show(self.headers)} is not allowed; use a dict")
         for name, value in self.headers.items():
             if not isinstance(name, str) or not _NAME.fullmatch(name):
                 raise ValueError(f"HttpReply: the header name {show(name)} is not allowed")

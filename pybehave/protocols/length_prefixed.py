@@ -15,6 +15,14 @@ class LengthPrefixed(Framing):
     The step gets `bytes` (possibly empty) and returns bytes-like output; None sends nothing. A
     length above `frame_bytes_max` is refused before the message has come. A failure is answered
     with its text as a message.
+
+    Attributes:
+        width: Bytes of the length, 1 to 8.
+        order: "big" or "little": which byte of the length comes first.
+        frame_bytes_max: The longest message in bytes, without its length.
+
+    Raises:
+        SpecError: Names the field, its value and what is allowed.
     """
 
     width: int = 4

@@ -25,7 +25,12 @@ class Lines(Framing):
     message; use `end=b"\r\n"` for protocols of the telnet family.
 
     Attributes:
-        frame_bytes_max: The longest line, without its end.
+        encoding: None (bytes), "utf-8", "ascii" or "latin-1".
+        end: What ends a line, 1 to 8 bytes.
+        frame_bytes_max: The longest line in bytes, without its end.
+
+    Raises:
+        SpecError: Names the field, its value and what is allowed.
     """
 
     encoding: str | None = None

@@ -16,7 +16,10 @@ class Raw(Framing):
     None sends nothing. A failure is answered with `error: ...` and a newline.
 
     Attributes:
-        frame_bytes_max: Longer input is handed over in several pieces.
+        frame_bytes_max: Input of more bytes is handed over in several pieces.
+
+    Raises:
+        SpecError: Names the field, its value and what is allowed.
     """
 
     _: KW_ONLY

@@ -53,7 +53,10 @@ class Resp(Framing):
             are bulk strings, and anything else is answered with an error, as Redis does.
         once: A request may be named, `ONCE client number SET key value`: it is carried out once,
             however often it is sent, and answered the same each time (pybehave.Once).
-        frame_bytes_max: The longest request, all its arguments together.
+        frame_bytes_max: The longest request in bytes, all its arguments together.
+
+    Raises:
+        SpecError: Names the field, its value and what is allowed.
     """
 
     _: KW_ONLY
@@ -95,6 +98,12 @@ class RespClient(Framing):
     Output is a request: a list or tuple of bytes, str, int or float. What arrives are replies of
     any type: bytes, Status, Error (as a value, not raised), int, float, bool, NIL for null, list,
     dict, set, Push. Failures on our side are not reported to the server.
+
+    Attributes:
+        frame_bytes_max: The longest reply in bytes.
+
+    Raises:
+        SpecError: Names the field, its value and what is allowed.
     """
 
     _: KW_ONLY

@@ -168,6 +168,7 @@ class Simulator:
         app: What runs.
         disk: Where its journaled workers are kept; None keeps everything in memory.
         journal_options: How the journal is kept.
+        reset: Names of journaled servers that begin anew, as for a Node.
         shake: Draw the weather from the seed; otherwise it is calm.
         work: Given a `Run`, returns how many virtual seconds it takes, or `DIES`.
         always: Invariants over all servers, by name: functions of their states by name, asked

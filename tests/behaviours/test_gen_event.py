@@ -389,6 +389,19 @@ def test_a_handler_without_a_name_is_refused(handler: Any) -> None:
         events.add_handler(handler)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "hint"),
+    [
+        ("after", Log, "use a list of handlers"), ("after", "Log", "use a list of handlers"),
+        ("after", 7, "use a list of handlers"), ("shard", 3, "use .index, count."),
+        ("shard", (1,), "use .index, count."), ("shard", ("a", 2), "use .index, count."),
+    ],
+)  # fmt: skip
+def test_a_wrong_place_for_a_handler_says_what_to_give(field: str, value: Any, hint: str) -> None:
+    with pytest.raises(TypeError, match=f"^{field}=.*{hint}"):
+        events.add_handler(Other, **{field: value})
+
+
 def test_actions_that_servers_send_are_plain_messages() -> None:
     assert actions.Cast("bus", events.notify(1)).message == ("$event", "notify", 1)
 

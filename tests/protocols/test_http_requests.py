@@ -332,6 +332,8 @@ def test_a_reply_may_have_a_status_and_headers():
         {"headers": {"A": "\u2028"}},
         {"headers": {"content-length": "1"}},
         {"headers": {"A": 1}},
+        {"headers": None},
+        {"headers": [("A", "b")]},
     ],
 )
 def test_a_reply_that_would_break_the_stream_cannot_be_made(fields):
