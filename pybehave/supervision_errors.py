@@ -116,12 +116,12 @@ class ApplicationEnded(PybehaveError):
 
 
 class NotFound(ChildError):
-    """There is no such child, or no such supervisor in the tree. Source: OTP, `not_found`."""
+    """There is no such child, supervisor or event handler. Source: OTP, `not_found`."""
 
-    def __init__(self, child: str) -> None:
-        super().__init__(
-            child, f"There is no child or supervisor {child!r}; which_children lists them"
-        )
+    def __init__(
+        self, child: str, kind: str = "child or supervisor", listed_by: str = "which_children"
+    ) -> None:
+        super().__init__(child, f"There is no {kind} {child!r}; {listed_by} lists them")
 
 
 class Running(ChildError):

@@ -50,6 +50,8 @@ FLUSH: Final = (MARK, "flush")
 OWNER: Final = (MARK, "owner")
 """The tag of the monitors of handlers' owners."""
 OK: Final = "ok"
+HANDLED: Final = "return the new state, or Handled, Later, Remove or Swap of pybehave.events"
+ANSWERED: Final = "return (state, reply)"
 
 
 @final
@@ -516,7 +518,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
         try:
             result = callback(content, entry.state)
             if result is None and entry.state is not None:
-                raise BadReturn(self.context.name, f"the handler {show(entry.key)}", result)
+                raise self._bad_return(entry, "", result, HANDLED)
             self._take(manager, actions, entry, result)
         except Exception as error:  # noqa: BLE001 -- whatever it raises is its end, not ours
             self._failed(manager, actions, entry, error)
@@ -535,6 +537,10 @@ class GenEvent(GenServer[Manager, Any, Any]):
                        result.new_args)  # fmt: skip
         else:
             entry.state = result
+
+    def _bad_return(self, entry: Entry, callback: str, value: Any, allowed: str) -> BadReturn:
+        what = f"the handler {show(entry.key)}{callback}"
+        return BadReturn(self.context.name, what, value, allowed)
 
     def _failed(self, manager: Manager, actions: list[Any], entry: Entry, error: Exception) -> None:
         self._remove(manager, actions, entry, ("error", error), ("error", show_reason(error)))
@@ -592,11 +598,14 @@ class GenEvent(GenServer[Manager, Any, Any]):
         if verb == "swap":
             return self._swap(manager, actions, entry, *words[1:])
         if entry is None:
-            return NotFound(show(words[0]))
+            return _not_found(words[0])
         if verb == "delete":
             return self._remove(manager, actions, entry, words[1], "normal")
         try:
-            result, reply = entry.handler.handle_call(words[1], entry.state)
+            answer = entry.handler.handle_call(words[1], entry.state)
+            if not isinstance(answer, tuple) or len(answer) != 2:
+                raise self._bad_return(entry, "'s handle_call", answer, ANSWERED)
+            result, reply = answer
         except Exception as error:  # noqa: BLE001 -- its end, and the asker is told
             self._failed(manager, actions, entry, error)
             return error
@@ -611,7 +620,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
             return PybehaveError(f"{show(key)} is there already; add it as (class, id)")
         before = [_find(manager, name) for name in after]
         if None in before:
-            return NotFound(show(after[before.index(None)]))
+            return _not_found(after[before.index(None)])
         try:
             entry = self._made(manager, key, args)
         except Exception as error:  # noqa: BLE001 -- a refusal, handed to who asked
@@ -749,6 +758,10 @@ def _find(manager: Manager, key: Key) -> Entry | None:
         if entry.key == key:
             return entry
     return None
+
+
+def _not_found(key: Key) -> NotFound:
+    return NotFound(key if isinstance(key, str) else show(key), "handler", "which_handlers")
 
 
 def _next_of(manager: Manager) -> int:

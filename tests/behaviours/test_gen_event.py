@@ -1,5 +1,6 @@
 """gen_event without a loop: who sees what, in which order, and who goes."""
 
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from pybehave import EventHandler, GenEvent, actions, events
 from pybehave.actions import NO_REPLY, Info, Reply, Send
 from pybehave.behaviours.gen_event import FLUSH
 from pybehave.behaviours.ring import Ring
-from pybehave.errors import NotFound, Overloaded, PybehaveError
+from pybehave.errors import BadReturn, NotFound, Overloaded, PybehaveError
 from pybehave.events import Handled, Later, Remove, Swap
 from pybehave.testing import FixedContext
 
@@ -50,6 +51,8 @@ class Log(EventHandler):
             raise ValueError("in a call")
         if request == "leave":
             return Remove(), "left"
+        if request == "forget":
+            return state
         return state, (self.name, request)
 
     def handle_info(self, message: Any, state: Any) -> Any:
@@ -178,6 +181,38 @@ def test_one_handler_is_called_and_its_crash_is_its_own() -> None:
     assert bus.call(events.call(Other, "leave")) == "left"
     assert bus.call(events.which_handlers()) == []
     assert isinstance(bus.call(events.call(Log, "how")), NotFound)
+
+
+def test_a_handler_that_is_not_there_is_called_a_handler() -> None:
+    bus = Bus(Log)
+    absent = bus.call(events.call((Third, 2), "how"))
+    assert str(absent).endswith("test_gen_event:Third', 2)\"; which_handlers lists them")
+    absent = bus.call(events.add_handler(Other, after=[Third]))
+    name = events.key_of(Third)
+    assert (absent.child, str(absent)) == (
+        name, f"There is no handler {name!r}; which_handlers lists them"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        (events.call(Log, "forget"), "'s handle_call returned .*; return .state, reply.$"),
+        (events.sync_notify(("forget", "log")), " returned None; return the new state, or Handled"),
+    ],
+)
+def test_what_a_handler_must_not_return_is_told_with_what_it_may(message: Any, hint: str) -> None:
+    reasons = []
+
+    class Told(Log):
+        def terminate(self, reason: Any, state: Any) -> Any:
+            reasons.append(reason)
+
+    bus = Bus(Log)
+    bus.manager.entries[0].handler = Told()
+    bus.call(message)
+    [(_, error)] = reasons
+    assert isinstance(error, BadReturn) and re.search(hint, str(error))
 
 
 def test_the_owner_is_told_once_when_its_handler_goes() -> None:
