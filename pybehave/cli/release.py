@@ -22,6 +22,7 @@ from pybehave.cli.folder import check_folder, data_option
 from pybehave.cli.load import Mistake, load
 from pybehave.cli.release_clients import check_clients, spoken_lines
 from pybehave.cli.replay import show_changes
+from pybehave.cli.seconds import Seconds
 from pybehave.errors import (
     CodecRefused,
     JournalRefused,
@@ -87,10 +88,18 @@ def status(node: str) -> None:
 )
 @click.option("--from", "before", metavar="VERSION", help="What is to run now; else it is refused.")
 @click.option(
-    "--watch", type=float, default=WATCH_S, show_default=True, help="Seconds of probation."
+    "--watch",
+    type=Seconds(min=0),
+    default=WATCH_S,
+    show_default=True,
+    help="Seconds of probation; 0: none.",
 )
 @click.option(
-    "--crashes", type=int, default=CRASHES, show_default=True, help="So many take it back by then."
+    "--crashes",
+    type=click.IntRange(min=1),
+    default=CRASHES,
+    show_default=True,
+    help="So many take it back by then.",
 )
 @node_option
 def upgrade(

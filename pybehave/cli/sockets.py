@@ -45,7 +45,8 @@ class Sockets(NamedTuple):
             raise Mistake("--admin and --no-admin exclude each other; say one of them")
         if self.metrics is not None:
             writer()
-            if not self.metrics.rpartition(":")[2].isdecimal() or "/" in self.metrics:
+            _, colon, port = self.metrics.rpartition(":")
+            if not colon or not port.isdecimal() or "/" in self.metrics:
                 raise Mistake(f"--metrics: {self.metrics!r} is no HOST:PORT, as 127.0.0.1:9100")
             _check("--metrics", f"tcp://{self.metrics}")
         if self.admin is not None:

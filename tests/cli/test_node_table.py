@@ -143,7 +143,7 @@ def test_the_environment_beats_the_file(monkeypatch: pytest.MonkeyPatch) -> None
         ("backend = 1", "backend", "use a text"),
         ('listen = "tcp://127.0.0.1:0"', "listen", "use a list of texts"),
         ('listen = ["nonsense"]', "listen", "has no known scheme"),
-        ('metrics = "9100"', "metrics", "has no port"),
+        ('metrics = "9100"', "metrics", "is no HOST:PORT"),
         ('recovery_report = "none/report.json"', "recovery_report", "its folder is not there"),
         ("segment_bytes = 5", "segment_bytes", "use a multiple of 4096"),
         ("no_admin = 1", "no_admin", "use true or false"),

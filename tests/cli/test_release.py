@@ -140,6 +140,13 @@ def test_crashes_take_it_back(node: Node) -> None:
     assert "went back from 2.0 to 1.0" in node.said("status")
 
 
+@pytest.mark.parametrize("option", ["--watch=nan", "--watch=-1", "--watch=1e9", "--crashes=0"])
+def test_a_probation_that_cannot_be_is_a_mistake_of_the_command_line(option: str) -> None:
+    result = CliRunner().invoke(command, ["upgrade", "counts:release", option])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option.partition('=')[0]}'" in result.stderr
+
+
 def test_a_node_that_is_not_there(tmp_path: Path) -> None:
     result = run("release", "status", "--node", str(tmp_path))
     assert result.returncode == 1
