@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from pybehave.behaviours.rules import Rule, check, is_count, is_number
 from pybehave.config import Config
 from pybehave.journal.recovery import Options
+from pybehave.runtime.health import HealthLimits
 
 SEED_MAX: Final = 2**64 - 1
 """The generators of the core and of `context.random` take 64 bits."""
@@ -54,6 +55,11 @@ def _is_urls(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
 
 
+def _is_names(value: Any) -> bool:
+    is_several = isinstance(value, Collection) and not isinstance(value, str | bytes)
+    return is_several and all(isinstance(each, str) for each in value)
+
+
 def _is_size(most: int) -> Rule:
     return Rule(
         lambda value: is_count(value) and 1 <= value <= most, f"an integer from 1 to {most}"
@@ -78,6 +84,12 @@ NODE_RULES: Final[Mapping[str, Rule]] = {
     "journal_options": Rule(
         lambda value: value is None or isinstance(value, Options),
         "pybehave.journal.recovery.Options, or None",
+    ),
+    "reset": Rule(_is_names, "a list of names"),
+    "debug_isolation": Rule(lambda value: isinstance(value, bool), "True or False"),
+    "health": Rule(
+        lambda value: value is None or isinstance(value, HealthLimits),
+        "pybehave.runtime.health.HealthLimits, or None",
     ),
     "step_budget": Rule(_is_seconds_or_none, "seconds > 0, or None"),
     "step_abort": Rule(_is_seconds_or_none, "seconds > 0, or None"),

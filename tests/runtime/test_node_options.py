@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from typing import Any
 
@@ -12,7 +13,7 @@ from pybehave._uring.loop import Loop
 from pybehave.errors import SpecError
 from pybehave.protocols import Lines
 from pybehave.runtime.node import Node
-from pybehave.runtime.node_options import NODE_RULES
+from pybehave.runtime.node_options import LOOP_DEFAULTS, NODE_RULES
 from tests.conftest import dial, receive
 
 HUGE = 10**300
@@ -41,6 +42,9 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "seed": (None, -1, 1 << 64, 1.5, "x"),
     "data": (1, b"data", ["data"]),
     "journal_options": ({}, "x"),
+    "reset": ("kv", b"kv", None, 5, [1]),
+    "debug_isolation": ("no", 1, None),
+    "health": (5, {"every": 1.0}, "ok"),
     "step_budget": (0, -1, "x", float("nan"), 10**400),
     "step_abort": (0, True),
     "buffers": (0, 3, -4, 1 << 16, None, 2.0, HUGE),
@@ -67,6 +71,14 @@ def test_a_wrong_value_is_one_sentence_that_names_the_option(name: str) -> None:
 def test_an_option_that_is_not_there_is_told_with_one_that_is() -> None:
     with pytest.raises(TypeError, match=r"no option 'drain_timout'; it has drain_timeout$"):
         application().start(drain_timout=3)
+
+
+def test_all_options_are_told_when_none_is_written_alike() -> None:
+    with pytest.raises(TypeError, match="it has ") as caught:
+        application().start(zzz=3)
+    told = str(caught.value).partition("it has ")[2].split(", ")
+    parameters = inspect.signature(Node).parameters.keys() - {"app", "loop_options"}
+    assert set(told) == parameters | LOOP_DEFAULTS.keys()
 
 
 def test_a_loop_that_refuses_its_arguments_closes_no_descriptor_of_others() -> None:

@@ -28,7 +28,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Container
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
@@ -39,7 +39,6 @@ from pybehave.errors import (
     NothingKept,
     RequestRefused,
     StillRuns,
-    show,
     show_reason,
 )
 from pybehave.runtime.durable.replay import RECORD_FORGET
@@ -287,17 +286,6 @@ def _complain(_: int | None, error: BaseException | None) -> None:
             "dead letters of a server that is forgotten are left: %s; the next start tries again",
             show_reason(error),
         )
-
-
-def names_to_reset(names: Collection[str]) -> frozenset[str]:
-    """Return the names of servers that are to begin anew.
-
-    Raises:
-        ValueError: It is one name, and not several.
-    """
-    if isinstance(names, str):
-        raise ValueError(f"reset={show(names)} is not allowed; use a list of names")
-    return frozenset(names)
 
 
 # --- at a start -----------------------------------------------------------------------------------

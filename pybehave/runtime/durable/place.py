@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from pybehave.errors import NothingKept
 from pybehave.journal.disk import Disk, FolderDisk
 from pybehave.journal.recovery import Options
-from pybehave.runtime.durable.forgetting import names_to_reset
 from pybehave.runtime.durable.journaling import NodeJournal
 
 if TYPE_CHECKING:
@@ -32,9 +31,8 @@ def journal_in(
 
     Raises:
         NothingKept: There is no journal, and somebody is to begin anew.
-        ValueError: `reset` is one name, and not several.
     """
-    names = names_to_reset(reset)
+    names = frozenset(reset)
     if data is None or not any(worker.journal for worker in node.applications.workers()):
         if names:
             raise NothingKept(min(names))
