@@ -469,6 +469,9 @@ class EncodeError(PybehaveError):
 # --- specifications and callbacks --------------------------------------------
 
 
+STEPPED: Final = ("handle_call", "handle_cast")
+"""What stands for a server's step, unless it overrides them."""
+
 RESULT: Final = "return (state, output) or (state, output, actions)"
 
 
@@ -493,7 +496,8 @@ class BadReturn(PybehaveError):
             mend = f"it is suspended and nobody runs it: {allowed}, without async or yield"
         elif type(value) is tuple and len(value) == 3 and allowed is RESULT:
             mend = f"its third is no action of pybehave.actions, nor a list of them; {allowed}"
-        super().__init__(f"Server {server!r}: {callback} returned {show(value)}; {mend}")
+        whose = f"{callback} (or step)" if callback in STEPPED else callback
+        super().__init__(f"Server {server!r}: {whose} returned {show(value)}; {mend}")
         self.server = server
         self.callback = callback
         self.value = value

@@ -554,6 +554,8 @@ class LoopHost:
             settings = Listener(action.url, action.protocol, "-", events=True, active=action.active)
             codec = settings.protocol.codec()  # one without a framing has none
         except Exception as error:  # noqa: BLE001 -- told, as its input counts already
+            if isinstance(error, SpecError):  # the rules are a listener's, which this is none of
+                error = SpecError(error.path.replace("Listener", "Connect", 1), error.detail)
             self.loop.dispatcher.inform(server, ConnectFailed(action.tag, error))
             return
         if addresses.is_literal(settings.address):

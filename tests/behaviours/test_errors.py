@@ -173,6 +173,14 @@ def test_a_bad_return_shows_the_value_bounded() -> None:
     assert len(text) < 400
 
 
+@pytest.mark.parametrize("callback", ["handle_call", "handle_cast"])
+def test_who_has_written_only_a_step_is_told_of_a_step(callback: str) -> None:
+    error = BadReturn("kv", callback, None)
+    assert str(error).startswith(f"Server 'kv': {callback} (or step) returned None; return (state,")
+    assert error.callback == callback
+    assert "(or step)" not in str(BadReturn("kv", "handle_info", None))
+
+
 def test_showing_a_value_never_raises() -> None:
     assert "Unshowable" in show(Unshowable())
     assert "repr raised" in show(type("list", (), {})())

@@ -350,7 +350,7 @@ class Caller(GenServer[list[Any], Any, Any]):
         return state, None, Connect(command, Lines(), tag="t")
 
     def handle_info(self, message: Any, state: list[Any]) -> Any:
-        return [*state, type(message).__name__], None
+        return [*state, f"{type(message).__name__}: {message.error}"], None
 
 
 @pytest.mark.parametrize("journal", [False, True])
@@ -362,7 +362,8 @@ def test_a_connect_to_no_address_is_told(
     node.call("s", "nowhere://at-all")
     while not (state := node.get_state("s")):
         pass
-    assert state == ["ConnectFailed"]
+    [told] = state
+    assert told.startswith("ConnectFailed: Connect: url='nowhere://at-all' has no known scheme; ")
     assert node.whereis("s") == 1
 
 
@@ -391,6 +392,9 @@ class Asker(Caller):
             job = Run(sum, ([1],), tag=1)
             return [*state, command], 1, [job, Cancel(Unequal()), Stop("normal")]
         return [*state, command], 1
+
+    def handle_info(self, message: Any, state: list[Any]) -> Any:
+        return [*state, type(message).__name__], None
 
 
 @pytest.mark.parametrize("command", ["connect", "cancel"])
