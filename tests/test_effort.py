@@ -1,9 +1,12 @@
-"""The rounds of tests/effort.py: the variable goes before the effort, and nonsense is refused."""
+"""The rounds of tests/effort.py: the variable goes before the effort, and nonsense is refused.
+How long they take is no matter.
+"""
 
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.effort import EFFORTS, ROUNDS, rounds
 
@@ -48,3 +51,9 @@ def test_full_is_more_than_usual_and_each_number_is_used() -> None:
 def test_CI_plays_the_full_rounds() -> None:
     text = (Path(__file__).resolve().parent.parent / ".ci/run").read_text(encoding="utf-8")
     assert re.search(r"^export .*\bPYBEHAVE_EFFORT=full\b", text, re.MULTILINE)
+
+
+def test_no_property_fails_because_the_machine_is_busy() -> None:
+    assert settings.default is not None
+    assert settings.default.deadline is None
+    assert HealthCheck.too_slow in settings.default.suppress_health_check

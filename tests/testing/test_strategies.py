@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, find, given, settings
+from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
@@ -169,7 +169,7 @@ def test_workers_are_drawn_as_asked_for(worker: Worker[Any, Any]) -> None:
     assert worker.server in (Account, Says)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(trees(Account), st.integers(0, 1 << 16))
 def test_every_tree_starts_and_stops(tree: Supervisor, seed: int) -> None:
     with Simulator(seed, Application("drawn", tree)) as world:
@@ -199,7 +199,7 @@ class Saved(Account):
     types = (Deposit, Withdraw)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(scripts(ASKS), st.integers(0, 1000))
 def test_scripts_that_are_drawn_are_played(script: Any, seed: int) -> None:
     trial = Trial(account, lambda dice: ("account", Deposit(5)))
