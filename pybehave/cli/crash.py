@@ -91,7 +91,7 @@ def _place(letter: Letter, target: str | None) -> tuple[str, str]:
     Raises:
         Mistake: It has none: it was made in a function, by `both` or `either`, or in a script.
     """
-    module, colon, path = (target or f"{letter.module}:{letter.qualname}").partition(":")
+    module, _, path = (target or f"{letter.module}:{letter.qualname}").partition(":")
     is_named = all(part.isidentifier() for part in [*module.split("."), *path.split(".")])
     if target is not None and not is_named:
         raise Mistake(f"--class {target!r} is not MODULE:NAME; write for example shop:Counter")

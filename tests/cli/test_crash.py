@@ -1,4 +1,4 @@
-"""`pybehave crash`: what it shows and writes of failures of all kinds, by files that Python takes."""
+"""`pybehave crash`: what it shows of failures of all kinds, and the tests that it makes of them."""
 
 from __future__ import annotations
 
