@@ -25,6 +25,7 @@ from typing import Any
 
 from pybehave.actions import NO_REPLY
 from pybehave.behaviours.child_spec import MAILBOX_CAPACITY, SHUTDOWN_S, Worker
+from pybehave.behaviours.gen_server import Cleanup
 from pybehave.behaviours.hosted import Beside, Failed, Finished, HostedServer
 from pybehave.behaviours.rules import is_count, refused
 from pybehave.errors import show
@@ -98,6 +99,13 @@ class AsyncioServer(HostedServer):
             return super().handle_info(message, state)
         self._thread().deliver(message, None)
         return state, None
+
+    def terminate(self, reason: Any, state: Any) -> Cleanup:
+        """Cancel the coroutine and wait for it; what it raises then is raised here."""
+        yield from super().terminate(reason, state)
+        failure = None if self.beside is None else self._thread().failure
+        if failure is not None:
+            raise failure
 
     def _thread(self) -> Any:
         assert self.beside is not None

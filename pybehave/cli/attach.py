@@ -31,6 +31,8 @@ from pybehave.runtime.node import CALL_TIMEOUT_S, DATA
 DIGITS_MAX: Final = 18
 """Of a number of events; nobody waits for so many."""
 
+OPTIONS: Final = ("--json", "--timeout")
+
 CUT: Final = "... and more: name a part of what you look for"
 
 
@@ -49,23 +51,25 @@ class Session:
         self.as_json = as_json
         self.timeout = timeout
 
-    def run(self, name: str, rest: str) -> Iterator[str]:
+    def run(self, name: str, rest: str | tuple[str, ...]) -> Iterator[str]:
         """Yield what a command says, line by line.
 
         Args:
             name: The command.
-            rest: What stands behind it.
+            rest: What stands behind it; words as a shell has divided them, if it has.
 
         Raises:
             Mistake: There is no such command, or it wants something else behind it.
             RequestRefused: The node says why.
             NotAnswered: The node is not there any more.
         """
+        if name in OPTIONS:
+            raise Mistake(f"write {name} before the path: pybehave attach {name} ...")
         if name not in COMMANDS:
             raise Mistake(f"there is no command {name!r}; there are {', '.join(COMMANDS)}")
         usage, _, function = COMMANDS[name]
         wanted = usage.split()
-        words = rest.split(maxsplit=max(len(wanted) - 1, 0)) if rest else []
+        words = _divided(rest, max(len(wanted), 1))
         needed = sum(not word.startswith("[") for word in wanted)
         if not needed <= len(words) <= len(wanted):
             raise Mistake(f"write: {name} {usage}".rstrip())
@@ -85,6 +89,19 @@ class Session:
         except PybehaveError:  # completion must not end the prompt
             return []
         return [row["server"] for row in rows if row["server"].startswith(part)]
+
+
+def _divided(rest: str | tuple[str, ...], most: int) -> list[str]:
+    """The words behind a command; what would be one too many belongs to the last.
+
+    Args:
+        rest: Words of a shell may have spaces in them, as names of servers may.
+        most: How many the command knows, at least one.
+    """
+    if isinstance(rest, str):
+        return rest.split(maxsplit=most - 1)
+    last = " ".join(rest[most - 1 :])
+    return [*rest[: most - 1], *([last] if last else [])]
 
 
 # --- the commands ---------------------------------------------------------------------------------
@@ -359,7 +376,7 @@ def command(words: tuple[str, ...], as_json: bool, timeout: float) -> None:
         session = Session(path, as_json=as_json, timeout=timeout)
         with session.client:
             if words:
-                _echo(session.run(words[0], " ".join(words[1:])))
+                _echo(session.run(words[0], words[1:]))
             elif sys.stdin.isatty():
                 _prompt(session)
             else:

@@ -13,6 +13,7 @@ from pybehave.cli.folder import (
     data_option,
     letter_of,
     numbers_of,
+    one_line,
     shown,
     written,
 )
@@ -45,7 +46,7 @@ def list_letters(data: str, codec: tuple[Codec, ...]) -> None:
             click.echo(f"{lsn}  {error}{mark}")
             continue
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(letter.at))
-        click.echo(f"{lsn}  {at}  {letter.server}  {letter.error}{mark}")
+        click.echo(f"{lsn}  {at}  {letter.server}  {one_line(letter.error)}{mark}")
 
 
 @command.command()

@@ -106,6 +106,11 @@ def shown(encoded: bytes) -> str:
         return f"<{error}>"
 
 
+def one_line(text: str) -> str:
+    """A text as it is, but for what ends a line or means something to a terminal."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
 def written(text: str) -> bytes:
     """A Python literal as a value of the journal."""
     try:

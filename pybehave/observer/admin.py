@@ -140,10 +140,15 @@ class Admin:
 
 @final
 class _Waiter:
-    """Waits for the reply to a call, on the loop; its time may run out before."""
+    """Waits for the reply to a call, on the loop; its time may run out before.
+
+    Also when the server has replied already: while the reply waits for the disk nobody takes it
+    back, so that it comes later, to nobody.
+    """
 
     def __init__(self, node: Node, name: str, seconds: float, answer: Callable[..., None]) -> None:
         self.caller: object = None
+        self._is_late = False
         self._answer = answer
         self._node = node
         self._late = (name, seconds)
@@ -151,10 +156,13 @@ class _Waiter:
 
     def settle(self, value: Any, error: BaseException | None) -> None:
         """The reply has come."""
+        if self._is_late:
+            return
         self._node.loop.dispatcher.cancel_alarm(self._alarm)
         self._answer(value, error)
 
     def _too_late(self) -> None:
+        self._is_late = True
         self._node.loop.dispatcher.abandon(self)
         self._answer(None, Timeout(*self._late))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pybehave._uring.servers import INPUT_CALL
@@ -22,13 +23,18 @@ async def call(
     *,
     is_patient: bool,
     priority: bool,
+    post: Callable[..., None] | None = None,
 ) -> Any:
-    """Await a server's reply; cancellation and timeout end the wait, not the request."""
+    """Await a server's reply; cancellation and timeout end the wait, not the request.
+
+    Args:
+        post: Takes the input; by default `node.post`, which refuses once the node begins to stop.
+    """
     waiter = TaskWaiter(level, is_patient=is_patient)
     if priority:
         node.post_urgent(name, request, waiter)
     else:
-        node.post(name, INPUT_CALL, request, waiter)
+        (post or node.post)(name, INPUT_CALL, request, waiter)
     try:
         async with asyncio.timeout(timeout):
             return await waiter.future

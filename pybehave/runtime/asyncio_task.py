@@ -8,7 +8,8 @@ daemon thread.
 
 Invariants
   (K1) At most `mailbox` messages wait for the coroutine.
-  (K2) The end of the coroutine is told once, on the node's loop, unless the child was told to stop.
+  (K2) The end of the coroutine is told once, on the node's loop; of a child that was told to stop,
+       by how its stop ends.
   (K3) Every request is answered: by the coroutine, or when the child ends.
 
 Does not know: supervision. asyncio is imported here alone, for that takes tens of milliseconds.
@@ -27,8 +28,11 @@ from typing import TYPE_CHECKING, Any, Final, Self, final
 
 from pybehave._uring.servers import INPUT_CAST
 from pybehave.behaviours.hosted import Failed, Finished
-from pybehave.errors import Overloaded, SpecError
+from pybehave.errors import Overloaded, SpecError, show
+from pybehave.runtime import aio
 from pybehave.runtime.jobs.hands import tell
+from pybehave.runtime.sys import name_of
+from pybehave.runtime.waiters import check_timeout
 
 if TYPE_CHECKING:
     from pybehave._uring.handles import Caller
@@ -62,7 +66,13 @@ class Request:
         self._answer(value, None)
 
     def fail(self, error: BaseException) -> None:
-        """Let the caller have an exception."""
+        """Let the caller have an exception.
+
+        Raises:
+            TypeError: It is none.
+        """
+        if not isinstance(error, BaseException):
+            raise TypeError(f"fail takes an exception, not {show(error)}; write fail(ValueError())")
         self._answer(None, error)
 
     def _answer(self, value: Any, error: BaseException | None) -> None:
@@ -90,22 +100,28 @@ class Link:
     def call(
         self, server: str, request: Any, *, timeout: float | None = CALL_TIMEOUT_S
     ) -> Awaitable[Any]:
-        """Call a server and await its reply.
+        """Call a server and await its reply; also in the cleanup, as long as that server runs.
 
         Raises:
             NoProc, Crashed, Overloaded, Timeout: As `node.acall`.
+            LoopClosed: The node has stopped.
         """
-        assert self._host.node is not None
-        return self._host.node.acall(server, request, timeout=timeout)
+        check_timeout(timeout)
+        node = self._host.node
+        assert node is not None
+        post = self._host.loop.post
+        return aio.call(
+            node, name_of(server), request, timeout, node.level(None),
+            is_patient=False, priority=False, post=post,
+        )  # fmt: skip
 
     def cast(self, server: str, message: Any) -> None:
-        """Send a message and wait for nothing.
+        """Send a message and wait for nothing; also in the cleanup.
 
         Raises:
             LoopClosed: The node has stopped.
         """
-        assert self._host.node is not None
-        self._host.node.post(server, INPUT_CAST, message, None)
+        self._host.loop.post(name_of(server), INPUT_CAST, message, None)
 
     async def receive(self) -> Request:
         """Await the next message to this name."""
@@ -137,7 +153,12 @@ class AsyncioThread:
         args: Its arguments after the link.
         mailbox: How many messages may wait.
         loop_factory: Makes the asyncio loop; None is asyncio's own.
+
+    Attributes:
+        failure: What the coroutine raised when it was told to stop.
     """
+
+    failure: BaseException | None = None
 
     def __init__(
         self,
@@ -234,7 +255,10 @@ class AsyncioThread:
                 runner.run(self._main())
         except BaseException as error:  # noqa: BLE001 -- whatever it is, it is the child's crash
             end = Failed(error)
-        if not self._is_stopping:  # (K2)
+        if self._is_stopping:
+            if isinstance(end, Failed) and not isinstance(end.error, asyncio.CancelledError):
+                self.failure = end.error
+        else:  # (K2)
             inform = self._host.loop.dispatcher.inform
             tell(self._host.defer, partial(inform, self._server, end))
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import gc
 import logging
 import types
@@ -32,6 +33,7 @@ from typing import Any, Final, final
 
 import msgspec
 
+from pybehave.behaviours.combined import Combined
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.hosted import HostedServer
 from pybehave.runtime.events import Event, EventHub
@@ -50,17 +52,34 @@ TOGETHER: Final = "_handle_together"
 CONTAINERS: Final = (list, dict, set, deque, bytearray)
 """What can be changed, of the types that are not made by a class statement."""
 
-OPAQUE: Final = (
+CODE: Final = (
     type,
     types.ModuleType,
     types.FunctionType,
     types.BuiltinFunctionType,
     types.MethodType,
     types.CodeType,
+)
+"""Not state, and a global of this kind is no state either."""
+
+OPAQUE: Final = (
+    *CODE,
     enum.Enum,
+    functools._lru_cache_wrapper,
     logging.Logger,
+    logging.LoggerAdapter,
+    types.GenericAlias,
+    types.UnionType,
 )
 """Not state: the walk does not enter them."""
+
+VALUES: Final = frozenset(
+    (
+        "_decimal", "datetime", "decimal", "fractions", "ipaddress", "pathlib", "re", "typing",
+        "uuid", "zoneinfo",
+    )
+)  # fmt: skip
+"""Modules whose objects are values: what they fill beside, with time, are caches."""
 
 logger = logging.getLogger("pybehave.isolation")
 
@@ -131,13 +150,15 @@ class Isolation:
             return
         if kind not in self._classes:
             self._classes[kind] = self._watched(kind)
-            self._globals[kind] = dict(_outside(kind))
+            self._globals[kind] = dict(_outside(kind, self._classes[kind]))
         instance.__class__ = self._classes[kind]
 
     def looked_at(self, name: str, instance: Any, state: Any) -> None:
         """Walk a state that has just been returned."""
-        declared = {id(each) for each in type(instance).shared}
-        roots = [("state", state), ("self", _attributes(instance))]
+        declared = {id(each) for each in _shared(type(instance))}
+        attributes = _attributes(instance)
+        attributes.pop("context", None)  # the runtime's
+        roots = [("state", state), ("self", attributes)]
         found, is_whole = walk(roots, declared)
         if not is_whole:
             self._tell((name, "part"), None)
@@ -183,14 +204,16 @@ class Isolation:
         own: Callable[..., Any] = getattr(kind, callback)
 
         def followed(server: Any, *inputs: Any) -> Any:
-            outside = self._globals[kind]
-            declared = {id(each) for each in kind.shared}  # type: ignore[attr-defined]
+            outside, shared = self._globals[kind], _shared(kind)
+            declared = {id(each) for each in shared}
             before = {name: _mark(read, declared) for name, read in outside.items()}
             returned = own(server, *inputs)
             name = server.context.name
             for place, read in outside.items():
                 known_as = {place, place.rpartition(".")[2]}
-                if _mark(read, declared) != before[place] and not known_as & _names(kind):
+                if _mark(read, declared) != before[place] and known_as.isdisjoint(
+                    each for each in shared if isinstance(each, str)
+                ):
                     self._tell((name, place), UndeclaredGlobal("", name, place))
             if type(returned) is tuple and len(returned) > 1:
                 self.looked_at(name, server, returned[0])
@@ -228,7 +251,7 @@ def walk(
     queue = deque(roots)
     while queue:
         path, thing = queue.popleft()
-        if id(thing) in seen or id(thing) in declared or _is_opaque(thing):
+        if id(thing) in seen or id(thing) in declared or _is_opaque(thing) or _is_value(thing):
             continue
         if len(seen) >= OBJECTS_MAX:
             return found, False
@@ -244,17 +267,23 @@ def can_change(thing: Any) -> bool:
     if isinstance(thing, CONTAINERS):
         return True
     kind = type(thing)
-    if isinstance(thing, tuple | frozenset | BaseException):
+    if isinstance(thing, tuple | frozenset | BaseException | functools.partial) or _is_value(thing):
         return False
     if isinstance(thing, msgspec.Struct):
         return not kind.__struct_config__.frozen
     if dataclasses.is_dataclass(kind):
         return not kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    return hasattr(thing, "__dict__")
+    return hasattr(thing, "__dict__") or (
+        not kind.__module__.startswith("pybehave.") and any(True for _ in _slots(kind))
+    )
 
 
 def _is_opaque(thing: Any) -> bool:
     return isinstance(thing, OPAQUE) or type(thing).__module__.startswith("pybehave._uring")
+
+
+def _is_value(thing: Any) -> bool:
+    return type(thing).__module__.partition(".")[0] in VALUES
 
 
 def _parts(path: str, thing: Any) -> Iterator[tuple[str, Any]]:
@@ -272,40 +301,64 @@ def _parts(path: str, thing: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(thing, msgspec.Struct):
         for name in thing.__struct_fields__:
             yield f"{path}.{name}", getattr(thing, name, None)
-    elif hasattr(thing, "__dict__"):
-        for name, value in vars(thing).items():
+    elif isinstance(thing, functools.partial):
+        yield from _parts(f"{path}.args", thing.args)
+        yield from _parts(f"{path}.keywords", thing.keywords)
+    elif hasattr(thing, "__dict__") or any(True for _ in _slots(type(thing))):
+        if isinstance(thing, BaseException):
+            yield from _parts(f"{path}.args", thing.args)
+        for name, value in _attributes(thing).items():
             yield f"{path}.{name}", value
     elif gc.is_tracked(thing):
         for value in gc.get_referents(thing):
             yield f"{path}, within", value
 
 
-def _attributes(instance: Any) -> dict[str, Any]:
-    """What the instance keeps beside the state; the context is the runtime's."""
-    found = dict(getattr(instance, "__dict__", {}))
-    for kind in type(instance).__mro__:
-        slots = kind.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(instance, name):
-                found[name] = getattr(instance, name)
-    found.pop("context", None)
+def _slots(kind: type) -> Iterator[str]:
+    """The attributes that objects of a class keep without a dictionary."""
+    for each in kind.__mro__:
+        names = vars(each).get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            if name.startswith("__") and not name.endswith("__"):
+                yield f"_{each.__name__.lstrip('_')}{name}"
+            elif name not in ("__dict__", "__weakref__"):
+                yield name
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
+    found = dict(getattr(thing, "__dict__", {}))
+    for name in _slots(type(thing)):
+        if hasattr(thing, name):
+            found[name] = getattr(thing, name)
     return found
 
 
 # --- what is outside -----------------------------------------------------------------------------
 
 
-def _outside(kind: type) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """The globals that a class's code names, and its own attributes that can be changed."""
+def _outside(kind: type, watched: type) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """The globals that a class's code names, and its own attributes; its sides', too.
+
+    Args:
+        kind: The class.
+        watched: The class that its instances have instead: `type(self).count += 1` is there.
+    """
+    for side in kind.sides if issubclass(kind, Combined) else ():
+        yield from _outside(side, side)
     for each in kind.__mro__:
         if each is object or each.__module__.startswith(("pybehave.", "typing")):
             continue
         for name, value in vars(each).items():
-            if isinstance(value, types.FunctionType):
-                yield from _named(value, set())
-            elif can_change(value) and not _is_opaque(value) and not name.startswith("__"):
+            function = getattr(value, "__func__", value)  # of a static or class method
+            if isinstance(function, types.FunctionType):
+                yield from _named(function, set())
+            elif not isinstance(value, CODE) and not name.startswith("__"):
                 place = f"{each.__module__}.{each.__qualname__}.{name}"
-                yield place, lambda each=each, name=name: vars(each).get(name)  # type: ignore[misc]
+                yield place, functools.partial(_attribute, watched, each, name)
+
+
+def _attribute(watched: type, kind: type, name: str) -> Any:
+    return vars(watched).get(name, vars(kind).get(name))
 
 
 def _named(
@@ -320,7 +373,7 @@ def _named(
         value = space.get(name)
         if isinstance(value, types.FunctionType) and value.__globals__ is space:
             yield from _named(value, seen)
-        elif name in space and not _is_opaque(value):
+        elif name in space and not isinstance(value, CODE):
             place = f"{space.get('__name__')}.{name}"
             yield place, lambda space=space, name=name: space.get(name)  # type: ignore[misc]
 
@@ -332,9 +385,12 @@ def _names_in(code: types.CodeType) -> Iterator[str]:
             yield from _names_in(constant)
 
 
-def _names(kind: type) -> set[str]:
-    """The names that a class declares as shared."""
-    return {each for each in kind.shared if isinstance(each, str)}  # type: ignore[attr-defined]
+def _shared(kind: Any) -> tuple[Any, ...]:
+    """What a class declares as shared, and what its sides do."""
+    declared: tuple[Any, ...] = tuple(kind.shared)
+    for side in kind.sides if issubclass(kind, Combined) else ():
+        declared += _shared(side)
+    return declared
 
 
 def _mark(read: Callable[[], Any], declared: set[int]) -> int:

@@ -530,7 +530,7 @@ class Node(Requests, Supervision, Forgetting):
         from pybehave.runtime import aio  # here, for asyncio takes 50 ms to import
 
         level = self.level(acknowledge)
-        how = {"is_patient": is_patient_of(on_restart), "priority": priority}
+        how: dict[str, Any] = {"is_patient": is_patient_of(on_restart), "priority": priority}
         return aio.call(self, name_of(server), request, timeout, level, **how)
 
     def call_many(

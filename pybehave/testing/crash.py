@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from pybehave.behaviours.gen_server import interpret
 from pybehave.behaviours.inputs import refusal
 from pybehave.behaviours.recovery import call_init
 from pybehave.behaviours.schema import Schema
 from pybehave.journal.dead_letters import Letter
+from pybehave.runtime.invariants import Invariants
 from pybehave.runtime.servers import make_values, reader_of
 from pybehave.testing.run import FixedContext
 from pybehave.together import Together
 
-CALL, CAST, TIMER = 1, 2, 5
+TIMER: Final = 5
+CALLBACKS: Final = {1: "handle_call", 2: "handle_cast"}
+"""By the kind of input; all others are infos."""
 
 
 def repeat(server: type[Any], letter: bytes) -> Any:
@@ -32,6 +36,7 @@ def repeat(server: type[Any], letter: bytes) -> Any:
         ValueError: The letter has no state.
         InputTypeMismatch, Rejected: The class does not take the input any more.
         JournalRefused: It is of another version of the class, which does not reach it.
+        BadReturn, InvariantViolated: The callback returned, and the runtime did not take that.
         BaseException: Whatever the callback raises, as it did.
     """
     found = msgspec.msgpack.decode(letter, type=Letter)
@@ -56,13 +61,22 @@ def repeat(server: type[Any], letter: bytes) -> Any:
     state = instance.load(schema.state(found.version, values.decode(found.state), what))
     message = values.decode(found.message)
     message = upcast(message[1] if found.kind == TIMER else message, found.lsn)
-    if found.kind not in (CALL, CAST):
+    Invariants().watch(instance)
+    callback = CALLBACKS.get(found.kind, "handle_info")
+    returned = _called(instance, callback, message, state)
+    interpret(found.server, callback, returned)
+    return returned
+
+
+def _called(instance: Any, callback: str, message: Any, state: Any) -> Any:
+    if callback == "handle_info":
         return instance.handle_info(message, state)
-    error = refusal(found.server, instance, message, state)
+    error = refusal(instance.context.name, instance, message, state)
     if error is not None:
         raise error
+    is_call = callback == "handle_call"
     if isinstance(message, Together) and instance._handle_together is not None:
-        return instance._handle_together(message.commands, found.kind == CALL, None, state)
-    if found.kind == CALL:
+        return instance._handle_together(message.commands, is_call, None, state)
+    if is_call:
         return instance.handle_call(message, None, state)
     return instance.handle_cast(message, state)

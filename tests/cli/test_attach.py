@@ -11,12 +11,15 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from pybehave import Application, GenServer, Supervisor, Worker
 from pybehave.cli.attach import command
 from pybehave.cli.run import without_reset
+from pybehave.observer.admin import Admin
 from tests.processes import COMMAND, Process, run, serving
 
 
@@ -188,10 +191,34 @@ MISTAKES = [
     (("call", "kv1", "[1, 2j]"), 2, "'[1, 2j]' cannot be sent; use what a journal can hold"),
     (("trace", "kv1", "many"), 2, "'many' is no number of events"),
     (("trace", "kv1", "9" * 19), 2, "is no number of events"),
+    (("--json", "list"), 2, "write --json before the path: pybehave attach --json ..."),
     (("explode", "kv1"), 2, "there is no command 'explode'; there are list, tree"),
     (("inspect", "nobody"), 1, "No server is named 'nobody'"),
     (("suspend", "pybehave.admin"), 1, "is the server that answers this"),
 ]
+
+
+class Echo(GenServer[None, Any, Any]):
+    def step(self, command: Any, state: None) -> tuple[None, Any]:
+        return state, command
+
+
+def test_a_name_with_spaces_is_one_word_of_the_shell(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    tree = Supervisor("one_for_one", [Worker("a b", Echo, journal=True)])
+    running = start(Application("spaced", tree), data=tmp_path / "data")
+    path = str(tmp_path / "admin.sock")
+    Admin(running, path).open()
+
+    def said(*words: str) -> str:
+        return CliRunner().invoke(command, [path, *words]).output
+
+    assert said("call", "a b", "[1, 2]") == said("call", "a b", "[1,", "2]") == "[1, 2]\n"
+    assert said("trace", "a b", "0") == ""
+    assert "mode         running" in said("inspect", "a b")
+    assert said("restart", "a b") == "a b runs anew, as incarnation 2\n"
+    assert said("reset", "a b", "--yes") == "a b has begun anew, with nothing\n"
 
 
 def test_a_mistake_is_one_sentence(node: Node) -> None:

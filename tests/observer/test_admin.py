@@ -151,6 +151,21 @@ def test_a_call_waits_as_long_as_it_is_told(client: AdminClient, node: Any) -> N
     assert client.ask("hello")["name"] == "kv"
 
 
+def test_a_reply_that_waits_for_the_disk_when_its_time_is_over_hurts_nobody(
+    start: Callable[..., Any], path: str, tmp_path: Path
+) -> None:
+    node = start(application(journal=True), data=tmp_path / "data")
+    Admin(node, path).open()
+    with AdminClient(path) as client:
+        for number in range(50):  # the disk is quicker at times: then the reply is there
+            try:
+                assert client.ask("call", server="a", request=number, timeout=0) == number
+            except RequestRefused as error:
+                assert "did not reply within 0 s" in str(error)
+        assert client.ask("call", server="a", request="next") == "next"
+    assert node.get_state("a")["seen"] == [*range(50), "next"]
+
+
 def test_a_reply_that_was_put_off_comes_later(client: AdminClient, node: Any) -> None:
     answers: list[Any] = []
     asking = threading.Thread(

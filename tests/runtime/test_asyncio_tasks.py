@@ -19,6 +19,7 @@ from pybehave.errors import (
     StartFailed,
     Stopped,
 )
+from pybehave.runtime.events import ShutdownError
 from pybehave.testing.simulate import Simulator
 from tests.runtime.work import until
 
@@ -78,6 +79,24 @@ async def note_cancel(link: Any, notes: list[str]) -> None:
         raise
 
 
+async def say_farewell(link: Any, started: threading.Event) -> None:
+    """Tells a server when it is cancelled."""
+    started.set()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        link.cast("keeper", "cast")
+        await link.call("keeper", "farewell")
+
+
+async def fail_to_clean_up(_link: Any, started: threading.Event) -> None:
+    started.set()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        raise ValueError("in the cleanup")
+
+
 async def deaf(_link: Any, release: threading.Event) -> None:
     """Does not take what it is sent, and does not end when it is cancelled."""
     while not release.is_set():
@@ -101,6 +120,18 @@ def test_a_coroutine_is_called_and_cast_by_its_name(start: Any) -> None:
     with pytest.raises(KeyError):
         node.call("task", "fail")
     assert node.stats()["servers"]["task"]["beside"]["delivered"] == 3
+
+
+def test_what_is_no_exception_is_refused_where_it_is_given(start: Any) -> None:
+    async def fail(link: Any) -> None:
+        async for request in link:
+            try:
+                request.fail("no exception")
+            except TypeError as error:
+                request.reply(str(error))
+
+    answer = start(app(AsyncioTask("task", fail))).call("task", 1)
+    assert answer.startswith("fail takes an exception, not 'no exception'")
 
 
 def test_a_coroutine_calls_servers(start: Any) -> None:
@@ -143,6 +174,27 @@ def test_a_stop_cancels_the_coroutine_and_waits_for_it(start: Any, threads: Any)
     node.terminate_child("root", "task")
     assert notes == ["started", "cleaned up"]
     assert threads("pybehave-task") == 0
+
+
+def test_a_cleanup_calls_servers_that_stop_later_when_the_node_stops(start: Any) -> None:
+    started = threading.Event()
+    events: list[Any] = []
+    node = start(app(AsyncioTask("task", say_farewell, started, shutdown=60.0)))
+    node.sys.trace("keeper", events.append)
+    assert started.wait(60)
+    node.stop()
+    taken = [each.value for each in events if each.what == "in"]
+    assert taken == ["cast", "farewell"]
+
+
+def test_what_a_cleanup_raises_is_told(start: Any) -> None:
+    started = threading.Event()
+    heard: list[Any] = []
+    node = start(app(AsyncioTask("task", fail_to_clean_up, started, shutdown=60.0)))
+    node.events.add(lambda event: heard.append(event) if isinstance(event, ShutdownError) else 0)
+    assert started.wait(60)
+    node.stop()
+    assert [(each.child, str(each.reason)) for each in heard] == [("task", "in the cleanup")]
 
 
 @pytest.mark.parametrize("shutdown", [0.02, "brutal_kill"])

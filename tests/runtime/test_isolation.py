@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import decimal
+import enum
+import fractions
+import functools
 import logging
+import uuid
 from collections import deque
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +16,18 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from pybehave import Application, GenEvent, GenServer, GenStatem, Pool, Supervisor, Worker, events
+from pybehave import (
+    Application,
+    GenEvent,
+    GenServer,
+    GenStatem,
+    Pool,
+    Supervisor,
+    Worker,
+    both,
+    either,
+    events,
+)
 from pybehave.actions import Cast, Run
 from pybehave.runtime import isolation
 from pybehave.runtime.isolation import SharedState, UndeclaredGlobal, can_change, walk
@@ -21,6 +37,34 @@ from tests.runtime.work import until
 CACHE: dict[Any, Any] = {}
 TABLE: dict[str, int] = {"read": 1}
 COUNT = 0
+
+
+class Mode(enum.Enum):
+    """A state of its own, if a global holds it."""
+
+    OFF = 0
+    ON = 1
+
+
+class Slots:
+    """Can be changed, without a dictionary."""
+
+    __slots__ = ("__hidden", "value")
+
+    def __init__(self, value: Any, hidden: Any = None) -> None:
+        self.value = value
+        self.__hidden = hidden
+
+
+MODE = Mode.OFF
+SLOTS = Slots(0)
+PLACE = Path("first")
+LOG = logging.LoggerAdapter(logging.getLogger("x"), {})
+
+
+@functools.cache
+def doubled(number: int) -> int:
+    return number * 2
 
 
 @dataclasses.dataclass
@@ -47,6 +91,8 @@ class Keeper(GenServer[dict[str, Any], Any, Any]):
     """Keeps what it gets, and passes it on."""
 
     seen: ClassVar[list[Any]] = []
+    count: ClassVar[int] = 0
+    steps: ClassVar[int] = 0
 
     def init(self, args: Any) -> dict[str, Any]:
         return {"kept": []}
@@ -60,24 +106,42 @@ class Keeper(GenServer[dict[str, Any], Any, Any]):
                 state["kept"].append(thing)
             case "class attribute":
                 self.seen.append(1)
+            case "class count":
+                Keeper.count += 1
+            case "own class's count":
+                type(self).steps += 1
+            case "static":
+                self.clear()
             case other:
                 return touch(other, state)
         return state, None
 
+    @staticmethod
+    def clear() -> None:
+        SLOTS.value += 1
+
 
 def touch(command: Any, state: Any) -> Any:
-    global COUNT
+    global COUNT, MODE, PLACE
     if command == "cache":
         CACHE[len(CACHE)] = 1
     if command == "count":
         COUNT += 1
+    if command == "mode":
+        MODE = Mode.ON if MODE is Mode.OFF else Mode.OFF
+    if command == "place":
+        PLACE = PLACE / "next"
+    if command == "nothing":
+        LOG.debug("%s %s", doubled(len(PLACE.parts)), MODE)
     return state, TABLE["read"]
 
 
 class Declared(Keeper):
     """The same, and says so."""
 
-    shared: ClassVar[tuple[Any, ...]] = (CACHE, "COUNT", "seen")
+    shared: ClassVar[tuple[Any, ...]] = (
+        CACHE, "COUNT", "seen", "count", "steps", "MODE", "PLACE", SLOTS
+    )  # fmt: skip
 
 
 class Own(GenServer[Any, Any, Any]):
@@ -132,12 +196,19 @@ def test_an_object_in_two_states_is_reported_with_both_paths(
     assert node.stats()["isolation"]["findings"] == 1
 
 
+VALUES = (
+    (1, "text", b"bytes"), frozenset({1}), Receipt(1), Coin(2), len, Keeper, None, Mode.ON,
+    Path("/a/b"), decimal.Decimal(1), fractions.Fraction(1, 2), uuid.UUID(int=1),
+    functools.partial(int, base=2), doubled, LOG, list[int], Any, ValueError("no"),
+)  # fmt: skip
+
+
 def test_what_cannot_be_changed_may_be_shared(start: Any) -> None:
     node, found = watched(start, Worker("a", Keeper), Worker("b", Keeper))
-    for thing in ((1, "text", b"bytes"), frozenset({1}), Receipt(1), Coin(2), len, Keeper, None):
+    for thing in VALUES:
         node.call("a", ("pass", "b", thing))
-    until(lambda: len(node.get_state("b")["kept"]) == 7)
-    assert found == []
+    until(lambda: len(node.get_state("b")["kept"]) == len(VALUES))
+    assert [str(each) for each in found] == []
 
 
 @pytest.mark.parametrize(
@@ -150,6 +221,10 @@ def test_what_cannot_be_changed_may_be_shared(start: Any) -> None:
         ({"k": {3}}, "state['kept'][0]"),
         (deque([1]), "state['kept'][0]"),
         (bytearray(b"x"), "state['kept'][0]"),
+        (Slots(1), "state['kept'][0]"),
+        (Coin(Slots(1)), "state['kept'][0].value"),  # type: ignore[arg-type]
+        ((functools.partial(len, [1]),), "state['kept'][0][0].args[0]"),
+        (ValueError("no", [1]), "state['kept'][0].args[1]"),
     ],
 )
 def test_the_way_to_what_is_shared_is_told(thing: Any, path: str, start: Any) -> None:
@@ -179,7 +254,16 @@ def test_arguments_that_two_workers_keep_are_found_at_the_start(start: Any) -> N
 
 @pytest.mark.parametrize(
     ("command", "name"),
-    [("cache", "CACHE"), ("count", "COUNT"), ("class attribute", "Keeper.seen")],
+    [
+        ("cache", "CACHE"),
+        ("count", "COUNT"),
+        ("mode", "MODE"),
+        ("place", "PLACE"),
+        ("static", "SLOTS"),
+        ("class attribute", "Keeper.seen"),
+        ("class count", "Keeper.count"),
+        ("own class's count", "Keeper.steps"),
+    ],
 )
 def test_a_global_that_a_step_changes_is_reported(start: Any, command: str, name: str) -> None:
     node, found = watched(start, Worker("a", Keeper))
@@ -191,11 +275,29 @@ def test_a_global_that_a_step_changes_is_reported(start: Any, command: str, name
     assert found[0].name.endswith(f"test_isolation.{name}")
 
 
-@pytest.mark.parametrize("command", ["cache", "count", "class attribute"])
+COMMANDS = (
+    "cache", "count", "mode", "place", "static", "class attribute", "class count",
+    "own class's count",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_global_that_is_declared_is_not_reported(start: Any, command: str) -> None:
     node, found = watched(start, Worker("a", Declared))
     node.call("a", command)
     assert found == []
+
+
+@pytest.mark.parametrize("combine", [both, either])
+def test_globals_of_sides_are_looked_at_and_declared_by_them(start: Any, combine: Any) -> None:
+    workers = [
+        Worker(name, combine(kind, Own), (None, None))
+        for name, kind in (("tells", Keeper), ("declares", Declared))
+    ]
+    node, found = watched(start, *workers)
+    for name in ("tells", "declares"):
+        node.call(name, ("cache", 1) if combine is both else (0, "cache"))
+    assert [(e.child, e.name.rpartition(".")[2]) for e in found] == [("tells", "CACHE")]
 
 
 def test_a_server_that_has_ended_shares_nothing(start: Any) -> None:
