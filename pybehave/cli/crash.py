@@ -28,7 +28,7 @@ import base64
 
 import pytest
 
-from {module} import {qualname}
+from {module} import {imported}
 from pybehave.testing import repeat
 
 LETTER = base64.b64decode(
@@ -66,6 +66,12 @@ def to_test(lsn: int, output: str | None, data: str, codec: tuple[Codec, ...]) -
             f"the state before lsn {lsn} was not kept: it has no form in the journal (give "
             f"{letter.qualname} `dump` and `load`), or nothing of it was wanted (recovery='clean')"
         )
+    if not all(part.isidentifier() for part in letter.qualname.split(".")):
+        raise Mistake(
+            f"no test can import {letter.qualname}, the class of server {letter.server!r}: give it "
+            f"a name at the top of a module, as `class Shop(both(Stock, Orders)): pass`; what "
+            f"fails from then on can become a test"
+        )
     text = test_of(letter)
     if output is None:
         click.echo(text, nl=False)
@@ -83,7 +89,8 @@ def test_of(letter: Letter) -> str:
         lsn=letter.lsn,
         error=letter.error,
         module=letter.module,
-        qualname=letter.qualname.partition(".")[0],
+        imported=letter.qualname.partition(".")[0],
+        qualname=letter.qualname,
         text=textwrap.indent("\n".join(textwrap.wrap(encoded, 88)), "    "),
         name=re.sub(r"\W", "_", letter.server),
         kind=kind if module in ("", "builtins") else "Exception",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pybehave import Application, GenServer, Supervisor, Worker
+from pybehave import Application, GenServer, Supervisor, Worker, either
 from pybehave.errors import Crashed, JournalRefused
 from pybehave.journal import dead_letters
 from tests.processes import run
@@ -39,8 +39,8 @@ def divider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[GenServer[A
     return found
 
 
-def app(server: type[Any]) -> Application:
-    worker = Worker("d", server, 100, journal=True)
+def app(server: type[Any], args: Any = 100) -> Application:
+    worker = Worker("d", server, args, journal=True)
     return Application("test", Supervisor("one_for_one", [worker], intensity=100))
 
 
@@ -85,6 +85,43 @@ def test_a_letter_becomes_a_test_that_fails_the_same_way(
         check=False,
     )
     assert "1 passed" in result.stdout, result.stdout
+
+
+class Kept:
+    class Divider(GenServer[dict[str, int], int, int]):
+        """Another, within a class."""
+
+        def init(self, args: Any) -> dict[str, int]:
+            return {"sum": 0}
+
+        def step(self, command: int, state: dict[str, int]) -> tuple[dict[str, int], int]:
+            return {"sum": state["sum"] + 100 // command}, state["sum"] + 100 // command
+
+
+def test_a_class_within_another_becomes_a_test(start: Callable[..., Any], tmp_path: Path) -> None:
+    lsn = fail(start, Kept.Divider, tmp_path / "data")
+    made = run("crash", "to-test", str(lsn), "--data", str(tmp_path / "data")).stdout
+    names: dict[str, Any] = {}
+    exec(compile(made, "made", "exec"), names)
+    names[f"test_d_fails_on_input_{lsn}"]()
+
+
+def test_a_class_that_cannot_be_imported_becomes_no_test(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    class Local(Kept.Divider):
+        pass
+
+    for number, (kind, command) in enumerate(((either(Local, Local), (0, 0)), (Local, 0))):
+        data = tmp_path / f"d{number}"
+        node = start(app(kind, None), data=data)
+        with pytest.raises(Crashed):
+            node.call("d", command)
+        node.stop()
+        [lsn] = dead_letters.numbers(str(data))
+        made = run("crash", "to-test", str(lsn), "--data", str(data))
+        assert made.returncode == 2
+        assert f"no test can import {kind.__qualname__}, the class of server 'd'" in made.stderr
 
 
 def test_a_letter_is_sent_again_at_the_next_start_and_then_forgotten(
