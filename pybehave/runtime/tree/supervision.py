@@ -10,6 +10,7 @@ Does not know: loops beyond posting; what a request means (tree/requests.py).
 from __future__ import annotations
 
 import logging
+import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -232,6 +233,31 @@ class Supervision:
     def count_children(self, supervisor: str) -> ChildCount:
         """Count a supervisor's children by kind and whether they run."""
         return self.run_on_loop(lambda: self._tree(supervisor).count_children(supervisor))
+
+    def stop_application(self, name: str, *, drain: bool = True) -> None:
+        """Stop an application; others stay, also those that depend on it.
+
+        On the loop's own thread this returns before it has stopped; in a hook it begins when that
+        is over, and a refusal is logged.
+
+        Args:
+            name: The application's.
+            drain: Give its connections time for their last replies.
+
+        Raises:
+            NotStarted: It does not run.
+        """
+        over = threading.Event()
+
+        def request() -> Answer[Any]:
+            self.applications.stop(name, over.set, drain=drain)
+            begun: Answer[Any] = Answer()
+            begun.give(None)
+            return begun
+
+        self._ask_end(request)
+        if not self.loop.is_here:
+            over.wait()
 
     def _tree(self, supervisor: str) -> Tree:
         return self.applications.tree_with(supervisor)
