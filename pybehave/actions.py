@@ -581,8 +581,9 @@ class Stop(Action, Struct, frozen=True):
 class Hibernate(Action, Struct, frozen=True):
     """Give back memory until the next input. It changes nothing that can be seen.
 
-    A journaled server's state leaves memory when the input is over and none waits, and is read back
-    before the next one (durable/hibernation.py); a server without a journal keeps it.
+    A journaled server's state leaves memory when the input is over and none waits, nor a caller,
+    and is read back before the next one (durable/hibernation.py); a server without a journal keeps
+    it.
     """
 
 

@@ -10,7 +10,8 @@ other (docs/guide/actions.md).
 Invariants
   (W1) An Awaiting is immutable plain data: a journal keeps it with the state, and a replay comes to
        the same one.
-  (W2) Each effect is answered once; an answer to anything else changes nothing.
+  (W2) Each effect is answered once; an answer to anything else changes nothing, nor does one that
+       comes when it is done.
 
 Does not know: who carries effects out, time. An effect that may hang has a `timeout` of its own.
 Source: A3-37; the awaiting of futures in languages that have coroutines, made visible.
@@ -74,7 +75,7 @@ class Awaiting:
         if type(tag) is not tuple or len(tag) != 2 or tag[0] != self.tag:
             return self
         key = tag[1]
-        if key not in self.missing:
+        if self.is_done or key not in self.missing:
             return self  # (W2)
         missing = tuple(other for other in self.missing if other != key)
         return replace(self, missing=missing, answers={**self.answers, key: info})
@@ -116,7 +117,7 @@ def await_all(effects: Mapping[Any, Effect], *, tag: Any) -> tuple[Awaiting, lis
         What to keep in the state, and the actions to return beside it.
 
     Raises:
-        TypeError: One is no Call, Run or Connect.
+        TypeError: It is no mapping, or one is no Call, Run or Connect.
         ValueError: There are none.
     """
     return _await("all", effects, tag)
@@ -135,6 +136,8 @@ def await_any(effects: Mapping[Any, Effect], *, tag: Any) -> tuple[Awaiting, lis
 def _await(
     until: Literal["all", "any"], effects: Mapping[Any, Effect], tag: Any
 ) -> tuple[Awaiting, list[Effect]]:
+    if not isinstance(effects, Mapping):
+        raise TypeError(f"await_{until}: effects is a dict of them by keys, not {show(effects)}")
     if not effects:
         raise ValueError(f"await_{until}: there is no effect to wait for")
     actions = [_tagged(effect, (tag, key), until) for key, effect in effects.items()]

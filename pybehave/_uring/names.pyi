@@ -9,7 +9,7 @@ from pybehave._uring.values import Values
 
 @disjoint_base
 class Names(Turn):
-    on_missing: Callable[[str], None] | None
+    on_missing: Callable[..., bool] | None
     @property
     def addresses(self) -> dict[str, Address | Server]: ...
     def address(self, name: str) -> Address: ...

@@ -46,6 +46,8 @@ from pybehave.behaviours.recovery import Failure, Recovery, call_init, takes_rec
 from pybehave.behaviours.schema import Schema
 from pybehave.behaviours.sides import Sides, check_sides, version_of_all, versions_of
 from pybehave.errors import BadReturn, SpecError, show
+from pybehave.once import Once
+from pybehave.together import Together
 from pybehave.types import IGNORED, _Ignored
 
 State1 = TypeVar("State1")
@@ -74,6 +76,12 @@ REFUSED: Final[Mapping[type, str]] = {
     _actions.Leave: "a side is in no group",
 }
 
+OF_SIDES: Final = (
+    "init", "step", "validate", "accepts", "ephemeral", "aliases", "terminate", "upcast",
+    "upcast_state",
+)  # fmt: skip
+"""What nobody would ask a class about that is derived from a combination."""
+
 Pieces = list[tuple[int, Any]]
 
 
@@ -96,10 +104,18 @@ class Combined(GenServer[Any, Any, Any]):
 
     def __init_subclass__(cls, **words: Any) -> None:
         super().__init_subclass__(**words)
-        if "version" in vars(cls) and "sides" not in vars(cls):
+        own = vars(cls)
+        if "sides" in own:
+            return
+        if "version" in own:
             raise SpecError(
                 cls.__name__, "version is made of its sides'; raise the one that changes"
             )
+        for name in OF_SIDES:
+            if name in own:
+                raise SpecError(
+                    cls.__name__, f"{name} is asked of the sides alone; define it there"
+                )
 
     # --- which part of what is whose -----------------------------------------------------------
 
@@ -115,14 +131,28 @@ class Combined(GenServer[Any, Any, Any]):
         """Which side gets what of an info (B2)."""
         if _is_marked(message):
             _, side, own = message
-            return list(enumerate(own)) if side == ALL else [(side, own)]
+            return list(enumerate(own)) if side == ALL else self._of(side, own)
         if isinstance(message, ANSWERS) and _is_marked(message.tag):
             _, side, tag = message.tag
-            return [(side, _with(message, tag=tag))]
+            return self._of(side, _with(message, tag=tag))
         addressed = self._addressed(message)
         return (
             [(side, message) for side in range(len(self.sides))] if addressed is None else addressed
         )
+
+    def _of(self, side: int, own: Any) -> Pieces:
+        """What a side has asked for; a migration may have taken the side away meanwhile."""
+        return [(side, own)] if side < len(self.sides) else []
+
+    def _shares(self, message: Any) -> Pieces:
+        """As `_pieces`; of commands that come Together each side has its own, in their order."""
+        if not isinstance(message, Together):
+            return self._pieces(message)
+        own: dict[int, list[Any]] = {}
+        for command in message.commands:
+            for side, each in self._pieces(command):
+                own.setdefault(side, []).append(each)
+        return [(side, Together(own[side])) for side in sorted(own)]
 
     # --- inputs --------------------------------------------------------------------------------
 
@@ -211,6 +241,8 @@ class Combined(GenServer[Any, Any, Any]):
         pieces = self._addressed(command)
         if pieces is None:
             return f"an input of {type(self).__qualname__} is {self.form}"
+        if any(isinstance(own, Together | Once) for _, own in pieces):
+            return "what is sent Together, or Once, are whole inputs, not those of a side"
         found = (
             refusal(self.sides[side].__qualname__, self._parts[side], own, state[side])
             for side, own in pieces
@@ -267,7 +299,7 @@ class Combined(GenServer[Any, Any, Any]):
             return None
         failure, own = recovery.failure, {}
         if failure is not None:
-            own = dict(self._pieces(failure.message))
+            own = dict(self._shares(failure.message))
         return Recovery(
             recovery.state[side],
             recovery.policy,
@@ -295,7 +327,9 @@ class Combined(GenServer[Any, Any, Any]):
         if not isinstance(shown, list | tuple) or len(shown) != len(self.sides):
             allowed = f"a tuple with the states of its {len(self.sides)} sides is wanted"
             raise BadReturn(self.context.name, "replace_state", shown, allowed)
-        both = zip(self._parts, state, shown, strict=True)
+        is_alike = type(state) is tuple and len(state) == len(self.sides)
+        before = state if is_alike else (None,) * len(self.sides)  # of code with other sides
+        both = zip(self._parts, before, shown, strict=True)
         return tuple(part._replaced(own, other) for part, own, other in both)
 
     def _adopted(self, state: Any) -> Any:
@@ -313,19 +347,27 @@ class Combined(GenServer[Any, Any, Any]):
                 part.format_status({"state": own})["state"] for part, own in pairs
             )
         if "message" in status:
-            pieces = self._pieces(status["message"])
-            shown["message"] = tuple(
-                (side, self._parts[side].format_status({"message": own})["message"])
-                for side, own in pieces
-            )
+            shown["message"] = self._shown_message(status["message"])
         return shown
+
+    def _shown_message(self, message: Any) -> Any:
+        """A message as it is, if no side hides something; else what each side shows of its own."""
+        shares = self._shares(message)
+        shown = tuple(
+            (side, self._parts[side].format_status({"message": own})["message"])
+            for side, own in shares
+        )
+        is_whole = all(after is own for (_, after), (_, own) in zip(shown, shares, strict=True))
+        return message if is_whole and not _is_marked(message) else shown
 
     # --- versions ------------------------------------------------------------------------------
 
     @classmethod
     def _understands(cls, version: int) -> bool:
-        pairs = zip(cls.sides, versions_of(cls.sides, version), strict=True)
-        return all(kind._understands(own) for kind, own in pairs)  # (B3)
+        versions = versions_of(cls.sides, version)
+        if not all(versions):
+            return True  # fewer servers have written it: `_chains` says so
+        return all(k._understands(own) for k, own in zip(cls.sides, versions, strict=True))  # (B3)
 
     @classmethod
     def _versions_from(cls, version: int) -> Iterable[int]:

@@ -33,8 +33,9 @@ Invariants
   (K1) A message that is refused leaves the state as it was.
   (K2) A reply that is made and does not leave, for its step crashes, moves nothing: the error that
        leaves instead is told (`failed`).
-  (K3) A state is that of one version of one contract: it is never handed to another. A reply to a
-       question that came under another one, or under none, is none of the conversation.
+  (K3) A state is that of one version of its listener's contract: it is never handed to another
+       version. A reply to a question that came under another one, or under none, is none of the
+       conversation. Classes are not told apart: what takes another's place has another version.
 
 Does not know: connections (exchanging.pyx keeps a Place for each), bytes.
 Source: J. Armstrong, "Getting Erlang to talk to the outside world" (2002): the contract checker of

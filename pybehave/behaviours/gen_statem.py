@@ -286,6 +286,8 @@ class GenStatem(GenServer[Machine, Any, Any]):
         if type(shown) is not tuple or len(shown) != 2:
             raise BadReturn(self._name(), "replace_state", shown, "a pair (state, data) is wanted")
         self._check_state(shown[0])
+        if not isinstance(machine, Machine):  # of code that was no machine
+            return Machine(*shown)
         return Machine(*shown, machine.postponed, machine.running, machine.modules)
 
     def handle_call(self, request: Any, caller: Any, machine: Machine) -> Any:

@@ -10,8 +10,8 @@ which way each server's state becomes what the new code wants. Ways, the first t
 |              |                                           | version), ...)`                       |
 | SAME         | both classes have the same `version`: the state as it is                          |
 | UPCAST       | `dump`, `upcast_state` for each version   | there is none                         |
-| SIDES        | each side of a combination by a way of its own                                    |
 |              | between, `load`                           |                                       |
+| SIDES        | each side of a combination by a way of its own                                    |
 
 Invariants
   (L1) A server whose `version` changes needs one of them: nothing is passed on by guess.

@@ -62,13 +62,23 @@ class Families:
         self._trees = trees
         self._watches: dict[SupervisorNode, _Watch] = {}
 
-    def wake(self, name: str) -> None:
-        """Start the server of a name if it is a family's; it answers then, or it does not."""
+    def wake(self, name: str, is_asked: bool = False) -> bool:
+        """Start the server of a name if it is a family's; it answers then, or it does not.
+
+        Args:
+            name: Whose server somebody wants.
+            is_asked: It is only asked whether a family has the name; nothing starts.
+
+        Returns:
+            Whether one has it.
+        """
         for tree in self._trees():
             for node in tree.families:
                 if has_name(node.state.spec, name):
-                    self._start(node, name)
-                    return
+                    if not is_asked:
+                        self._start(node, name)
+                    return True
+        return False
 
     def _start(self, node: SupervisorNode, name: str) -> None:
         is_up = node.phase is Phase.IDLE or node.phase is Phase.WORKING

@@ -669,23 +669,6 @@ class Node(Requests, Supervision, Forgetting):
         """
         return self.run_on_loop(lambda: self.applications.start(app, start_type))
 
-    def stop_application(self, name: str, *, drain: bool = True) -> None:
-        """Stop an application; others stay, also those that depend on it.
-
-        On the loop's own thread this returns before it has stopped.
-
-        Args:
-            name: The application's.
-            drain: Give its connections time for their last replies.
-
-        Raises:
-            NotStarted: It does not run.
-        """
-        over = threading.Event()
-        self.run_on_loop(lambda: self.applications.stop(name, over.set, drain=drain))
-        if not self.loop.is_here:
-            over.wait()
-
     def which_applications(self) -> list[tuple[str, str, StartType]]:
         """Name, version and start type of the applications that run, in the order of starts."""
         return self.run_on_loop(self.applications.which)

@@ -284,6 +284,11 @@ cdef class Commit:
         journal_drop(&self.j)
         return 0
 
+    @property
+    def is_recording(self) -> bool:
+        """Whether the step of a journaled server is under way: no other record can be made."""
+        return self.j.open_at != 0
+
     def record(self, unsigned kind, uint32_t server, bytes payload, uint64_t now_ns) -> int:
         """Append a record of the runtime itself; its lsn.
 
@@ -312,6 +317,8 @@ cdef class Commit:
 
     cdef uint64_t _record(self, unsigned type, uint32_t server, bytes payload, uint64_t now_ns,
                           unsigned kind=0, unsigned flags=0) except 0:
+        if self.j.open_at: # two records at a time would be written over each other
+            raise RuntimeError("an input is being recorded: its step has asked for another record")
         self._note_time(now_ns)
         self._begin()
         cdef uint8_t *at = journal_put(&self.j, len(payload))

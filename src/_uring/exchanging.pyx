@@ -31,7 +31,7 @@ from .leaves cimport (
     END_ASKED, END_PROTOCOL, conn, conn_finish, conn_output, conn_takes_input,
 )
 from .reading cimport Partial
-from .servers cimport INPUT_CALL, OVERFLOW_BLOCK, Port, Server
+from .servers cimport INPUT_CALL, OVERFLOW_BLOCK, Address, Port, Server
 
 from pybehave.errors import ContractBroken, DecodeError, NoProc
 from pybehave.together import Together as _Together
@@ -82,20 +82,36 @@ cdef class Exchanging(Gate):
     cdef int exchange(self, conn *c, Port port, Exchange exchange) except -1:
         """One request; whoever called marks the connection's output afterwards."""
         cdef bytes answer = exchange.at_once(<int64_t>(self.unix_ns() // NS_PER_S))
+        cdef str name = port.address.name if exchange.to is None else exchange.to
+        cdef bint is_heard
         if answer is None and port.is_asking:
-            exchange.failure = self.flaw_of(c, port, exchange.input, True)
+            is_heard = port.contract is None or self._is_there(name)
+            exchange.failure = self.flaw_of(c, port, exchange.input, is_heard)
             exchange.is_last = exchange.is_last or self.is_fatal(port, exchange.failure)
+            if not is_heard and exchange.failure is None:
+                exchange.failure = NoProc(name)
             answer = exchange.at_once(exchange.unix_s)
         if answer is not None:
             self._count(exchange.failure)
             self._append(c, answer)
         else:
-            self._ask(c, port.address.name if exchange.to is None else exchange.to, exchange)
+            self._ask(c, name, exchange)
         if exchange.is_last: # what is still owed is waited for: it holds the connection
             conn_output(self.conns, c)
-            conn_finish(self.conns, c,
-                        END_ASKED if exchange.failure is None else END_PROTOCOL)
+            was_understood = exchange.failure is None or isinstance(exchange.failure, NoProc)
+            conn_finish(self.conns, c, END_ASKED if was_understood else END_PROTOCOL)
         return 0
+
+    def _is_there(self, str name) -> bool:
+        """Whether somebody answers to a name, or a patient caller may wait for it."""
+        cdef Address address = self.known(name)
+        if self.whereis(name) is not None:
+            return True
+        if self.on_missing is not None and self.on_missing(name, True): # a family's: not woken yet
+            return True
+        if address is None or address.incarnation == 0 or self.on_patient is None:
+            return False
+        return self.on_patient(name, None, NoProc(name))
 
     cdef int _ask(self, conn *c, str name, Exchange exchange) except -1:
         cdef Server server = self.answering(name)

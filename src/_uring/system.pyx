@@ -17,7 +17,8 @@ Invariants
   (X4) The state of a journaled server is replaced by a record, so that a replay replaces it too.
   (X5) Code changes between two inputs: name, incarnation, mailbox, callers and timers stay.
   (X6) A server whose state is not in memory gets it back before its next input, its end and its
-       suspension; a server hibernates only between two inputs, with none that waits.
+       suspension; a server hibernates only between two inputs, with none that waits, and while it
+       owes no reply: `dump` may leave callers out, and those that are read back are answered.
 
 Does not know: who asks, and what the functions are that look (runtime/sys.py, runtime/debug.py).
 Source: OTP sys; suspended processes in gen_server and sys:suspend_loop.
@@ -54,6 +55,7 @@ cdef class System(Mailboxes):
         """An input has asked for it, and is over (X6)."""
         if self.on_hibernate is None or not server.is_running or not server.number \
                 or server.has_continues() or server.mailbox or server.has_control() \
+                or (server.extras is not None and server.extras.waiting) \
                 or type(server.state) is Asleep:
             return 0
         asleep = self.on_hibernate(server)

@@ -24,6 +24,7 @@ cdef class Values:
     cdef bint is_input    # what is being encoded is to be read by a replay
     cdef bint has_error   # what was put last holds an exception ...
     cdef bint has_caller  # ... or a caller, who reads back as one that was answered
+    cdef public bint has_waiting # something put since this was False held one who still waits
 
     cdef int put(self, object value, int depth) except -1
     cdef uint8_t *room(self, size_t count) except NULL

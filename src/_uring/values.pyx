@@ -409,6 +409,7 @@ cdef class Values:
             return self.put_ext(EXT_CONNECTION, fields, 5, depth)
         if kind is Caller:
             self.has_caller = True
+            self.has_waiting = self.has_waiting or not (<Caller>value).is_done
             fields = _caller_fields(<Caller>value)
             return self.put_ext(EXT_CALLER, fields, len(fields), depth)
         if kind in _FIELDS:

@@ -12,6 +12,8 @@ from pybehave import (
     GenEvent,
     GenServer,
     GenStatem,
+    Migration,
+    Once,
     Pool,
     Recovery,
     Together,
@@ -37,7 +39,7 @@ from pybehave.actions import (
     RunDone,
     StartTimer,
 )
-from pybehave.behaviours.combined import SIDE
+from pybehave.behaviours.combined import OF_SIDES, SIDE
 from pybehave.behaviours.gen_server import interpret
 from pybehave.behaviours.inputs import refusal
 from pybehave.behaviours.recovery import Failure
@@ -354,6 +356,45 @@ def test_a_side_hides_its_own() -> None:
     assert shown == {"state": (1, "hidden"), "message": ((1, "hidden"),), "reason": "r"}
 
 
+@pytest.mark.parametrize(
+    "message", [(0, "pass"), Together([(0, 1), (0, 2)]), "info", None, (Cast("x", 1), Cast("y", 2))]
+)
+def test_a_message_of_which_nothing_is_hidden_is_shown_as_it_is(message: Any) -> None:
+    for kind in (either(Adder, Log), both(Adder, Log), either(Adder, both(Adder, Log))):
+        assert made(kind).format_status({"message": message}) == {"message": message}
+
+
+def test_a_side_hides_its_own_among_commands_that_come_together() -> None:
+    class SecretWord(Adder):
+        def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
+            words = status.get("message")
+            assert words in (None, Together(["pass"]))
+            return {**status, "message": "hidden"}
+
+    shown = made(either(Adder, SecretWord)).format_status(
+        {"message": Together([(0, 1), (1, "pass"), (0, 2)])}
+    )
+    assert shown == {"message": ((0, Together([1, 2])), (1, "hidden"))}
+
+
+def test_a_side_is_told_of_its_own_commands_of_those_that_failed_together() -> None:
+    Remembering.seen.clear()
+    server = made(either(Remembering, Remembering))
+    failure = Failure(9, Together([(1, "a"), (1, "b")]), "ValueError: no")
+    server._initial("s", None, Recovery((4, 5), "last_good", failure))
+    assert [recovery.failure for recovery in Remembering.seen] == [
+        None, Failure(9, Together(["a", "b"]), "ValueError: no")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("own", [Together([1]), Once("c" * 16, 1, 1)])
+def test_what_goes_around_an_input_is_no_input_of_a_side(own: Any) -> None:
+    for kind, command in ((either(Adder, Log), (0, own)), (both(Adder, Log), (1, own))):
+        error = refusal("s", made(kind), command, (0, []))
+        assert isinstance(error, Rejected)
+        assert "whole inputs" in str(error)
+
+
 def test_a_state_is_dumped_loaded_shown_and_replaced_side_by_side() -> None:
     server = made(either(Adder, Light))
     state = server._initial("s", None).state
@@ -455,6 +496,15 @@ def test_a_combination_with_a_name() -> None:
             version = 2
 
 
+@pytest.mark.parametrize("name", OF_SIDES)
+def test_what_only_the_sides_are_asked_about_is_refused_in_a_combination_with_a_name(
+    name: str,
+) -> None:
+    own = getattr(GenServer, name)
+    with pytest.raises(SpecError, match=f"Shop: {name} is asked of the sides alone"):
+        type("Shop", (both(Adder, Log),), {name: own})
+
+
 # --- versions --------------------------------------------------------------------------------
 
 
@@ -525,11 +575,12 @@ def test_a_newer_side_is_refused(version: int) -> None:
         Schema("s", either(Adder, Two)()).check(version, 9)
 
 
-def test_what_was_no_combination_does_not_become_one() -> None:
+@pytest.mark.parametrize("version", [1, 9])
+def test_what_was_no_combination_does_not_become_one(version: int) -> None:
     schema = Schema("s", either(Adder, Two)())
-    schema.check(1, 9)
-    with pytest.raises(JournalRefused, match="made of 2 sides, and version 1 was not"):
-        schema.state(1, 7, "the snapshot")
+    schema.check(version, 9)  # of one server 9 may be an old version
+    with pytest.raises(JournalRefused, match=f"made of 2 sides, and version {version} was not"):
+        schema.state(version, 7, "the snapshot")
 
 
 def test_an_upgrade_of_one_side_leaves_the_other_as_it_is() -> None:
@@ -548,6 +599,26 @@ def test_another_number_of_sides_needs_a_migration() -> None:
     for old in (Adder, either(Adder, Adder, Adder)):
         with pytest.raises(LookupError, match="do not have the same sides"):
             way_of(made(old), made(either(Adder, Adder)), None, is_down=False)
+
+
+def test_a_migration_leads_to_another_number_of_sides_and_back() -> None:
+    states = {
+        Adder: 1, Light: ("off", 2), either(Adder, Light): (1, ("off", 2)),
+        both(Light, Adder, either(Adder, Light)): (("off", 2), 1, (1, ("off", 2))),
+    }  # fmt: skip
+    for before, old in states.items():
+        for after, new in states.items():
+            way = Migration[Any, Any](lambda _, new=new: new)
+            instance = made(before)
+            state = instance._replaced(instance._initial("s", None).state, old)
+            target = made(after)
+            assert target._shown(changed_state("s", instance, target, state, way)) == new
+
+
+def test_what_a_side_had_asked_for_that_is_gone_is_for_nobody() -> None:
+    server = made(either(Adder, Log))
+    for info in ((SIDE, 2, "timer"), RunDone((SIDE, 2, "job"), 1)):
+        assert server.handle_info(info, (1, [])) == ((1, []), None, [])
 
 
 def test_a_turn_is_what_the_runtime_takes() -> None:

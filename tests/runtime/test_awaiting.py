@@ -162,6 +162,8 @@ def test_an_effect_is_answered_once() -> None:
     assert first.take(CallReply(("t", "a"), "s", 2)) is first
     assert (waiting.is_done, first.is_done, first.missing) == (False, True, ("b",))
     assert first.cancels == [Cancel(("t", "b"))]
+    for late in (RunDone(("t", "b"), 2), RunFailed(("t", "b"), OSError())):
+        assert first.take(late) is first
 
 
 def test_what_came_of_each_kind() -> None:
@@ -194,6 +196,8 @@ def test_all_else_of_an_effect_stays() -> None:
 def test_what_is_no_effect_is_refused(ask: Callable[..., Any], name: str) -> None:
     with pytest.raises(TypeError, match=rf"{name}: an effect is a Call, a Run or a Connect, not "):
         ask({"a": Cast("s", 1)}, tag="t")
+    with pytest.raises(TypeError, match=rf"{name}: effects is a dict of them by keys, not \["):
+        ask([Call("s", 1)], tag="t")
     with pytest.raises(ValueError, match=name):
         ask({}, tag="t")
 

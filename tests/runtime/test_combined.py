@@ -13,6 +13,7 @@ from pybehave import (
     Application,
     GenServer,
     Listener,
+    Migration,
     Release,
     Supervisor,
     Worker,
@@ -183,6 +184,33 @@ def test_A3_36_one_side_is_upgraded(start: Start, tmp_path: Path, journal: bool)
         node = start(new, **data)
         assert node.get_state("shop") == ({"nut": 8}, [(0, "one"), "two"])
         assert node.call("shop", (1, "begun")) == (1, node.whereis("shop"))
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_a_migration_gives_it_another_number_of_sides(
+    start: Start, tmp_path: Path, journal: bool
+) -> None:
+    data = {"data": tmp_path / "d"} if journal else {}
+    node = start(app(EITHER, journal=journal, version="1.0"), **data)
+    node.call("shop", (1, "one"))
+    new = app(either(Stock, Orders, Stock), args=None, journal=journal, version="2.0")
+    ways = {"shop": Migration[Any, Any](lambda old: (*old, {"tea": 1}), lambda new: new[:2])}
+    for _ in range(2):
+        node.releases.upgrade(Release(new, upgrades="1.0", migrations=ways))
+        assert node.call("shop", (2, ("tea", 1))) == (2, 2)
+        assert node.get_state("shop") == ({"nut": 5}, ["one"], {"tea": 2})
+        node.releases.rollback()
+        assert node.get_state("shop") == ({"nut": 5}, ["one"])
+    alone = app(Orders, args=None, journal=journal, version="2.0")
+    way = {"shop": Migration[Any, Any](lambda old: old[1], lambda new: ({}, new))}
+    node.releases.upgrade(Release(alone, upgrades="1.0", migrations=way))
+    assert node.call("shop", "two") == 2
+    node.releases.rollback()
+    assert node.call("shop", (1, "three")) == (1, 3)
+    if journal:
+        node.stop()
+        node = start(app(EITHER), **data)
+    assert node.get_state("shop") == ({}, ["one", "two", "three"])
 
 
 class Words(Protocol):

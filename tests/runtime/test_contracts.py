@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 from collections.abc import Callable
@@ -21,10 +22,11 @@ from pybehave import (
     Speaks,
     Supervisor,
     Worker,
+    family,
 )
 from pybehave.actions import Reply, Send, StartTimer
 from pybehave.errors import ContractBroken
-from pybehave.protocols import HttpReply, Lines, Resp
+from pybehave.protocols import Http, HttpReply, Lines, Resp
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 from tests.conftest import dial, receive, receive_all
@@ -228,6 +230,39 @@ class Twice(Contract[int]):
 
     def received(self, state: int, message: Any) -> int | None:
         return state + 1 if state < 2 else None
+
+
+class Fine(GenServer[None, Any, str]):
+    def step(self, command: Any, state: None) -> tuple[None, str]:
+        return None, "fine"
+
+
+def test_over_http_a_name_that_nobody_has_is_not_talked_to(start: Start) -> None:
+    workers = [Worker(name, Fine, restart="temporary") for name in ("s", "other")]
+    listener = Listener(URL, Http(), to="s", contract=Twice())
+    node = start(Application("t", Supervisor("one_for_one", workers), listeners=[listener]))
+    node.terminate_child("root", "other")
+    with dial(node) as client:
+        for name in ("nobody", "other", "s", "nobody", "s", "other", "s"):
+            head = f"POST /{name} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"
+            client.sendall(f"{head}x".encode())
+        got = re.findall(rb"HTTP/1.1 (\d+)", receive_all(client))
+    assert got == [b"404", b"404", b"200", b"404", b"200", b"404", b"400"]
+    assert broken(node) == 1
+
+
+def test_over_http_a_refused_request_wakes_no_member_of_a_family(start: Start) -> None:
+    children = [Worker("s", Fine), family("m-*", Fine)]
+    listener = Listener(URL, Http(), to="s", contract=Twice())
+    app = Application("t", Supervisor("one_for_one", children), listeners=[listener])
+    node = start(app)
+    with dial(node) as client:
+        for number in range(3):
+            head = f"POST /m-{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"
+            client.sendall(f"{head}x".encode())
+        got = re.findall(rb"HTTP/1.1 (\d+)", receive_all(client))
+    assert got == [b"200", b"200", b"400"]
+    assert sorted(node.names()) == ["m-0", "m-1", "s"]
 
 
 def test_what_a_protocol_answers_itself_is_not_looked_at(start: Start) -> None:

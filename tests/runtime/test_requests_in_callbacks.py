@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from pybehave import Application, Backoff, GenServer, Supervisor, Worker
+from pybehave import Application, Backoff, GenServer, Supervisor, Worker, family
 from pybehave.errors import PybehaveError
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
+from tests.conftest import until
+from tests.processes import run
 
 ROUNDS = 60
 NAMES = [f"w{n}" for n in range(6)]
@@ -118,6 +121,56 @@ class Kept(GenServer[int, int, int]):
 
     def step(self, command: int, state: int) -> tuple[int, int]:
         return state + command, state + command
+
+
+NODES: list[Any] = []
+TEMPLATE = Supervisor("simple_one_for_one", [Worker("m", Kept, journal=True)], id="made")
+NESTED = Supervisor("one_for_one", [Worker("n", Kept, journal=True)], id="nested")
+STARTS: dict[str, Callable[[Any], Any]] = {
+    "n": lambda node: node.start_child("root", Worker("n", Kept, journal=True)),
+    "nested": lambda node: node.start_child("root", NESTED),
+    "made": lambda node: node.start_child("made", [], name="n"),
+    "again": lambda node: node.restart_child("root", "idle"),
+    "deep": lambda node: node.start_child("root", Worker("founder", Founder)),
+    "plain": lambda node: node.start_child("root", Worker("n", Kept)),
+    "woken": lambda node: node.cast("member-1", 0),
+}
+
+
+class Founder(GenServer[int, str, Any]):
+    """Starts others from its steps, and one from its init if there is no journal."""
+
+    def init(self, args: Any) -> int:
+        if args != "journaled":
+            NODES[-1].start_child("root", Worker("n", Kept, journal=True))
+        return 0
+
+    def step(self, command: str, state: int) -> Any:
+        return state + 1, STARTS[command](NODES[-1]) is None
+
+
+@pytest.mark.parametrize(
+    ("command", "is_put_off"),
+    [("n", True), ("nested", True), ("made", True), ("again", True), ("deep", False),
+     ("plain", False), ("woken", True)],
+)  # fmt: skip
+def test_a_journaled_step_starts_a_journaled_child_when_it_is_over(
+    start: Callable[..., Any], tmp_path: Path, command: str, is_put_off: bool
+) -> None:
+    """Its start is a record, and that of the step is being made: the process ended by it."""
+    idle = Worker("idle", Kept, journal=True)
+    members = family("member-*", Kept, journal=True)
+    children = [Worker("a", Founder, "journaled", journal=True), idle, TEMPLATE, members]
+    node = start(Application("t", Supervisor("one_for_one", children)), data=tmp_path)
+    NODES.append(node)
+    node.terminate_child("root", "idle")
+    assert node.call("a", command) is is_put_off
+    name = {"again": "idle", "woken": "member-1"}.get(command, "n")
+    until(node, lambda: node.whereis(name))
+    assert [node.call(name, 2), node.call(name, 3)] == [2, 5]
+    assert node.get_state("a") == 1
+    node.stop()
+    assert run("journal", "verify", str(tmp_path)).returncode == 0
 
 
 @pytest.mark.parametrize("journal", [False, True])

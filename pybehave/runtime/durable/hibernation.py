@@ -14,7 +14,8 @@ removed after it are needed by nobody who sleeps.
                 then room up to a power of two
 
 Invariants
-  (H1) A state is put away only if it can be read back: `load(dump(state))` dumps the same again.
+  (H1) A state is put away only if it can be read back: `load(dump(state))` dumps the same again,
+       and nobody waits for a reply: what is read has no caller who could get one.
   (H2) What cannot be read back (a disk that fails) is built again from the journal.
   (H3) Room that is given back is used again; the file does not grow by sleeping and waking.
   (H4) While a snapshot is made nothing in the file changes that was there when it began: another
@@ -267,7 +268,10 @@ class Hibernation:
     def _put(self, name: str, instance: Any, state: Any) -> Asleep | None:
         values = self._journal.values_named(name)
         try:
+            values.has_waiting = False
             data = values.encode(instance.dump(state))
+            if values.has_waiting:  # of another server (H1)
+                return None
             if values.encode(instance.dump(instance.load(values.decode(data)))) != data:
                 raise NotJournalable("load(dump(state)) is another state")  # (H1)
             if self._swap is None:

@@ -10,12 +10,13 @@ Does not know: loops beyond posting; what a request means (tree/requests.py).
 from __future__ import annotations
 
 import logging
+import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pybehave.behaviours.child_requests import ChildCount, ChildInfo
-from pybehave.behaviours.child_spec import Ref
+from pybehave.behaviours.child_spec import Ref, Worker
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor, workers
 from pybehave.errors import NoProc, PybehaveError, Timeout
 from pybehave.runtime.sys import name_of
@@ -63,7 +64,9 @@ class Supervision:
         supervisor is idle; if it is starting or stopping something, the request waits in its queue,
         this returns None, and a refusal is logged. So it is with all requests below; those that
         stop something (`terminate_child`, `remove_child`, `restart`), and what is asked for behind
-        them, wait until the hook is over.
+        them, wait until the hook is over; so does the start of a journaled child by the step of a
+        journaled server, whose record is made until then. A hook that fails has asked all the same,
+        and a journaled step asks again whenever it is stepped again: there let another server ask.
 
         Args:
             supervisor: Its path ("root/supervisor-2"), or its id where only one has it.
@@ -78,7 +81,12 @@ class Supervision:
         Raises:
             AlreadyStarted, AlreadyPresent, SpecError, StartFailed, NotFound: Nothing was stored.
         """
-        return self._ask(lambda: self._tree(supervisor).start_child(supervisor, spec, name))
+        return self._ask(
+            lambda: self._tree(supervisor).start_child(supervisor, spec, name),
+            starts=lambda: (
+                spec if isinstance(spec, Worker | Supervisor) else self._template(supervisor)
+            ),
+        )
 
     def terminate_child(self, supervisor: str, child: Any, *, timeout: float | None = None) -> None:
         """Stop a child; it stays in the list unless it is temporary or made from a template.
@@ -189,7 +197,10 @@ class Supervision:
         Raises:
             NotFound, Running, Restarting, StartFailed: It stays as it is.
         """
-        return self._ask(lambda: self._tree(supervisor).restart_child(supervisor, child_id))
+        return self._ask(
+            lambda: self._tree(supervisor).restart_child(supervisor, child_id),
+            starts=lambda: self._tree(supervisor).get_childspec(supervisor, child_id),
+        )
 
     def delete_child(self, supervisor: str, child_id: str) -> None:
         """Forget a stopped child.
@@ -227,6 +238,31 @@ class Supervision:
         """Count a supervisor's children by kind and whether they run."""
         return self.run_on_loop(lambda: self._tree(supervisor).count_children(supervisor))
 
+    def stop_application(self, name: str, *, drain: bool = True) -> None:
+        """Stop an application; others stay, also those that depend on it.
+
+        On the loop's own thread this returns before it has stopped; in a hook it begins when that
+        is over, and a refusal is logged.
+
+        Args:
+            name: The application's.
+            drain: Give its connections time for their last replies.
+
+        Raises:
+            NotStarted: It does not run.
+        """
+        over = threading.Event()
+
+        def request() -> Answer[Any]:
+            self.applications.stop(name, over.set, drain=drain)
+            begun: Answer[Any] = Answer()
+            begun.give(None)
+            return begun
+
+        self._ask_end(request)
+        if not self.loop.is_here:
+            over.wait()
+
     def _tree(self, supervisor: str) -> Tree:
         return self.applications.tree_with(supervisor)
 
@@ -249,10 +285,27 @@ class Supervision:
 
         self.host.defer(carry_out)
 
-    def _ask(self, request: Callable[[], Answer[Any]], timeout: float | None = None) -> Any:
+    def _template(self, supervisor: str) -> ChildSpec | None:
+        spec = self._tree(supervisor).supervisor(supervisor).state.spec
+        return spec.children[0] if spec.is_simple else None
+
+    def _is_recorded(self, starts: Callable[[], ChildSpec | None]) -> bool:
+        """Whether a start would now be a record in the middle of another."""
+        journal = self.host.journal
+        if journal is None or not journal.commit.is_recording:
+            return False
+        spec = starts()
+        return spec is not None and any(worker.journal for worker in workers(spec))
+
+    def _ask(
+        self,
+        request: Callable[[], Answer[Any]],
+        timeout: float | None = None,
+        starts: Callable[[], ChildSpec | None] = lambda: None,
+    ) -> Any:
         check_timeout(timeout)
         is_in_callback = self.loop.is_here and self.loop.dispatcher.stepping_name is not None
-        if is_in_callback and self._put_off_count:
+        if is_in_callback and (self._put_off_count or self._is_recorded(starts)):
             return self._put_off(request)  # in the order in which they were made
         if self.loop.is_here:
             answer = request()

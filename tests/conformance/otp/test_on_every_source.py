@@ -127,6 +127,19 @@ def test_S1_8_a_step_that_has_its_own_server_stopped_ends_before_it(world: World
     assert TRACE == ["init a", "done a", "term a"]
 
 
+def test_S1_8_a_step_that_has_its_own_application_stopped_ends_before_it(world: World) -> None:
+    node, until = world(Worker("a", Doer))
+    [(name, _, _)] = node.which_applications()
+
+    def ask() -> None:
+        node.stop_application("nobody")
+        node.stop_application(name)
+
+    assert node.call("a", ask) is None
+    until(lambda: not node.whereis("a"))
+    assert TRACE == ["init a", "done a", "term a"]
+
+
 def test_S1_8_what_a_step_asks_for_and_is_refused_ends_nothing(world: World) -> None:
     node, until = world(Worker("a", Doer))
 

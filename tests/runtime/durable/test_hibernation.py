@@ -15,7 +15,7 @@ import pytest
 
 from pybehave import Application, GenServer, GenStatem, Listener, Supervisor, Worker, family
 from pybehave._uring.servers import Asleep
-from pybehave.actions import Cast, Hibernate, Info, Reply, StartTimer
+from pybehave.actions import NO_REPLY, Cast, Hibernate, Info, Reply, StartTimer
 from pybehave.errors import Crashed
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
@@ -59,6 +59,33 @@ class Machine(GenStatem):
 
     def up(self, kind: Any, content: Any, data: int) -> Any:
         return KeepState(data + 1, [Reply(kind[1], data + 1), Hibernate()])
+
+
+class Owing(GenServer[Any, Any, Any]):
+    """Puts a reply off and hibernates; another server may be the one to make it."""
+
+    def init(self, args: Any) -> list[Any]:
+        return []
+
+    def step(self, command: Any, state: list[Any]) -> Any:
+        if command == "reply":
+            return [], "made", [*(Reply(caller, "late") for caller in state), Hibernate()]
+        if command == "pass on":
+            return state, NO_REPLY, [Cast("b", self.context.caller), Hibernate()]
+        if command == "sleep":
+            return state, "asleep", Hibernate()
+        kept = self.context.caller if command == "wait" else command
+        return [*state, kept], NO_REPLY, Hibernate()
+
+
+class Forgetful(Owing):
+    """Says itself that who waits is nothing to be kept."""
+
+    def dump(self, state: list[Any]) -> Any:
+        return None
+
+    def load(self, data: Any) -> list[Any]:
+        return []
 
 
 class Unkept(Sleeper):
@@ -135,6 +162,24 @@ def test_a_crash_a_stop_and_a_start_find_the_state(start: Start, tmp_path: Path)
 def test_machines_hibernate(start: Start, tmp_path: Path) -> None:
     node = start(app(Machine), data=tmp_path)
     assert [node.call("a", "x") for _ in range(3)] == [1, 2, 3]
+    assert type(raw(node)) is Asleep
+
+
+@pytest.mark.parametrize(
+    ("kind", "command", "keeps"),
+    [(Owing, "wait", "a"), (Forgetful, "wait", "a"), (Owing, "pass on", "b")],
+)
+def test_who_waits_for_a_reply_gets_it_from_a_server_that_would_sleep(
+    start: Start, tmp_path: Path, kind: Any, command: str, keeps: str
+) -> None:
+    node = start(app(kind), data=tmp_path)
+    late = node.send_request("a", command)
+    until(node, lambda: node.get_state(keeps))
+    assert node.call(keeps, "sleep") == "asleep"
+    assert type(raw(node, keeps)) is list
+    assert node.call(keeps, "reply") == "made"
+    assert late.result(30) == "late"
+    assert node.call("a", "sleep") == "asleep"
     assert type(raw(node)) is Asleep
 
 
