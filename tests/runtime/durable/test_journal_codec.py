@@ -323,6 +323,21 @@ def test_keys_are_changed_and_the_old_one_is_needed_until_all_is_rewritten(
     assert node.call("keeper", "all") == expected
 
 
+def test_a_copy_that_lacks_the_key_of_a_letter_is_none_and_may_be_made_again(
+    start: Start, tmp_path: Path
+) -> None:
+    """It left a journal that could be served, without the letters."""
+    first, data, copy = tmp_path / "first", tmp_path / "data", tmp_path / "copy"
+    live(start, first, Encrypted(KEY)).stop()
+    compact(str(first), str(data), now_ns=5, codec=(Encrypted(OTHER, KEY),))
+    shutil.copytree(first / "dead-letters", data / "dead-letters", dirs_exist_ok=True)
+    with pytest.raises(CodecRefused, match="refuses the dead letter of lsn"):
+        compact(str(data), str(copy), now_ns=5, codec=(Encrypted(OTHER),))
+    assert not any(copy.iterdir())
+    compact(str(data), str(copy), now_ns=5, codec=(Encrypted(OTHER, KEY),))
+    assert dead_letters.numbers(str(copy)) == dead_letters.numbers(str(first)) != []
+
+
 # --- the tools -----------------------------------------------------------------------------------
 
 
