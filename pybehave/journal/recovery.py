@@ -43,7 +43,7 @@ from pybehave.journal.marks import Mark
 from pybehave.journal.progress import Progress
 from pybehave.journal.report import Report
 from pybehave.journal.snapshot import Snapshot, snapshot_lsn
-from pybehave.journal.tail import TailFile
+from pybehave.journal.tail import TAIL_BYTES_MIN, TailFile
 
 MANIFEST: Final = "MANIFEST"
 MANIFEST_BYTES: Final = 65536
@@ -102,10 +102,10 @@ class Options:
             )
         if not 1 <= self.depth <= 8:
             raise ValueError(f"depth={self.depth} is not allowed; use 1 to 8")
-        if self.tail_bytes % (2 * BLOCK) or self.tail_bytes < 16 * BLOCK:
+        if self.tail_bytes % (2 * BLOCK) or self.tail_bytes < TAIL_BYTES_MIN:
             raise ValueError(
                 f"tail_bytes={self.tail_bytes} is not allowed; use a multiple of {2 * BLOCK}, at "
-                f"least {16 * BLOCK}"
+                f"least {TAIL_BYTES_MIN}"
             )
         check_codecs(self.codec)
 
