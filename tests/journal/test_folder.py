@@ -109,7 +109,7 @@ def test_a_long_file_does_not_wait_in_one_queue_with_commits(
 def test_shared_memory_for_which_the_disk_has_too_little_room_is_given_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A write that finds the disk full half way says no error, and the rest was no memory at all."""
+    """A write that finds the disk full half way is no error; the rest was no memory at all."""
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real(fd, data[: 3 * BLOCK], at))
     pages = FolderDisk(tmp_path).shared("tail", 16 * BLOCK)
