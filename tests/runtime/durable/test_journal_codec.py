@@ -20,7 +20,7 @@ from pybehave.journal.compact import compact
 from pybehave.journal.encrypted import Encrypted, key_id
 from pybehave.journal.reader import BLOCK, DATA, FRAME_FIELDS, Segment, Stop, hash_of, read_manifest
 from pybehave.journal.recovery import Options
-from pybehave.journal.verify import verify
+from pybehave.journal.verify import check_codec, verify
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 from tests.journal.marked import Marked
@@ -236,6 +236,20 @@ def test_checks_need_no_key(start: Start, tmp_path: Path) -> None:
     content[2 * BLOCK + FRAME_FIELDS.size + 50] ^= 1
     first.write_bytes(content)
     assert "the body's hash is wrong" in verify(str(data)).problems[0]
+
+
+def test_a_short_look_finds_a_key_missing_of_the_oldest_and_of_the_newest_segment(
+    start: Start, tmp_path: Path
+) -> None:
+    data = str(tmp_path / "data")
+    live(start, Path(data), Encrypted(KEY)).stop()
+    node = start(app(), data=data, journal_options=options(Encrypted(OTHER, KEY)))
+    node.call("keeper", "behind")
+    check_codec(data, (Encrypted(OTHER, KEY),))
+    for codec in ((), (Encrypted(KEY),), (Encrypted(OTHER),)):
+        with pytest.raises(CodecRefused):
+            check_codec(data, codec)
+    check_codec(str(tmp_path), ())  # what is no journal is for a start to refuse
 
 
 def rehash(file: Path, journal_id: bytes, change: Callable[[list[Any]], None]) -> None:
