@@ -36,7 +36,8 @@ class Rollback:
     They are passed over from then on, and become dead letters.
 
     Attributes:
-        count: Inputs before the failed one, 1 or more.
+        count: Inputs before the failed one that the journal has, 1 or more: timers, messages and
+            questions count, too; what is `ephemeral`, and what has failed before, does not.
     """
 
     count: int

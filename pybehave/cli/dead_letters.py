@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 
 import click
 
@@ -26,6 +28,17 @@ from pybehave.journal.codec import Codec
 @click.group(name="dead-letters")
 def command() -> None:
     """Inputs on which a journaled server failed."""
+
+
+@contextlib.contextmanager
+def mistakes(data: str) -> Iterator[None]:
+    """What keeps a letter from being written or removed, in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise Mistake(f"{error.filename or data}: {error.strerror}") from error
+    except (JournalRefused, CodecRefused) as error:
+        raise Mistake(str(error)) from error
 
 
 @command.command(name="list")
@@ -79,7 +92,8 @@ def requeue(lsn: int, message: str | None, data: str, codec: tuple[Codec, ...]) 
     """Send one again when the node starts next; with --message another input in its place."""
     letter = letter_of(data, lsn, codec)
     message_ = None if message is None else written(message)
-    dead_letters.requeue(data, letter, message_, coder_of(data, codec))
+    with mistakes(data):
+        dead_letters.requeue(data, letter, message_, coder_of(data, codec))
     click.echo(f"{lsn} is sent to {letter.server} when the node starts next")
 
 
@@ -89,10 +103,8 @@ def requeue(lsn: int, message: str | None, data: str, codec: tuple[Codec, ...]) 
 def delete(lsn: int, data: str) -> None:
     """Forget one; the journal keeps its mark."""
     check_folder(data)
-    try:
+    with mistakes(data):
         dead_letters.delete(data, lsn)
-    except (JournalRefused, OSError) as error:
-        raise Mistake(str(error)) from error
 
 
 @command.command()
@@ -103,6 +115,7 @@ def purge(data: str, yes: bool) -> None:
     found = numbers_of(data)
     if not yes:
         click.confirm(f"forget {len(found)} dead letters in {data}?", abort=True)
-    for lsn in found:
-        dead_letters.delete(data, lsn)
+    with mistakes(data):
+        for lsn in found:
+            dead_letters.delete(data, lsn)
     click.echo(f"{len(found)} forgotten")

@@ -124,7 +124,7 @@ def mistakes(target: str = "") -> Iterator[None]:
         if error.filename is not None or not target:
             raise Mistake(str(error)) from error
         raise Mistake(
-            f"{target}: {error.strerror}; what was written there is not whole, remove it"
+            f"{target}: {error.strerror}; what is left there is not whole, remove it"
         ) from error
     except (JournalRefused, CodecRefused, JournalLocked) as error:
         raise Mistake(str(error)) from error

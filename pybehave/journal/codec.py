@@ -190,8 +190,9 @@ class Coder:
                 raise CodecRefused(_what(kind, numbers), name, why)
             try:
                 found = codec.decode(found, context)
-            except ValueError as error:
-                raise CodecRefused(_what(kind, numbers), name, str(error)) from error
+            except Exception as error:
+                why = str(error) if isinstance(error, ValueError) else f"{error!r}"
+                raise CodecRefused(_what(kind, numbers), name, why) from error
         return found
 
     def encode_frame(

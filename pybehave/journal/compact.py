@@ -88,9 +88,7 @@ def compact(
             raise JournalRefused(
                 source, f"it is damaged, and a compact copy would hide that: {problems[0]}"
             )
-        found = _copy(source, target, now_ns, progress, coder)
-        copy_beside(source, target, coder)
-    return found
+        return _copy(source, target, now_ns, progress, coder)
 
 
 def _copy(
@@ -106,6 +104,7 @@ def _copy(
                 if record.lsn >= first_lsn:
                     writer.add(record)
             copy_contents(source, target)
+            copy_beside(source, target, coder)
             writer.finish([(each.lsn, encode_again(each, coder)) for each in newest])
     return Compacted(
         writer.next_lsn - first_lsn, writer.next_lsn - 1, first_lsn - 1, used(source), used(target)

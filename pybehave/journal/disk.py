@@ -411,8 +411,10 @@ class FolderDisk(Disk):
         fd = self._open(name, os.O_RDWR | os.O_CREAT, is_direct=False)
         try:
             missing = count - os.fstat(fd).st_size
-            if missing > 0:  # blocks of its own: a store must not find the disk full
-                os.pwrite(fd, bytes(missing), count - missing)
+            # Blocks of its own: a store must not find the disk full.
+            if missing > 0 and os.pwrite(fd, bytes(missing), count - missing) < missing:
+                os.ftruncate(fd, count - missing)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return memoryview(mmap.mmap(fd, count))
         except OSError as error:
             logger.warning("%s/%s cannot be mapped: %s", self.path, name, error)

@@ -43,6 +43,7 @@ from pybehave.journal.marks import Mark
 from pybehave.journal.progress import Progress
 from pybehave.journal.report import Report
 from pybehave.journal.snapshot import Snapshot, snapshot_lsn
+from pybehave.journal.tail import TAIL_BYTES_MIN, TailFile
 
 MANIFEST: Final = "MANIFEST"
 MANIFEST_BYTES: Final = 65536
@@ -101,10 +102,10 @@ class Options:
             )
         if not 1 <= self.depth <= 8:
             raise ValueError(f"depth={self.depth} is not allowed; use 1 to 8")
-        if self.tail_bytes % (2 * BLOCK) or self.tail_bytes < 16 * BLOCK:
+        if self.tail_bytes % (2 * BLOCK) or self.tail_bytes < TAIL_BYTES_MIN:
             raise ValueError(
                 f"tail_bytes={self.tail_bytes} is not allowed; use a multiple of {2 * BLOCK}, at "
-                f"least {16 * BLOCK}"
+                f"least {TAIL_BYTES_MIN}"
             )
         check_codecs(self.codec)
 
@@ -184,6 +185,7 @@ def recover(
     make_id: Callable[[], bytes] | None = None,
     progress: Progress | None = None,
     closed: Closed | None = None,
+    tail: TailFile | None = None,
 ) -> Recovery:
     """Take steps 1 to 13. The disk is locked already.
 
@@ -192,6 +194,7 @@ def recover(
         make_id: Gives the id of a new journal; None asks the disk.
         progress: Is told how much has been read.
         closed: What the process says that has just closed it; None = look for oneself.
+        tail: Is read before anything is changed, for it may be all that a codec refuses.
 
     Raises:
         JournalRefused: It is damaged, or not a journal; nothing was changed.
@@ -204,19 +207,17 @@ def recover(
     names = disk.names()
     disk.sync_names()  # 2
     manifest = _manifest(disk, options, names, make_id or disk.new_id, report)  # 3, 4
-    if closed is not None and not closed.holds_for(manifest):
-        closed = None
+    closed = closed if closed is not None and closed.holds_for(manifest) else None
     headers = _headers(disk, names, manifest, report)  # 5
     coder = Coder(options.codec, manifest.id)
     found = _snapshot(disk, manifest, headers, report, coder)  # 6
-    if progress is not None:
-        size = int(manifest.segment_bytes)
-        progress.begin("reading", "bytes", len(headers) * size, lambda: report.segments * size)
+    _note_progress(progress, len(headers), int(manifest.segment_bytes), report)
     pieces, end = _walk(disk, manifest, headers, report, coder, closed)  # 7 to 10
     _check_snapshot(disk, found, end)
     _check_strict(disk, options, end, report)
+    if tail is not None:
+        tail.read(manifest.id, end.lsn - 1, coder)
     _keep_tail(disk, end, report)  # 11
-    report.last_seq, report.last_lsn = end.seq - 1, end.lsn - 1
     number = headers[-1][0] + 1 if headers else manifest.oldest
     # A recovery that was cut off before 13 has used up an epoch that the manifest does not know.
     epoch = max(manifest.epoch, *(header.epoch for _, header in headers), 0)
@@ -549,7 +550,13 @@ def _walk(
         pieces.append(
             Piece(number, header, walked.block, walked.lsn, content if is_kept else None, marks)
         )
+    report.last_seq, report.last_lsn = end.seq - 1, end.lsn - 1
     return pieces, end
+
+
+def _note_progress(progress: Progress | None, segments: int, size: int, report: Report) -> None:
+    if progress is not None:
+        progress.begin("reading", "bytes", segments * size, lambda: report.segments * size)
 
 
 def _how(walked: Any) -> int:

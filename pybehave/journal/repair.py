@@ -298,6 +298,8 @@ def _write_anew(
                     writer.add(record)
         elif behind.first_lsn:
             lost = f"lsn {first_lsn} to {behind.first_lsn - 1}, and all behind it"
+        if lost and behind.pieces and behind.last_lsn < lsn:  # what the snapshot holds is not lost
+            lost = f"lsn {first_lsn}, if there was one (the snapshot holds all before it); {lost}"
         copy_contents(source, target)
         copy_beside(source, target, coder)
         writer.finish([(base.lsn, encode_again(base, coder))])

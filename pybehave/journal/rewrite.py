@@ -16,7 +16,9 @@ Source: docs/journal-format.md, sections 2 to 5.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, final
@@ -102,9 +104,17 @@ class Rewriter:
         """Write, and let the file be closed also when it goes wrong."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Close what is open."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close what is open; what went wrong leaves an empty folder, for another try."""
         self._file.close()
+        if kind is None:
+            return
+        with contextlib.suppress(OSError):  # what went wrong before is what is told
+            for each in self.target.iterdir():  # it was empty, so all of it is ours
+                if each.is_dir():
+                    shutil.rmtree(each)
+                else:
+                    each.unlink()
 
     def add(self, record: Record) -> None:
         """Append a record.

@@ -24,10 +24,12 @@ from pybehave._uring.commit import Commit
 from pybehave._uring.tail import marks_in, read_tail
 from pybehave.errors import JournalRefused
 from pybehave.journal.codec import Coder
-from pybehave.journal.disk import Disk
+from pybehave.journal.disk import BLOCK, Disk
 from pybehave.journal.marks import Mark
 
 TAIL: Final = "tail"
+TAIL_BYTES_MIN: Final = 16 * BLOCK
+"""Two areas, each with room for some runs."""
 
 logger = logging.getLogger("pybehave.journal")
 
@@ -80,7 +82,8 @@ class TailFile:
         self._journal_id = journal_id
         there = self.disk.shared_bytes(TAIL)
         if there:
-            self._bytes = there
+            if there >= TAIL_BYTES_MIN and there % (2 * BLOCK) == 0:
+                self._bytes = there  # else somebody has cut it, and it is made whole again
             pages = self.disk.shared(TAIL, there)
             found = read_tail(pages, journal_id, last_lsn, coder)
             self.runs = [Run(*run) for run in found]

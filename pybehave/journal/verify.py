@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import final
 
 from pybehave.errors import JournalRefused
 from pybehave.journal import snapshot
-from pybehave.journal.codec import Codec
+from pybehave.journal.codec import Codec, Coder
 from pybehave.journal.progress import Progress
 from pybehave.journal.reader import (
     BLOCK,
@@ -91,6 +92,26 @@ def verify(
     if report.problems:
         raise JournalRefused(path, "it changes faster than it can be read; verify a copy")
     return report
+
+
+def check_codec(path: str, codec: Iterable[Codec]) -> None:
+    """Refuse a journal that these codecs do not open, as far as a short look says: at the first
+    records of its oldest and its newest segment. Keys change where a segment begins.
+
+    Works beside a node that writes; whether the journal is sound is not asked.
+
+    Raises:
+        CodecRefused: It cannot be read without other codecs or keys.
+    """
+    with contextlib.suppress(JournalRefused, OSError):
+        manifest = read_manifest(path)
+        coder = Coder(codec, manifest.journal_id)
+        for number in {manifest.oldest, manifest.current} if manifest.features else ():
+            segment = Segment(path, number, manifest.journal_id)
+            segment.coder = coder
+            first = next(segment.frames(), None) if segment.has_header else None
+            if isinstance(first, Frame) and first.type == DATA:
+                next(segment.records(first), None)
 
 
 def _verify(

@@ -209,6 +209,21 @@ def test_a_message_that_has_no_form_in_the_journal_is_refused(journal: Path) -> 
     assert line.startswith("'2j' cannot be journaled: ")
 
 
+@pytest.mark.parametrize(
+    "words, suffix",
+    [("requeue LSN", ".tmp"), ("delete LSN", ".requeue"), ("purge --yes", ".requeue")],
+)
+def test_a_letter_that_cannot_be_written_or_removed_is_one_sentence(
+    journal: Path, words: str, suffix: str
+) -> None:
+    """As on a disk that is full or read-only: it was a traceback."""
+    lsn = invoke("dead-letters", "list").stdout.split()[0]
+    place = Path("data", "dead-letters", f"{int(lsn):016x}{suffix}")
+    place.mkdir()
+    line = said(invoke("dead-letters", *words.replace("LSN", lsn).split()))
+    assert line == f"{place}: Is a directory"
+
+
 def test_an_lsn_behind_the_end_is_pointed_out(journal: Path) -> None:
     result = run("replay", "good:app", "--to", "99999")
     assert result.returncode == 0

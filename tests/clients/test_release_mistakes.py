@@ -16,6 +16,8 @@ import pytest
 from pybehave.observer.client import AdminClient
 from tests.processes import COMMAND, serving
 
+KEYS = (bytes(range(32)), bytes(range(1, 33)))
+
 ONE = """
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
 from pybehave.protocols import Lines
@@ -162,3 +164,25 @@ def test_a_check_in_a_folder_without_the_code_is_none_of_other_code(notes: Notes
         cwd=notes.folder.parent / "one",
     )  # fmt: skip
     check(result, 2, "there is no module 'notes' in")
+
+
+def test_a_replacement_without_the_journal_s_key_changes_nothing(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both the new process and one of the old release ended, and all connections with them."""
+    keys, data = tmp_path / "keys", str(tmp_path / "data")
+    keys.write_text(KEYS[0].hex())
+    keys.chmod(0o600)
+    (tmp_path / "notes.py").write_text(ONE)
+    monkeypatch.chdir(tmp_path)
+    with serving("notes:app", source, "--data", data, "--key-file", str(keys)) as process:
+        notes = Notes(process.port, data, tmp_path)
+        assert notes.ask("put a") == "1 1"
+        before = notes.pid()
+        keys.write_text(KEYS[1].hex())
+        check(notes.release("replace", "--node", data), 1, "did not load it")
+        assert (notes.ask("get"), notes.pid()) == ("1 1", before)
+        keys.write_text(f"{KEYS[1].hex()}\n{KEYS[0].hex()}\n")
+        replaced = notes.release("replace", "--node", data).returncode
+        assert (replaced, notes.ask("get")) == (0, "1 1")
+        os.kill(notes.pid(), signal.SIGKILL)

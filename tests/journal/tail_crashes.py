@@ -18,7 +18,6 @@ from collections import Counter
 
 from pybehave._uring.commit import Commit
 from pybehave.errors import JournalBusy, JournalFull, RecordTooLarge
-from pybehave.journal.codec import Coder
 from pybehave.journal.recovery import MANIFEST, Options, Recovery, prepare, recover, segment_name
 from pybehave.journal.tail import TAIL, TailFile
 from pybehave.testing.disk import PowerCut, SimDisk
@@ -73,10 +72,8 @@ class TailLife:
     def recover(self, disk: SimDisk) -> tuple[Recovery, TailFile]:
         disk.lock()
         try:
-            found = recover(disk, self.options, now_ns=1, make_id=lambda: b"i" * 16)
             tail = TailFile(disk, self.options.tail_bytes)
-            coder = Coder(self.options.codec, found.manifest.id)
-            tail.read(found.manifest.id, found.last_lsn, coder)
+            found = recover(disk, self.options, now_ns=1, make_id=lambda: b"i" * 16, tail=tail)
         finally:
             disk.unlock()
         return found, tail

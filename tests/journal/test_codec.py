@@ -132,6 +132,21 @@ def test_a_codec_that_is_missing_is_named_but_compressed_needs_nobody() -> None:
     assert Coder((), b"j" * 16).decode(stored, "frame", 1, 2, 3, 4, 5) == b"text"
 
 
+@pytest.mark.parametrize(
+    "error, says", [(ValueError("why"), "lsn 9: why$"), (KeyError("key 7"), r"KeyError\('key 7'\)")]
+)
+def test_whatever_a_codec_raises_is_its_refusal(error: Exception, says: str) -> None:
+    """An exception of its own, as of the library that it calls, was a traceback at each start."""
+
+    class Vault(Marked):
+        def decode(self, data: bytes, context: bytes) -> bytes:
+            raise error
+
+    stored = Coder((Vault(),), ID).encode(b"text", "letter", 9)
+    with pytest.raises(CodecRefused, match=says):
+        Coder((Vault(),), ID).decode(stored, "letter", 9)
+
+
 def test_what_an_older_key_has_encrypted_stays_readable_and_the_newest_writes() -> None:
     before, after = Encrypted(KEY), Encrypted(OTHER, KEY)
     assert after.decode(before.encode(b"text", b"where"), b"where") == b"text"

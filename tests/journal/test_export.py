@@ -310,6 +310,7 @@ def test_what_is_no_whole_export_is_one_sentence(
     with pytest.raises(JournalRefused, match=words):
         import_all(lines, tmp_path / "copy")
     assert not (tmp_path / "copy" / "MANIFEST").exists()
+    assert import_all(signed([HEAD, LINE, END]), tmp_path / "copy")  # nothing is in the way
 
 
 def test_nothing_may_stand_behind_the_end() -> None:

@@ -104,3 +104,15 @@ def test_a_long_file_does_not_wait_in_one_queue_with_commits(
     folder.put("file", bytes(AT_ONCE_BYTES + 1))
     pieces = AT_ONCE_BYTES // CHUNK_BYTES
     assert written == [(CHUNK_BYTES, os.RWF_DSYNC)] * pieces + [(BLOCK, os.RWF_DSYNC)]
+
+
+def test_shared_memory_for_which_the_disk_has_too_little_room_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A write that finds the disk full half way is no error; the rest was no memory at all."""
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real(fd, data[: 3 * BLOCK], at))
+    pages = FolderDisk(tmp_path).shared("tail", 16 * BLOCK)
+    assert bytes(pages) == bytes(16 * BLOCK)
+    assert (tmp_path / "tail").stat().st_size == 0
+    assert "tail cannot be mapped: [Errno 28] No space left on device" in caplog.text

@@ -14,7 +14,9 @@ import pytest
 from pybehave import Application, Once, Supervisor, Worker
 from pybehave.errors import Crashed
 from pybehave.journal import dead_letters
-from tests.journal.golden.make import KEY, Golden, application, options_of
+from pybehave.journal.codec import Coder
+from pybehave.journal.reader import read_manifest
+from tests.journal.golden.make import KEY, NAME, Golden, application, options_of
 from tests.power.machine import wait_for
 from tests.processes import run
 
@@ -52,6 +54,19 @@ def test_named_requests_and_failures_are_remembered(
     with pytest.raises(Crashed):
         node.call("one", "fail")
     wait_for(lambda: len(dead_letters.numbers(str(golden / "journal"))) == 3, "a third letter")
+
+
+def test_letters_are_read_and_name_no_folder_of_a_machine(golden: Path) -> None:
+    data = str(golden / "journal")
+    coder = Coder(options_of(golden.name).codec, read_manifest(data).journal_id)
+    letters = [dead_letters.get(data, lsn, coder) for lsn in dead_letters.numbers(data)]
+    assert [(letter.server, letter.error) for letter in letters] == [
+        (name, "builtins.ValueError: on purpose") for name in ("one", "two")
+    ]
+    for letter in letters:
+        [_, place, line, *_] = letter.traceback.splitlines()
+        assert place.startswith(f'  File "{NAME}", line ')
+        assert line == '    raise ValueError("on purpose")'
 
 
 def test_the_second_reader_says_the_same_of_every_record(golden: Path) -> None:

@@ -18,6 +18,7 @@ from pybehave.journal.recovery import Options, segment_name
 from pybehave.journal.repair import repair
 from pybehave.journal.snapshot import snapshot_name
 from pybehave.journal.verify import verify
+from tests.power.machine import wait_for
 from tests.processes import run
 
 OPTIONS = Options(segment_bytes=64 * 1024)
@@ -130,6 +131,28 @@ def test_damage_before_the_newest_snapshot_costs_nothing(
     target = saved(data, tmp_path)
     assert (verify(str(target)).first_lsn, verify(str(target)).snapshots) == (newest + 1, [newest])
     assert total_of(start, target) == 45 * len(PAYLOAD)
+
+
+def test_what_a_snapshot_holds_is_not_said_to_be_lost(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The damage and the records behind the snapshot are in one segment: those are what is lost."""
+    data = tmp_path / "data"
+    node = start(application(), data=data)
+    node.call("c", b"held")
+    assert node.run_on_loop(node.journal.snapshots.take)
+    wait_for(lambda: node.journal.commit.snapshots[0], "a snapshot")
+    node.call("c", b"lost")
+    node.stop()
+    newest = read_manifest(str(data)).snapshots[0][0]
+    flip(data / segment_name(1), 2 * BLOCK + 130)
+    words = ("journal", "repair", str(data), "--copy-to", str(tmp_path / "saved"))
+    said = run(*words, "--i-accept-loss").stdout
+    assert (
+        f"lost from here on: lsn {newest + 1}, if there was one (the snapshot holds all before "
+        f"it); {data / segment_name(1)}: the body's hash is wrong at block 2, lsn 1\n"
+    ) in said
+    assert total_of(start, tmp_path / "saved") == len(b"held")
 
 
 def test_where_the_records_behind_a_snapshot_are_gone_it_is_saved_alone(

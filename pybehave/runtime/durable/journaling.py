@@ -189,13 +189,17 @@ class NodeJournal:
         began = time.perf_counter()
         now_ns = self._dispatcher.unix_now()
         found = recover(
-            self.disk, self.options, now_ns=now_ns, progress=self.progress, closed=self.before
+            self.disk,
+            self.options,
+            now_ns=now_ns,
+            progress=self.progress,
+            closed=self.before,
+            tail=self.tail,
         )
         found.report.seconds_reading = time.perf_counter() - began
         self.recovery = found
         self._dispatcher.seed = int.from_bytes(found.manifest.id[:8], "little")
         self.coder = Coder(self.options.codec, found.manifest.id)
-        self.tail.read(found.manifest.id, found.last_lsn, self.coder)
         found.report.kept = self.tail.records
         return found
 

@@ -8,7 +8,7 @@ given, and says so; nothing of its own stands in the journal by then. Only now i
 connections, each with the bytes that had been read and not taken, and serves.
 
     old                                 new
-    start it            ->              import, make the node
+    start it            ->              import, make the node, try its keys on the journal
                         <-  loaded
     hold, stop servers, close journal
     listeners, go, and where the journal ends
@@ -50,6 +50,7 @@ import msgspec
 from pybehave.behaviours.speaks import VERSION_FIRST
 from pybehave.errors import UpgradeRefused
 from pybehave.journal.closed import Closed
+from pybehave.journal.verify import check_codec
 from pybehave.runtime import systemd
 from pybehave.runtime.release.listeners import range_of, spoken_at, too_old
 from pybehave.runtime.release.places import Held, carried, portable
@@ -408,8 +409,11 @@ class Inheritance:
         """The code is there: wait for the old process to let go.
 
         Raises:
+            CodecRefused: This one could not read its journal; the old process goes on.
             OSError: It goes on itself, or has ended.
         """
+        if node.journal is not None:
+            check_codec(node.journal.disk.path, node.journal.options.codec)
         planned = node.applications.listeners_planned()
         loaded = {
             "is": "loaded",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +170,20 @@ def test_a_damaged_tail_gives_a_beginning_and_nothing_else() -> None:
         assert state == said[: len(state)]
         kept.add(len(state))
     assert kept >= set(range(5))  # and all, where a byte between chunks was hit
+
+
+@pytest.mark.parametrize("size", [1, 39, 100, 8191, (64 << 10) - 1, (64 << 10) + 1])
+def test_a_tail_of_an_odd_size_keeps_nobody_from_starting(
+    start: Callable[..., Any], tmp_path: Path, size: int
+) -> None:
+    data = tmp_path / "data"
+    for count in (1, 2, 3):
+        node = start(app("os"), data=data, journal_options=OPTIONS)
+        node.call("l", "a")
+        assert node.get_state("l") == ["a"] * count
+        node.stop()
+        assert os.path.getsize(data / TAIL) >= OPTIONS.tail_bytes
+        os.truncate(data / TAIL, size)
 
 
 def test_the_tail_of_another_journal_is_none() -> None:

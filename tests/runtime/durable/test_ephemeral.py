@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import random
@@ -28,7 +29,7 @@ from pybehave.actions import (
     StartTimer,
     Stop,
 )
-from pybehave.errors import Crashed, EphemeralTrace, NotJournalable, SpecError
+from pybehave.errors import Crashed, EphemeralTrace, JournalFull, NotJournalable, SpecError
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines, Protocol
 from pybehave.testing import fold
@@ -90,6 +91,22 @@ def test_it_is_answered_and_not_recorded(start: Callable[..., Any], tmp_path: Pa
     node.stop()
     node = start(app(), data=tmp_path / "d")
     assert node.call("a", Ask(list)) == ["one", "two"]
+
+
+def test_a_full_disk_answers_questions_and_refuses_the_rest() -> None:
+    disk = SimDisk(1)
+    with world_on(disk) as world:
+        disk.fail(errno.ENOSPC, kinds=("fill",), is_forever=True)
+        taken = 0
+        with pytest.raises(JournalFull):
+            while taken < 1000:
+                world.node.call("a", "x" * 3000)
+                taken += 1
+        for _ in range(100):
+            assert world.node.call("a", Ask()) == taken
+        disk.heal()
+        world.run(5)
+        assert world.node.call("a", "again") == world.node.call("a", Ask()) == taken + 1
 
 
 class Read(str):

@@ -20,7 +20,7 @@ from pybehave.journal.compact import compact
 from pybehave.journal.encrypted import Encrypted, key_id
 from pybehave.journal.reader import BLOCK, DATA, FRAME_FIELDS, Segment, Stop, hash_of, read_manifest
 from pybehave.journal.recovery import Options
-from pybehave.journal.verify import verify
+from pybehave.journal.verify import check_codec, verify
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 from tests.journal.marked import Marked
@@ -238,6 +238,20 @@ def test_checks_need_no_key(start: Start, tmp_path: Path) -> None:
     assert "the body's hash is wrong" in verify(str(data)).problems[0]
 
 
+def test_a_short_look_finds_a_key_missing_of_the_oldest_and_of_the_newest_segment(
+    start: Start, tmp_path: Path
+) -> None:
+    data = str(tmp_path / "data")
+    live(start, Path(data), Encrypted(KEY)).stop()
+    node = start(app(), data=data, journal_options=options(Encrypted(OTHER, KEY)))
+    node.call("keeper", "behind")
+    check_codec(data, (Encrypted(OTHER, KEY),))
+    for codec in ((), (Encrypted(KEY),), (Encrypted(OTHER),)):
+        with pytest.raises(CodecRefused):
+            check_codec(data, codec)
+    check_codec(str(tmp_path), ())  # what is no journal is for a start to refuse
+
+
 def rehash(file: Path, journal_id: bytes, change: Callable[[list[Any]], None]) -> None:
     """Change the bodies of a segment's frames, and make all of its hashes right."""
     segment = Segment(str(file.parent), int(file.stem.removeprefix("seg-"), 16), journal_id)
@@ -321,6 +335,21 @@ def test_keys_are_changed_and_the_old_one_is_needed_until_all_is_rewritten(
     assert not [name for name, content in contents(copy) if key_id(KEY) in content]
     node = start(app(), data=copy, journal_options=options(Encrypted(OTHER)))
     assert node.call("keeper", "all") == expected
+
+
+def test_a_copy_that_lacks_the_key_of_a_letter_is_none_and_may_be_made_again(
+    start: Start, tmp_path: Path
+) -> None:
+    """It left a journal that could be served, without the letters."""
+    first, data, copy = tmp_path / "first", tmp_path / "data", tmp_path / "copy"
+    live(start, first, Encrypted(KEY)).stop()
+    compact(str(first), str(data), now_ns=5, codec=(Encrypted(OTHER, KEY),))
+    shutil.copytree(first / "dead-letters", data / "dead-letters", dirs_exist_ok=True)
+    with pytest.raises(CodecRefused, match="refuses the dead letter of lsn"):
+        compact(str(data), str(copy), now_ns=5, codec=(Encrypted(OTHER),))
+    assert not any(copy.iterdir())
+    compact(str(data), str(copy), now_ns=5, codec=(Encrypted(OTHER, KEY),))
+    assert dead_letters.numbers(str(copy)) == dead_letters.numbers(str(first)) != []
 
 
 # --- the tools -----------------------------------------------------------------------------------

@@ -81,6 +81,27 @@ def test_a_rollback_beyond_the_beginning_takes_all_back(
     assert node.get_state("l") == []
 
 
+class Asked(Ledger):
+    ephemeral = int
+
+    def step(self, command: Any, state: list[Any]) -> tuple[list[Any], Any]:
+        return (state, len(state)) if command == 7 else super().step(command, state)
+
+
+def test_a_rollback_counts_questions_but_for_those_that_no_journal_has(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    node = start(app(Rollback(2), Asked), data=tmp_path / "data")
+    for command in (b"a", b"b", b"?", 7):
+        node.call("l", command)
+    fail(node)
+    assert node.get_state("l") == [b"a"]
+    node.call("l", 7)
+    node.call("l", b"?")
+    fail(node)  # not counted: the failed one before it
+    assert node.get_state("l") == []
+
+
 def with_defaults(recovery: Any, kind: type[Ledger] = Ledger) -> Application:
     """OTP's intensity: one restart in five seconds."""
     worker = Worker("l", kind, journal=True, recovery=recovery)

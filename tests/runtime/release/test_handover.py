@@ -7,6 +7,7 @@ import resource
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -137,13 +138,15 @@ def test_more_listeners_than_a_message_takes_are_all_inherited(ends: Any, pipes:
 
 
 @pytest.mark.parametrize("closed", [None, Closed(bytes(range(240, 256)), 3, 7, 90, 8)])
-def test_where_the_journal_ends_is_told(ends: Any, closed: Closed | None) -> None:
+def test_where_the_journal_ends_is_told(ends: Any, closed: Closed | None, tmp_path: Path) -> None:
     applications = SimpleNamespace(listeners_planned=list)
     node: Any = SimpleNamespace(
         applications=applications,
         app=SimpleNamespace(version="2"),
         inherited={},
-        journal=SimpleNamespace(before=None),
+        journal=SimpleNamespace(
+            before=None, disk=SimpleNamespace(path=str(tmp_path)), options=Options()
+        ),
     )
     inheritance = Inheritance(os.dup(ends[1].fileno()), None)
     thread = in_a_thread(lambda: inheritance.wait(node))
