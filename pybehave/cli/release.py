@@ -21,7 +21,7 @@ from pybehave.cli.codecs import codec_options
 from pybehave.cli.folder import check_folder, data_option
 from pybehave.cli.load import Mistake, load
 from pybehave.cli.release_clients import check_clients, spoken_lines
-from pybehave.cli.replay import show_changes
+from pybehave.cli.replay import say_unknown, show_changes
 from pybehave.cli.seconds import Seconds
 from pybehave.errors import (
     CodecRefused,
@@ -178,6 +178,7 @@ def check(target: str, path: str | None, data: str, codec: tuple[Codec, ...]) ->
     unheard = check_clients(application, data)
     history, lsn, first = _replayed(application, data, codec)
     click.echo(f"{history.replay.replayer.inputs} inputs up to lsn {history.replay.replayer.lsn}")
+    say_unknown(history, application.name)
     if history.replay.is_old:
         click.echo("some are of an older version of their class: read by upcast, not compared")
     if first is None:

@@ -60,6 +60,7 @@ def command(
         if diff or break_on:
             _step_by_step(history, first or history.lsn + 1, last, server, break_on, diff)
         history.advance(last)
+        say_unknown(history, application.name)
     except (JournalRefused, CodecRefused, NonDeterminism, SpecError) as error:
         raise Mistake(str(error)) from error
     differences = history.replay.replayer.differences
@@ -79,6 +80,18 @@ def _say_end(history: History, first: int, last: int) -> None:
     behind += [f"--to {last}"] if history.last_lsn < last < LSN_MAX else []
     if behind:
         click.echo(f"the journal ends with lsn {history.last_lsn}, before {behind[0]}", err=True)
+
+
+def say_unknown(history: History, application: str) -> None:
+    """A word about servers of which nothing is shown or compared, for there is no code of theirs.
+
+    Args:
+        history: Has come to its end.
+        application: The name of what was looked at.
+    """
+    if unknown := history.replay.unknown:
+        names = ", ".join(map(repr, unknown))
+        click.echo(f"passed over, for {application!r} has no code of it: {names}", err=True)
 
 
 def _lines(history: History, server: str | None) -> Iterator[str]:

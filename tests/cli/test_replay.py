@@ -56,6 +56,17 @@ def test_it_stops_where_it_is_told_to(sums: Path) -> None:
     assert run(*words[:-1], "1 / 0").returncode == 2
 
 
+@pytest.mark.parametrize("words", [("replay",), ("replay", "--check"), ("release", "check")])
+def test_servers_that_an_application_has_no_code_for_are_named(
+    sums: Path, words: tuple[str, ...]
+) -> None:
+    (sums / "other.py").write_text(MODULE.replace("FACTOR", "1").replace('"s"', '"t"'))
+    said = {name: run(*words, f"{name}:app", "--data", "data") for name in ("sums", "other")}
+    assert [result.returncode for result in said.values()] == [0, 0]
+    assert "passed over" not in said["sums"].stderr
+    assert "passed over, for 'sums' has no code of it: 's'\n" in said["other"].stderr
+
+
 def test_other_code_is_found_out(sums: Path) -> None:
     assert run("replay", "sums:app", "--data", "data", "--check").returncode == 0
     (sums / "sums.py").write_text(MODULE.replace("FACTOR", "2"))

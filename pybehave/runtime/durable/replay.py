@@ -213,6 +213,11 @@ class Replay:
         self.servers[name] = server
         self.replayer.bind(number, server)
 
+    @property
+    def unknown(self) -> list[str]:
+        """The names of servers that nobody has code for."""
+        return sorted(name for name in self._names.values() if name not in self.servers)
+
     def absent(self) -> dict[str, Absent]:
         """The servers that nobody has code for; only if the replayer keeps their records."""
         found = {}
