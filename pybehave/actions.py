@@ -15,6 +15,7 @@ gen_statem actions for the timers with a name.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -492,8 +493,9 @@ class Run(Action):
         idempotent: Running it twice does no harm: the next start may run it again.
 
     Raises:
-        TypeError, ValueError: `function` cannot be called, `pool` is no name, `timeout` no time; or
-            the job is idempotent and its function could not be found again by the next start.
+        TypeError, ValueError: `function` cannot be called or is async, `pool` is no name, `timeout`
+            no time; or the job is idempotent and its function could not be found again by the next
+            start.
     """
 
     function: Callable[..., Any]
@@ -514,6 +516,11 @@ class Run(Action):
     ) -> None:
         if not callable(function):
             raise TypeError(f"Run: function is something to call, not {show(function)}")
+        if inspect.iscoroutinefunction(function):
+            raise TypeError(
+                f"Run: nobody awaits {show(function)}; give a function that calls asyncio.run, or "
+                "use an AsyncioTask"
+            )
         if pool is not None and not isinstance(pool, str):
             raise TypeError(f"Run: pool is the name of a Pool, not {show(pool)}")
         if timeout is not None:

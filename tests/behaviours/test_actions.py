@@ -84,6 +84,14 @@ def test_run_takes_its_arguments_as_the_function_does() -> None:
     assert (action.function, action.args, action.tag) == (divmod, (7, 2), "t")
 
 
+def test_run_takes_nothing_that_must_be_awaited() -> None:
+    async def job() -> int:
+        return 1
+
+    with pytest.raises(TypeError, match=r"nobody awaits <function .*job.*calls asyncio.run"):
+        Run(job)
+
+
 def test_actions_match_by_position() -> None:
     match Reply("c", 1), Cast("kv", 2), Continue("x"), StartTimer("t", 1.0, "m"):
         case Reply("c", 1), Cast("kv", 2), Continue("x"), StartTimer("t", 1.0, "m"):
