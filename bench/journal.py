@@ -33,6 +33,14 @@ LARGE_VALUES = 100_000
 LARGE_VALUE_WORDS = 125
 BEFORE_S = 1.0
 BAR_SNAPSHOT_MS = 5.0
+FIO, COMMIT = "fio, us a write", "ours, us a commit"
+BARS_OVER = [
+    ("SQLite, us a row", "ours, us a command", 1.3),
+    ("ours, rows a second", "SQLite, rows a second", 1.8),
+    (FIO, COMMIT, 1 / 1.15),
+]
+"""Two rows, and how many times the second the first is to be."""
+BAR_REPLAY = 1.5e6
 HUGE_PAGES = {
     "": {},
     ", huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"},
@@ -78,6 +86,31 @@ def alone(node: Any, count: int) -> float:
     for _ in range(count):
         node.call("s", ROW)
     return (time.perf_counter() - began) / count * 1e6
+
+
+def commits_alone(node: Any, count: int) -> float:
+    """The same, and of it the commit alone: from its write's start until the loop sees the end."""
+    before = node.stats()["journal"]
+    for _ in range(count):
+        node.call("s", ROW)
+    after = node.stats()["journal"]
+    spent = after["latency_us_sum"] - before["latency_us_sum"]
+    writes = sum(after["latency_us"].values()) - sum(before["latency_us"].values())
+    return float(spent / writes)
+
+
+def fio(folder: Path) -> float | None:
+    """What fio's writes of 4 KiB take, one at a time with O_DIRECT and O_DSYNC over blocks that are
+    there: microseconds on average. None without fio.
+    """
+    if shutil.which("fio") is None:
+        return None
+    command = ["fio", "--name=w", f"--directory={folder}", "--size=2M", "--bs=4k", "--rw=write"]
+    command += ["--direct=1", "--sync=dsync", "--ioengine=psync", "--overwrite=1"]
+    said = subprocess.run(
+        [*command, "--output-format=json"], check=True, stdout=subprocess.PIPE, timeout=60
+    ).stdout
+    return float(json.loads(said)["jobs"][0]["write"]["lat_ns"]["mean"]) / 1000
 
 
 def batches(node: Any, count: int) -> float:
@@ -189,6 +222,9 @@ def main(quick: bool) -> Any:
         node.journal.snapshots.records = node.journal.snapshots.count_bytes = 1 << 60
         for _ in range(rounds):
             add("disk, us a commit", measure(FolderDisk(folder / "probe")).p50_us)
+            if (theirs := fio(folder)) is not None:
+                add(FIO, theirs)
+            add(COMMIT, commits_alone(node, 500))
             add("ours, us a command", alone(node, 500))
             add("SQLite, us a row", sqlite_alone(folder / "alone.db", 500))
             add("ours, rows a second", batches(node, rows))
@@ -201,6 +237,13 @@ def main(quick: bool) -> Any:
         shutil.rmtree(folder)
     table = [[name, figures.spread(values, digits=1)] for name, values in found.items()]
     print(figures.table(["journal", "median (quartiles)"], table))
+    for one, other, bar in BARS_OVER:
+        if one in found:
+            ratio = figures.median(figures.ratios(found[one], found[other]))
+            print(f"  {one} / {other}: {figures.verdict(ratio, bar)}")
+    replayed = figures.median(found["replay, commands a second"])
+    if not quick:  # else it is the start that takes the time
+        print(f"  replay: {figures.verdict(replayed / BAR_REPLAY, 1.0)}")
     slowest = figures.median(found["100 MB snapshot: p99.9 of calls, ms"])
     print(f"  calls while a snapshot is taken: {figures.verdict(BAR_SNAPSHOT_MS / slowest, 1.0)}")
     return found
