@@ -107,6 +107,7 @@ def test_it_shows_the_tree(client: AdminClient) -> None:
     assert lines[0].startswith("root")
     assert any("sub" in line for line in lines)
     assert any("d" in line and "running" in line for line in lines)
+    assert any(line.endswith("running  incarnation 1") for line in lines)
 
 
 def test_it_inspects_a_server_as_format_status_lets_it(client: AdminClient, node: Any) -> None:

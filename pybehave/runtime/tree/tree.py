@@ -467,7 +467,7 @@ def _dump_lines(node: SupervisorNode, rest: str) -> Iterator[str]:
         is_last = place == len(children)
         words = [child.id, describe(child.spec), child.status.value]
         if child.ref is not None and child.node is None:
-            words.append(f"ref {child.ref}")
+            words.append(f"incarnation {getattr(child.ref, 'incarnation', child.ref)}")
         if child.restarts:
             words.append(f"restarts {child.restarts}")
         yield f"{rest}{'└── ' if is_last else '├── '}{'  '.join(words)}"

@@ -14,10 +14,10 @@ def test_a_running_tree_prints() -> None:
     run.tree.terminate_child("root", "b")
     assert run.tree.dump().splitlines() == [
         "root  one_for_one  9 in 5 s",
-        "├── a  Idle  shutdown 5 s  running  ref 4  restarts 1",
+        "├── a  Idle  shutdown 5 s  running  incarnation 4  restarts 1",
         "├── b  Idle  shutdown 5 s  stopped",
         "└── inner  rest_for_one  1 in 5 s  running",
-        "    └── c  Idle  shutdown 5 s  running  ref 3",
+        "    └── c  Idle  shutdown 5 s  running  incarnation 3",
     ]
 
 
