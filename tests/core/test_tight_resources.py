@@ -54,8 +54,12 @@ def test_four_buffers_for_sixty_talkers_starve_and_lose_nothing(serve: Any) -> N
     """On io_uring the kernel finds no buffer (ENOBUFS), and the receive is armed again."""
     node = serve(Echo, Lines(), loop={"buffers": 4, "buffer_bytes": 64})
     clients = connected(node, 60)
-    for client in clients:
-        client.sendall(LINE * 20)
+
+    def talk() -> None:
+        for client in clients:
+            client.sendall(LINE * 20)
+
+    node.run_on_loop(talk)  # there, so that all of it has come when the loop looks
     for client in clients:
         assert receive(client, len(LINE) * 20) == LINE * 20
     close(clients)
