@@ -17,6 +17,7 @@ from pybehave.journal.recovery import Options
 from pybehave.journal.snapshot import snapshot_name
 from pybehave.journal.verify import verify
 from tests.processes import run
+from tests.snapshots import take_snapshot
 
 OPTIONS = Options(segment_bytes=256 * 1024)
 BEFORE, BEHIND = 30, 12
@@ -56,9 +57,7 @@ def make(start: Callable[..., Any], tmp_path: Path) -> Make:
         with pytest.raises(Crashed):
             node.call("k", "break")
         if has_snapshot:
-            assert node.run_on_loop(node.journal.snapshots.take)
-            while not node.journal.commit.snapshots[0]:
-                node.call("k", "all")
+            take_snapshot(node)
         for number in range(BEHIND):
             node.call("k", number)
         state = node.call("k", "all")

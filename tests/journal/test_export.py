@@ -26,6 +26,7 @@ from pybehave.journal.verify import verify
 from pybehave.protocols import Lines
 from tests.conftest import dial, receive
 from tests.processes import run
+from tests.snapshots import take_snapshot
 
 OPTIONS = recovery.Options(segment_bytes=256 * 1024)
 ID = bytes(range(16))
@@ -193,10 +194,7 @@ def journal(start: Callable[..., Any], tmp_path: Path) -> tuple[Path, list[Any]]
     node = start(application(), data=tmp_path / "data", journal_options=OPTIONS)
     for turn in (1, 2):
         live(node, turn)
-        while not node.run_on_loop(node.journal.snapshots.take):
-            node.call("busy", "seen")  # one of its own is on its way
-        while node.journal.snapshots.is_busy:
-            node.call("busy", "seen")
+        take_snapshot(node)
     seen = live(node, 3)
     node.stop()
     return tmp_path / "data", seen

@@ -18,8 +18,8 @@ from pybehave.journal.recovery import Options, segment_name
 from pybehave.journal.repair import repair
 from pybehave.journal.snapshot import snapshot_name
 from pybehave.journal.verify import verify
-from tests.power.machine import wait_for
 from tests.processes import run
+from tests.snapshots import take_snapshot
 
 OPTIONS = Options(segment_bytes=64 * 1024)
 PAYLOAD = bytes(9000)
@@ -49,10 +49,7 @@ def data(start: Callable[..., Any], tmp_path: Path) -> Path:
         node.call("c", 7)
     for _ in range(2):
         fill(node)
-        before = node.journal.commit.snapshots
-        assert node.run_on_loop(node.journal.snapshots.take)
-        while node.journal.commit.snapshots == before:
-            node.call("c", b"")
+        take_snapshot(node)
     fill(node)
     node.stop()
     assert segment_numbers(str(folder))[0] > 1
@@ -60,7 +57,7 @@ def data(start: Callable[..., Any], tmp_path: Path) -> Path:
 
 
 def fill(node: Any) -> None:
-    """More than two segments."""
+    """More than two segments, and not as many as make the node take a snapshot."""
     for _ in range(15):
         node.call("c", PAYLOAD)
 
@@ -140,8 +137,7 @@ def test_what_a_snapshot_holds_is_not_said_to_be_lost(
     data = tmp_path / "data"
     node = start(application(), data=data)
     node.call("c", b"held")
-    assert node.run_on_loop(node.journal.snapshots.take)
-    wait_for(lambda: node.journal.commit.snapshots[0], "a snapshot")
+    take_snapshot(node)
     node.call("c", b"lost")
     node.stop()
     newest = read_manifest(str(data)).snapshots[0][0]

@@ -29,6 +29,7 @@ from pybehave.testing import repeat
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 from tests.power.machine import wait_for
+from tests.snapshots import take_snapshot
 
 Start = Callable[..., Any]
 OPTIONS = Options(segment_bytes=64 << 10, tail_bytes=64 << 10)
@@ -97,12 +98,6 @@ def app(
     return Application("t", Supervisor("one_for_one", [worker], intensity=100), **more)
 
 
-def snapshot(node: Any) -> None:
-    taken = node.stats()["journal"]["snapshots"]["taken"]
-    node.run_on_loop(node.journal.snapshots.take)
-    wait_for(lambda: node.stats()["journal"]["snapshots"]["taken"] > taken, "a snapshot")
-
-
 @pytest.mark.parametrize("journal", [True, False])
 def test_A3_36_a_side_steps_and_says_so(start: Start, tmp_path: Path, journal: bool) -> None:
     node = start(app(EITHER, journal=journal), **({"data": tmp_path / "d"} if journal else {}))
@@ -142,7 +137,7 @@ def test_if_one_side_fails_both_are_as_before(start: Start, tmp_path: Path) -> N
 def test_A3_36_a_journal_is_replayed(start: Start, tmp_path: Path) -> None:
     node = start(app(EITHER), data=tmp_path / "d")
     node.call("shop", (0, ("nut", 3)))
-    snapshot(node)
+    take_snapshot(node)
     node.call("shop", (1, "wait"))
     with pytest.raises(Crashed):
         node.call("shop", (0, ("nut", -100)))
@@ -160,7 +155,7 @@ def test_A3_36_a_journal_is_read_by_a_newer_side(
     node.call("shop", (0, ("nut", 3)))
     node.call("shop", (1, "one"))
     if is_snapshot:
-        snapshot(node)
+        take_snapshot(node)
     node.stop()
     node = start(app(either(Stock, NewOrders)), data=tmp_path / "d")
     expected = [(0, "one")] if is_snapshot else ["one"]  # inputs are stepped by the new code

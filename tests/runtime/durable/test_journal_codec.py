@@ -26,6 +26,7 @@ from pybehave.testing.simulate import Simulator
 from tests.journal.marked import Marked
 from tests.power.machine import wait_for
 from tests.processes import run
+from tests.snapshots import take_snapshot
 
 Start = Callable[..., Any]
 
@@ -74,8 +75,7 @@ def live(start: Start, data: Path, *codec: Codec, **words: Any) -> Any:
     with pytest.raises(Crashed):
         node.call("keeper", "fail")
     wait_for(lambda: dead_letters.numbers(str(data)), "a letter")
-    assert node.run_on_loop(node.journal.snapshots.take)
-    wait_for(lambda: node.journal.commit.snapshots[0], "a snapshot")
+    take_snapshot(node)
     node.call(f"{SECRET}-server", f"{SECRET} before sleep")
     node.call(f"{SECRET}-server", "sleep")
     coder = Coder(codec, node.journal.recovery.manifest.id)

@@ -16,6 +16,7 @@ import pytest
 
 from pybehave import Application, GenServer, Listener, Supervisor, Worker, actions
 from pybehave.errors import Crashed, DurabilityLost, LoopClosed, NonDeterminism, NotJournalable
+from pybehave.journal import dead_letters
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
 from pybehave.testing.disk import SimDisk
@@ -79,8 +80,7 @@ def test_an_error_without_a_text_becomes_a_dead_letter(
     with pytest.raises(Crashed):
         node.call("odd", "untold")
     assert node.call("odd", "next") == 1
-    letters = tmp_path / "data" / "dead-letters"
-    wait_for(lambda: len([*letters.iterdir()]) == 1, "the dead letter is written")
+    wait_for(lambda: dead_letters.numbers(f"{tmp_path}/data") != [], "the dead letter is written")
 
 
 def test_a_process_limit_fails_the_snapshot_only(

@@ -20,6 +20,7 @@ from pybehave.testing import repeat
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 from tests.power.machine import wait_for
+from tests.snapshots import take_snapshot
 
 OPTIONS = Options(segment_bytes=64 << 10)
 TCP = "tcp://127.0.0.1:7000"
@@ -87,12 +88,6 @@ class Three(Two):
 def app(kind: type[GenServer[Any, Any, Any]], **options: Any) -> Application:
     worker = Worker("s", kind, journal=True)
     return Application("t", Supervisor("one_for_one", [worker], intensity=100), **options)
-
-
-def take_snapshot(node: Any) -> None:
-    taken = node.stats()["journal"]["snapshots"]["taken"]
-    node.run_on_loop(node.journal.snapshots.take)
-    wait_for(lambda: node.stats()["journal"]["snapshots"]["taken"] > taken, "a snapshot")
 
 
 def live(start: Callable[..., Any], data: Path, kind: type[Any], *commands: Any) -> Any:
