@@ -104,14 +104,11 @@ cdef class Exchanging(Gate):
 
     def _is_there(self, str name) -> bool:
         """Whether somebody answers to a name, or a patient caller may wait for it."""
-        cdef Address address = self.known(name)
         if self.whereis(name) is not None:
             return True
         if self.on_missing is not None and self.on_missing(name, True): # a family's: not woken yet
             return True
-        if address is None or address.incarnation == 0 or self.on_patient is None:
-            return False
-        return self.on_patient(name, None, NoProc(name))
+        return self._is_to_come(name)
 
     cdef int _ask(self, conn *c, str name, Exchange exchange) except -1:
         cdef Server server = self.answering(name)
@@ -127,7 +124,7 @@ cdef class Exchanging(Gate):
         caller.spoken = c.spoken
         if server is not None:
             self._ask_running(server, caller)
-        elif self._is_to_come(name, INPUT_CALL, exchange.input, caller):
+        elif self._kept_for_next(name, INPUT_CALL, exchange.input, caller):
             self._hold(caller)
         else:
             return self._resolve(caller, None, NoProc(name))

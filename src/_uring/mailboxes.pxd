@@ -41,7 +41,8 @@ cdef class Mailboxes(Names):
     cdef int _keep(self, Address address, tuple item) except -1
     cdef bint _outlive(self, Address address, tuple item, bint is_first=*) except -1
     cdef int _not_begun(self, Server server, int kind, object message, Caller caller) except -1
-    cdef bint _is_to_come(self, str name, int kind, object message, Caller caller) except -1
+    cdef bint _is_to_come(self, str name) except -1
+    cdef bint _kept_for_next(self, str name, int kind, object message, Caller caller) except -1
     cdef int _take_kept(self, Server server, Address address) except -1
     cdef Request _name_request(self, Server server)
     cdef int _remember(self, Server server, Request request, Caller caller,

@@ -73,7 +73,7 @@ cdef class Mailboxes(Names):
             caller = self._waiter_caller(name, waiter)
             caller.is_patient = getattr(waiter, "is_patient", False)
         if server is None:
-            if not self._is_to_come(name, kind, message, caller):
+            if not self._kept_for_next(name, kind, message, caller):
                 self._undeliverable(name, kind, caller)
             return
         if caller is not None:
@@ -92,7 +92,7 @@ cdef class Mailboxes(Names):
         caller.is_patient = getattr(waiter, "is_patient", False)
         caller.level = getattr(waiter, "level", ACK_SERVERS)
         if server is None:
-            if not self._is_to_come(name, INPUT_CALL, message, caller):
+            if not self._kept_for_next(name, INPUT_CALL, message, caller):
                 self._undeliverable(name, INPUT_CALL, caller)
             return
         caller.owner = server
@@ -209,14 +209,18 @@ cdef class Mailboxes(Names):
             return self._resolve(caller, None, error)
         return 0
 
-    cdef bint _is_to_come(self, str name, int kind, object message, Caller caller) except -1:
-        """Nobody answers to the name: keep a patient caller's request, if somebody will."""
+    cdef bint _is_to_come(self, str name) except -1:
+        """Nobody answers to the name: whether somebody will, who had it before."""
         cdef Address address = self.known(name)
-        if caller is None or not caller.is_patient or self.on_patient is None \
-                or address is None or address.incarnation == 0: # nobody ever had the name
+        if self.on_patient is None or address is None or address.incarnation == 0:
             return False
-        return self.on_patient(name, None, NoProc(name)) \
-            and self._outlive(address, (kind, message, caller))
+        return self.on_patient(name, None, NoProc(name))
+
+    cdef bint _kept_for_next(self, str name, int kind, object message, Caller caller) except -1:
+        """Nobody answers to the name: keep a patient caller's request, if somebody will."""
+        if caller is None or not caller.is_patient or not self._is_to_come(name):
+            return False
+        return self._outlive(self.address(name), (kind, message, caller))
 
     cdef int _take_kept(self, Server server, Address address) except -1:
         """What was kept for the name is the new incarnation's."""
@@ -425,7 +429,7 @@ cdef class Mailboxes(Names):
             return self._resolve(caller, None, CallingSelf(action.server))
         receiver = self.answering(action.server)
         if receiver is None \
-                and not self._is_to_come(action.server, INPUT_CALL, action.request, caller):
+                and not self._kept_for_next(action.server, INPUT_CALL, action.request, caller):
             return self._resolve(caller, None, NoProc(action.server))
         caller.owner = receiver
         if action.timeout is not None:

@@ -12,7 +12,7 @@ cdef class Names(Turn):
     cdef uint64_t swept_incarnation    # the highest of an address that was swept out
     cdef object kinds                  # class -> its Kinds by settings, as long as it is there
     cdef tuple latest                  # (class, settings, Kind) of the latest server
-    cdef public object on_missing      # (name) -> None: may make a server of that name; or None
+    cdef public object on_missing      # (name, is_asked=False) -> bool: may make a server; or None
 
     cdef Server answering(self, str name)
     cdef int _sweep(self) except -1
