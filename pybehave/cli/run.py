@@ -271,6 +271,7 @@ def know_command(node: Node, target: str, inherited: Inheritance | None) -> None
     """Say how a process like this one is started; one that was so waits for the one before."""
     words = (sys.executable, "-m", "pybehave", *without_reset(sys.argv[1:]))
     own = node.releases.command = Command(words, target, code_folder(inherited) or "")
+    node.releases.on_command = heart_child.say_command
     heart_child.begin(None if inherited is None else own)
     if inherited is not None:
         inherited.wait(node)

@@ -59,6 +59,9 @@ def upgrade(node: Node, request: Message, answer: Answer) -> None:
             return
         release, code = future.result()
         wish = Wish(release, [], expected, code, watch=float(watch), crashes=crashes)
+        command = node.releases.command
+        if command is not None and release.app.name == node.app.name:
+            wish.command = command.of(target, folder)
         node.releases.begin(wish, _answer_to(answer))
 
     _then(node, future, imported)

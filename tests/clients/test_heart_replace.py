@@ -1,4 +1,4 @@
-"""`pybehave release replace` of a looked-after process: its parent looks after the new one."""
+"""Releases of a looked-after process: its parent looks after the next one, and what that runs."""
 
 from __future__ import annotations
 
@@ -62,6 +62,42 @@ def test_the_new_process_is_looked_after_as_it_was_started(load: Load) -> None:
     os.kill(second, signal.SIGKILL)
     assert asked(load, "VERSION") == b"2"
     assert asked(load, f"INCR {load.clients[0].key.decode()}") == load.clients[0].answers + 2
+
+
+def change(load: Load, *words: str) -> None:
+    """Change the release; that is no mistake."""
+    result = load.release(*words)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def quiet(load: Load) -> int:
+    """Let no client ask any more; the number of the process that serves."""
+    for client in load.clients:
+        client.end()
+    return pid_of(load)
+
+
+def test_the_next_process_has_the_code_of_an_upgrade(load: Load) -> None:
+    process = quiet(load)
+    change(load, "upgrade", "counts:release", "--path", load.two)
+    os.kill(process, signal.SIGKILL)
+    assert asked(load, "VERSION") == b"2"
+
+
+def test_the_next_process_has_the_code_before_after_a_rollback(load: Load) -> None:
+    process = quiet(load)
+    change(load, "upgrade", "counts:release", "--path", load.two)
+    change(load, "rollback")
+    os.kill(process, signal.SIGKILL)
+    assert asked(load, "VERSION") == b"1"
+
+
+def test_a_replacement_has_the_code_of_an_upgrade(load: Load) -> None:
+    process = quiet(load)
+    change(load, "upgrade", "counts:release", "--path", load.two)
+    change(load, "replace", "--from", "2.0")
+    wait_ended(process)
+    assert asked(load, "VERSION") == b"2"
 
 
 def test_a_stop_reaches_the_new_process(load: Load) -> None:

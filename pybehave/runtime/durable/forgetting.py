@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 TICK_S: Final = 1.0
 """How long a tick may wait for what is asked for on the loop's own thread."""
 
-STOP_IT: Final = "stop it first, or say stop=True"
+STOP_IT: Final = "stop it first, or say stop=True (--stop, where attach asks)"
 
 logger = logging.getLogger("pybehave.journal")
 

@@ -3,7 +3,8 @@
 What it has to say otherwise (ready, the loop's beat, stopping) it says to systemd, in whose place
 the parent listens. Here is the rest: the stack of a process that is ended by a fault goes to the
 log, the parent's death is a TERM, and a process that takes over from another one (`pybehave release
-replace`, release/handover.py) tells how it was started, so that the parent can do so again.
+replace`, release/handover.py) tells how it was started, so that the parent can do so again. So does
+one that runs other code than it was started with (`pybehave release upgrade`).
 
 Does not know: what the parent makes of it (heart/parent.py).
 Source: prctl(2), PR_SET_PDEATHSIG; OTP kernel, heart: the emulator ends when heart does.
@@ -35,6 +36,9 @@ CODE: Final = "PYBEHAVE_CODE"
 SUCCESSOR: Final = "X_PYBEHAVE_SUCCESSOR"
 """The notice of a process that is to take another one's place: its command line and CODE."""
 
+COMMAND: Final = "X_PYBEHAVE_COMMAND"
+"""The notice of a process that has changed its code: the same two, as they are to be now."""
+
 LOOK_S: Final = 1.0
 """How often a process that took over looks whose child it is by now."""
 
@@ -63,14 +67,23 @@ def begin(command: handover.Command | None) -> None:
     if VARIABLE not in os.environ:
         return
     if command is not None:
-        words = json.dumps([command.words, command.folder])
-        systemd.notify(f"{SUCCESSOR}={words}")
+        systemd.notify(f"{SUCCESSOR}={_said(command)}")
     elif _parent() == os.getppid():
         _end_with_parent()
 
 
+def say_command(command: handover.Command) -> None:
+    """Let the parent, if there is one, start the next process so: this one has changed its code."""
+    if VARIABLE in os.environ:
+        systemd.notify(f"{COMMAND}={_said(command)}")
+
+
+def _said(command: handover.Command) -> str:
+    return json.dumps([command.words, command.folder])
+
+
 def announcement(how: str) -> tuple[tuple[str, ...], str]:
-    """Read what `begin` says of a process that is to take another one's place.
+    """Read how a process is to be started, as `begin` and `say_command` say it.
 
     Args:
         how: As it came, from whatever process of this user.

@@ -285,6 +285,8 @@ class Parent:
             self._is_ready(int(main))
         if notice.pid != self._child:
             return
+        if heart_child.COMMAND in fields:
+            self._code_changed(fields[heart_child.COMMAND])
         if "WATCHDOG" in fields and self._phase is Phase.SERVING:
             self._enter(Phase.SERVING, self._beat_due())
         if "STOPPING" in fields:
@@ -301,6 +303,15 @@ class Parent:
             self._has_told_stop = True
         if told:
             systemd.notify("\n".join(told))
+
+    def _code_changed(self, how: str) -> None:
+        """It runs other code now: so is the next one to, which finds the states of that code."""
+        try:
+            self._again, self._folder = heart_child.announcement(how)
+        except ValueError as error:
+            logger.warning("process %d says how it is to be started: %s", self._child, error)
+        else:
+            self._words = self._again
 
     def _beat_due(self) -> float | None:
         return time.monotonic() + self._rules.timeout if self._rules.timeout else None

@@ -112,12 +112,15 @@ class Releases:
         node: Whose.
 
     Attributes:
-        command: How a process like this one is started; None when nobody knows.
+        command: How a process like this one is started; None when nobody knows. An upgrade that was
+            asked for at the admin socket changes it, and so does the way back.
+        on_command: Called when it has changed: whoever starts the next process wants to know.
     """
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.command: Command | None = None
+        self.on_command: Callable[[Command], None] = lambda _: None
         self.under_way: Upgrade | None = None
         self.history: list[Report] = []
         self._before: Wish | None = None
@@ -312,7 +315,7 @@ class Releases:
         try:
             seen: dict[Server, Target | None] = {}
             targets = self._targets(wish, changes, seen)
-            before = _reverse(wish, changes)
+            before = _reverse(wish, changes, self.command)
             added: list[str] = []
 
             def put() -> Callable[[], None]:
@@ -443,6 +446,9 @@ class Releases:
         )  # fmt: skip
         self.history = [*self.history, report][-HISTORY_MAX:]
         self._before = None if wish.is_down else before
+        if wish.command is not None:
+            self.command = wish.command
+            self.on_command(wish.command)
         kind = RolledBack if wish.is_down else Upgraded
         node.applications.tell_changed(before.apps, wish.apps)
         node.events.emit(kind("", report.application, version, report.after, names, run.seconds))
@@ -518,7 +524,9 @@ class Releases:
         }
 
 
-def _reverse(wish: Wish, changes: list[tuple[Running, Application]]) -> Wish:
+def _reverse(
+    wish: Wish, changes: list[tuple[Running, Application]], command: Command | None
+) -> Wish:
     """What takes a change back."""
     old = {app.name: running.app for running, app in changes}
     apps = [old.get(app.name, app) for app in wish.apps]
@@ -528,7 +536,10 @@ def _reverse(wish: Wish, changes: list[tuple[Running, Application]]) -> Wish:
         if find(apps[-1].tree, name) is not None
     }
     release = Release(apps[-1], upgrades=wish.apps[-1].version, migrations=migrations)
-    return Wish(release, apps, code=wish.code, is_down=not wish.is_down, watch=0.0)
+    return Wish(
+        release, apps, code=wish.code, is_down=not wish.is_down, watch=0.0,
+        command=None if wish.command is None else command,
+    )  # fmt: skip
 
 
 def _no_way_back(run: Upgrade, before: Wish) -> str:

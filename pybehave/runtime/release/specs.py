@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pybehave.runtime.applications import Applications, Running
     from pybehave.runtime.node import Node
     from pybehave.runtime.release.code import ReleaseCode
+    from pybehave.runtime.release.handover import Command
 
 Undo = list[Callable[[], object]]
 
@@ -46,6 +47,7 @@ class Wish:
         watch: Seconds on probation; 0: there is none.
         crashes: How many take it back.
         is_down: Whether it leads back.
+        command: How a process is started that runs it; None = nobody knows.
     """
 
     release: Release
@@ -56,6 +58,7 @@ class Wish:
     watch: float = WATCH_S
     crashes: int = CRASHES
     is_down: bool = False
+    command: Command | None = None
 
 
 def refused(wish: Wish, why: str) -> UpgradeRefused:
