@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -16,6 +17,9 @@ from pybehave import Application, GenServer, Listener, Supervisor, Worker
 from pybehave.errors import SourceUnavailable
 from pybehave.journal.recovery import Options
 from tests.skips import is_gap
+
+# A module that a test writes again within the second would be read as it was.
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 # What a shell's background job, or nohup, ignores, would be ignored by what tests start, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -129,7 +129,8 @@ def test_a_warning_stands_above_the_tables() -> None:
 
 
 def test_a_screen_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(top.shutil, "get_terminal_size", lambda: os.terminal_size((30, 12)))
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("LINES", "12")
     rows = [Server(f"root/{n}", "running", 0.0, 0, 0) for n in range(100)]
     found = top.screen(busy(servers=rows))
     assert len(found) == 12

@@ -28,7 +28,7 @@ from tests.power.volatile_disk import VolatileDisk, volatile_disk
 
 SEGMENT = "segment"
 
-pytestmark = [pytest.mark.power, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.power, pytest.mark.timeout(300)]
 
 Lives = Callable[[VolatileDisk, str, str, int], None]
 """Lives of servers without a safeguard: the disk, it, the source, how many; raises when noticed."""
