@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -199,7 +200,12 @@ def command(
     if show_config:
         print_settings(click.get_current_context(), target, config)
         return
-    sys.exit(serve(target, config, **options))
+    try:
+        status = serve(target, config, **options)
+    except KeyboardInterrupt:  # while it serves, INT is a stop like any other
+        click.echo("pybehave: interrupted before it served", err=True)
+        status = 128 + signal.SIGINT
+    sys.exit(status)
 
 
 def print_settings(context: click.Context, target: str, found: Config) -> None:

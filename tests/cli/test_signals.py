@@ -18,6 +18,7 @@ from pybehave import Listener
 from pybehave.protocols import Lines
 from pybehave.runtime import listeners
 from pybehave.runtime.node import Node
+from tests.processes import COMMAND
 
 SERVER = """
 import sys
@@ -190,3 +191,12 @@ def test_signals_are_as_they_were_after_a_node(source: str) -> None:
         env={**os.environ},
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_an_interrupt_before_it_serves_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    result = subprocess.run(
+        [*COMMAND, "run", "slow:app"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (130, "")
+    assert result.stderr == "pybehave: interrupted before it served\n"
