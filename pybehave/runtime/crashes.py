@@ -60,7 +60,7 @@ class CrashReport(Struct, frozen=True, eq=False):
         incarnation: Which start of it.
         inputs: How many the incarnation had taken.
         reason: The exception, with its traceback, or the reason given to `Stop`.
-        callback: What ran: "init", "handle_call", "handle_info", ...
+        callback: What ran: "init", "step", "handle_call", "handle_info", ...
         message: The input that it failed on.
         state: The last good state (the object itself: a server that changes its state in place
             may have changed it half way).

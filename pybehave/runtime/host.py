@@ -20,7 +20,7 @@ from pybehave._uring.servers import INPUT_INFO, Server
 from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Join, Run
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_event import GenEvent
-from pybehave.behaviours.gen_server import GenServer, Initial, initial_of, shown_state
+from pybehave.behaviours.gen_server import GenServer, Initial, initial_of, overrides, shown_state
 from pybehave.behaviours.handout import SPECIAL
 from pybehave.behaviours.handout import Stopped as RunStopped
 from pybehave.behaviours.hosted import Beside, HostedServer
@@ -490,7 +490,10 @@ class LoopHost:
         self.loop.dispatcher.retire(server, error)
 
     def _report(self, server: Server, reason: object, kind: int, message: Any) -> None:
-        self.crashes.add(self._crash(server, reason, CALLBACKS[kind], message))
+        callback = CALLBACKS[kind]
+        if kind in SENT and not overrides(server.instance, callback):
+            callback = "step"
+        self.crashes.add(self._crash(server, reason, callback, message))
 
     def _crash(
         self, server: Server, reason: object, callback: str, message: Any, owner: Any = None

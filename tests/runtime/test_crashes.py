@@ -30,6 +30,7 @@ from pybehave.protocols import Lines
 from pybehave.runtime.crashes import FRAMES_SHOWN, CrashReport
 from pybehave.statem import KeepStateAndData
 from tests.conftest import dial, receive
+from tests.power.machine import wait_for
 
 
 class Fragile(GenServer[dict[str, Any], Any, Any]):
@@ -98,9 +99,23 @@ def test_a_report_says_who_it_was_where_it_stood_and_what_it_did(node: Any) -> N
     assert (report.server, report.incarnation, report.inputs) == ("a", 1, 2)
     assert (report.path, report.restart) == ("root/sub/a", "permanent")
     assert report.kind.endswith(":Fragile")
-    assert (report.callback, report.message) == ("handle_call", "break")
+    assert (report.callback, report.message) == ("step", "break")
     assert report.crash_id == "a-1-2"
     assert report.lsn == 0
+
+
+def test_a_report_names_a_callback_of_ones_own(start: Callable[..., Any]) -> None:
+    class Own(Fragile):
+        def handle_call(self, request: Any, caller: Any, state: Any) -> Any:
+            return self.step(request, state)
+
+    tree = Supervisor("one_for_one", [Worker("a", Own)], intensity=9)
+    node = start(Application("own", tree))
+    node.cast("a", "break")
+    wait_for(lambda: len(node.crashes()) == 1 and "a" in node.names(), "it runs again")
+    with pytest.raises(Crashed):
+        node.call("a", "break")
+    assert {report.callback for report in node.crashes()} == {"handle_call", "step"}
 
 
 def test_a_report_says_who_asked(node: Any) -> None:
