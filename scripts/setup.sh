@@ -158,6 +158,6 @@ else
     install_package "$hash"
     say "done: $venv/bin/pybehave"
 fi
-# Containers often tell Python to write no bytecode; then each process would compile all modules, for
-# longer than the rest of its start takes.
+# Containers often tell Python to write no bytecode; then each process would compile all modules,
+# for longer than the rest of its start takes.
 "$venv/bin/python" -m compileall -q pybehave
