@@ -439,6 +439,8 @@ cdef class Commit:
         """Call a function when the batch is durable; at once if it is."""
         if batch <= self.j.durable_batch and not self.held:
             function(*arguments)
+        elif self.j.error and self.on_failed is None: # nobody will come round to it any more (M2)
+            self._lose(function)
         else:
             self.held.append((batch, function, arguments))
         return 0
@@ -506,13 +508,17 @@ cdef class Commit:
         if self.conns != NULL:
             conns_held_lost(self.conns)
             self._resume_paused()
-        reason = os.strerror(self.j.error)
         held, self.held = self.held, collections.deque()
-        for _, function, arguments in held:
-            settle = getattr(function, "__self__", None)
-            if hasattr(settle, "settle"):
-                settle.settle(None, DurabilityLost(reason))
+        for _, function, _ in held:
+            self._lose(function)
         error(self.j.error)
+        return 0
+
+    cdef int _lose(self, object function) except -1:
+        """What was to be called will not be; whoever waits for it is told."""
+        waiter = getattr(function, "__self__", None)
+        if hasattr(waiter, "settle"):
+            waiter.settle(None, DurabilityLost(os.strerror(self.j.error)))
         return 0
 
     # ---- the disk ----------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 import errno
 import logging
 import random
+from typing import Any
 
 import pytest
 
-from pybehave import Application, Listener, Supervisor, Worker
+from pybehave import NO_REPLY, Application, GenServer, Listener, Supervisor, Worker
 from pybehave.errors import DurabilityLost
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
@@ -47,6 +48,25 @@ def test_F11_F12_a_failed_commit_ends_the_node(row: str, caplog: pytest.LogCaptu
     disk.heal()
     with world_on(disk.cut(random.Random(0))) as again:
         assert state_of(again)[0] == b"one"
+
+
+class Debtor(GenServer[None, str, None]):
+    """Never replies."""
+
+    def step(self, command: str, state: None) -> Any:
+        return state, NO_REPLY
+
+
+def test_F11_who_waits_for_a_reply_that_was_put_off_is_told_too() -> None:
+    """The server ends behind the failure, and the error that says so was held back for ever."""
+    app = Application("t", Supervisor("one_for_one", [Worker("a", Debtor, journal=True)]))
+    disk = SimDisk()
+    world = Simulator(1, app, disk=disk, journal_options=OPTIONS).start()
+    disk.fail(errno.EIO, is_forever=True)
+    owed = world.node.send_request("a", "later")
+    assert world.stop() == 1
+    with pytest.raises(DurabilityLost):
+        owed.result(0)
 
 
 def test_F15_commands_are_refused_while_the_disk_is_full() -> None:
