@@ -629,13 +629,19 @@ cdef class Commit:
     def snapshot_taken(self, uint64_t lsn, bytes digest, uint64_t oldest, then) -> None:
         """The manifest is to name a new snapshot and forget segments before `oldest`.
 
-        `then()` is called when it does, durably.
+        `then()` is called when it does, durably. One of the same lsn has taken the other's file, and
+        so its place; where it is the very same, what was older is not needed any more.
         """
         assert len(digest) == 16
-        self.on_manifest = then
+        cdef bytes named = (<char *>self.j.manifest.snapshot_hash[0].bytes)[:16]
+        before = self.on_manifest # the manifest in flight was to bring it: now the next one does
+        self.on_manifest = then if before is None else lambda: (before(), then())
         self.manifest_wanted = self.j.manifest.counter + 1 # the one in flight may be older
-        self.j.manifest.snapshot_lsn[1] = self.j.manifest.snapshot_lsn[0]
-        self.j.manifest.snapshot_hash[1] = self.j.manifest.snapshot_hash[0]
+        if self.j.manifest.snapshot_lsn[0] != lsn or named == digest:
+            self.j.manifest.snapshot_lsn[1] = self.j.manifest.snapshot_lsn[0]
+            self.j.manifest.snapshot_hash[1] = self.j.manifest.snapshot_hash[0]
+        elif self.j.manifest.snapshot_lsn[1] == lsn:
+            memcpy(self.j.manifest.snapshot_hash[1].bytes, <const uint8_t *>digest, 16)
         self.j.manifest.snapshot_lsn[0] = lsn
         memcpy(self.j.manifest.snapshot_hash[0].bytes, <const uint8_t *>digest, 16)
         self.j.manifest.oldest = oldest
