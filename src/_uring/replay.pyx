@@ -549,10 +549,15 @@ cdef class Replayer:
         self.waiting[server.number] = waiting
 
     def settle(self, but=()) -> None:
-        """Nothing follows that could say that a handle_continue had failed (Y8); but of those."""
+        """Nothing follows that could say that a handle_continue had failed (Y8); but of those.
+
+        Whoever asks what has become of them may have set the clock already: it stays as it is.
+        """
+        cdef uint64_t now_ns = self.dispatcher.now_ns
         for number in list(self.waiting):
             if number not in but:
                 self._go_on(number)
+        self.dispatcher.now_ns = now_ns
 
     cdef int _not_continued(self, Server server, const segment_record *record,
                             uint64_t lsn) except -1:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pybehave import NO_REPLY, Application, GenServer, Listener, Supervisor, Worker
+from pybehave.actions import Continue
 from pybehave.errors import DurabilityLost
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
@@ -100,6 +101,37 @@ def test_F26_a_clock_that_was_set_back() -> None:
         world.node.call("a", b"later")
     with world_on(disk) as world:
         assert state_of(world) == [b"late", b"later"]
+
+
+class Teller(GenServer[list[Any], str, Any]):
+    """Says what time it is; goes on with something else before."""
+
+    def init(self, args: Any) -> list[Any]:
+        return []
+
+    def step(self, command: str, state: list[Any]) -> Any:
+        if command == "go on":
+            return state, None, Continue(command)
+        return [*state, self.context.now], self.context.now
+
+    def handle_continue(self, term: Any, state: list[Any]) -> Any:
+        return state, None
+
+
+def test_F26_a_clock_that_was_set_back_behind_an_input_that_was_gone_on_with() -> None:
+    """What was stepped last left its time behind as if it were that of the clock."""
+    workers = [Worker(name, Teller, journal=True) for name in "ab"]
+    app = Application("t", Supervisor("one_for_one", workers))
+    disk = SimDisk()
+    with Simulator(1, app, disk=disk, journal_options=OPTIONS) as world:
+        world.run(30)
+        world.node.call("a", "go on")
+        found = disk.copy()
+    with Simulator(1, app, disk=found, journal_options=OPTIONS) as world:
+        world.run(1)
+        said = world.node.call("b", "now")
+    with Simulator(1, app, disk=found, journal_options=OPTIONS) as world:
+        assert world.node.get_state("b") == [said]
 
 
 def test_F41_a_disk_that_never_answers() -> None:
