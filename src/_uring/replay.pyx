@@ -517,7 +517,7 @@ cdef class Replayer:
         else: # (Q5)
             request = None
             for owner in self.servers.values():
-                if owner.name == caller.server:
+                if owner is not None and owner.name == caller.server: # not of a worker that is gone
                     request, server = owner.request_named(named), owner
         if request is not None:
             request.keep(value, server.ledger.values)
