@@ -629,8 +629,8 @@ cdef class Commit:
     def snapshot_taken(self, uint64_t lsn, bytes digest, uint64_t oldest, then) -> None:
         """The manifest is to name a new snapshot and forget segments before `oldest`.
 
-        `then()` is called when it does, durably. One of the same lsn has taken the other's file, and
-        so its place; where it is the very same, what was older is not needed any more.
+        `then()` is called when it does, durably. One of the same lsn has taken the other's file,
+        and so its place; where it is the very same, what was older is not needed any more.
         """
         assert len(digest) == 16
         cdef bytes named = (<char *>self.j.manifest.snapshot_hash[0].bytes)[:16]
