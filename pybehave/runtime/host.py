@@ -477,6 +477,7 @@ class LoopHost:
 
     def end_worker(self, server: Server, reason: object) -> None:
         """End a server between two inputs as if by itself: its supervisor acts on the reason."""
+        self.on_change(server.name)
         self._retire_for(server, reason)
         self._ended(server, reason, SYSTEM, None)
 

@@ -649,26 +649,6 @@ class Node(Requests, Supervision, Forgetting):
         """The tree of the application that the node was made for."""
         return self.applications.tree
 
-    def start_application(self, app: Application, start_type: StartType = "temporary") -> list[str]:
-        """Start another application, and before it what it depends on and what does not run yet.
-
-        Source: OTP kernel, application:ensure_all_started/2.
-
-        Args:
-            app: Its server names must be others than those that run.
-            start_type: What its end means: "permanent", the node ends; "transient", it ends unless
-                the reason is normal; "temporary", it is reported.
-
-        Returns:
-            The names of those that were started, in order.
-
-        Raises:
-            AlreadyStarted: It runs already.
-            SpecError, ConfigError, StartFailed, ListenFailed: Nothing was started, or it was
-                stopped again.
-        """
-        return self.run_on_loop(lambda: self.applications.start(app, start_type))
-
     def which_applications(self) -> list[tuple[str, str, StartType]]:
         """Name, version and start type of the applications that run, in the order of starts."""
         return self.run_on_loop(self.applications.which)

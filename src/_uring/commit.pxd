@@ -227,6 +227,7 @@ cdef class Commit:
     cdef int drop_input(self) except -1
     cdef bint more(self, Values values)
     cdef int hold(self, uint64_t batch, object function, tuple arguments) except -1
+    cdef int _lose(self, object function) except -1
     cdef int pause(self, conn *c) except -1
     cdef bint is_busy_now(self)
     cdef bint wants_turn(self)

@@ -439,6 +439,8 @@ cdef class Commit:
         """Call a function when the batch is durable; at once if it is."""
         if batch <= self.j.durable_batch and not self.held:
             function(*arguments)
+        elif self.j.error and self.on_failed is None: # nobody will come round to it any more (M2)
+            self._lose(function)
         else:
             self.held.append((batch, function, arguments))
         return 0
@@ -506,13 +508,17 @@ cdef class Commit:
         if self.conns != NULL:
             conns_held_lost(self.conns)
             self._resume_paused()
-        reason = os.strerror(self.j.error)
         held, self.held = self.held, collections.deque()
-        for _, function, arguments in held:
-            settle = getattr(function, "__self__", None)
-            if hasattr(settle, "settle"):
-                settle.settle(None, DurabilityLost(reason))
+        for _, function, _ in held:
+            self._lose(function)
         error(self.j.error)
+        return 0
+
+    cdef int _lose(self, object function) except -1:
+        """What was to be called will not be; whoever waits for it is told."""
+        waiter = getattr(function, "__self__", None)
+        if hasattr(waiter, "settle"):
+            waiter.settle(None, DurabilityLost(os.strerror(self.j.error)))
         return 0
 
     # ---- the disk ----------------------------------------------------------------------------
@@ -623,13 +629,19 @@ cdef class Commit:
     def snapshot_taken(self, uint64_t lsn, bytes digest, uint64_t oldest, then) -> None:
         """The manifest is to name a new snapshot and forget segments before `oldest`.
 
-        `then()` is called when it does, durably.
+        `then()` is called when it does, durably. One of the same lsn has taken the other's file,
+        and so its place; where it is the very same, what was older is not needed any more.
         """
         assert len(digest) == 16
-        self.on_manifest = then
+        cdef bytes named = (<char *>self.j.manifest.snapshot_hash[0].bytes)[:16]
+        before = self.on_manifest # the manifest in flight was to bring it: now the next one does
+        self.on_manifest = then if before is None else lambda: (before(), then())
         self.manifest_wanted = self.j.manifest.counter + 1 # the one in flight may be older
-        self.j.manifest.snapshot_lsn[1] = self.j.manifest.snapshot_lsn[0]
-        self.j.manifest.snapshot_hash[1] = self.j.manifest.snapshot_hash[0]
+        if self.j.manifest.snapshot_lsn[0] != lsn or named == digest:
+            self.j.manifest.snapshot_lsn[1] = self.j.manifest.snapshot_lsn[0]
+            self.j.manifest.snapshot_hash[1] = self.j.manifest.snapshot_hash[0]
+        elif self.j.manifest.snapshot_lsn[1] == lsn:
+            memcpy(self.j.manifest.snapshot_hash[1].bytes, <const uint8_t *>digest, 16)
         self.j.manifest.snapshot_lsn[0] = lsn
         memcpy(self.j.manifest.snapshot_hash[0].bytes, <const uint8_t *>digest, 16)
         self.j.manifest.oldest = oldest

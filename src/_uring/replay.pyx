@@ -517,7 +517,7 @@ cdef class Replayer:
         else: # (Q5)
             request = None
             for owner in self.servers.values():
-                if owner.name == caller.server:
+                if owner is not None and owner.name == caller.server: # not of a worker that is gone
                     request, server = owner.request_named(named), owner
         if request is not None:
             request.keep(value, server.ledger.values)
@@ -549,10 +549,15 @@ cdef class Replayer:
         self.waiting[server.number] = waiting
 
     def settle(self, but=()) -> None:
-        """Nothing follows that could say that a handle_continue had failed (Y8); but of those."""
+        """Nothing follows that could say that a handle_continue had failed (Y8); but of those.
+
+        Whoever asks what has become of them may have set the clock already: it stays as it is.
+        """
+        cdef uint64_t now_ns = self.dispatcher.now_ns
         for number in list(self.waiting):
             if number not in but:
                 self._go_on(number)
+        self.dispatcher.now_ns = now_ns
 
     cdef int _not_continued(self, Server server, const segment_record *record,
                             uint64_t lsn) except -1:

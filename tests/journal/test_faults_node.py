@@ -3,10 +3,12 @@
 import errno
 import logging
 import random
+from typing import Any
 
 import pytest
 
-from pybehave import Application, Listener, Supervisor, Worker
+from pybehave import NO_REPLY, Application, GenServer, Listener, Supervisor, Worker
+from pybehave.actions import Continue
 from pybehave.errors import DurabilityLost
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
@@ -49,6 +51,25 @@ def test_F11_F12_a_failed_commit_ends_the_node(row: str, caplog: pytest.LogCaptu
         assert state_of(again)[0] == b"one"
 
 
+class Debtor(GenServer[None, str, None]):
+    """Never replies."""
+
+    def step(self, command: str, state: None) -> Any:
+        return state, NO_REPLY
+
+
+def test_F11_who_waits_for_a_reply_that_was_put_off_is_told_too() -> None:
+    """The server ends behind the failure, and the error that says so was held back for ever."""
+    app = Application("t", Supervisor("one_for_one", [Worker("a", Debtor, journal=True)]))
+    disk = SimDisk()
+    world = Simulator(1, app, disk=disk, journal_options=OPTIONS).start()
+    disk.fail(errno.EIO, is_forever=True)
+    owed = world.node.send_request("a", "later")
+    assert world.stop() == 1
+    with pytest.raises(DurabilityLost):
+        owed.result(0)
+
+
 def test_F15_commands_are_refused_while_the_disk_is_full() -> None:
     disk = SimDisk()
     with world_on(disk) as world:
@@ -80,6 +101,37 @@ def test_F26_a_clock_that_was_set_back() -> None:
         world.node.call("a", b"later")
     with world_on(disk) as world:
         assert state_of(world) == [b"late", b"later"]
+
+
+class Teller(GenServer[list[Any], str, Any]):
+    """Says what time it is; goes on with something else before."""
+
+    def init(self, args: Any) -> list[Any]:
+        return []
+
+    def step(self, command: str, state: list[Any]) -> Any:
+        if command == "go on":
+            return state, None, Continue(command)
+        return [*state, self.context.now], self.context.now
+
+    def handle_continue(self, term: Any, state: list[Any]) -> Any:
+        return state, None
+
+
+def test_F26_a_clock_that_was_set_back_behind_an_input_that_was_gone_on_with() -> None:
+    """What was stepped last left its time behind as if it were that of the clock."""
+    workers = [Worker(name, Teller, journal=True) for name in "ab"]
+    app = Application("t", Supervisor("one_for_one", workers))
+    disk = SimDisk()
+    with Simulator(1, app, disk=disk, journal_options=OPTIONS) as world:
+        world.run(30)
+        world.node.call("a", "go on")
+        found = disk.copy()
+    with Simulator(1, app, disk=found, journal_options=OPTIONS) as world:
+        world.run(1)
+        said = world.node.call("b", "now")
+    with Simulator(1, app, disk=found, journal_options=OPTIONS) as world:
+        assert world.node.get_state("b") == [said]
 
 
 def test_F41_a_disk_that_never_answers() -> None:

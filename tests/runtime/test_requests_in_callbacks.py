@@ -126,6 +126,8 @@ class Kept(GenServer[int, int, int]):
 NODES: list[Any] = []
 TEMPLATE = Supervisor("simple_one_for_one", [Worker("m", Kept, journal=True)], id="made")
 NESTED = Supervisor("one_for_one", [Worker("n", Kept, journal=True)], id="nested")
+OTHER = Application("other", Supervisor("one_for_one", [Worker("n", Kept, journal=True)]))
+BEHIND = Application("behind", Supervisor("one_for_one", []), depends=[OTHER])
 STARTS: dict[str, Callable[[Any], Any]] = {
     "n": lambda node: node.start_child("root", Worker("n", Kept, journal=True)),
     "nested": lambda node: node.start_child("root", NESTED),
@@ -133,6 +135,7 @@ STARTS: dict[str, Callable[[Any], Any]] = {
     "again": lambda node: node.restart_child("root", "idle"),
     "deep": lambda node: node.start_child("root", Worker("founder", Founder)),
     "plain": lambda node: node.start_child("root", Worker("n", Kept)),
+    "application": lambda node: node.start_application(BEHIND) or None,
     "woken": lambda node: node.cast("member-1", 0),
 }
 
@@ -152,7 +155,7 @@ class Founder(GenServer[int, str, Any]):
 @pytest.mark.parametrize(
     ("command", "is_put_off"),
     [("n", True), ("nested", True), ("made", True), ("again", True), ("deep", False),
-     ("plain", False), ("woken", True)],
+     ("plain", False), ("woken", True), ("application", True)],
 )  # fmt: skip
 def test_a_journaled_step_starts_a_journaled_child_when_it_is_over(
     start: Callable[..., Any], tmp_path: Path, command: str, is_put_off: bool

@@ -11,7 +11,8 @@ each entry is settled exactly once:
 | idempotent `Call`  | nothing; the request is sent again (at least once)                       |
 | `Connect`          | hears `ConnectFailed` with `Interrupted`                                 |
 | `Monitor`          | still watches; or hears `Down`, if the other ended meanwhile             |
-| `Link`             | is linked again: a link is part of a server, as its timers are           |
+| `Link`             | is linked again: a link is part of a server, as its timers are; to one   |
+|                    | that does not run only if it traps exits, and hears so                   |
 
 `Run` is kept in another way: its answer is told apart by the input that asked (pybehave/jobs.py).
 
@@ -80,7 +81,11 @@ def settle(server: Server, actions: list[Any], dispatcher: Dispatcher, monitors:
             if not monitors.is_watching(server, name_in(action), action.tag):
                 dispatcher.inform(server, Down(name_in(action), 0, RESTART, action.tag))
         elif isinstance(action, Link):
-            monitors.link(server, name_in(action))
+            # This start is an end gone through already: another for the same would be the next
+            # start's as well, and so on until the node ends, now and whenever it is started.
+            other = name_in(action)
+            if server.instance.trap_exit or dispatcher.whereis(other) is not None:
+                monitors.link(server, other)
         else:
             dispatcher.repeat(server, action)
 

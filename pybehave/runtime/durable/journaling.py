@@ -115,6 +115,7 @@ class NodeJournal:
         marks: What its records say of those before them.
         reset: Names of servers that begin anew, whatever it knows of them; set before it is opened.
         to_reset: Of servers that begin anew at their next start, because somebody has asked.
+        newest: The snapshot that the manifest names, or is to name: its lsn, its digest.
     """
 
     def __init__(self, node: Node, disk: Disk, options: Options) -> None:
@@ -147,7 +148,7 @@ class NodeJournal:
         self._added: dict[str, Worker[Any, Any]] = {}
         self.absent: dict[str, Absent] = {}
         self._named: set[str] = set()
-        self._newest: tuple[int, bytes] | None = None
+        self.newest: tuple[int, bytes] | None = None
         self.undelivered: list[Undelivered] = []
         self._is_old = False
         self._time_ns = 0
@@ -210,7 +211,7 @@ class NodeJournal:
         fd = self.disk.open(segment_name(found.header.number))
         manifest_fd = self.disk.open(recovery.MANIFEST)
         if found.snapshot is not None:
-            self._newest = (found.snapshot.lsn, found.snapshot.digest)
+            self.newest = (found.snapshot.lsn, found.snapshot.digest)
         self.commit.coder = self.coder if self.coder.is_on else None
         self.commit.open(
             self.disk.path,
@@ -352,9 +353,9 @@ class NodeJournal:
 
     def _begin_from_snapshot(self, stepped: Replay) -> int:
         """The lsn of the newest snapshot that the manifest names, its states taken over."""
-        if self._newest is None:
+        if self.newest is None:
             return 0
-        lsn, digest = self._newest
+        lsn, digest = self.newest
         stepped.begin(snapshot.read(self.disk, lsn, digest, self.coder))
         return lsn
 
@@ -643,9 +644,11 @@ class NodeJournal:
         Args:
             then: Called when the manifest does, durably.
         """
-        before = self.commit.snapshots[0]
+        before, oldest_named = self.commit.snapshots
+        if before == lsn and self.newest != (lsn, digest):
+            before = oldest_named  # that of this lsn has lost its file to this one
         oldest, kept = snapshot.still_needed(self.segment_starts, lsn, before)
-        self._newest = (lsn, digest)
+        self.newest = (lsn, digest)
 
         def named() -> None:
             if then is not None:

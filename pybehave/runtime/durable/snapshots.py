@@ -177,6 +177,13 @@ class Snapshots:
         self._reread_here = 0
         if lsn < 1:
             return False
+        newest = self.journal.newest
+        if on_written is None and newest is not None and newest[0] == lsn:
+            # Nothing has happened since: written anew it would take the file from the one that the
+            # manifest names. Only what is older goes.
+            self.journal.name_snapshot(*newest, on_named)
+            self.taken += 1
+            return True
         try:
             self.journal.build_dirty()
             work = self._begin(lsn, bytes_here)

@@ -15,10 +15,12 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pybehave.behaviours.application import Application, StartType, ensure_all
 from pybehave.behaviours.child_requests import ChildCount, ChildInfo
 from pybehave.behaviours.child_spec import Ref, Worker
 from pybehave.behaviours.supervisor import ChildSpec, Supervisor, workers
 from pybehave.errors import NoProc, PybehaveError, Timeout
+from pybehave.runtime.optional import load_optional
 from pybehave.runtime.sys import name_of
 from pybehave.runtime.tree.tree import Answer, Tree
 from pybehave.runtime.waiters import ThreadWaiter, check_timeout
@@ -238,6 +240,34 @@ class Supervision:
         """Count a supervisor's children by kind and whether they run."""
         return self.run_on_loop(lambda: self._tree(supervisor).count_children(supervisor))
 
+    def start_application(self, app: Application, start_type: StartType = "temporary") -> list[str]:
+        """Start another application, and before it what it depends on and what does not run yet.
+
+        In a hook it waits as `start_child` does: behind requests that wait, and by the step of a
+        journaled server until that is over. Then it returns nothing, and a refusal is logged.
+        Source: OTP kernel, application:ensure_all_started/2.
+
+        Args:
+            app: Its server names must be others than those that run.
+            start_type: What its end means: "permanent", the node ends; "transient", it ends unless
+                the reason is normal; "temporary", it is reported.
+
+        Returns:
+            The names of those that were started, in order.
+
+        Raises:
+            AlreadyStarted: It runs already.
+            SpecError, ConfigError, StartFailed, ListenFailed: Nothing was started, or it was
+                stopped again.
+        """
+
+        def request() -> Answer[Any]:
+            begun: Answer[Any] = Answer()
+            begun.give(self.applications.start(app, start_type))
+            return begun
+
+        return self._ask(request, starts=lambda: _journaled_tree(app)) or []
+
     def stop_application(self, name: str, *, drain: bool = True) -> None:
         """Stop an application; others stay, also those that depend on it.
 
@@ -328,6 +358,12 @@ class Supervision:
         if not waiter.wait(timeout):
             raise Timeout("of the supervisor", timeout or 0.0)
         return waiter.take()
+
+
+def _journaled_tree(app: Application) -> Supervisor | None:
+    """The tree of an application, or of one that it depends on, that a start may record."""
+    trees = [each.tree for each in ensure_all(app, load_optional)]
+    return next((tree for tree in trees if any(worker.journal for worker in workers(tree))), None)
 
 
 def _log_refusal(answer: Answer[Any]) -> None:

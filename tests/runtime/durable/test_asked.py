@@ -184,6 +184,37 @@ def test_a_journaled_watcher_goes_on_watching(start: Callable[..., Any], tmp_pat
     wait_for(lambda: node.get_state("asker")["heard"][1:] == [["Down", "n"]], "it hears")
 
 
+class Tied(GenServer[int, str, int]):
+    """Links itself to whom it is told to."""
+
+    def init(self, args: Any) -> int:
+        return 0
+
+    def step(self, name: str, state: int) -> Any:
+        return state + 1, state + 1, [actions.Link(name)] if name else []
+
+
+def test_a_link_to_one_that_does_not_run_any_more_ends_a_server_once(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Each restart broke on it again, until the node ended; and so did each start of the node."""
+    tied, other = Worker("tied", Tied, journal=True), Worker("other", Tied, restart="temporary")
+    app = Application("t", Supervisor("one_for_one", [tied, other], id="root", intensity=2))
+    node = start(app, data=tmp_path / "data")
+    node.call("tied", "other")
+    node.terminate_child("root", "other")
+    wait_for(lambda: node.whereis("tied") == 2, "the link ends it")
+    for _ in range(2):
+        assert node.call("tied", "") > 1
+        node.run_on_loop(lambda: None)
+        assert node.whereis("other") is None
+        assert node.crashes() == [] or len(node.crashes()) == 1
+        node.stop()
+        app = Application("t", Supervisor("one_for_one", [tied], id="root", intensity=2))
+        node = start(app, data=tmp_path / "data")
+    assert node.call("tied", "") == 4
+
+
 def test_an_answer_that_the_server_failed_on_was_one(
     start: Callable[..., Any], tmp_path: Path
 ) -> None:

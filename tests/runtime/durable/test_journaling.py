@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 
-from pybehave import Application, GenServer, Listener, Supervisor, Worker, actions
+from pybehave import Application, GenServer, Listener, Supervisor, Worker, actions, family
 from pybehave.actions import NO_REPLY, TIMEOUT
 from pybehave.errors import Crashed, JournalLocked, NonDeterminism, NotJournalable
 from pybehave.journal.recovery import Options
+from pybehave.journal.verify import verify
 from pybehave.protocols import Lines
+from pybehave.testing.disk import SimDisk
+from pybehave.testing.simulate import Simulator
 from tests.conftest import dial, receive
+from tests.snapshots import take_snapshot
 
 SMALL = Options(segment_bytes=256 * 1024)
 
@@ -176,6 +180,38 @@ def test_snapshots_bound_the_journal_and_the_replay(
     segments = list((tmp_path / "data").glob("seg-*"))
     assert len(segments) < 12
     assert [line[0] for line in begin().call("ledger", "lines")] == [*range(120)]
+
+
+def test_a_snapshot_of_what_has_one_already_leaves_the_journal_sound(
+    begin: Callable[..., Any], tmp_path: Path
+) -> None:
+    """It took the file of the other, which the manifest went on naming: damage, said `verify`."""
+    node = begin()
+    node.call("ledger", ("add", 1))
+    for _ in range(3):
+        take_snapshot(node)
+    node.sys.suspend("ledger")
+    node.sys.change_code("ledger", type("Again", (Ledger,), {}))  # one more, at the boundary
+    node.stop()
+    report = verify(str(tmp_path / "data"))
+    assert report.problems == []
+    assert begin().call("ledger", "lines") == [1]
+
+
+def test_a_power_cut_finds_a_snapshot_where_one_is_taken_of_what_has_one_already() -> None:
+    """No completion source has a part in this: starts and ends without any input."""
+    app = Application("t", Supervisor("one_for_one", [family("m-*", Ledger, journal=True)]))
+    disk, options = SimDisk(), Options(segment_bytes=64 * 1024)
+    with Simulator(1, app, disk=disk, journal_options=options) as world:
+        world.node.call("m-1", ("add", 1))
+    for _ in range(5):
+        with Simulator(1, app, disk=disk, journal_options=options):
+            pass
+    with Simulator(1, app, disk=disk, journal_options=options) as world:
+        world.node.journal.snapshots.take()
+        found = disk.cut_exactly([0] * len(disk.undecided()))
+    with Simulator(1, app, disk=found, journal_options=options) as world:
+        assert world.node.call("m-1", "lines") == [1]
 
 
 def test_what_was_read_at_the_start_does_not_stay_in_memory(begin: Callable[..., Any]) -> None:

@@ -198,6 +198,19 @@ def test_a_reply_that_was_put_off_is_remembered_whoever_gave_it(who: str, snapsh
             assert world.node.call("a", Once("c", 1, command)) == ["said"]
 
 
+def test_a_reply_that_was_put_off_is_remembered_beside_a_server_that_nobody_starts() -> None:
+    """The step that read the journal again ended the process, and so did each start."""
+    disk = SimDisk()
+    with pair(disk) as world:
+        world.node.start_child("root", Worker("gone", Account, journal=True))
+        owed = world.node.send_request("a", Once("c", 1, ("forward", "b")))
+        world.run(1)
+        world.node.call("b", ("now", "said"))
+        assert owed.result(0) == "said"
+    with pair(disk) as world:
+        assert world.node.call("a", Once("c", 1, ("forward", "b"))) == "said"
+
+
 def test_a_reply_that_was_put_off_and_lost_is_told_so(
     start: Callable[..., Any], tmp_path: Path
 ) -> None:

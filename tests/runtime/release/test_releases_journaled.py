@@ -124,6 +124,24 @@ def test_a_server_that_ends_meanwhile_ends_the_upgrade() -> None:
         assert sim.node.call("c", "version") == b"1"
 
 
+def test_a_server_that_is_told_to_end_meanwhile_ends_the_upgrade() -> None:
+    """Nobody said so before it was gone; its next start undid the upgrade, and failed on it."""
+    tree = Supervisor("one_for_one", [Worker(each, Counter, journal=True) for each in "cd"])
+    new = Supervisor("one_for_one", [Worker(each, Counter2, journal=True) for each in "cd"])
+    sim = Simulator(3, Application("a", tree, version="1"), disk=SimDisk(3), journal_options=SMALL)
+    with sim:
+        sim.node.call("d", "up")
+        answers: list[Any] = []
+        wish = Wish(Release(Application("a", new, version="2"), upgrades="1"), [])
+        sim.node.releases.begin(wish, lambda *answer: answers.append(answer))
+        until_writing(sim)
+        sim.node.sys.terminate("d")
+        assert "in the middle of it" in str(answers[0][1])
+        sim.run(1.0)
+        assert sim.node.call("d", "up") == b"2"
+        assert sim.node.call("d", "version") == b"1"
+
+
 @pytest.mark.parametrize("is_started_again", [False, True])
 def test_a_server_that_ends_while_new_code_is_made_ready_is_migrated_as_it_is_then(
     is_started_again: bool,

@@ -1,0 +1,26 @@
+"""Random programs and random outside events: what must hold, holds (random_runs.py)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.effort import rounds
+from tests.runtime.random_runs import Run
+
+SEEDS = rounds("PYBEHAVE_PROGRAM_SEEDS")
+WANTED = ("cut", "copy", "stop", "came to rest", "compared", "answers", "arrived", "upgrade")
+"""Of each some must have been seen, or the runs say little."""
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["by actions", "by requests, too"])
+def test_random_programs_keep_their_promises(asks: bool) -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(SEEDS):
+        try:
+            counts += Run(seed, asks=asks).run()
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise
+    assert [each for each in WANTED if not counts[each]] == []
