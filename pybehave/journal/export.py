@@ -101,7 +101,7 @@ def snapshots_of(path: str, manifest: Manifest, codec: Iterable[Codec] = ()) -> 
     """
     found = []
     coder = Coder(codec, manifest.journal_id)
-    for lsn, digest in manifest.snapshots:
+    for lsn, digest in dict.fromkeys(manifest.snapshots):  # one may be named twice
         file = Path(path, snapshot.snapshot_name(lsn))
         try:
             each = snapshot.decode(str(file), memoryview(file.read_bytes()), coder)

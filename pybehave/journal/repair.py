@@ -184,7 +184,7 @@ def _walk_segment(segment: Segment, follower: reader.Header | None) -> tuple[int
 def _sound(source: str, manifest: Manifest) -> list[Snapshot]:
     """The sound snapshots that a manifest names, newest first, unopened where codecs are needed."""
     found = []
-    for lsn, digest in manifest.snapshots:
+    for lsn, digest in dict.fromkeys(manifest.snapshots):  # one may be named twice
         file = Path(source, snapshot.snapshot_name(lsn))
         try:
             each = snapshot.check(str(file), memoryview(file.read_bytes()))

@@ -135,7 +135,7 @@ def _verify(
 
 
 def _check_snapshots(path: str, manifest: Manifest, report: Report) -> None:
-    for lsn, digest in manifest.snapshots:
+    for lsn, digest in dict.fromkeys(manifest.snapshots):  # one may be named twice
         if lsn == 0:
             continue
         file = Path(path, snapshot.snapshot_name(lsn))

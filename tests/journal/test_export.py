@@ -233,6 +233,18 @@ def test_E2_from_behind_a_snapshot_is_enough_to_go_on(
     assert node.journal.recovery.report.snapshot_lsn > older
 
 
+def test_a_journal_that_names_its_snapshot_twice_comes_back(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    node = start(application(), data=tmp_path / "data", journal_options=OPTIONS)
+    take_snapshot(node)
+    take_snapshot(node)
+    node.stop()
+    copy = import_all(lines_of(tmp_path / "data"), tmp_path / "copy")
+    [named] = verify(str(tmp_path / "data")).snapshots
+    assert verify(copy, is_deep=True).snapshots == [named]
+
+
 def test_a_selection_is_what_was_asked_for(journal: tuple[Path, list[Any]]) -> None:
     folder, _ = journal
     report = verify(str(folder))
