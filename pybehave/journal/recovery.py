@@ -2,7 +2,8 @@
 
 Theory. The numbers are the steps of durability.md 3.11; `recover` takes them in order. Nothing is
 written before step 11, so a refusal changes nothing; no segment is ever written to that was not
-begun here, so recovery can be cut off at any moment and simply runs again.
+begun here, so recovery can be cut off at any moment and simply runs again. Who steps the records
+(14) does so before step 11: else each start that today's code refuses would leave a segment.
 
     evidence that frame k was durable (step 8)                               found in
     (a) a sound frame header claims a durable seq >= k                       this segment
@@ -16,7 +17,7 @@ Any of these: the missing frame had been acknowledged, so this is damage, and we
 the torn end that a crash leaves, and it is cut off by the next segment's header.
 
 Invariants
-  (R1) Until step 11 nothing is written, but the lock file.
+  (R1) Until step 11 nothing is written, but the lock file; only what is half made goes.
   (R2) What is found again is the same however often recovery was cut off before.
   (R3) Frames behind the end never count again: the new segment's header names the end.
 
@@ -139,7 +140,7 @@ class Recovery:
 
     Attributes:
         manifest: As written in step 13.
-        header: Of the empty segment that records go to.
+        header: Of the empty segment that records go to; None until there is one.
         pieces: The segments that count, oldest first.
         snapshot: What is to be replayed begins behind it; None = at the beginning.
         last_lsn: Of the last record that counts.
@@ -186,6 +187,7 @@ def recover(
     progress: Progress | None = None,
     closed: Closed | None = None,
     tail: TailFile | None = None,
+    replay: Callable[[Recovery], None] | None = None,
 ) -> Recovery:
     """Take steps 1 to 13. The disk is locked already.
 
@@ -195,6 +197,7 @@ def recover(
         progress: Is told how much has been read.
         closed: What the process says that has just closed it; None = look for oneself.
         tail: Is read before anything is changed, for it may be all that a codec refuses.
+        replay: Takes step 14 of what was found, which has no header yet; it may refuse it.
 
     Raises:
         JournalRefused: It is damaged, or not a journal; nothing was changed.
@@ -217,16 +220,20 @@ def recover(
     _check_strict(disk, options, end, report)
     if tail is not None:
         tail.read(manifest.id, end.lsn - 1, coder)
-    _keep_tail(disk, end, report)  # 11
     number = headers[-1][0] + 1 if headers else manifest.oldest
     # A recovery that was cut off before 13 has used up an epoch that the manifest does not know.
     epoch = max(manifest.epoch, *(header.epoch for _, header in headers), 0)
     manifest = manifest._replace(epoch=epoch, snapshots=_sound(manifest, found))
+    report.snapshot_lsn = found.lsn if found is not None else 0
+    looked = Recovery(manifest, None, tuple(pieces), found, end.lsn - 1, end.time_ns, report)
     _drop_half_made(disk)
+    if replay is not None:
+        replay(looked)
+    _keep_tail(disk, end, report)  # 11
     manifest, header = _begin(disk, options, manifest, number, end, now_ns, closed)  # 12, 13
-    report.epoch, report.snapshot_lsn = manifest.epoch, found.lsn if found is not None else 0
+    report.epoch = manifest.epoch
     tidy(disk, manifest.oldest, {lsn for lsn, _ in manifest.snapshots}, is_start=True)
-    return Recovery(manifest, header, tuple(pieces), found, end.lsn - 1, end.time_ns, report)
+    return replace(looked, manifest=manifest, header=header)
 
 
 def _begin(

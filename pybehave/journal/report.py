@@ -21,7 +21,7 @@ class Report:
             (F-04).
         replayed: Inputs that were stepped again.
         passed_over: Inputs that were not: they had failed, or are skipped.
-        seconds_reading: Of steps 1 to 13.
+        seconds_reading: Of steps 1 to 10.
         seconds_replaying: Of step 14.
         rebuilds: How often it was begun anew because of an input that has to be skipped too.
         kept: Records that only the tail had: of a process that was killed, at the level "os".

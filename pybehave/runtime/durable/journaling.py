@@ -169,7 +169,6 @@ class NodeJournal:
         try:
             with self._watched():
                 found = self._recover()
-                self._replay(found)
             found = self.recovery = found.without_contents()
             self._begin(found)
         except BaseException:
@@ -186,23 +185,26 @@ class NodeJournal:
         return watched(self.progress, self.watch)
 
     def _recover(self) -> Recovery:
-        """Steps 1 to 13."""
+        """Steps 1 to 14, the last one before anything is written."""
         began = time.perf_counter()
-        now_ns = self._dispatcher.unix_now()
-        found = recover(
+
+        def replay(found: Recovery) -> None:
+            found.report.seconds_reading = time.perf_counter() - began
+            self.recovery = found
+            self._dispatcher.seed = int.from_bytes(found.manifest.id[:8], "little")
+            self.coder = Coder(self.options.codec, found.manifest.id)
+            found.report.kept = self.tail.records
+            self._replay(found)
+
+        return recover(
             self.disk,
             self.options,
-            now_ns=now_ns,
+            now_ns=self._dispatcher.unix_now(),
             progress=self.progress,
             closed=self.before,
             tail=self.tail,
+            replay=replay,
         )
-        found.report.seconds_reading = time.perf_counter() - began
-        self.recovery = found
-        self._dispatcher.seed = int.from_bytes(found.manifest.id[:8], "little")
-        self.coder = Coder(self.options.codec, found.manifest.id)
-        found.report.kept = self.tail.records
-        return found
 
     def _lock(self) -> None:
         self.disk.lock()

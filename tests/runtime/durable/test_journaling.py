@@ -12,7 +12,13 @@ import pytest
 
 from pybehave import Application, GenServer, Listener, Supervisor, Worker, actions, family
 from pybehave.actions import NO_REPLY, TIMEOUT
-from pybehave.errors import Crashed, JournalLocked, NonDeterminism, NotJournalable
+from pybehave.errors import (
+    Crashed,
+    JournalLocked,
+    JournalRefused,
+    NonDeterminism,
+    NotJournalable,
+)
 from pybehave.journal.recovery import Options
 from pybehave.journal.verify import verify
 from pybehave.protocols import Lines
@@ -57,7 +63,11 @@ class Ledger(GenServer[dict[str, Any], Any, Any]):
 
 
 def ledger(**options: Any) -> Application:
-    worker = Worker("ledger", Ledger, journal=True, **options)
+    return journaled(Ledger, **options)
+
+
+def journaled(kind: Any, **options: Any) -> Application:
+    worker = Worker("ledger", kind, journal=True, **options)
     return Application("test", Supervisor("one_for_one", [worker], intensity=100))
 
 
@@ -245,6 +255,24 @@ def test_F32_a_step_that_does_not_repeat_itself_is_found(begin: Callable[..., An
     with pytest.raises(NonDeterminism) as caught:
         begin()
     assert (caught.value.server, caught.value.lsn) == ("ledger", 5)
+
+
+def test_starts_that_today_s_code_refuses_leave_the_folder_as_it_is() -> None:
+    """Each began a segment: a service manager that tries again and again filled the disk. No
+    completion source has a part in this.
+    """
+    disk = SimDisk()
+    newer = type("Newer", (Ledger,), {"version": 2})
+    other = type("Other", (newer,), {"step": lambda self, command, state: 1 / 0})
+    with Simulator(1, journaled(newer), disk=disk) as world:
+        world.node.call("ledger", ("add", 1))
+    before = disk.contents()
+    for kind, error in ((Ledger, JournalRefused), (other, NonDeterminism)):
+        with pytest.raises(error), Simulator(1, journaled(kind), disk=disk):
+            pass
+        assert disk.contents() == before
+    with Simulator(1, journaled(newer), disk=disk) as world:
+        assert world.node.call("ledger", "lines") == [1]
 
 
 def test_what_cannot_be_journaled_is_refused_and_nothing_happens(
