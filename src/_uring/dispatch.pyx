@@ -792,7 +792,9 @@ cdef class Dispatcher(Ephemeral):
         self.timer_name = alarm.name
         if not server.number:
             return self._turn(server, INPUT_TIMER, alarm.message, None)
-        due_ns, _ = server.ledger.due.pop(alarm.name)
-        self.mark(MARK_TIMER, server.number, due_ns)
+        due = server.ledger.due.pop(alarm.name)
+        self.mark(MARK_TIMER, server.number, due[0])
         self._turn(server, INPUT_TIMER, alarm.message, None)
+        if self.stalled:
+            self.still_due(server, alarm, due)
         return self.mark(0, 0, 0)

@@ -22,7 +22,7 @@ from .names cimport Names
 from .requests cimport Request
 from .servers cimport (
     ACK_SERVERS, INPUT_CALL, INPUT_CAST, INPUT_INFO, INPUT_TIMER, OVERFLOW_DROP_OLDEST,
-    OVERFLOW_REJECT, Address, Answer, Port, Server,
+    OVERFLOW_REJECT, Address, Alarm, Answer, Port, Server,
 )
 from .values cimport Values
 
@@ -390,6 +390,14 @@ cdef class Mailboxes(Names):
         for server, item in reversed(stalled):
             (<Server>server).mail().appendleft(item)
             self._make_ready(server)
+
+    def still_due(self, Server server, Alarm alarm, tuple due) -> None:
+        """If the full journal did not take a timer's message, the timer stands until it does."""
+        of, item = self.stalled[-1]
+        if of is server and item[0] == INPUT_TIMER and type(item[1]) is not Alarm:
+            self.stalled[-1] = (server, (INPUT_TIMER, alarm, None))
+            server.add_timer(alarm)
+            server.ledger.due[alarm.name] = due
 
     # ---- callers -------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pybehave import NO_REPLY, Application, GenServer, Listener, Supervisor, Worker
-from pybehave.actions import Continue
-from pybehave.errors import DurabilityLost
+from pybehave.actions import Continue, StartTimer
+from pybehave.errors import DurabilityLost, JournalFull
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
 from pybehave.testing.disk import SimDisk
@@ -24,7 +24,7 @@ def world_on(disk: SimDisk) -> Simulator:
     return Simulator(1, application(), disk=disk, journal_options=OPTIONS)
 
 
-def state_of(world: Simulator, name: str = "a") -> list[bytes]:
+def state_of(world: Simulator, name: str = "a") -> list[Any]:
     return world.node.loop.dispatcher.whereis(name).state
 
 
@@ -86,6 +86,47 @@ def test_F15_commands_are_refused_while_the_disk_is_full() -> None:
         client.send(b"again\n")
         world.run(1)
         assert client.take().endswith(b" again\n"), "it recovers by itself"
+
+
+class Waiter(GenServer[list[Any], Any, None]):
+    """Keeps what it hears; "wait" starts a timer."""
+
+    def init(self, args: object) -> list[Any]:
+        return []
+
+    def step(self, command: Any, state: list[Any]) -> Any:
+        if command == "wait":
+            return state, None, StartTimer("t", 1000.0, "tick")
+        return [*state, command], None
+
+    def handle_info(self, message: str, state: list[Any]) -> Any:
+        return [*state, message], None
+
+
+def test_F15_a_timer_that_is_due_while_the_disk_is_full_fires_when_there_is_room() -> None:
+    """Its message came back without the timer, and the loop ended on it; a snapshot taken
+    meanwhile had lost it.
+    """
+    app = Application("t", Supervisor("one_for_one", [Worker("a", Waiter, journal=True)]))
+    disk = SimDisk()
+    with Simulator(1, app, disk=disk, journal_options=OPTIONS) as world:
+        disk.fail(errno.ENOSPC, kinds=("fill",), is_forever=True)
+        world.node.call("a", "wait")
+        with pytest.raises(JournalFull):
+            for number in range(80):
+                world.node.call("a", number)
+                world.run(0.01)
+        world.run(1100)
+        assert "tick" not in state_of(world)
+        assert world.node.journal.snapshots.take()
+        world.run(1)
+        found = disk.copy()
+        disk.heal()
+        world.run(5)
+        assert state_of(world).count("tick") == 1
+    with Simulator(1, app, disk=found, journal_options=OPTIONS) as world:
+        world.run(1100)
+        assert state_of(world).count("tick") == 1
 
 
 def test_F26_a_clock_that_was_set_back() -> None:
