@@ -301,13 +301,13 @@ class NodeJournal:
     def _step_all(self, found: Recovery, stepped: Replay) -> None:
         lsn = 0
         if found.snapshot is not None:
-            lsn = found.snapshot.lsn
+            lsn, self._time_ns = found.snapshot.lsn, found.snapshot.time_ns
             stepped.begin(found.snapshot)
         for piece, content in self._contents(found, lsn):
             stepped.replayer.feed(content, found.manifest.id, piece.block_end, lsn + 1, LSN_MAX)
         for run in self.tail.runs:
             stepped.replayer.feed_body(run.body, run.lsn, run.records)
-        self._time_ns = max(found.time_ns, stepped.replayer.time_ns)
+        self._time_ns = max(self._time_ns, found.time_ns, stepped.replayer.time_ns)
 
     def _contents(self, found: Recovery, lsn: int) -> Iterator[tuple[Piece, memoryview]]:
         """The segments that hold records behind an lsn; those not in memory are read ahead."""
@@ -388,6 +388,8 @@ class NodeJournal:
                 self.hibernation.lay_down(name)
         if self._is_old:  # then no older input is stepped by newer code again
             self.snapshots.take()
+        else:
+            self.snapshots.check()  # if no input ever comes, nothing else asks
 
     # --- servers -------------------------------------------------------------------------------
 
@@ -650,7 +652,7 @@ class NodeJournal:
         if before == lsn and self.newest != (lsn, digest):
             before = oldest_named  # that of this lsn has lost its file to this one
         oldest, kept = snapshot.still_needed(self.segment_starts, lsn, before)
-        self.newest = (lsn, digest)
+        self.newest = (lsn, digest) if lsn else None
 
         def named() -> None:
             if then is not None:
@@ -733,9 +735,12 @@ class NodeJournal:
 
     def _last_snapshot(self) -> None:
         """Before a clean end: so that the next start is short, and old segments go."""
+        has_news = self.newest is None or self.newest[0] != self.commit.next_lsn - 1
+        # Without news only the older snapshot and what it needs can go: not before it must.
+        segments = len(self.segment_starts) if has_news else self.snapshots.segments_since
         is_worth_it = (
             self.commit.next_lsn - self.snapshots.lsn > LAST_SNAPSHOT_RECORDS
-            or len(self.segment_starts) > LAST_SNAPSHOT_SEGMENTS
+            or segments > LAST_SNAPSHOT_SEGMENTS
         )
         if not is_worth_it or self.commit.error or not self.snapshots.take():
             return

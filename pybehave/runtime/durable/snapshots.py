@@ -27,7 +27,7 @@ from pybehave._uring.values import TooLargeError, Values
 from pybehave.behaviours.policies import policies_in
 from pybehave.behaviours.schema import version_of
 from pybehave.errors import NotJournalable
-from pybehave.journal import snapshot
+from pybehave.journal import recovery, snapshot
 from pybehave.journal.snapshot import Entry
 from pybehave.runtime.durable import asked
 from pybehave.runtime.durable.events import SnapshotRejected, SnapshotSaved
@@ -109,8 +109,17 @@ class Snapshots:
 
     def begin(self, lsn: int) -> None:
         """A journal was opened whose newest snapshot is of that lsn."""
+        starts = self.journal.segment_starts
+        first_lsn = dict(starts)[self.journal.segment_behind(lsn)]
         self.lsn = lsn
-        self._segment_then = self.journal.segment_behind(lsn)
+        # Of those that starts without any input have left, all of which begin with the same lsn,
+        # the first: all that followed it count.
+        self._segment_then = next(number for number, first in starts if first == first_lsn)
+
+    @property
+    def segments_since(self) -> int:
+        """How many segments were begun since the newest was."""
+        return self.journal.commit.current_segment - self._segment_then
 
     @property
     def is_busy(self) -> bool:
@@ -132,7 +141,7 @@ class Snapshots:
         is_due = (
             commit.next_lsn - self.lsn > self.records
             or commit.bytes_written - self._bytes_then > self.count_bytes
-            or commit.current_segment - self._segment_then > SNAPSHOT_SEGMENTS
+            or self.segments_since > SNAPSHOT_SEGMENTS
             or self._reread_here > self.reread
         )
         if is_due and not self._is_busy and not commit.error:
@@ -175,15 +184,15 @@ class Snapshots:
         self.lsn, self._bytes_then = lsn, commit.bytes_written  # a failure is not repeated at once
         self._segment_then = commit.current_segment
         self._reread_here = 0
-        if lsn < 1:
-            return False
-        newest = self.journal.newest
-        if on_written is None and newest is not None and newest[0] == lsn:
-            # Nothing has happened since: written anew it would take the file from the one that the
-            # manifest names. Only what is older goes.
+        newest = self.journal.newest or recovery.NO_SNAPSHOTS[0]
+        if on_written is None and newest[0] == lsn:
+            # Nothing has happened since, or never yet: written anew it would take the file from the
+            # one that the manifest names. Only what is older goes.
             self.journal.name_snapshot(*newest, on_named)
             self.taken += 1
             return True
+        if lsn < 1:
+            return False
         try:
             self.journal.build_dirty()
             work = self._begin(lsn, bytes_here)

@@ -224,6 +224,49 @@ def test_a_power_cut_finds_a_snapshot_where_one_is_taken_of_what_has_one_already
         assert world.node.call("m-1", "lines") == [1]
 
 
+FAMILY = Application("t", Supervisor("one_for_one", [family("m-*", Ledger, journal=True)]))
+
+
+def idle(disk: SimDisk, times: int, *, is_killed: bool = False) -> SimDisk:
+    """Starts of the family without any input, and their ends. No completion source has a part."""
+    for _ in range(times):
+        world = Simulator(1, FAMILY, disk=disk, journal_options=Options(segment_bytes=64 * 1024))
+        world.start().run(1)
+        found = disk.copy()
+        if is_killed:
+            disk.switch_off()
+        world.stop()
+        disk = found if is_killed else disk
+    return disk
+
+
+def files(disk: SimDisk, kind: str) -> int:
+    return sum(name.startswith(kind) for name in disk.names())
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+@pytest.mark.parametrize("snapshots", [0, 1, 2])
+def test_starts_without_any_input_leave_few_segments(snapshots: int, is_killed: bool) -> None:
+    """Each begins one. Where nothing had ever come they stayed for ever, and where the node was
+    killed each time they stayed, too.
+    """
+    disk, options = SimDisk(), Options(segment_bytes=64 * 1024)
+    late = 0
+    for number in range(snapshots):
+        with Simulator(1, FAMILY, disk=disk, journal_options=options) as world:
+            world.run(1000)
+            world.node.call("m-1", ("add", number))
+            late = world.node.journal.now_ns()
+            assert world.node.journal.snapshots.take()
+    disk = idle(disk, 3, is_killed=is_killed)
+    assert files(disk, "snap-") == snapshots, "as long as they are few, what is older stays"
+    disk = idle(disk, 12, is_killed=is_killed)
+    assert files(disk, "seg-") <= 7
+    with Simulator(1, FAMILY, disk=disk, journal_options=options) as world:
+        assert world.node.journal.now_ns() >= late, "the snapshot says how late it was (F-26)"
+        assert world.node.call("m-1", "lines") == [*range(snapshots)]
+
+
 def test_what_was_read_at_the_start_does_not_stay_in_memory(begin: Callable[..., Any]) -> None:
     node = begin()
     node.call("ledger", ("add", 1))
