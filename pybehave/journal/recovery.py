@@ -220,39 +220,36 @@ def recover(
     _check_strict(disk, options, end, report)
     if tail is not None:
         tail.read(manifest.id, end.lsn - 1, coder)
-    number = headers[-1][0] + 1 if headers else manifest.oldest
-    # A recovery that was cut off before 13 has used up an epoch that the manifest does not know.
-    epoch = max(manifest.epoch, *(header.epoch for _, header in headers), 0)
-    manifest = manifest._replace(epoch=epoch, snapshots=_sound(manifest, found))
     report.snapshot_lsn = found.lsn if found is not None else 0
     looked = Recovery(manifest, None, tuple(pieces), found, end.lsn - 1, end.time_ns, report)
     _drop_half_made(disk)
     if replay is not None:
         replay(looked)
     _keep_tail(disk, end, report)  # 11
-    manifest, header = _begin(disk, options, manifest, number, end, now_ns, closed)  # 12, 13
-    report.epoch = manifest.epoch
-    tidy(disk, manifest.oldest, {lsn for lsn, _ in manifest.snapshots}, is_start=True)
-    return replace(looked, manifest=manifest, header=header)
+    return _begin(disk, options, looked, headers, end, now_ns, closed)  # 12, 13
 
 
 def _begin(
     disk: Disk,
     options: Options,
-    manifest: Any,
-    number: int,
+    found: Recovery,
+    headers: list[tuple[int, Any]],
     end: _End,
     now_ns: int,
     closed: Closed | None,
-) -> tuple[Any, Any]:
+) -> Recovery:
     """A new segment whose header names the end, then a manifest that names the segment."""
-    manifest = manifest._replace(
-        epoch=manifest.epoch + 1,
+    number = headers[-1][0] + 1 if headers else found.manifest.oldest
+    # A recovery that was cut off before 13 has used up an epoch that the manifest does not know.
+    epoch = max(found.manifest.epoch, *(header.epoch for _, header in headers), 0)
+    manifest = found.manifest._replace(
+        epoch=epoch + 1,
         is_clean=False,
         depth=options.depth,
         durable_seq=end.seq - 1,
         durable_lsn=end.lsn - 1,
-        features=manifest.features | (blocks.CODED if options.codec else 0),
+        features=found.manifest.features | (blocks.CODED if options.codec else 0),
+        snapshots=_sound(found.manifest, found.snapshot),
     )
     header = Header(
         manifest.id,
@@ -271,7 +268,10 @@ def _begin(
     is_zero = closed is not None and closed.spare == number
     prepare(disk, number, manifest.segment_bytes, is_zero=is_zero)
     disk.write(segment_name(number), 0, blocks.pack_header(header))  # 12
-    return write_manifest(disk, manifest._replace(current=number)), header  # 13
+    manifest = write_manifest(disk, manifest._replace(current=number))  # 13
+    found.report.epoch = manifest.epoch
+    tidy(disk, manifest.oldest, {lsn for lsn, _ in manifest.snapshots}, is_start=True)
+    return replace(found, manifest=manifest, header=header)
 
 
 # --- 3, 4: the manifest -------------------------------------------------------------------------

@@ -209,7 +209,7 @@ def test_a_snapshot_of_what_has_one_already_leaves_the_journal_sound(
 
 
 def test_a_power_cut_finds_a_snapshot_where_one_is_taken_of_what_has_one_already() -> None:
-    """No completion source has a part in this: starts and ends without any input."""
+    """No completion source has a part: a server that sleeps, and starts without an input."""
     app = Application("t", Supervisor("one_for_one", [family("m-*", Ledger, journal=True)]))
     disk, options = SimDisk(), Options(segment_bytes=64 * 1024)
     with Simulator(1, app, disk=disk, journal_options=options) as world:
