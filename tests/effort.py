@@ -30,7 +30,8 @@ ROUNDS: Final[Mapping[str, Rounds]] = {
     "PYBEHAVE_CALM_SEEDS": Rounds(60, 200),  # the same without weather
     "PYBEHAVE_HTTP_SEEDS": Rounds(50, 120),  # the same, all clients by HTTP
     "PYBEHAVE_DURABLE_SEEDS": Rounds(60, 200),  # journaled servers through power cuts
-    "PYBEHAVE_PROGRAM_SEEDS": Rounds(12, 200),  # random programs, twice so many
+    "PYBEHAVE_PROGRAM_SEEDS": Rounds(12, 120),  # random programs, twice so many
+    "PYBEHAVE_FOLDER_SEEDS": Rounds(8, 100),  # lives of a journal's folder
     "PYBEHAVE_FUZZ_ROUNDS": Rounds(60, 150),  # streams for each codec
 }
 """Variable of the environment -> rounds."""
