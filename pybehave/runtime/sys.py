@@ -25,6 +25,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, final
 
 from pybehave.behaviours.child_spec import Ref
@@ -34,6 +35,7 @@ from pybehave.errors import (
     CalledInCallback,
     NoProc,
     NotJournalable,
+    UpgradeRefused,
     show,
     show_reason,
 )
@@ -136,15 +138,26 @@ class Sys:
         Raises:
             CalledInCallback: From within a callback.
         """
-        self._change(server, self._node.loop.dispatcher.suspend, timeout)
+        self._change(server, partial(self._hold, is_held=True), timeout)
 
     def resume(self, server: Name, *, timeout: float | None = TIMEOUT_S) -> None:
         """Let a suspended server go on, with what has waited, in its order.
 
+        One whose code is just being changed goes on when that is decided.
+
         Raises:
             CalledInCallback: From within a callback.
         """
-        self._change(server, self._node.loop.dispatcher.resume, timeout)
+        self._change(server, partial(self._hold, is_held=False), timeout)
+
+    def _hold(self, server: Server, *, is_held: bool) -> None:
+        changing = self._node.releases.holding(server)
+        if changing is not None:
+            changing.was_suspended = is_held
+        elif is_held:
+            self._node.loop.dispatcher.suspend(server)
+        else:
+            self._node.loop.dispatcher.resume(server)
 
     # --- changing ---------------------------------------------------------------------------------
 
@@ -168,11 +181,15 @@ class Sys:
             InvariantViolated: The server's class says that this state may not be.
             NotJournalable, RecordTooLarge, JournalFull: The journal cannot keep the new state;
                 nothing changed.
+            UpgradeRefused: Its code is just being changed; try again.
             CalledInCallback: From within a callback.
         """
         batches: list[int] = []
 
         def replace(found: Server) -> Any:
+            if self._node.releases.holding(found) is not None:
+                what = f"another state of {found.name}"
+                raise UpgradeRefused(what, "its code is just being changed; try again")
             state, batch = self._replace(found, function)
             batches.append(batch)
             return state

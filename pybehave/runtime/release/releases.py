@@ -280,6 +280,10 @@ class Releases:
         if self.under_way is not None:
             self.under_way.server_changes(name)
 
+    def holding(self, server: Server) -> Target | None:
+        """The server, if it takes nothing until it is decided which code it runs."""
+        return None if self.under_way is None else self.under_way.holding(server)
+
     def _when_free(self, what: str, begin: Callable[[Answer], None], answer: Answer) -> None:
         """Begin something when no snapshot is being written (U1)."""
         if self.under_way is not None or self._is_asked:

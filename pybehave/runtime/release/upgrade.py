@@ -95,7 +95,7 @@ class Target:
         values: What encodes its inputs then; None without a journal.
         before: Instance, state, values and specification as they were.
         restore: Returns the state as it was, when a migration may have changed it in place.
-        was_suspended: By an operator.
+        was_suspended: By an operator, who may change his mind while it is held.
         known: The old instance's attributes when the new one was made ready.
         shown: What observers saw of the state before.
     """
@@ -252,6 +252,12 @@ class Upgrade:
         if self.phase is Phase.WRITING and any(t.server.name == name for t in self.targets):
             why = f"server {name!r} started or ended in the middle of it; try again"
             self.give_up(UpgradeRefused(self.release, why))
+
+    def holding(self, server: Server) -> Target | None:
+        """The server among those that take nothing until it is decided which code they run."""
+        if self.phase is not Phase.WRITING and self.phase is not Phase.NAMING:
+            return None
+        return next((target for target in self.targets if target.server is server), None)
 
     def give_up(self, error: BaseException) -> None:
         """Put everything back, if that can still be done."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from pybehave import Application, Release, Supervisor, Worker
 from pybehave.actions import Hibernate
-from pybehave.errors import JournalRefused, UpgradeFailed
+from pybehave.errors import JournalRefused, UpgradeFailed, UpgradeRefused
 from pybehave.runtime.release import upgrade
 from pybehave.runtime.release.specs import Wish
 from pybehave.runtime.release.upgrade import SMALL_BYTES, Phase
@@ -122,6 +122,41 @@ def test_a_server_that_ends_meanwhile_ends_the_upgrade() -> None:
         assert sim.node.call("d", "up") == b"1"
         sim.run(1.0)
         assert sim.node.call("c", "version") == b"1"
+
+
+@pytest.fixture
+def writing() -> Iterator[Simulator]:
+    """A node whose upgrade is just being written: nothing is decided."""
+    sim = world(4, SimDisk(4), Counter, "1")
+    assert sim.node.call("c", "up") == b"1"
+    sim.node.releases.begin(wished(), lambda report, error: None)
+    until_writing(sim)
+    yield sim
+    sim.stop()
+
+
+def test_a_server_is_held_until_it_is_decided_which_code_it_runs(writing: Simulator) -> None:
+    """A resume let it step new code; giving the upgrade up then took that back."""
+    node = writing.node
+    node.sys.suspend("c")
+    node.sys.resume("c")
+    with pytest.raises(UpgradeRefused, match="is just being changed; try again"):
+        node.sys.replace_state("c", lambda state: state)
+    node.cast("c", "up")
+    assert node.sys.get_status("c").mode == "suspended"
+    node.releases.under_way.give_up(UpgradeRefused("it", "a test"))
+    writing.run(1.0)
+    assert node.call("c", "up") == b"3"
+    assert node.call("c", "version") == b"1"
+
+
+def test_a_server_that_is_suspended_meanwhile_stays_so(writing: Simulator) -> None:
+    node = writing.node
+    node.sys.suspend("c")
+    writing.run(1.0)
+    assert node.sys.get_status("c").mode == "suspended"
+    node.sys.resume("c")
+    assert node.call("c", "version") == b"2"
 
 
 def test_a_server_that_is_told_to_end_meanwhile_ends_the_upgrade() -> None:
