@@ -49,6 +49,10 @@ OPTIONAL = ("x", "y")
 MEMBERS = ("m-1", "m-2", "m-3")
 EVERYONE = (*STEADY, *OPTIONAL, *MEMBERS)
 LOST = (PybehaveError, OSError, PowerCut)
+OF_A_FULL_DISK = ("JournalFull", "JournalBusy", "NoProc", "Timeout")
+PATIENCE_S = 30.0
+"""What has begun waits for room on a full disk, as long as somebody waits for it."""
+
 ACTS = (
     *("plain",) * 3, "large", "sleep", "crash", "timer", "send", "once", "again", "cast",
     *("snapshot",) * 3, "run", "forget", "reset", "look",
@@ -301,7 +305,7 @@ class Life:
         if self.disk.cut_at and self.disk.operations >= self.disk.cut_at:
             self.cut()
             raise Cut
-        if self.is_tight and type(error).__name__ in ("JournalFull", "JournalBusy", "NoProc"):
+        if self.is_tight and type(error).__name__ in OF_A_FULL_DISK:
             self.counts["full"] += 1
             return
         raise error
@@ -397,13 +401,13 @@ class Life:
     def act_forget(self, node: Any, name: str, _: int) -> None:
         if self.dice.random() < 0.3 and name not in STEADY and name in node.kept():
             self.forget_model(name, is_sure=False)
-            node.forget(name, stop=True)
+            node.forget(name, stop=True, timeout=PATIENCE_S)
             self.forget_model(name)
 
     def act_reset(self, node: Any, name: str, _: int) -> None:
         if self.dice.random() < 0.2 and name in node.kept() and node.whereis(name) is not None:
             self.forget_model(name, is_sure=False)
-            node.reset(name, confirm=True)
+            node.reset(name, confirm=True, timeout=PATIENCE_S)
             self.forget_model(name)
 
     def forget_model(self, name: str, *, is_sure: bool = True) -> None:

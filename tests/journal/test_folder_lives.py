@@ -28,6 +28,7 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("quiet")
 def test_whatever_is_done_to_a_folder_what_was_acknowledged_is_there(tmp_path: Path) -> None:
     """L1 to L6. No completion source has a part in this but the simulated one."""

@@ -14,6 +14,7 @@ WANTED = ("cut", "copy", "stop", "came to rest", "compared", "answers", "arrived
 """Of each some must have been seen, or the runs say little."""
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("asks", [False, True], ids=["by actions", "by requests, too"])
 def test_random_programs_keep_their_promises(asks: bool) -> None:
     counts: Counter[str] = Counter()

@@ -26,6 +26,7 @@ Source: DGen's `kill` and its option `reset`.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Container
@@ -39,6 +40,7 @@ from pybehave.errors import (
     NothingKept,
     RequestRefused,
     StillRuns,
+    Timeout,
     show_reason,
 )
 from pybehave.runtime.durable.replay import RECORD_FORGET
@@ -151,7 +153,7 @@ class Forgetting:
         """Begin something on the loop's thread, and wait until it says that it is over."""
         check_timeout(timeout)
         if self.loop.thread == threading.get_ident():
-            self._carry_out_here(name, begin)
+            self._carry_out_here(name, timeout, begin)
             return
         waiter = ThreadWaiter()
 
@@ -163,13 +165,19 @@ class Forgetting:
 
         self.waited(work, waiter, name, timeout)
 
-    def _carry_out_here(self, name: str, begin: Callable[[Done], None]) -> None:
+    def _carry_out_here(
+        self, name: str, timeout: float | None, begin: Callable[[Done], None]
+    ) -> None:
         stepping = self.loop.dispatcher.stepping_name
         if stepping is not None:
             raise CalledInCallback(stepping, name, OUTSIDE)
         over: list[BaseException | None] = []
+        limit = math.inf if timeout is None else timeout
+        due = self.loop.now() + limit
         begin(lambda _, error: over.append(error))
         while not over and not self.loop.is_running:
+            if self.loop.now() >= due:
+                raise Timeout(name, limit)
             self.loop.run_once(TICK_S)
         if over and over[0] is not None:
             raise over[0]

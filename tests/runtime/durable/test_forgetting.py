@@ -25,6 +25,7 @@ from pybehave.errors import (
     CalledInCallback,
     Crashed,
     DurabilityLost,
+    JournalFull,
     JournalRefused,
     NonDeterminism,
     NoProc,
@@ -32,6 +33,7 @@ from pybehave.errors import (
     RequestRefused,
     StartFailed,
     StillRuns,
+    Timeout,
 )
 from pybehave.journal import dead_letters
 from pybehave.journal.recovery import Options
@@ -338,6 +340,25 @@ def test_a_reset_whose_init_fails_is_a_reset(start: Callable[..., Any], tmp_path
     with pytest.raises(StartFailed):
         node.reset("a", confirm=True)
     assert node.kept() == ["keeper"]
+
+
+def test_who_waits_on_the_loops_thread_says_how_long() -> None:
+    """On a full disk a reset begins, and is over when there is room again; that may be never."""
+    disk = SimDisk(1)
+    with world_on(disk, "a") as world:
+        node = world.node
+        node.call("a", "kept")
+        disk.room = 0
+        with pytest.raises((JournalFull, Timeout)):
+            for _ in range(100):
+                node.call("keeper", bytes(3000))
+        before = world.now
+        with pytest.raises(Timeout):
+            node.reset("a", confirm=True, timeout=7.0)
+        assert 7.0 <= world.now - before < 8.0
+        disk.room = None
+        world.run(10.0)
+        assert node.get_state("a") == []
 
 
 # --- through power cuts ---------------------------------------------------------------------------
