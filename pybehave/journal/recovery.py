@@ -693,9 +693,8 @@ def segments_ahead(
     most = manifest.segment_bytes
 
     def read(number: int, room: memoryview | None) -> memoryview:
-        is_last = closed is not None and closed.segment == number
-        count = closed.block_end * BLOCK if closed is not None and is_last else most
-        return read_blocks(disk, segment_name(number), count, report, room)
+        count = most // BLOCK if closed is None else closed.blocks_of(number, most // BLOCK)
+        return read_blocks(disk, segment_name(number), count * BLOCK, report, room)
 
     is_threaded = not getattr(disk, "is_simulated", False)
     return ReadAhead(numbers, read, most, is_threaded=is_threaded)

@@ -42,18 +42,25 @@ class Counted(FolderDisk):
         return super().read(name, offset, count, room)
 
 
-@pytest.fixture
-def closed(start: Callable[..., Any], tmp_path: Path) -> Closed:
-    """What a node says that kept its journal in `tmp_path`, and had a spare."""
-    worker = Worker("l", Ledger, journal=True)
-    app = Application("t", Supervisor("one_for_one", [worker]))
-    node = start(app, data=str(tmp_path), journal_options=OPTIONS)
-    for index in range(20):
+def live(node: Any) -> None:
+    """Some commands, a spare, and an end."""
+    for index in range(8):
         node.call("l", index)
     while node.run_on_loop(lambda: node.journal.commit.wants_spare):
         pass
     node.stop()
+
+
+@pytest.fixture
+def closed(start: Callable[..., Any], tmp_path: Path) -> Closed:
+    """What a node says that kept its journal in `tmp_path`, after another one, and had a spare."""
+    worker = Worker("l", Ledger, journal=True)
+    app = Application("t", Supervisor("one_for_one", [worker]))
+    for _ in range(2):
+        node = start(app, data=str(tmp_path), journal_options=OPTIONS)
+        live(node)
     assert node.journal.closed is not None
+    assert node.journal.closed.segment == 2
     return msgspec.convert(msgspec.to_builtins(node.journal.closed), Closed)  # as a message
 
 
@@ -86,15 +93,18 @@ def test_the_same_is_found_and_less_is_read(closed: Closed, tmp_path: Path) -> N
         alone.header,
         alone.last_lsn,
     )
-    assert told.pieces[-1].block_end == alone.pieces[-1].block_end == closed.block_end
-    assert everything.bytes_read > 2 * SIZE > SIZE > less.bytes_read
+    ends = [(piece.number, piece.block_end) for piece in alone.pieces]
+    assert [(piece.number, piece.block_end) for piece in told.pieces] == ends
+    assert ends == [*closed.ends, (closed.segment, closed.block_end)]
+    assert len(ends) == 2
+    assert everything.bytes_read > 3 * SIZE > SIZE > less.bytes_read
 
 
 def test_a_word_from_before_somebody_else_is_not_taken(closed: Closed, tmp_path: Path) -> None:
     opened(tmp_path, None)
     found, disk = opened(tmp_path, closed)
     assert found.manifest.epoch == closed.epoch + 2
-    assert disk.bytes_read > 2 * SIZE
+    assert disk.bytes_read > 3 * SIZE
 
 
 @pytest.mark.parametrize("field", ["journal_id", "epoch", "segment"])
@@ -103,7 +113,7 @@ def test_a_word_about_another_journal_is_not_taken(
 ) -> None:
     other = bytes(16) if field == "journal_id" else getattr(closed, field) + 1
     _, disk = opened(tmp_path, msgspec.structs.replace(closed, **{field: other}))
-    assert disk.bytes_read > 2 * SIZE
+    assert disk.bytes_read > 3 * SIZE
 
 
 @pytest.mark.parametrize("less", [1, 2])
@@ -116,10 +126,21 @@ def test_an_end_before_the_end_is_refused(closed: Closed, tmp_path: Path, less: 
     assert contents(tmp_path) == before
 
 
-def test_damage_is_found_all_the_same(closed: Closed, tmp_path: Path) -> None:
-    name = tmp_path / recovery.segment_name(closed.segment)
+def test_an_end_before_that_of_an_earlier_segment_is_refused(
+    closed: Closed, tmp_path: Path
+) -> None:
+    before = contents(tmp_path)
+    ends = tuple((number, block - 1) for number, block in closed.ends)
+    with pytest.raises(JournalRefused, match="evidence b"):
+        opened(tmp_path, msgspec.structs.replace(closed, ends=ends))
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("segment", [1, 2])
+def test_damage_is_found_all_the_same(closed: Closed, tmp_path: Path, segment: int) -> None:
+    name = tmp_path / recovery.segment_name(segment)
     content = bytearray(name.read_bytes())
-    content[(closed.block_end - 2) * BLOCK + 100] ^= 1
+    content[(closed.blocks_of(segment, 0) - 2) * BLOCK + 100] ^= 1
     name.write_bytes(content)
     with pytest.raises(JournalRefused, match="damaged at block"):
         opened(tmp_path, closed)

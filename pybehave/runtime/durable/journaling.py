@@ -766,17 +766,18 @@ class NodeJournal:
         if not wait(list(self._jobs), timeout=CLOSE_S).not_done:  # a dead letter may be on its way
             self._spares.close()
         if self.commit.is_closed and self.recovery is not None:
-            self.closed = self._closed(self.recovery.manifest)
+            self.closed = self._closed(self.recovery)
         if not self.commit.is_busy:
             for fd in self.commit.take_descriptors():
                 self.disk.close(fd)
         self.hibernation.close()
         self.disk.unlock()
 
-    def _closed(self, manifest: Any) -> Closed:
+    def _closed(self, found: Recovery) -> Closed:
         last, block = self.commit.current_segment, self.commit.block
         spare = 0 if self.commit.wants_spare else last + 1
-        return Closed(manifest.id, manifest.epoch, last, block, spare)
+        ends = tuple((piece.number, piece.block_end) for piece in found.pieces)
+        return Closed(found.manifest.id, found.manifest.epoch, last, block, spare, ends)
 
 
 def _told_again(before: Failure | None, rebuilt: Failure | None) -> Failure | None:
