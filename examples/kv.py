@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pybehave import Application, GenServer, Listener, Supervisor, Worker
+from pybehave import Application, GenServer, Listener, Supervisor, Tagged, Worker
 from pybehave.protocols import OK, Error, Resp, Status
 
 Store = dict[bytes, bytes]
@@ -20,6 +20,10 @@ INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 
 class KeyValueStore(GenServer[Store, list[bytes], Any]):
     """Keys and values in a dictionary: the sequential semantics, nothing else."""
+
+    ephemeral = Tagged(
+        b"GET", b"EXISTS", b"DBSIZE", b"KEYS", b"SCAN", b"TYPE", b"STRLEN"
+    )  # who only asks writes nothing to the disk
 
     def init(self, args: object) -> Store:
         """Start empty."""

@@ -27,6 +27,7 @@ from pybehave.behaviours.supervisor import Supervisor
 from pybehave.errors import DoNotRestart, TerminateTree
 from pybehave.listener import Listener
 from pybehave.once import Once
+from pybehave.tagged import Tagged
 from pybehave.together import Together
 from pybehave.types import Rollback, Shutdown
 from pybehave.via import Registry, Via
@@ -58,6 +59,7 @@ __all__ = [
     "Shutdown",
     "Speaks",
     "Supervisor",
+    "Tagged",
     "TerminateTree",
     "Together",
     "Via",

@@ -22,7 +22,7 @@ class InputTypeMismatch(PybehaveError):
     """
 
     def __init__(self, server: str, value: object, accepts: tuple[type, ...]) -> None:
-        names = tuple(kind.__qualname__ for kind in accepts)
+        names = tuple(getattr(kind, "__qualname__", str(kind)) for kind in accepts)
         super().__init__(
             f"Server {server!r} takes {' or '.join(names) or 'nothing'}, and not {show(value)} of "
             f"type {type(value).__qualname__}; nothing was changed, send it what it takes"
@@ -42,10 +42,12 @@ class EphemeralTrace(PybehaveError):
     """
 
     def __init__(self, server: str, value: object, detail: str) -> None:
+        what = type(value).__qualname__
+        if isinstance(value, (list, tuple)) and value:  # Tagged, mostly
+            what = f"{what} beginning with {show(value[0])}"
         super().__init__(
-            f"Server {server!r} has {type(value).__qualname__} among its ephemeral inputs, which "
-            f"no journal has, so its step may not {detail}; take the type out of `ephemeral`, or "
-            f"leave all as it is"
+            f"Server {server!r} has {what} among its ephemeral inputs, which no journal has, so "
+            f"its step may not {detail}; take that out of `ephemeral`, or leave all as it is"
         )
         self.server = server
         self.got = type(value).__qualname__

@@ -28,15 +28,15 @@ NATIVE_FUNCTION_LINES_MAX = 70
 LEVELS = {
     "error_base": 0, "input_errors": 0, "journal_errors": 0, "release_errors": 0,
     "store_errors": 0, "supervision_errors": 0, "errors": 0,
-    "actions": 0, "flow": 0, "jobs": 0, "once": 0, "together": 0, "statem": 0, "events": 0,
-    "via": 0, "awaiting": 0, "types": 0, "_version": 0,
+    "actions": 0, "flow": 0, "jobs": 0, "once": 0, "tagged": 0, "together": 0, "statem": 0,
+    "events": 0, "via": 0, "awaiting": 0, "types": 0, "_version": 0,
     "listener": 10, "behaviours": 10, "config": 10, "deployment": 10, "toml_files": 10,
     "_uring": 20,
     "journal": 30, "protocols": 30,
     "runtime": 40,
     "observer": 50, "cli": 50, "testing": 50, "__main__": 50,
 }  # fmt: skip
-CORE_IMPORTS = {"errors", "actions", "flow", "jobs", "once", "together", "via", "_uring"}
+CORE_IMPORTS = {"errors", "actions", "flow", "jobs", "once", "tagged", "together", "via", "_uring"}
 BEHAVIOURS_FORBIDDEN = {"time", "random", "os", "socket", "threading"}
 DECISION_HEADINGS = ("context", "options", "decision", "consequences", "what would change our mind")
 PUBLIC_NAMES = "tests/public_names.txt"

@@ -29,7 +29,7 @@ from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZ
 from libc.stdint cimport uint32_t, uint64_t
 
 from .asked cimport Asked
-from .codec cimport AGREED_VERSION, CODEC_PYTHON, Codec, frame_view
+from .codec cimport CODEC_PYTHON, Codec, frame_view
 from .exchange cimport Exchange
 from .ephemeral cimport Ephemeral
 from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller
@@ -206,12 +206,12 @@ cdef class Dispatcher(Ephemeral):
         server = port.address.server if port.address is not None else port.connector
         if server is None:
             return self.answer_error(c, port, NoProc(port.address.name))
-        if server.kind.is_fast_call and server.kind.overflow == OVERFLOW_BLOCK \
-                and not server.has_continues() and not server.has_control() \
-                and port.is_direct and c.protocol <= AGREED_VERSION \
-                and c.spoken == port.version \
-                and self.passes(server.kind, message):
+        if not self.goes_straight(server, c, port):
+            self._post_connection(server, c, port, message)
+        elif self.passes(server.kind, message):
             self._step_connection(server, c, port, message)
+        elif self.is_question(server, message):
+            self._answer_connection(server, c, port, message)
         else:
             self._post_connection(server, c, port, message)
         if server.number and conn_takes_input(c) and self.commit.is_saturated():

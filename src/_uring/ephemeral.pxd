@@ -3,12 +3,15 @@
 from .exchanging cimport Exchanging
 from .handles cimport Caller
 from .leaves cimport conn
-from .servers cimport Kind, Server
+from .servers cimport Kind, Port, Server
 
 
 cdef class Ephemeral(Exchanging):
-    cdef bint is_ephemeral(self, Kind kind, object message) except -1
     cdef int _pass(self, Server server, int kind, object message, Caller caller) except -1
+    cdef bint is_question(self, Server server, object message) except -1
+    cdef int _answer_connection(self, Server server, conn *c, Port port,
+                                object message) except -1
+    cdef int _passed(self, Server server, object generator) except -1
     cdef int _check_trace(self, Server server, object message, Caller caller, object after,
                           tuple actions, bytes looks) except -1
     cdef bytes _look(self, Server server)

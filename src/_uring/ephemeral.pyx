@@ -23,10 +23,12 @@ Invariants
 Does not know: how types are declared (pybehave/behaviours/inputs.py), other turns (dispatch.pyx).
 """
 
+from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
+
 from .exchanging cimport Exchanging
 from .handles cimport FROM_CONNECTION, Caller
-from .leaves cimport conn, conns_find
-from .servers cimport Asleep, Kind, Server
+from .leaves cimport CONN_HOLD, conn, conn_hold, conns_find
+from .servers cimport INPUT_CALL, Asleep, Kind, Port, Server
 
 from pybehave import actions as _actions
 from pybehave.actions import NO_REPLY as _NO_REPLY
@@ -50,14 +52,6 @@ cdef Py_ssize_t LOOK_AGAIN = 10_000
 # Not final: the Dispatcher is the rest of it.
 cdef class Ephemeral(Exchanging):
     """Turns that leave no trace. Base of the Dispatcher."""
-
-    cdef bint is_ephemeral(self, Kind kind, object message) except -1:
-        if kind.ephemeral is None:
-            return False
-        try:
-            return isinstance(message, kind.ephemeral)
-        except Exception: # a metaclass of the user's
-            return False
 
     cdef int _pass(self, Server server, int kind, object message, Caller caller) except -1:
         """A turn without a record."""
@@ -100,17 +94,79 @@ cdef class Ephemeral(Exchanging):
             if self.is_passed_on(error):
                 raise
             return self._crashed(server, error, kind, message, caller)
-        if server.extras is not None:
-            server.extras.generator = generator
         if server.debug() is not None:
             server.debug().gave(kind, output, actions, caller)
-        self.current = None
-        self.is_passing = False # whoever hears the reply may call servers at once (E4)
+        self._passed(server, generator)
         if caller is not None and output is NO_REPLY:
             self._owe(server, caller)
             caller = None
         self._conclude(server, actions, NULL, answer, caller, output)
         return self.hibernate(server) if was_asleep else 0
+
+    cdef bint is_question(self, Server server, object message) except -1:
+        """Whether what came on a connection can be answered on the spot: if it goes straight."""
+        return server.kind.validate is None and type(server.state) is not Asleep \
+            and self.is_ephemeral(server.kind, message)
+
+    cdef int _answer_connection(self, Server server, conn *c, Port port,
+                                object message) except -1:
+        """`_pass`, without a caller that nobody asks for."""
+        cdef Caller caller
+        cdef tuple actions
+        cdef bytes answer = None
+        cdef bytes looks = self._look(server)
+        generator = None if server.extras is None else server.extras.generator
+        if generator is not None:
+            server.extras.generator = None
+        self.barrier = self.barrier_for(server.kind.level, server.barrier) # (E3)
+        if self.barrier > self.conns.durable_batch:
+            conn_hold(self.conns, c, self.barrier)
+        self.current = server
+        self.current_conn = c
+        self.current_caller = None
+        self.is_passing = True
+        server.inputs += 1
+        try:
+            result = server.kind.step(server.instance, message, server.state)
+            if self.is_disturbed:
+                self.disturbed()
+            if looks is None and PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2 \
+                    and <object>PyTuple_GET_ITEM(result, 0) is server.state \
+                    and self.current_caller is None and not (c.flags & CONN_HOLD):
+                output = <object>PyTuple_GET_ITEM(result, 1)
+                if output is not NO_REPLY:
+                    port.codec.encode(output, self.pool, &c.out, c.protocol)
+                return self._passed(server, generator)
+            actions = self._checked(server, INPUT_CALL, result)
+            self._check_trace(server, message, self.current_caller, result[0], actions, looks)
+            if actions:
+                self._check_actions(server, actions)
+            if result[1] is not NO_REPLY:
+                answer = self._encoded(port.codec, result[1], c.protocol)
+        except BaseException as error:
+            caller = self.current_caller
+            self.current = None
+            self.is_passing = False
+            if self.is_passed_on(error):
+                raise
+            if caller is None:
+                caller = self.caller_of(server, c)
+            return self._crashed(server, error, INPUT_CALL, message, caller)
+        caller = self.current_caller
+        self._passed(server, generator)
+        if answer is None and caller is not None:
+            self._owe(server, caller)
+        elif caller is not None:
+            caller.is_done = True
+        return self._conclude(server, actions, c, answer, None, None)
+
+    cdef int _passed(self, Server server, object generator) except -1:
+        """It has left no trace; whoever hears its reply may call servers at once (E4)."""
+        if server.extras is not None:
+            server.extras.generator = generator
+        self.current = None
+        self.is_passing = False
+        return 0
 
     cdef int _check_trace(self, Server server, object message, Caller caller, object after,
                           tuple actions, bytes looks) except -1:

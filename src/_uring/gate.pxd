@@ -10,6 +10,8 @@ cdef class Gate(Acting):
     cdef public object on_refused      # (server, error): a cast was refused; or None
     cdef object flaw                   # what `validate` raised on the input that comes next
 
+    cdef bint goes_straight(self, Server server, conn *c, Port port)
+    cdef bint is_ephemeral(self, Kind kind, object message) except -1
     cdef bint passes(self, Kind kind, object message) except -1
     cdef bint admits(self, Server server, int kind, object message, Caller caller) except -1
     cdef object _refusal(self, Server server, object message, Caller caller)

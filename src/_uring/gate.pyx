@@ -17,7 +17,8 @@ Invariants
        timer, and the name that its client gave it (`Once`) stays free.
   (A2) A server that declares nothing costs one comparison an input.
   (A3) The shortest ways (a message straight out of the receive buffer, a call on the loop's thread)
-       are for plain commands that need not be asked about; all else comes by the general road.
+       are for commands that need not be asked about, the first also for questions (ephemeral.pyx);
+       all else comes by the general road.
   (A4) What was sent by a journaled server is settled by its refusal, durably: a record says so, for
        else each start would deliver it again. Nobody failed on it.
 
@@ -25,9 +26,10 @@ Does not know: what the declarations mean (pybehave/behaviours/inputs.py), turns
 """
 
 from .acting cimport Acting
+from .codec cimport AGREED_VERSION
 from .handles cimport Caller
 from .leaves cimport conn
-from .servers cimport INPUT_CALL, INPUT_CAST, Asleep, Kind, Port, Server
+from .servers cimport INPUT_CALL, INPUT_CAST, OVERFLOW_BLOCK, Asleep, Kind, Port, Server
 
 from pybehave import actions as _actions
 from pybehave.errors import (
@@ -53,6 +55,24 @@ cdef class Gate(Acting):
         self.on_refused = None
         self.flaw = None
 
+    cdef bint goes_straight(self, Server server, conn *c, Port port):
+        """Whether plain commands of a connection need no mailbox and no caller (A3)."""
+        return server.kind.is_fast_call and server.kind.overflow == OVERFLOW_BLOCK \
+            and not server.has_continues() and not server.has_control() \
+            and port.is_direct and c.protocol <= AGREED_VERSION \
+            and c.spoken == port.version
+
+    cdef bint is_ephemeral(self, Kind kind, object message) except -1:
+        """Whether no journal has it (ephemeral.pyx)."""
+        if kind.ephemeral is None:
+            return False
+        try:
+            if kind.tags is not None and type(message) is list: # a command of RESP
+                return len(<list>message) > 0 and (<list>message)[0] in kind.tags
+            return isinstance(message, kind.ephemeral)
+        except Exception: # it cannot be hashed; or a metaclass of the user's
+            return False
+
     cdef bint passes(self, Kind kind, object message) except -1:
         """Whether a message may go the shortest way (A3)."""
         if type(message) is Once or type(message) is Together:
@@ -61,9 +81,9 @@ cdef class Gate(Acting):
             return True
         if kind.validate is not None:
             return False
+        if self.is_ephemeral(kind, message):
+            return False
         try:
-            if kind.ephemeral is not None and isinstance(message, kind.ephemeral):
-                return False
             return kind.accepts is None or isinstance(message, kind.accepts)
         except Exception: # a metaclass of the user's; it is asked once more, where that is a crash
             return False

@@ -19,6 +19,10 @@ from .values cimport Values
 
 import weakref
 
+from pybehave.tagged import Tagged as _Tagged
+
+cdef type Tagged = _Tagged
+
 
 # Fewer are not worth looking through: 140 KiB.
 cdef Py_ssize_t ADDRESSES_MIN = 1024
@@ -130,6 +134,7 @@ cdef class Names(Turn):
             found.on_together = getattr(kind, "_handle_together", None)
             found.accepts, found.validate = kind._gate() if hasattr(kind, "_gate") else (None, None)
             found.ephemeral = (kind._passing() or None) if hasattr(kind, "_passing") else None
+            found.tags = _tags_in(found.ephemeral or ())
             found.is_gated = found.accepts is not None or found.validate is not None \
                 or found.ephemeral is not None
             found.capacity, found.overflow, found.level = settings[:3]
@@ -170,3 +175,10 @@ cdef class Names(Turn):
 cdef inline Server _server_of(object found):
     """Who answers, of what the table has for a name: an address, the server itself, or nothing."""
     return found if type(found) is not Address else (<Address>found).server
+
+
+cdef frozenset _tags_in(tuple declared):
+    """What a class has named by Tagged and in no other way; None = that would not be all."""
+    if not declared or not all(type(each) is Tagged for each in declared):
+        return None
+    return frozenset().union(*(each.tags for each in declared))

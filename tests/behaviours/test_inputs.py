@@ -7,9 +7,9 @@ from typing import Any, Optional
 
 import pytest
 
-from pybehave import GenEvent, GenServer, GenStatem
+from pybehave import GenEvent, GenServer, GenStatem, Tagged
 from pybehave.behaviours.inputs import classes_of, refusal
-from pybehave.errors import BadReturn, InputTypeMismatch, Rejected, SpecError
+from pybehave.errors import BadReturn, EphemeralTrace, InputTypeMismatch, Rejected, SpecError
 from pybehave.testing import fold, run
 
 
@@ -94,3 +94,63 @@ def test_yes_and_no_are_no_answers() -> None:
 def test_an_event_manager_has_no_say(words: dict[str, Any]) -> None:
     with pytest.raises(SpecError, match="leave accepts, ephemeral and validate away"):
         type("Bus", (GenEvent,), words)
+
+
+class Asked(GenServer[list[Any], Any, Any]):
+    accepts = (int, Tagged("add", "clear"))
+    ephemeral = Tagged("size", 7)
+
+    def init(self, args: Any) -> list[Any]:
+        return []
+
+    def step(self, command: Any, state: list[Any]) -> Any:
+        match command:
+            case ("add", word):
+                return [*state, word], "added"
+            case ("size",) | [7]:
+                return state, len(state)
+            case ("size", "and", "more"):
+                return [*state, "more"], len(state)
+        return state, command
+
+
+@pytest.mark.parametrize(
+    ("message", "is_one"),
+    [
+        (["size"], True),
+        (("size", 1, 2), True),
+        ([7], True),
+        ([7.0], True),  # as in a set
+        (["sizes"], False),
+        ([["size"]], False),
+        ([], False),
+        ((), False),
+        ("size", False),
+        ({"size": 1}, False),
+        (None, False),
+    ],
+)
+def test_a_tag_is_the_first_item(message: Any, is_one: bool) -> None:
+    assert isinstance(message, Asked.ephemeral) is is_one  # type: ignore[arg-type]
+
+
+def test_tags_stand_where_classes_do() -> None:
+    assert fold(Asked, [("add", "x"), ("size",), [7], 5]).outputs == ("added", 1, 1, 5)
+    error = refusal("a", Asked(), ("drop",), [])
+    assert isinstance(error, InputTypeMismatch)
+    assert error.accepts == ("int", "Tagged('add', 'clear')", "Tagged('size', 7)")
+    with pytest.raises(EphemeralTrace, match="has tuple beginning with 'size' among its ephemeral"):
+        fold(Asked, [("size", "and", "more")])
+
+
+def test_tags_are_equal_by_what_they_hold() -> None:
+    assert Tagged("a", "b") == Tagged("b", "a", "b") != Tagged("a")
+    assert len({Tagged("a"), Tagged("a")}) == 1
+    assert Tagged("a") != "a"
+    assert classes_of((Tagged("a"), (Tagged("a"), int))) == (Tagged("a"), int)
+
+
+@pytest.mark.parametrize("tags", [(), (["a"],), ({},)])
+def test_what_can_be_no_tag_is_refused(tags: tuple[Any, ...]) -> None:
+    with pytest.raises(TypeError):
+        Tagged(*tags)
