@@ -14,6 +14,7 @@ flush, close; then the tree stops in reverse start order; then the loop is close
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -481,7 +482,7 @@ class Node(Requests, Supervision, Forgetting):
         if priority:
             return self.call_urgent(name, request, timeout, level, is_patient=is_patient)
         if self.loop.is_here:
-            return self.call_here(name, request, level)
+            return self.call_here(name, request, level, timeout)
         waiter = ThreadWaiter(level, is_patient=is_patient)
         self.post(name, INPUT_CALL, request, waiter)
         if not waiter.wait(timeout):
@@ -496,7 +497,7 @@ class Node(Requests, Supervision, Forgetting):
             self.run_on_loop(self.journal.tail.want)
         return level
 
-    def call_here(self, name: str, request: Any, level: int) -> Any:
+    def call_here(self, name: str, request: Any, level: int, timeout: float | None) -> Any:
         """Call on the loop's own thread; between ticks the loop runs until the reply is durable."""
         dispatcher = self.loop.dispatcher
         if self.journal is None:
@@ -504,16 +505,26 @@ class Node(Requests, Supervision, Forgetting):
         try:
             return dispatcher.call(name, request)
         finally:
-            self.wait_durable(dispatcher.wanted(name, level, dispatcher.barrier_now()))
+            barrier = dispatcher.wanted(name, level, dispatcher.barrier_now())
+            self.wait_durable(barrier, name, timeout)
 
-    def wait_durable(self, batch: int) -> None:
-        """Run the loop until a batch of the journal is durable; at once while the loop runs."""
+    def wait_durable(self, batch: int, server: str = "", timeout: float | None = None) -> None:
+        """Run the loop until a batch of the journal is durable; at once while the loop runs.
+
+        Raises:
+            DurabilityLost: It never will be.
+            Timeout: It was not within so many seconds, on a full disk for one.
+        """
+        due = self.loop.now() + (math.inf if timeout is None else timeout)
         while self.journal is not None and batch > self.journal.commit.durable_batch:
             if self.loop.is_running:
                 return
             if self.journal.commit.error:
                 raise DurabilityLost(os.strerror(self.journal.commit.error))
-            self.loop.run_once(STOP_TICK_S)
+            left = due - self.loop.now()
+            if left <= 0:
+                raise Timeout(server, timeout or 0.0)
+            self.loop.run_once(min(STOP_TICK_S, left))
 
     def acall(
         self,

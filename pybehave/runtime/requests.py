@@ -69,7 +69,7 @@ class Requests:
         self.post(None, 0, partial(self.loop.dispatcher.post_urgent, name, request, waiter), waiter)
 
     @abstractmethod
-    def call_here(self, name: str, request: Any, level: int) -> Any:
+    def call_here(self, name: str, request: Any, level: int, timeout: float | None) -> Any:
         """Call on the loop's own thread."""
 
     def call_urgent(
@@ -77,7 +77,7 @@ class Requests:
     ) -> Any:
         """Call ahead of what waits in the server's mailbox (`post_urgent`), and wait."""
         if self.loop.is_here:
-            return self._call_urgent_here(name, request, level)
+            return self._call_urgent_here(name, request, level, timeout)
         waiter = ThreadWaiter(level, is_patient=is_patient)
         self.post_urgent(name, request, waiter)
         if not waiter.wait(timeout):
@@ -85,15 +85,16 @@ class Requests:
             raise Timeout(name, timeout or 0.0)
         return waiter.take()
 
-    def _call_urgent_here(self, name: str, request: Any, level: int) -> Any:
+    def _call_urgent_here(self, name: str, request: Any, level: int, timeout: float | None) -> Any:
         dispatcher = self.loop.dispatcher
         try:
             return dispatcher.call_urgent(name, request)
         finally:
-            self.wait_durable(dispatcher.wanted(name, level, dispatcher.barrier_now()))
+            barrier = dispatcher.wanted(name, level, dispatcher.barrier_now())
+            self.wait_durable(barrier, name, timeout)
 
     @abstractmethod
-    def wait_durable(self, batch: int) -> None:
+    def wait_durable(self, batch: int, server: str = "", timeout: float | None = None) -> None:
         """Run the loop until a batch of the journal is durable."""
 
     @abstractmethod
@@ -135,7 +136,7 @@ class Requests:
         bad: list[str] = []
         for name in names:
             try:
-                replies.append((name, self.call_here(name, request, ACK_SERVERS)))
+                replies.append((name, self.call_here(name, request, ACK_SERVERS, timeout)))
             except PybehaveError:
                 bad.append(name)
         return replies, bad

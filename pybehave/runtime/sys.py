@@ -382,7 +382,7 @@ class Sys:
         if node.loop.is_here:
             result = work()
             if batches:
-                node.wait_durable(batches[0])
+                node.wait_durable(batches[0], name, timeout)
             return result
         if batches is None or node.journal is None:
             return node.run_on_loop(work, timeout=timeout)

@@ -13,7 +13,7 @@ import pytest
 from pybehave import NO_REPLY, Application, GenServer, GenStatem, Listener, Supervisor, Worker
 from pybehave.actions import Reply
 from pybehave.cli.journal import describe
-from pybehave.errors import CallbackFailed, Crashed, NotJournalable, RecordTooLarge
+from pybehave.errors import CallbackFailed, Crashed, NotJournalable, RecordTooLarge, Timeout
 from pybehave.journal.recovery import Options
 from pybehave.journal.segments import held, records
 from pybehave.protocols import Lines
@@ -222,6 +222,26 @@ def test_suspended_inputs_of_a_journaled_server_are_recorded_when_they_are_stepp
     node.call("l", "after")
     node.stop()
     assert lines(begin()) == ["waits", "after"]
+
+
+@pytest.mark.parametrize("what", ["replace_state", "call", "urgent call"])
+def test_who_waits_for_the_disk_on_the_loops_thread_says_how_long(what: str) -> None:
+    """What has begun counts all the same, when the disk has come round to it."""
+    with Simulator(1, application(), disk=SimDisk(1), journal_options=SMALL) as world:
+        node, slow = world.node, 10_000_000_000
+        asked: dict[str, Callable[[], Any]] = {
+            "replace_state": lambda: node.sys.replace_state("l", put(["x"]), timeout=1.5),
+            "call": lambda: node.call("l", "x", timeout=1.5),
+            "urgent call": lambda: node.call("l", "x", timeout=1.5, priority=True),
+        }
+        world.run(1.0)
+        world.network.set(disk_ns_min=slow, disk_ns_max=slow)
+        before = world.now
+        with pytest.raises(Timeout, match="'l'"):
+            asked[what]()
+        assert 1.5 <= world.now - before < 1.6
+        world.run(20.0)
+        assert node.call("l", "y", timeout=None) == b"2"
 
 
 @pytest.mark.parametrize("seed", range(12))
