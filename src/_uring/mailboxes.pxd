@@ -13,6 +13,7 @@ cdef class Mailboxes(Names):
     cdef list stalled                  # (server, item): infos that the full journal did not take
     cdef object refusal                # why the journal did not take the latest message
     cdef list parked                   # servers whose mail waits until the disk has caught up
+    cdef list unwoken                  # (function, arguments, barrier): who would wake somebody
     cdef public object numbers         # journaled servers: name -> number, once that is recorded
     cdef public object on_patient      # (name, server or None, error) -> whether one is to come
 
@@ -25,6 +26,7 @@ cdef class Mailboxes(Names):
     cdef int _turned_away(self, Server server, object message, Caller caller) except -1
     cdef int _unheard_of(self, object received) except -1
     cdef int _make_ready(self, Server server) except -1
+    cdef bint _waits_to_wake(self, str name) except -1
     cdef int caught_up(self) except -1
     cdef int _owe(self, Server server, Caller caller) except -1
     cdef int _resolve(self, Caller caller, object value, object error) except -1
@@ -33,6 +35,7 @@ cdef class Mailboxes(Names):
     cdef bint _drop_oldest(self, Server server) except -1
     cdef int _reply(self, Caller caller, object value) except -1
     cdef int _call_action(self, Server server, object action) except -1
+    cdef int _call_server(self, object action, Caller caller) except -1
     cdef int _send_on(self, Server server, str name, int kind, object message) except -1
     cdef tuple owe_job(self, Server server, object action)
     cdef int _lose(self, str name, tuple item) except -1

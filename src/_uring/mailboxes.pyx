@@ -60,6 +60,7 @@ cdef class Mailboxes(Names):
         self.ready = collections.deque()
         self.stalled = []
         self.parked = []
+        self.unwoken = []
         self.on_patient = None
         self.numbers = {}
 
@@ -67,8 +68,13 @@ cdef class Mailboxes(Names):
 
     cpdef post(self, str name, int kind, message, waiter):
         """A call (with a waiter), cast or info for a name, from outside the turn."""
-        cdef Server server = self.answering(name)
+        cdef Server server = self.whereis(name)
         cdef Caller caller = None
+        if server is None:
+            if self._waits_to_wake(name):
+                self.unwoken.append((self.post, (name, kind, message, waiter), self.barrier))
+                return
+            server = self.answering(name)
         if waiter is not None:
             caller = self._waiter_caller(name, waiter)
             caller.is_patient = getattr(waiter, "is_patient", False)
@@ -85,6 +91,9 @@ cdef class Mailboxes(Names):
         """A call that goes ahead of what waits in its server's mailbox, but for other such calls;
         full is a mailbox for it only at the hard limit.
         """
+        if self._waits_to_wake(name):
+            self.unwoken.append((self.post_urgent, (name, message, waiter), self.barrier))
+            return
         cdef Server server = self.answering(name)
         cdef Caller caller = self._waiter_caller(name, waiter)
         cdef Py_ssize_t place = 0
@@ -124,7 +133,8 @@ cdef class Mailboxes(Names):
         Whether it is kept until it arrives depends on what the journal has of the receiver by then,
         and on nothing else: a replay must come to the same (replay.pyx, Y6).
         """
-        cdef Server server = self.answering(name)
+        cdef bint waits = self._waits_to_wake(name)
+        cdef Server server = None if waits else self.answering(name)
         if name not in self.numbers or (server is not None and not server.number):
             self.post(name, kind, message, None)
             return
@@ -132,6 +142,8 @@ cdef class Mailboxes(Names):
         self.outbox[(lsn, index)] = (name, kind, message)
         if server is None:
             self._keep(self.address(name), item)
+            if waits:
+                self.unwoken.append((self._wake_for_kept, (name,), self.barrier))
             return
         if server.mail_count() >= server.kind.capacity * HARD_LIMIT_FACTOR:
             self._lose(name, item)
@@ -375,6 +387,21 @@ cdef class Mailboxes(Names):
 
     # ---- mail that waits for the disk ----------------------------------------------------------
 
+    cdef bint _waits_to_wake(self, str name) except -1:
+        """Whether nobody answers to the name, and its family is to start nobody for now: a start is
+        a record, and waits for the disk as inputs do. Who was there first is first."""
+        if self.commit is None or not (self.unwoken or self.commit.must_wait()) \
+                or len(self.unwoken) >= KEPT_MAX:
+            return False
+        return self.on_missing is not None and self.whereis(name) is None \
+            and self.on_missing(name, True)
+
+    def _wake_for_kept(self, str name) -> None:
+        if self._waits_to_wake(name):
+            self.unwoken.append((self._wake_for_kept, (name,), self.barrier))
+        else:
+            self.answering(name)
+
     cdef int caught_up(self) except -1:
         """Something was written, or nothing will be: go on with what waited for the disk."""
         if self.parked:
@@ -382,6 +409,9 @@ cdef class Mailboxes(Names):
             self.parked = []
         if self.stalled:
             self.resume_stalled()
+        unwoken, self.unwoken = self.unwoken, []
+        for post, arguments, self.barrier in unwoken:
+            post(*arguments)
         return 0
 
     def resume_stalled(self) -> None:
@@ -427,7 +457,6 @@ cdef class Mailboxes(Names):
 
     cdef int _call_action(self, Server server, object action) except -1:
         cdef Caller caller = Caller.__new__(Caller)
-        cdef Server receiver
         caller.kind = FROM_SERVER
         caller.server = action.server
         caller.sender = server
@@ -435,16 +464,27 @@ cdef class Mailboxes(Names):
         caller.is_patient = action.on_restart == "wait"
         if action.server == server.name:
             return self._resolve(caller, None, CallingSelf(action.server))
-        receiver = self.answering(action.server)
-        if receiver is None \
-                and not self._kept_for_next(action.server, INPUT_CALL, action.request, caller):
-            return self._resolve(caller, None, NoProc(action.server))
-        caller.owner = receiver
-        if action.timeout is not None:
+        self._call_server(action, caller)
+        if action.timeout is not None and not caller.is_done:
             caller.timer = self._alarm(action.timeout, caller, action.timeout, None)
-        if receiver is None:
+        return 0
+
+    def _call_woken(self, action, Caller caller) -> None:
+        if not caller.is_done: # else its time was over meanwhile
+            self._call_server(action, caller)
+
+    cdef int _call_server(self, object action, Caller caller) except -1:
+        cdef Server receiver
+        if self._waits_to_wake(action.server):
+            self.unwoken.append((self._call_woken, (action, caller), self.barrier))
             return 0
-        return self._post(receiver, INPUT_CALL, action.request, caller)
+        receiver = self.answering(action.server)
+        if receiver is not None:
+            caller.owner = receiver
+            return self._post(receiver, INPUT_CALL, action.request, caller)
+        if not self._kept_for_next(action.server, INPUT_CALL, action.request, caller):
+            return self._resolve(caller, None, NoProc(action.server))
+        return 0
 
     cdef int _owe(self, Server server, Caller caller) except -1:
         """The reply is put off: remember who waits, so that a crash can tell them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from pybehave import Application, GenServer, Supervisor, Worker, family
 from pybehave.actions import Call, CallReply, Cast, StartTimer
 from pybehave.errors import Crashed, NoProc, SpecError
+from pybehave.journal.recovery import Options
 from pybehave.runtime.events import ChildPassivated
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
@@ -33,6 +35,10 @@ class Account(GenServer[Any, Any, Any]):
                 raise ValueError("asked to")
             case ("pay", name, amount):
                 return state - amount, state - amount, Cast(name, amount)
+            case ("pay each", names):
+                return state, state, [Cast(name, 1) for name in names]
+            case ("ask each", names):
+                return state, state, [Call(name, 1) for name in names]
             case ("ask", name):
                 return state, state, Call(name, 0)
             case "wait":
@@ -135,6 +141,43 @@ def test_a_journaled_member_goes_on_where_it_was_asleep_or_after_a_start() -> No
         with pytest.raises(Crashed):
             world.node.call("acct-2", "crash")
         assert world.node.call("acct-2", 1) == 3
+
+
+CROWD = [f"acct-{number}" for number in range(500)]
+"""Their starts are more than a frame of a small journal holds."""
+
+SMALL = Options(segment_bytes=64 << 10)
+
+
+def test_more_members_are_woken_at_once_than_a_frame_has_room_for(
+    start: Start, tmp_path: Path
+) -> None:
+    node = start(bank(journal=True), data=tmp_path, journal_options=SMALL)
+    asked = node.run_on_loop(
+        lambda: [node.send_request(name, n, priority=n == 2) for name in CROWD for n in (1, 2)]
+    )
+    assert {future.result(60) for future in asked[::2]} <= {1, 3}
+    assert {future.result(60) for future in asked[1::2]} <= {2, 3}
+    assert {node.get_state(name) for name in CROWD} == {3}
+
+
+@pytest.mark.parametrize("is_journaled", [False, True])
+@pytest.mark.parametrize("how", ["pay each", "ask each"])
+def test_one_step_wakes_more_members_than_a_frame_has_room_for(
+    how: str, is_journaled: bool
+) -> None:
+    """Those that nobody knows yet, and those that sleep."""
+    accounts = family("acct-*", Account, id="accounts", journal=True, idle=1.0)
+    children = [accounts, Worker("desk", Account, journal=is_journaled)]
+    app = Application("bank", Supervisor("one_for_one", children))
+    with Simulator(1, app, disk=SimDisk(1), journal_options=SMALL) as world:
+        for times in (1, 2):
+            world.node.call("desk", (how, CROWD))
+            world.run(0.5)
+            assert {world.node.get_state(name) for name in CROWD} == {times}
+            world.run(10.0)
+            assert world.node.names() == ["desk"]
+        assert world.node.get_state("desk") == (500 * (2000 + 1 + 2) if how == "ask each" else 0)
 
 
 @pytest.mark.parametrize("seed", range(30))
