@@ -215,6 +215,15 @@ cdef class Commit:
         self.time_batch = self.j.batch
         return 0
 
+    def mark_time(self, uint64_t now_ns) -> None:
+        """A TIME record, though nothing has happened: what comes behind it has another lsn.
+
+        Raises:
+            JournalFull, JournalBusy, DurabilityLost, LoopClosed: There is none.
+        """
+        self.time_ns = 0
+        self._note_time(now_ns)
+
     cdef int open_input(self, Values values, object message, uint64_t now_ns, bytes client,
                         uint64_t number, uint64_t cause_lsn, uint32_t cause_index) except -1:
         """Encode an input into the frame that gathers; close_input or drop_input must follow.
@@ -629,19 +638,17 @@ cdef class Commit:
     def snapshot_taken(self, uint64_t lsn, bytes digest, uint64_t oldest, then) -> None:
         """The manifest is to name a new snapshot and forget segments before `oldest`.
 
-        `then()` is called when it does, durably. One of the same lsn has taken the other's file,
-        and so its place; where it is the very same, what was older is not needed any more.
+        `then()` is called when it does, durably. It may be the newest once more: then what was older
+        is not needed any more.
         """
-        assert len(digest) == 16
         cdef bytes named = (<char *>self.j.manifest.snapshot_hash[0].bytes)[:16]
+        assert len(digest) == 16
+        assert self.j.manifest.snapshot_lsn[0] != lsn or named == digest # its file is needed yet
         before = self.on_manifest # the manifest in flight was to bring it: now the next one does
         self.on_manifest = then if before is None else lambda: (before(), then())
         self.manifest_wanted = self.j.manifest.counter + 1 # the one in flight may be older
-        if self.j.manifest.snapshot_lsn[0] != lsn or named == digest:
-            self.j.manifest.snapshot_lsn[1] = self.j.manifest.snapshot_lsn[0]
-            self.j.manifest.snapshot_hash[1] = self.j.manifest.snapshot_hash[0]
-        elif self.j.manifest.snapshot_lsn[1] == lsn:
-            memcpy(self.j.manifest.snapshot_hash[1].bytes, <const uint8_t *>digest, 16)
+        self.j.manifest.snapshot_lsn[1] = self.j.manifest.snapshot_lsn[0]
+        self.j.manifest.snapshot_hash[1] = self.j.manifest.snapshot_hash[0]
         self.j.manifest.snapshot_lsn[0] = lsn
         memcpy(self.j.manifest.snapshot_hash[0].bytes, <const uint8_t *>digest, 16)
         self.j.manifest.oldest = oldest

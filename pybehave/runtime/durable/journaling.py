@@ -648,9 +648,7 @@ class NodeJournal:
         Args:
             then: Called when the manifest does, durably.
         """
-        before, oldest_named = self.commit.snapshots
-        if before == lsn and self.newest != (lsn, digest):
-            before = oldest_named  # that of this lsn has lost its file to this one
+        before = self.commit.snapshots[0]
         oldest, kept = snapshot.still_needed(self.segment_starts, lsn, before)
         self.newest = (lsn, digest) if lsn else None
 

@@ -26,7 +26,7 @@ from pybehave._uring.servers import Asleep
 from pybehave._uring.values import TooLargeError, Values
 from pybehave.behaviours.policies import policies_in
 from pybehave.behaviours.schema import version_of
-from pybehave.errors import NotJournalable
+from pybehave.errors import NotJournalable, PybehaveError
 from pybehave.journal import recovery, snapshot
 from pybehave.journal.snapshot import Entry
 from pybehave.runtime.durable import asked
@@ -180,11 +180,13 @@ class Snapshots:
         commit = self.journal.commit
         began = loop.now()
         self._on_written, self._on_named = on_written, on_named
+        newest = self.journal.newest or recovery.NO_SNAPSHOTS[0]
+        if on_written is not None and newest[0] == commit.next_lsn - 1 and not self._move_on():
+            return False
         lsn = commit.next_lsn - 1
         self.lsn, self._bytes_then = lsn, commit.bytes_written  # a failure is not repeated at once
         self._segment_then = commit.current_segment
         self._reread_here = 0
-        newest = self.journal.newest or recovery.NO_SNAPSHOTS[0]
         if on_written is None and newest[0] == lsn:
             # Nothing has happened since, or never yet: written anew it would take the file from the
             # one that the manifest names. Only what is older goes.
@@ -205,6 +207,18 @@ class Snapshots:
         self._is_busy = True
         batch = commit.batch_of_last()
         self.journal.off_loop(work, lambda digest, error: self._made(lsn, batch, digest, error))
+        return True
+
+    def _move_on(self) -> bool:
+        """Nothing has happened since the newest snapshot, and the states are others all the same: a
+        file of the same lsn would take that one's place before the manifest names it. So something
+        happens: it gets late.
+        """
+        try:
+            self.journal.commit.mark_time(self.journal.now_ns())
+        except PybehaveError as error:
+            self._written(self.journal.commit.next_lsn - 1, None, error)
+            return False
         return True
 
     def _begin(self, lsn: int, bytes_here: int) -> Callable[[], bytes] | None:

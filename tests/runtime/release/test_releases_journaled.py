@@ -14,12 +14,15 @@ import pytest
 
 from pybehave import Application, Release, Supervisor, Worker
 from pybehave.actions import Hibernate
-from pybehave.errors import JournalRefused, UpgradeFailed, UpgradeRefused
+from pybehave.errors import JournalFull, JournalRefused, UpgradeFailed, UpgradeRefused
+from pybehave.journal.recovery import Options
+from pybehave.journal.verify import verify
 from pybehave.runtime.release import upgrade
 from pybehave.runtime.release.specs import Wish
 from pybehave.runtime.release.upgrade import SMALL_BYTES, Phase
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
+from tests.disks import write_down
 from tests.runtime.release.test_releases import SMALL, Counter, Counter2, application
 
 ADDRESS = "tcp://127.0.0.1:7000"
@@ -96,6 +99,40 @@ def test_the_power_cuts_find_both() -> None:
         disk = sim.lose_power(random.Random(7))
         kind = Counter if version == "1" else Counter2
         world(7, disk, kind, version).stop()
+
+
+def test_a_kill_in_the_middle_finds_a_snapshot_though_nothing_came_since_the_last(
+    tmp_path: Path,
+) -> None:
+    """The new one had taken the file of the one that the manifest named, and nothing older was
+    left: no start could read the journal.
+    """
+    tiny = Options(segment_bytes=64 << 10)
+    disk = SimDisk(1)
+    apps = [
+        application(kind, version, journal=True, url=ADDRESS)
+        for kind, version in ((Counter, "1"), (Counter2, "2"))
+    ]
+    found, done = [disk.copy()], []
+    with Simulator(1, apps[0], disk=disk, journal_options=tiny) as sim:
+        for _ in range(60):
+            sim.node.call("c", "up")
+        for _ in range(3):
+            assert sim.node.journal.snapshots.take()
+            sim.run(1.0)
+        assert sim.node.journal.segment_starts[0][1] > 1
+        sim.node.releases.begin(wished(), lambda *answer: done.append(answer))
+        while not done:
+            sim.tick(sim.now + 0.00002)
+            found.append(disk.copy())
+    for number, left in enumerate(found[1:]):
+        write_down(left, tmp_path / str(number))
+        assert verify(str(tmp_path / str(number))).problems == []
+        with contextlib.suppress(JournalRefused):  # of the newer code
+            Simulator(1, apps[0], disk=left.copy(), journal_options=tiny).start().stop()
+            continue
+        with Simulator(1, apps[1], disk=left, journal_options=tiny) as sim:
+            assert sim.node.get_state("c")["count"] >= 60
 
 
 def until_writing(sim: Simulator) -> None:
@@ -404,3 +441,25 @@ def test_a_disk_that_is_full_at_the_boundary_leaves_all_as_it_was(at: int) -> No
         assert answers[1][1] is None
         assert sim.node.app.version == "2"
     sim.stop()
+
+
+def test_a_journal_that_cannot_grow_behind_its_snapshot_leaves_all_as_it_was() -> None:
+    disk, options = SimDisk(1), Options(segment_bytes=64 << 10)
+    app = application(journal=True, url=ADDRESS)
+    answers: list[Any] = []
+    with Simulator(1, app, disk=disk, journal_options=options) as sim:
+        sim.run(1.0)
+        disk.fail(errno.ENOSPC, kinds=("fill",), is_forever=True)  # of segments
+        with pytest.raises(JournalFull):
+            for _ in range(100):
+                sim.node.call("c", "up")
+        assert sim.node.journal.snapshots.take()
+        sim.run(0.5)
+        sim.node.releases.begin(wished(), lambda *answer: answers.append(answer))
+        sim.run(0.5)
+        assert isinstance(answers[0][1], UpgradeFailed)
+        assert isinstance(answers[0][1].reason, JournalFull)
+        disk.heal()
+        sim.run(10.0)
+        count = sim.node.get_state("c")
+        assert sim.node.call("c", "up") == b"%d" % (count + 1)
