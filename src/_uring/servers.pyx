@@ -279,6 +279,8 @@ cdef class Server:
         if before.extras is not None:
             self.extra().idle_s = before.extras.idle_s
             self.take_requests(before.extras.requests)
+        if before.incarnation == self.incarnation: # with other code: it goes on drawing
+            self.extra().generator = None if before.extras is None else before.extras.generator
 
     cdef int note(self, object action) except -1:
         """A journaled server's action is about to be carried out."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pybehave import Application, Release, Supervisor, Worker
+from pybehave import Application, GenServer, Release, Supervisor, Worker
 from pybehave.actions import Hibernate
 from pybehave.errors import JournalFull, JournalRefused, UpgradeFailed, UpgradeRefused
 from pybehave.journal.recovery import Options
@@ -52,6 +52,44 @@ def test_a_rollback_is_a_boundary_too(start: Callable[..., Any], tmp_path: Path)
     node.stop()
     node = start(application(journal=True), data=tmp_path / "d", journal_options=SMALL)
     assert node.call("c", "up") == b"13"
+
+
+class Gambler(GenServer[list[float], Any, Any]):
+    """Its init draws, too, but keeps nothing of that."""
+
+    def init(self, args: Any) -> list[float]:
+        self.context.random.random()
+        return []
+
+    def step(self, command: Any, state: list[float]) -> Any:
+        state.append(self.context.random.random())
+        return state, state[-1]
+
+
+class Gambler2(Gambler):
+    version = 2
+
+    def code_change(self, old_version: Any, state: list[float], extra: Any) -> list[float]:
+        return [*state, self.context.random.random()]
+
+
+@pytest.mark.parametrize("draws", [0, 1, 3])
+def test_a_server_goes_on_drawing_where_it_was(
+    start: Callable[..., Any], tmp_path: Path, draws: int
+) -> None:
+    """The next start drew anew behind the boundary, and refused: the outcomes were others."""
+    node = start(application(Gambler, journal=True), data=tmp_path / "d", journal_options=SMALL)
+    for _ in range(draws):
+        node.call("c", "draw")
+    newer = application(Gambler2, "2", journal=True)
+    node.releases.upgrade(newer, from_version="1")
+    node.call("c", "draw")
+    drawn = node.get_state("c")
+    assert len(set(drawn)) == draws + 2
+    node.stop()
+    node = start(newer, data=tmp_path / "d", journal_options=SMALL)
+    assert node.get_state("c") == drawn
+    assert node.call("c", "draw") not in drawn
 
 
 def wished() -> Wish:
