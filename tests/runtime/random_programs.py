@@ -15,12 +15,18 @@ from typing import Any, ClassVar
 from pybehave import (
     NO_REPLY,
     Application,
+    Contract,
     EventHandler,
     GenEvent,
     GenServer,
     GenStatem,
     Listener,
+    Observer,
+    Once,
+    Pool,
     Supervisor,
+    Together,
+    Via,
     Worker,
     actions,
     both,
@@ -29,26 +35,24 @@ from pybehave import (
     family,
     statem,
 )
+from pybehave.awaiting import await_all, await_any
 from pybehave.errors import CalledInCallback, CallingSelf, PybehaveError
 from pybehave.protocols import Lines, Protocol
-
-Script = tuple[str, tuple[Any, ...]]
-
-TCP = "tcp://127.0.0.1:7000"
-PEER = "tcp://127.0.0.1:7900"
-NOBODY = "tcp://127.0.0.1:7901"
-
-STEADY = ("a", "b", "c", "side", "machine")
-"""Journaled servers that the application always has, and that take scripts as they are."""
-
-PLAIN = ("p", "q", "d", "engine")
-MEMBERS = ("m-1", "m-2", "n-1")
-MADE = ("x1", "x2", "y1", "y2")
-PAIRED = ("either", "both")
-MANAGERS = ("log", "news")
-EVERYONE = (*STEADY, *PLAIN, *MEMBERS, *MADE, "nobody")
-GROUPS = ("g", "h")
-SUPERVISORS = ("root", "pair", "made", "m-*", "n-*")
+from tests.runtime.random_scripts import (
+    EVERYONE,
+    MADE,
+    MANAGERS,
+    MOVED,
+    NOT_OF_MACHINES,
+    NOT_OF_SIDES,
+    OF_MACHINES,
+    PAIRED,
+    POLITE,
+    STEADY,
+    SUPERVISORS,
+    TCP,
+    Script,
+)
 
 
 class Here:
@@ -56,120 +60,32 @@ class Here:
 
     node: Any = None
     wrong: ClassVar[list[str]] = []
+    shown: ClassVar[list[Any]] = []
+    """The log that the observer of "pure" saw last."""
+
+    names: ClassVar[dict[Any, str]] = {}
+    """Where the keys of "keyed" lead."""
 
 
-# --- what a script may say ------------------------------------------------------------------------
+class Table:
+    """A registry of keys (`Via`), which is there anyway."""
+
+    def register_name(self, key: Any, name: str) -> bool:
+        return Here.names.setdefault(key, name) == name
+
+    def unregister_name(self, key: Any) -> None:
+        del Here.names[key]
+
+    def whereis_name(self, key: Any) -> str | None:
+        return Here.names.get(key)
 
 
-class Writer:
-    """Writes scripts.
-
-    Args:
-        dice: Everything follows from it.
-        asks: Whether steps ask the node for something.
-    """
-
-    def __init__(self, dice: Random, *, asks: bool) -> None:
-        self.dice = dice
-        self.asks = asks
-        self.count = 0
-        self.scripts: dict[str, tuple[Any, ...]] = {}
-        self.again: set[str] = set()
-
-    def script(self, depth: int = 2, *, is_repeated: bool = False) -> Script:
-        self.count += 1
-        name = f"s{self.count}"
-        sizes = {-1: (0,), 0: (0, 0, 1)}.get(depth, (0, 1, 1, 2, 3))
-        size = self.dice.choice(sizes)
-        ops = tuple(self.operation(depth, is_repeated=is_repeated) for _ in range(size))
-        self.scripts[name] = ops
-        if is_repeated:
-            self.again.add(name)
-        return name, ops
-
-    def to(self, name: str, depth: int, *, is_repeated: bool = False) -> Any:
-        """A message in the form that a server takes."""
-        if name == "either":
-            return self.dice.randrange(2), self.script(depth, is_repeated=is_repeated)
-        if name == "both":
-            return tuple(self.script(depth, is_repeated=is_repeated) for _ in range(2))
-        if name in MANAGERS:
-            return events.notify(self.script(depth, is_repeated=True))  # each handler does it
-        return self.script(depth, is_repeated=is_repeated)
-
-    def anybody(self) -> str:
-        return self.dice.choice((*EVERYONE, *STEADY, *PAIRED))
-
-    def operation(self, depth: int, *, is_repeated: bool) -> tuple[Any, ...]:
-        dice = self.dice
-        word = dice.choice(WORDS if depth else LEAVES)
-        if word == "ask" and not self.asks:
-            word = "now"
-        if depth and word in CARRYING:
-            return self.carrying(word, depth - 1, is_repeated=is_repeated)
-        match word:
-            case "join" | "leave":
-                return word, dice.choice(GROUPS)
-            case "cancel_timer" | "cancel_run":
-                return word, dice.randrange(2)
-            case "idle" | "state_timeout" | "event_timeout":
-                return word, dice.choice(SECONDS)
-            case "run":
-                how = dice.choice(("works", "fails"))
-                return word, how, dice.randrange(2), dice.choice((None, 0.05)), dice.random() < 0.5
-            case "monitor" | "demonitor" | "link" | "unlink":
-                return word, dice.choice((*EVERYONE, *PAIRED, *MANAGERS)), dice.randrange(2)
-            case "connect":
-                return word, dice.choice((PEER, NOBODY))
-            case "stop":
-                return word, dice.choice(("normal", "shutdown", "odd"))
-            case "ask":
-                script = self.script(0, is_repeated=True)
-                return word, dice.choice(tuple(ASKED)), dice.randrange(1 << 20), script
-            case "bad":
-                return word, dice.randrange(len(BAD))
-        return (word,)
-
-    def carrying(self, word: str, depth: int, *, is_repeated: bool) -> tuple[Any, ...]:
-        """An operation with a script in it."""
-        dice = self.dice
-        match word:
-            case "cast" | "info":
-                name = self.anybody()
-                if word == "info" and name in PAIRED:  # whose infos have no side
-                    name = "a"
-                return word, name, self.to(name, depth, is_repeated=is_repeated)
-            case "call":
-                name, again = self.anybody(), dice.random() < 0.3
-                # One that ends its sender, too, would do so again and again: it does nothing.
-                message = self.to(name, -1 if again else depth, is_repeated=again or is_repeated)
-                wait = dice.choice(("fail", "wait"))
-                return word, name, message, dice.choice((0.01, 1.0, 5.0)), again, wait
-            case "cast_group":
-                return word, dice.choice(GROUPS), self.script(depth, is_repeated=True)
-            case "timer":
-                script = self.script(depth, is_repeated=is_repeated)
-                return word, dice.randrange(2), dice.choice(SECONDS), script
-        return word, self.script(depth, is_repeated=is_repeated)
+VIA = Via(Table(), ("a key", 7))
 
 
-SECONDS = (0, 0.001, 0.01, 0.5)
-CARRYING = {"cast", "info", "call", "cast_group", "timer", "continue", "next_event"}
-WORDS = (
-    "cast", "cast", "cast", "info", "call", "call", "join", "leave", "cast_group", "continue",
-    "timer", "timer", "cancel_timer", "idle", "run", "run", "cancel_run", "monitor", "demonitor",
-    "link", "unlink", "connect", "send", "close", "active", "stop", "hibernate", "hibernate",
-    "crash", "bad", "later", "later", "answer", "answer", "dice", "now", "ask", "ask", "next_event",
-    "state_timeout", "event_timeout", "postpone", "toggle",
-)  # fmt: skip
-LEAVES = (
-    "hibernate", "crash", "bad", "later", "answer", "dice", "now", "ask", "stop", "monitor", "link",
-    "unlink", "join", "leave", "run", "cancel_run", "send", "close", "toggle", "postpone", "idle",
-    "connect",
-)  # fmt: skip
-OF_MACHINES = {"next_event", "state_timeout", "event_timeout", "postpone", "toggle"}
-NOT_OF_MACHINES = {"continue", "idle", "stop"}
-NOT_OF_SIDES = {"connect", "idle", "join", "leave"}
+def address(name: str) -> Any:
+    """Whom a script means: "via" is whoever has the key."""
+    return VIA if name == "via" else name
 
 
 def works(number: int) -> int:
@@ -178,6 +94,9 @@ def works(number: int) -> int:
 
 def fails(number: int) -> int:
     raise ValueError("a job fails")
+
+
+JOBS: dict[str, Callable[[int], int]] = {"works": works, "fails": fails}
 
 
 # --- requests to the node -------------------------------------------------------------------------
@@ -202,7 +121,7 @@ ASKED: dict[str, Callable[[Any, Random, Script], Any]] = {
     "delete": lambda n, d, s: n.delete_child(*d.choice(CHILDREN)),
     "which": lambda n, d, s: n.which_children(d.choice(SUPERVISORS)),
     "count": lambda n, d, s: n.count_children(d.choice(SUPERVISORS)),
-    "migrate": lambda n, d, s: n.migrate(d.choice("pqabcd"), to=d.choice(SUPERVISORS)),
+    "migrate": lambda n, d, s: n.migrate(d.choice(MOVED), to=d.choice(SUPERVISORS)),
     "cast": lambda n, d, s: n.cast(d.choice(EVERYONE), s),
     "info": lambda n, d, s: n.info(d.choice(EVERYONE), s),
     "abcast": lambda n, d, s: n.abcast(["a", "p", "nobody"], s),
@@ -239,7 +158,9 @@ CHILDREN = (
     ("root", "a"), ("root", "b"), ("root", "p"), ("root", "q"), ("root", "machine"),
     ("root", "pair"), ("pair", "c"), ("pair", "d"), ("root", "either"), ("root", "log"),
     ("made", "x1"), ("made", "y1"), ("m-*", "m-1"), ("root", "z1"), ("pair", "z2"),
-    ("root", "m-*"), ("other", "side"), ("root", "engine"), ("root", "made"),
+    ("root", "m-*"), ("other", "side"), ("root", "engine"), ("root", "made"), ("root", "jobs"),
+    ("root", "procs"), ("root", "pure"), ("root", "maybe"), ("k-*", "k-1"), ("root", "keyed"),
+    ("root", "memory"), ("root", "sleepy"),
 )  # fmt: skip
 
 
@@ -295,29 +216,29 @@ def is_script(message: Any) -> bool:
 
 
 def fresh() -> dict[str, Any]:
-    return {"log": [], "callers": [], "wires": []}
+    return {"log": [], "callers": [], "wires": [], "awaits": []}
 
 
 Op = tuple[Any, ...]
 
 SIMPLE: dict[str, Callable[..., Any]] = {
-    "cast": actions.Cast,
-    "info": actions.Info,
+    "cast": lambda to, message: actions.Cast(address(to), message),
+    "info": lambda to, message: actions.Info(address(to), message),
     "join": actions.Join,
     "leave": actions.Leave,
     "cast_group": actions.CastGroup,
     "timer": actions.StartTimer,
     "cancel_timer": actions.CancelTimer,
     "cancel_run": actions.Cancel,
-    "monitor": actions.Monitor,
+    "monitor": lambda to, tag: actions.Monitor(address(to), tag),
     "demonitor": actions.Demonitor,
-    "link": lambda to, _: actions.Link(to),
+    "link": lambda to, _: actions.Link(address(to)),
     "unlink": lambda to, _: actions.Unlink(to),
     "hibernate": actions.Hibernate,
     "continue": actions.Continue,
     "idle": actions.IdleTimeout,
     "stop": lambda reason: actions.Stop(ValueError("odd") if reason == "odd" else reason),
-    "bad": lambda number: BAD[number](),
+    "bad": lambda number: BAD[number % len(BAD)](),
 }
 """Operations that are an action, whoever steps them."""
 
@@ -342,7 +263,7 @@ def perform(
         word, *rest = op
         if word in OF_MACHINES or (kind == "machine" and word in NOT_OF_MACHINES):
             left.append(op)
-        elif kind == "side" and word in NOT_OF_SIDES:
+        elif word == "pad" or (kind in ("side", "handler") and word in NOT_OF_SIDES):
             continue
         elif word in SIMPLE:
             wanted.append(SIMPLE[word](*rest))
@@ -374,12 +295,24 @@ def asking(op: Op, state: dict[str, Any], name: str, place: int) -> list[Any]:
     """Actions that depend on the state, or on who asks."""
     match op:
         case "call", to, message, timeout, again, wait:
-            return [actions.Call(to, message, f"{name}/{to}", timeout, again, wait)]
-        case "run", how, tag, timeout, again:
-            job = works if how == "works" else fails
-            return [actions.Run(job, place, tag=tag, timeout=timeout, idempotent=again)]
-        case "connect", url:
-            return [actions.Connect(url, Scripts(), name)]
+            tag = f"{name}/{to}"
+            return [actions.Call(address(to), message, tag, timeout, again, wait)]
+        case "together", to, scripts:
+            return [actions.Cast(address(to), Together(scripts))]
+        case "once", to, script:
+            once = Once(f"by {name}", 1, script)
+            return [actions.Call(address(to), once, (name, n), idempotent=True) for n in (1, 2)]
+        case "run", how, tag, timeout, again, pool:
+            limits = {"timeout": timeout, "idempotent": again}
+            return [actions.Run(JOBS[how], place, tag=tag, pool=pool, **limits)]
+        case "connect", url, mode:
+            return [actions.Connect(url, Scripts(), name, mode)]
+        case "gather", until, wanted:
+            ask_for = await_all if until == "all" else await_any
+            effects = {number: effect(each) for number, each in enumerate(wanted)}
+            waiting, asked = ask_for(effects, tag=name)
+            state["awaits"].append(waiting)
+            return list(asked)
         case ("answer",):
             callers, state["callers"] = state["callers"], []
             return [actions.Reply(each, ("late", name)) for each in callers]
@@ -394,9 +327,30 @@ def asking(op: Op, state: dict[str, Any], name: str, place: int) -> list[Any]:
     return []
 
 
-def keep_wire(server: Any, message: Any, state: dict[str, Any]) -> None:
+def effect(op: Op) -> Any:
+    match op:
+        case "call", to, message, timeout:
+            return actions.Call(address(to), message, timeout=timeout, idempotent=True)
+        case "run", how, pool, again:
+            return actions.Run(JOBS[how], 0, pool=pool, idempotent=again)
+        case "connect", url:
+            return actions.Connect(url, Scripts())
+
+
+def keep(message: Any, state: dict[str, Any]) -> list[Any]:
+    """Keep what an info brings: a connection, or what is waited for."""
     if isinstance(message, actions.Connected | actions.Opened):
         state["wires"] = [*state["wires"][-3:], message.connection]
+    waiting, given_up = [], []
+    for each in state["awaits"]:
+        taken = each.take(message)
+        if taken.is_done:
+            state["log"].append(("gathered", taken.tag, *taken.values, "not", *taken.errors))
+            given_up += taken.cancels
+        else:
+            waiting.append(taken)
+    state["awaits"] = waiting
+    return given_up
 
 
 class Doer(GenServer[dict[str, Any], Any, Any]):
@@ -419,8 +373,7 @@ class Doer(GenServer[dict[str, Any], Any, Any]):
             _, wanted, _ = perform(self, message, state, self.told_kind)
             return state, None, wanted
         state["log"].append(told(message))
-        keep_wire(self, message, state)
-        return state, None
+        return state, None, keep(message, state)
 
     def handle_continue(self, term: Any, state: dict[str, Any]) -> Any:
         _, wanted, _ = perform(self, term, state, self.told_kind)
@@ -429,6 +382,57 @@ class Doer(GenServer[dict[str, Any], Any, Any]):
 
 class Trapper(Doer):
     trap_exit = True
+
+
+class Keyed(Doer):
+    def via(self, args: Any) -> Via:
+        return VIA
+
+
+class Maybe(Doer):
+    """Does not start every time."""
+
+    def init(self, args: Any) -> Any:
+        return actions.Ignore() if self.context.random.random() < 0.4 else fresh()
+
+
+class Sleepy(Doer):
+    """Sleeps behind each command."""
+
+    def step(self, command: Any, state: dict[str, Any]) -> Any:
+        done = super().step(command, state)
+        return (*done[:2], [*(done[2] if len(done) > 2 else ()), actions.Hibernate()])
+
+
+class Pure(Doer):
+    """Leaves the states alone that it gets."""
+
+    pure = True
+
+    def step(self, command: Any, state: dict[str, Any]) -> Any:
+        return super().step(command, copied(state))
+
+    def handle_info(self, message: Any, state: dict[str, Any]) -> Any:
+        return super().handle_info(message, copied(state))
+
+    def handle_continue(self, term: Any, state: dict[str, Any]) -> Any:
+        return super().handle_continue(term, copied(state))
+
+
+def copied(state: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) for key, value in state.items()}
+
+
+class Watcher(Observer):
+    """Remembers what it was shown of "pure"; what it has passed on cannot be taken back."""
+
+    def on_start(self, server: str, state: Any) -> None:
+        Here.shown[:] = state["log"]
+
+    def on_state_changed(self, server: str, old: Any, new: Any) -> None:
+        if "replaced" not in new["log"] and new["log"][: len(Here.shown)] != Here.shown:
+            Here.wrong.append(f"an observer was shown {new['log']} after {Here.shown}")
+        Here.shown[:] = new["log"]
 
 
 class Side(Doer):
@@ -454,8 +458,7 @@ class Machine(GenStatem):
     def event(self, now: str, event_type: Any, content: Any, data: Any) -> Any:
         if not is_script(content):
             data["log"].append(told(content))
-            keep_wire(self, content, data)
-            return statem.KeepState(data)
+            return statem.KeepState(data, keep(content, data))
         if now == "odd" and ("postpone",) in content[1]:
             return statem.KeepStateAndData(statem.Postpone())
         output, wanted, left = perform(self, content, data, "machine")
@@ -512,17 +515,40 @@ class Scripts(Protocol):
     framing = Lines()
 
     def decode(self, message: bytes) -> Any:
-        return ast.literal_eval(message.decode())
+        match ast.literal_eval(message.decode()):
+            case "once", client, number, script:
+                return Once(client, number, script)
+            case "once together", client, number, scripts:
+                return Once(client, number, Together(scripts))
+            case "together", scripts:
+                return Together(scripts)
+            case script:
+                return script
 
     def encode(self, output: Any) -> bytes:
         return repr(output).encode()
+
+
+class Polite(Contract[int]):
+    """Counts what was answered, and refuses every seventh script."""
+
+    def initial(self) -> int:
+        return 0
+
+    def received(self, state: int, message: Any) -> int | None:
+        if is_script(message) and int(message[0][1:]) % 7 == 0:
+            return None
+        return state + 1
+
+    def replied(self, state: int, output: Any) -> int | None:
+        return state + 1
 
 
 MANY: dict[str, Any] = {"intensity": 1000, "period": 1}
 EITHER, BOTH = either(Side, OtherSide), both(Side, OtherSide)
 
 
-class Doer2(Doer):
+class Next:
     """The next release's."""
 
     version = 2
@@ -537,6 +563,35 @@ class Doer2(Doer):
         return {**state, "log": list(state["log"])}
 
 
+class Doer2(Next, Doer):
+    pass
+
+
+class Pure2(Next, Pure):
+    pass
+
+
+class Sleepy2(Next, Sleepy):
+    pass
+
+
+class Maybe2(Next, Maybe):
+    pass
+
+
+class Machine2(Machine):
+    version = 2
+
+    def upcast(self, version: int, message: Any) -> Any:
+        return message
+
+    def upcast_state(self, version: int, state: Any, data: Any) -> Any:
+        return state, data
+
+    def code_change(self, old_version: Any, state: Any, data: Any, extra: Any) -> Any:
+        return state, {**data, "log": list(data["log"])}
+
+
 def pair(strategy: Any, version: int) -> Supervisor:
     kind = Doer if version == 1 else Doer2
     children = [Worker("c", kind, journal=True), Worker("d", kind)]
@@ -548,28 +603,50 @@ def other() -> Application:
     return Application("other", side)
 
 
+RELEASES: dict[int, tuple[Any, ...]] = {
+    1: (Doer, Pure, Sleepy, Maybe, Machine),
+    2: (Doer2, Pure2, Sleepy2, Maybe2, Machine2),
+}
+
+
 def program(strategy: Any = "one_for_all", version: int = 1) -> Application:
     """The application: a server of each kind, with a journal and without."""
-    kind = Doer if version == 1 else Doer2
+    kind, pure, sleepy, maybe, machine = RELEASES[version]
     recorders = [events.add_handler(Recorder, None)]
     children = [
+        Pool("jobs", size=(0, 2), queue=2),
+        Pool("procs", kind="process", size=(1, 2), queue=4),
         Worker("a", kind, journal=True),
         Worker("b", Trapper, journal=True),
         Worker("p", kind),
         Worker("q", Trapper),
         pair(strategy, version),
-        Worker("machine", Machine, journal=True),
-        Worker("engine", Machine),
+        Worker("machine", machine, journal=True),
+        Worker("engine", machine),
+        Worker("os", kind, journal=True, acknowledge="os"),
+        Worker("memory", kind, journal=True, acknowledge="memory"),
+        Worker("tight", kind, journal=True, mailbox=2, overflow="reject"),
+        Worker("loose", kind, journal=True, mailbox=3, overflow="drop_oldest"),
+        Worker("pure", pure, journal=True, observers=[Watcher()]),
+        Worker("sleepy", sleepy, journal=True),
+        Worker("maybe", maybe, journal=True),
+        Worker("keyed", Keyed),
+        Worker("narrow", Doer, mailbox=1, overflow="reject"),
         Worker("log", GenEvent, recorders, journal=True),
         Worker("news", GenEvent, recorders),
         Worker("either", EITHER, (None, None), journal=True),
         Worker("both", BOTH, (None, None), journal=True),
         family("m-*", Doer, journal=True, idle=0.3, **MANY),
+        family("k-*", Maybe, journal=True, idle=0.3, **MANY),
         family("n-*", Doer, idle=0.3, **MANY),
         Supervisor("simple_one_for_one", [Worker("x", Doer, journal=True)], id="made", **MANY),
     ]
     tree = Supervisor("one_for_one", children, **MANY)
-    listeners = [Listener(TCP, Scripts(), to="a", events=True)]
+    polite: dict[str, Any] = {"contract": Polite(), "active": "once", "events": True}
+    listeners = [
+        Listener(TCP, Scripts(), to="a", events=True),
+        Listener(POLITE, Scripts(), to="pure", **polite),
+    ]
     return Application("programs", tree, version=str(version), listeners=listeners)
 
 

@@ -9,6 +9,7 @@ Promises, for every seed
   (R5) A message of a journaled server's step has arrived when all is quiet.
   (R6) Every call is answered by the node's end; when all is quiet nothing waits any more.
   (R7) `verify` finds nothing.
+  (R9) What an observer was shown is there behind every end, and grows.
   (R8) What a callback may not do is refused by the error that says so.
 
 To look into a seed: `Run(seed, is_shown=True).run()` prints what happens.
@@ -25,39 +26,57 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pybehave import Once, Release, Together, actions, events
 from pybehave.behaviours.gen_server import shown_state
 from pybehave.errors import JournalRefused, PybehaveError
+from pybehave.journal.codec import Compressed
 from pybehave.journal.recovery import Options
 from pybehave.journal.verify import verify
 from pybehave.runtime.durable.history import History
 from pybehave.runtime.release.specs import Wish
 from pybehave.testing.disk import SimDisk
-from pybehave.testing.simulate import Client, Simulator
+from pybehave.testing.simulate import DIES, Client, Simulator
+from tests.disks import write_down
 from tests.runtime.random_programs import (
     ASKED,
-    EVERYONE,
-    MANAGERS,
-    MEMBERS,
-    PAIRED,
-    PEER,
-    PLAIN,
     REFUSED,
-    STEADY,
-    TCP,
     Here,
     Recorder,
     Second,
-    Writer,
+    address,
     is_script,
     logs_of,
     program,
 )
+from tests.runtime.random_scripts import (
+    EVERYONE,
+    MANAGERS,
+    MEMBERS,
+    MOVED,
+    PAIRED,
+    PEER,
+    PLAIN,
+    POLITE,
+    POOLS,
+    SPECIAL,
+    STEADY,
+    TCP,
+    Script,
+    Writer,
+)
 
-JOURNALED = (*STEADY, *PAIRED, "log", "m-1", "m-2", "x1", "x2")
+JOURNALED = (*STEADY, *SPECIAL, *PAIRED, "log", "m-1", "m-2", "k-1", "k-2", "x1", "x2")
+SURE = ("a", "b", "c", "os", "memory", "pure", "sleepy")
+"""Who takes all that journaled servers send."""
+
+LEVELS = ("memory", "os", "disk")
+SURVIVES = {"cut": ("disk",), "copy": ("disk", "os"), "stop": LEVELS, "quiet": LEVELS}
+"""Which answers are there behind which end."""
+
 LIVES = 3
 ACTS = 25
 QUIET_S = 120.0
@@ -66,16 +85,20 @@ QUIET_S = 120.0
 OWN = ("ValueError", "TypeError", "BadReturn", "NotJournalable", "Shutdown", "Crashed", "Stopped")
 """What steps crash of because their scripts say so."""
 
+NOT_OWN = ("its init says Ignore", "No space left on device")
+"""Why code is not changed: "maybe" would not start, or the disk is full."""
+
 CHILDREN = (
     ("root", "a"), ("root", "b"), ("root", "machine"), ("root", "pair"), ("root", "either"),
     ("root", "both"), ("root", "log"), ("root", "p"), ("root", "q"), ("pair", "c"), ("pair", "d"),
-    ("other", "side"),
+    ("other", "side"), *(("root", name) for name in (*SPECIAL, *POOLS, "keyed", "narrow")),
 )  # fmt: skip
 
 WEIGHTS = {
     "send": 14, "call": 10, "cast": 8, "line": 6, "child": 6, "burst": 5, "resume": 4, "client": 3,
     "snapshot": 3, "end": 3, "once": 3, "urgent": 3, "suspend": 2, "replace": 2, "upgrade": 2,
     "together": 2, "event": 2, "asking": 2, "forget": 1,
+    "full": 2, "migrate": 2, "crowd": 1, "jump": 1,
 }  # fmt: skip
 """What happens from outside, and how often."""
 
@@ -94,6 +117,8 @@ class Ear(logging.Handler):
             text += "".join(traceback.format_exception(record.exc_info[1]))
         if (" crashed in " in text and kind in OWN) or kind == "AlreadyStarted":
             return
+        if any(each in text for each in NOT_OWN):
+            return
         if (kind and "random_programs.py" not in text) or record.levelno >= logging.CRITICAL:
             self.heard.append(text)
 
@@ -110,20 +135,26 @@ class Run:
         self.dice = random.Random(seed)
         self.asks = asks
         self.is_shown = is_shown
-        self.writer = Writer(self.dice, asks=asks)
+        self.writer = Writer(self.dice, tuple(ASKED) if asks else ())
+        self.weights = {  # of some kinds of things none happens
+            what: weight for what, weight in WEIGHTS.items() if self.dice.random() < 0.8
+        }
         self.shake = self.dice.random() < 0.4
         self.disk = SimDisk(seed)
-        self.options = Options(segment_bytes=64 << 10, depth=self.dice.choice((1, 2)))
+        depth = self.dice.choice((1, 2))
+        self.options = Options(segment_bytes=64 << 10, depth=depth, tail_bytes=64 << 10)
         self.strategy = self.dice.choice(("one_for_all", "rest_for_one"))
         self.version = 1
         self.counts: Counter[str] = Counter()
         self.ear = Ear()
         self.unraised: list[str] = []
         self.acked: dict[str, dict[tuple[int, int], str]] = {}
+        self.early: dict[str, dict[tuple[int, int], tuple[str, str]]] = {}  # of lower levels
         self.found: dict[str, list[list[Any]]] = {}
+        self.seen: list[Any] = []  # by the observer of "pure"
         self.torn: set[str] = set()  # servers that were forgotten once: nobody counts on them
         self.futures: list[Future[Any]] = []
-        self.pending: list[tuple[str, Future[Any]]] = []
+        self.pending: list[tuple[str, str, Future[Any]]] = []
         self.numbers: Counter[str] = Counter()
         self.suspended: set[str] = set()
 
@@ -135,6 +166,8 @@ class Run:
 
     def run(self) -> Counter[str]:
         Here.wrong.clear()
+        Here.shown.clear()
+        Here.names.clear()
         with self.listening():
             for life in range(LIVES):
                 self.live(is_last=life == LIVES - 1)
@@ -171,11 +204,12 @@ class Run:
             self.dice.getrandbits(32),
             program(self.strategy, version),
             disk=self.disk,
-            journal_options=self.options,
+            journal_options=replace(self.options, codec=self.dice.choice(((), (Compressed(),)))),
             shake=self.shake,
-            work=lambda _: self.dice.choice((0.0, 0.001, 0.2)),
+            work=lambda _: self.dice.choice((0.0, 0.001, 0.2, 0.2, DIES)),
         )
         Here.node = world.node if self.asks else None
+        Here.shown.clear()
         world.start()
         self.version = version
         world.network.set(disk_ns_max=self.dice.choice((250_000, 5_000_000)))
@@ -212,6 +246,7 @@ class Run:
                 self.harvest()
         end = "quiet" if is_last else self.dice.choice(("cut", "cut", "copy", "stop"))
         self.counts[end] += 1
+        self.disk.room = None
         self.say("ends by", end)
         if end == "quiet" and world.is_running:
             self.quieten(world)
@@ -219,12 +254,16 @@ class Run:
             self.check_history(world)
         self.harvest()
         self.check_heard()
+        self.seen = list(Here.shown)  # what comes after it is another story
         if end == "cut":
             self.disk = world.lose_power(self.dice)
             self.ear.heard.clear()  # of a disk that does not answer any more
         else:
             self.disk = world.disk.copy() if end == "copy" and world.disk else self.disk
             world.stop()
+            if end != "copy":
+                self.seen = list(Here.shown)
+        self.keep_acked(end)
         self.check_end(world)
         if is_last:
             self.start().stop()
@@ -232,7 +271,7 @@ class Run:
     # --- what happens -----------------------------------------------------------------------------
 
     def act(self, world: Simulator) -> None:
-        what = self.dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        what = self.dice.choices(list(self.weights), list(self.weights.values()))[0]
         self.counts[what] += 1
         try:
             getattr(self, f"act_{what}")(world, world.node)
@@ -241,13 +280,16 @@ class Run:
             self.counts["refused"] += 1
 
     def whom(self) -> str:
-        return self.dice.choice((*EVERYONE, *STEADY, *STEADY, *PAIRED))
+        return self.dice.choice((*EVERYONE, *STEADY, *STEADY, *PAIRED, "via"))
 
     def request(self, node: Any, name: str, message: Any, **how: Any) -> Future[Any]:
+        if self.dice.random() < 0.2:
+            how["acknowledge"] = self.dice.choice(LEVELS)
         self.say("request", name, message, how)
-        future: Future[Any] = node.send_request(name, message, **how)
+        future: Future[Any] = node.send_request(address(name), message, **how)
         self.futures.append(future)
-        self.pending.append((name, future))
+        level = how.get("acknowledge", name if name in LEVELS else "disk")
+        self.pending.append((name, level, future))
         return future
 
     def act_send(self, world: Simulator, node: Any) -> None:
@@ -276,7 +318,7 @@ class Run:
         message = self.writer.to(name, 2)
         self.say("cast", name, message)
         is_info = self.dice.random() < 0.3 and name not in PAIRED
-        (node.info if is_info else node.cast)(name, message)
+        (node.info if is_info else node.cast)(address(name), message)
 
     def act_client(self, world: Simulator, node: Any) -> None:
         clients = [each for each in world.clients if each.is_open]
@@ -284,17 +326,37 @@ class Run:
             client = self.dice.choice(clients)
             self.dice.choice((client.close, client.reset, client.shutdown))()
         else:
-            world.connect(TCP)
+            world.connect(self.dice.choice((TCP, POLITE)))
 
     def act_line(self, world: Simulator, node: Any) -> None:
         clients = [each for each in world.clients if each.is_open]
         if clients:
             line = self.line()
+            if self.dice.random() < 0.3:
+                line = self.wrapped_line()
             self.say("line", line)
-            self.dice.choice(clients).send(line)
+            client = self.dice.choice(clients)
+            for _ in range(1 if b"once" not in line[:8] else self.dice.choice((1, 2, 3))):
+                client.send(line)
+
+    def wrapped_line(self) -> bytes:
+        """Several together, with a name, or both."""
+        scripts = [self.writer.script(1) for _ in range(self.dice.choice((1, 2, 3)))]
+        self.numbers["wire"] += 1
+        number, what = self.numbers["wire"], self.dice.randrange(3)
+        # To which server it comes is not known here: a name is of one server's memory.
+        name = f"wire-{number}"
+        for script, _ in scripts if what < 2 else ():
+            self.writer.again.add(script)
+        lines: tuple[Any, ...] = (
+            ("once", name, 1, scripts[0]),
+            ("once together", name, 1, scripts),
+            ("together", scripts),
+        )
+        return repr(lines[what]).encode() + b"\n"
 
     def act_suspend(self, world: Simulator, node: Any) -> None:
-        name = self.dice.choice((*STEADY, *PAIRED, *PLAIN, *MANAGERS, *MEMBERS))
+        name = self.dice.choice((*STEADY, *SPECIAL, *PAIRED, *PLAIN, *MANAGERS, *MEMBERS))
         self.say("suspend", name)
         node.sys.suspend(name)
         self.suspended.add(name)
@@ -311,7 +373,7 @@ class Run:
         node.journal.snapshots.take()
 
     def act_replace(self, world: Simulator, node: Any) -> None:
-        name = self.dice.choice((*STEADY, *PLAIN, "m-1"))
+        name = self.dice.choice((*STEADY, *SPECIAL, *PLAIN, "m-1"))
 
         def change(shown: Any) -> Any:
             logs_of(name, shown)[0].append("replaced")
@@ -338,6 +400,7 @@ class Run:
         self.say("forget", name)
         self.torn.add(name)
         self.acked.pop(name, None)
+        self.early.pop(name, None)
         self.found.pop(name, None)
         self.pending = [each for each in self.pending if each[0] != name]
         if self.dice.random() < 0.5:
@@ -352,15 +415,42 @@ class Run:
             node.releases.begin(wish, lambda *answer: done.append(answer))
         else:
             node.releases.begin_rollback(None, lambda *answer: done.append(answer))
+        if self.dice.random() < 0.3:
+            world.run(self.dice.choice((0.0, 0.001)))
+            self.act_migrate(world, node)
         if self.dice.random() < 0.7:
             with contextlib.suppress(TimeoutError):
                 world.run_until(lambda: done, within=5)
         self.say("upgrade", done)
 
+    def act_migrate(self, world: Simulator, node: Any) -> None:
+        name, to = self.dice.choice(MOVED), self.dice.choice(("root", "pair", "pair", "other"))
+        self.say("migrate", name, to)
+        node.migrate(name, to=to)
+
+    def act_full(self, world: Simulator, node: Any) -> None:
+        """The disk has no room for a while."""
+        used = sum(map(len, self.disk.contents().values()))
+        room = used + self.dice.choice((0, 30_000, 70_000, 200_000))
+        self.disk.room = None if self.disk.room is not None else room
+        self.say("room", self.disk.room)
+
+    def act_crowd(self, world: Simulator, node: Any) -> None:
+        """Many members are woken in one tick."""
+        for number in range(self.dice.choice((30, 150))):
+            self.request(node, f"m-{100 + number}", self.writer.script(-1))
+
+    def act_jump(self, world: Simulator, node: Any) -> None:
+        world.run(4000.0)  # longer than a client of Once is remembered
+
     def act_once(self, world: Simulator, node: Any) -> None:
         name = self.dice.choice(STEADY)
         self.numbers[name] += 1
-        once = Once(f"client-{name}", self.numbers[name], self.writer.script(1))
+        asked: Any = self.writer.script(1)
+        if self.dice.random() < 0.3:
+            asked = Together([asked, self.writer.script(1)])
+        once = Once(f"client-{name}", self.numbers[name], asked)
+        self.say("once", name, once)
         for _ in range(self.dice.choice((1, 2, 3))):
             self.request(node, name, once)
             world.run(self.dice.choice((0.0, 0.001, 0.01)))
@@ -401,17 +491,25 @@ class Run:
 
     def harvest(self) -> None:
         """Take note of what was answered."""
-        done = [each for each in self.pending if each[1].done()]
-        self.pending = [each for each in self.pending if not each[1].done()]
-        for name, future in done:
+        done = [each for each in self.pending if each[2].done()]
+        self.pending = [each for each in self.pending if not each[2].done()]
+        for name, level, future in done:
             if future.cancelled() or future.exception(0) is not None or name not in JOURNALED:
                 continue
             value = future.result(0)
             sides = [value] if name == "either" else enumerate(value) if name == "both" else None
             for side, output in sides or [(0, value)]:
                 if isinstance(output, tuple) and isinstance(output[0], int):
-                    self.acked.setdefault(name, {})[side, output[0]] = output[1]
+                    self.early.setdefault(name, {})[side, output[0]] = (output[1], level)
                     self.counts["answers"] += 1
+
+    def keep_acked(self, end: str) -> None:
+        """Forget the answers that a lower level has let out too early for this end."""
+        for name, answers in self.early.items():
+            for place, (script, level) in answers.items():
+                if level in SURVIVES[end]:
+                    self.acked.setdefault(name, {})[place] = script
+        self.early.clear()
 
     def check_found(self, world: Simulator) -> None:
         """(R3), (R4)"""
@@ -425,6 +523,10 @@ class Run:
                 assert log[: len(before)] == before, f"R3: {name}: {before} is now {log}"
             self.check_once(name, logs)
             self.found[name] = [list(log) for log in logs]
+            if name == "pure" and name not in self.torn:
+                assert not self.seen or logs[0][: len(self.seen)] == self.seen, (
+                    f"R9: an observer was shown {self.seen}, there is {logs[0]}"
+                )
 
     def check_once(self, name: str, logs: list[list[Any]]) -> None:
         """(R4)"""
@@ -442,6 +544,7 @@ class Run:
         """(R6), (R7), when the node has ended."""
         self.check_heard()
         Here.node = None
+        assert not Here.names, f"R6: keys lead to servers that have ended: {Here.names}"
         assert all(future.done() for future in self.futures), "R6: a caller waits for ever"
         for future in self.futures:
             error = None if future.cancelled() else future.exception(0)
@@ -450,7 +553,8 @@ class Run:
         self.pending.clear()
         with tempfile.TemporaryDirectory() as folder:
             write_down(self.disk, Path(folder))
-            assert verify(folder).problems == [], "R7"
+            problems = verify(folder).problems
+            assert problems == [], f"R7: {problems}"
 
     def check_history(self, world: Simulator) -> None:
         """(R2)"""
@@ -496,8 +600,9 @@ class Run:
             return
         self.counts["came to rest"] += 1
         self.check_rest(node)
+        self.check_awaits(node)
         self.check_history(world)
-        for name in STEADY:
+        for name in (*STEADY, *SPECIAL):
             if node.whereis(name) is not None:
                 self.check_once(name, logs_of(name, node.sys.get_state(name)))
                 self.check_arrived(node, name)
@@ -512,28 +617,35 @@ class Run:
             assert waits == (0, 0, []), f"R6: {name} has mail, timers or calls: {waits}"
         assert not any(node.tree.supervisor(path).inbox for path in node.tree.supervisors), "R6"
 
+    def check_awaits(self, node: Any) -> None:
+        """(R6), of what journaled servers have asked for: each effect is answered once."""
+        for name in SURE:
+            if name not in self.torn and node.whereis(name) is not None:
+                state = node.sys.get_state(name)
+                assert not state["awaits"], f"R6: {name} waits for {state['awaits']}"
+                self.counts["gathered"] += any(
+                    isinstance(each, tuple) and each[0] == "gathered" for each in state["log"]
+                )
+
     def check_arrived(self, node: Any, name: str) -> None:
         """(R5), of what one server has sent."""
-        if name in self.torn or name == "machine":  # whose end takes its actions along
+        if name in self.torn or name in ("machine", "side"):  # whose end takes its actions along
             return
         sent = [
             op[1:]
             for script in logs_of(name, node.sys.get_state(name))[0]
             for op in self.writer.scripts.get(script if isinstance(script, str) else "", ())
-            if op[0] in ("cast", "info") and op[1] in ("a", "b", "c")
+            if op[0] in ("cast", "info") and op[1] in SURE
         ]
         for to, message in sent:
             is_kept = to not in self.torn and node.whereis(to) is not None
-            if is_kept and not any(op[0] in ("crash", "bad") for op in message[1]):
+            if is_kept and not may_crash(message):
                 assert is_script(message)
                 log = logs_of(to, node.sys.get_state(to))[0]
                 assert message[0] in log, f"R5: {name} sent {message} to {to}, which has {log}"
                 self.counts["arrived"] += 1
 
 
-def write_down(disk: SimDisk, folder: Path) -> None:
-    """Put what a simulated disk holds into a folder."""
-    for name, data in disk.contents().items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+def may_crash(script: Script) -> bool:
+    """Whether a journaled server may refuse to do what it says: then it has not been stepped."""
+    return any(op[0] in ("crash", "bad", "once") or "'via'" in repr(op) for op in script[1])

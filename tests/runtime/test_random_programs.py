@@ -10,7 +10,10 @@ from tests.effort import rounds
 from tests.runtime.random_runs import Run
 
 SEEDS = rounds("PYBEHAVE_PROGRAM_SEEDS")
-WANTED = ("cut", "copy", "stop", "came to rest", "compared", "answers", "arrived", "upgrade")
+WANTED = (
+    "cut", "copy", "stop", "came to rest", "compared", "answers", "arrived", "upgrade", "gathered",
+    "full", "crowd", "migrate",
+)  # fmt: skip
 """Of each some must have been seen, or the runs say little."""
 
 
