@@ -20,6 +20,7 @@ from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.release import Release
 from pybehave.behaviours.supervisor import Supervisor
 from pybehave.errors import SpecError
+from pybehave.runtime.release.code import elsewhere
 
 logger = logging.getLogger("pybehave")
 
@@ -73,9 +74,8 @@ def _imported(module_name: str, attribute: str, folder: str | None) -> ModuleTyp
         if module_name.endswith(".py") or "/" in module_name:
             raise Mistake(_named(module_name, attribute))
         raise Mistake(f"there is no module {module_name!r} here or in {sys.prefix}")
-    if folder is not None and not _is_in(found, folder):
-        other = found.origin or "another folder"
-        raise Mistake(f"there is no module {module_name!r} in {folder}; {other} is not meant")
+    if other := elsewhere(found, folder):
+        raise Mistake(other)
     try:
         return import_module(module_name)
     except SpecError as error:
@@ -87,13 +87,6 @@ def _imported(module_name: str, attribute: str, folder: str | None) -> ModuleTyp
     except BaseException as error:  # whatever the module does at its import is the user's
         logger.debug("importing %s failed", module_name, exc_info=error)
         raise Mistake(_where(module_name, error)) from error
-
-
-def _is_in(found: ModuleSpec, folder: str) -> bool:
-    """Whether a module lies in a folder: other code of the same name is not what was asked for."""
-    places = [found.origin] if found.origin else list(found.submodule_search_locations or ())
-    root = os.path.join(os.path.realpath(folder), "")
-    return any(os.path.realpath(place).startswith(root) for place in places)
 
 
 def _named(path: str, attribute: str) -> str:

@@ -166,6 +166,19 @@ def test_a_check_in_a_folder_without_the_code_is_none_of_other_code(notes: Notes
     check(result, 2, "there is no module 'notes' in")
 
 
+def test_an_upgrade_takes_no_code_from_elsewhere(notes: Notes) -> None:
+    """It did, and the next process of `pybehave run --heart` was then refused that very code."""
+    put(notes, None)
+    (notes.folder.parent / "one" / "others.py").write_text(TWO)
+    words = [*COMMAND, "release", "upgrade", "others:app", "--path", str(notes.folder)]
+    result = subprocess.run(
+        [*words, "--from", "1.0", "--node", notes.data], capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    check(result, 1, f"there is no module 'others' in {notes.folder}; ")
+    assert notes.ask("get") == "1 1"
+
+
 def test_a_replacement_without_the_journal_s_key_changes_nothing(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

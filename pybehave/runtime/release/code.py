@@ -18,6 +18,8 @@ import sys
 import sysconfig
 import traceback
 from importlib import import_module, invalidate_caches
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Final, final
 
@@ -92,6 +94,8 @@ def import_release(
     code = ReleaseCode(before, path_before, belonging)
     known = set(sys.modules)
     try:
+        if other := elsewhere(find_spec(module_name), folder):
+            raise UpgradeRefused(target, other)
         module = import_module(module_name)
         release = _release_in(module, target, attribute, from_version)
     except BaseException as error:
@@ -102,6 +106,21 @@ def import_release(
         raise UpgradeRefused(target, _sentence(module_name, error)) from error
     code._names |= _new(known, top, os.path.abspath(folder) if folder else root)
     return release, code
+
+
+def elsewhere(found: ModuleSpec | None, folder: str | None) -> str:
+    """Say that a module does not lie in a folder; empty = it does, or there is nothing to say.
+
+    Other code of the same name is not what was asked for: a start by that folder refuses it, too.
+    """
+    if found is None or folder is None:
+        return ""
+    places = [found.origin] if found.origin else list(found.submodule_search_locations or ())
+    root = os.path.join(os.path.realpath(folder), "")
+    if any(os.path.realpath(place).startswith(root) for place in places):
+        return ""
+    other = found.origin or "another folder"
+    return f"there is no module {found.name!r} in {os.path.abspath(folder)}; {other} is not meant"
 
 
 def _release_in(
