@@ -38,6 +38,9 @@ DERIVING_BYTES: Final = 12
 """Of the nonce: what makes the piece's own key."""
 
 BLOCK_BYTES: Final = 16
+FILE_BYTES_MAX: Final = 1 << 20
+"""Of a file with keys: ten thousand keys with a comment each. A device has no end."""
+
 PUBLIC: Final = stat.S_IRWXO
 """Permissions that no file with keys may have."""
 
@@ -83,9 +86,12 @@ class Encrypted:
             with Path(path).open("rb") as file:
                 if os.fstat(file.fileno()).st_mode & PUBLIC:
                     raise SpecError(str(path), "everybody may read these keys; chmod 600 it")
-                lines = [line.partition(b"#")[0].strip() for line in file.read().splitlines()]
+                content = file.read(FILE_BYTES_MAX + 1)
         except OSError as error:
             raise SpecError(str(path), f"the keys cannot be read: {error.strerror}") from error
+        if len(content) > FILE_BYTES_MAX:
+            raise SpecError(str(path), f"it is longer than {FILE_BYTES_MAX} bytes, as no keys are")
+        lines = [line.partition(b"#")[0].strip() for line in content.splitlines()]
         try:
             keys = [bytes.fromhex(line.decode("ascii")) for line in lines if line]
         except ValueError:  # which would show a part of the line

@@ -21,7 +21,7 @@ from pybehave.errors import (
 from pybehave.journal import reader, recovery
 from pybehave.journal.codec import CODECS_MAX, GROWTH_MAX, Codec, Coder, Compressed
 from pybehave.journal.disk_store import DiskStore
-from pybehave.journal.encrypted import Encrypted, _Key, key_id
+from pybehave.journal.encrypted import FILE_BYTES_MAX, Encrypted, _Key, key_id
 from pybehave.journal.recovery import Options
 from pybehave.journal.rewrite import Rewriter
 from pybehave.testing.disk import SimDisk
@@ -223,6 +223,21 @@ def test_a_file_without_keys_is_refused_and_its_content_not_shown(
     with pytest.raises(SpecError, match="openssl rand") as refused:
         Encrypted.from_file(file)
     assert not text or text not in str(refused.value)
+
+
+@pytest.mark.parametrize("over", [-1, 0, 1])
+def test_a_file_without_an_end_is_read_up_to_a_bound(tmp_path: Path, over: int) -> None:
+    """A device would have filled the memory."""
+    file = tmp_path / "keys"
+    line = f"{KEY.hex()}\n#".encode()
+    file.write_bytes(line.ljust(FILE_BYTES_MAX + over, b"."))
+    file.chmod(0o600)
+    if over <= 0:
+        assert Encrypted.from_file(file).encode(b"text", b"").startswith(key_id(KEY))
+        return
+    with pytest.raises(SpecError, match=f"longer than {FILE_BYTES_MAX} bytes") as refused:
+        Encrypted.from_file(file)
+    assert KEY.hex() not in str(refused.value)
 
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
