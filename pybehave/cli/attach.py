@@ -12,6 +12,7 @@ import ast
 import cmd
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,9 @@ from pybehave.runtime.node import CALL_TIMEOUT_S, DATA
 
 DIGITS_MAX: Final = 18
 """Of a number of events; nobody waits for so many."""
+
+QUOTED: Final = re.compile(r"""(["'])(.+?)\1(?:\s+|$)""")
+"""A word of a line that was read, with spaces in it."""
 
 OPTIONS: Final = ("--json", "--timeout")
 
@@ -56,7 +60,7 @@ class Session:
 
         Args:
             name: The command.
-            rest: What stands behind it; words as a shell has divided them, if it has.
+            rest: What stands behind it: words as a shell has divided them, or a line.
 
         Raises:
             Mistake: There is no such command, or it wants something else behind it.
@@ -69,6 +73,8 @@ class Session:
             raise Mistake(f"there is no command {name!r}; there are {', '.join(COMMANDS)}")
         usage, _, function = COMMANDS[name]
         wanted = usage.split()
+        if isinstance(rest, str):
+            rest = _read(rest, wanted)
         words = _divided(rest, max(len(wanted), 1))
         needed = sum(not word.startswith("[") for word in wanted)
         if not needed <= len(words) <= len(wanted):
@@ -91,17 +97,30 @@ class Session:
         return [row["server"] for row in rows if row["server"].startswith(part)]
 
 
-def _divided(rest: str | tuple[str, ...], most: int) -> list[str]:
+def _read(line: str, wanted: list[str]) -> tuple[str, ...]:
+    """The words of a line; quotes hold one with spaces together, but a literal keeps its own."""
+    words: list[str] = []
+    while line:
+        left = wanted[len(words) :]
+        if left != ["LITERAL"] and (quoted := QUOTED.match(line)):
+            words.append(quoted[2])
+            line = line[quoted.end() :]
+        else:
+            word, *more = [line] if len(left) <= 1 else line.split(maxsplit=1)
+            words.append(word)
+            line = more[0] if more else ""
+    return tuple(words)
+
+
+def _divided(words: tuple[str, ...], most: int) -> list[str]:
     """The words behind a command; what would be one too many belongs to the last.
 
     Args:
-        rest: Words of a shell may have spaces in them, as names of servers may.
+        words: As a shell divides them: they may have spaces in them, as names of servers may.
         most: How many the command knows, at least one.
     """
-    if isinstance(rest, str):
-        return rest.split(maxsplit=most - 1)
-    last = " ".join(rest[most - 1 :])
-    return [*rest[: most - 1], *([last] if last else [])]
+    last = " ".join(words[most - 1 :])
+    return [*words[: most - 1], *([last] if last else [])]
 
 
 # --- the commands ---------------------------------------------------------------------------------

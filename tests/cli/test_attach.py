@@ -221,6 +221,26 @@ def test_a_name_with_spaces_is_one_word_of_the_shell(
     assert said("reset", "a b", "--yes") == "a b has begun anew, with nothing\n"
 
 
+def test_a_name_with_spaces_is_quoted_in_a_line_that_is_read(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    """What stood behind its first space was taken for the literal, the count, or an option."""
+    tree = Supervisor("one_for_one", [Worker("a b", Echo, journal=True)])
+    running = start(Application("spaced", tree), data=tmp_path / "data")
+    path = str(tmp_path / "admin.sock")
+    Admin(running, path).open()
+
+    def said(line: str) -> str:
+        return CliRunner().invoke(command, [path], input=line).output
+
+    assert said("call 'a b' [1,  'a b']") == said('call "a b" [1, "a b"]') == "[1, 'a b']\n"
+    assert said("call 'a b' 'c d'") == "'c d'\n", "a literal keeps its quotes"
+    assert said("trace 'a b' 0") == ""
+    assert "mode         running" in said("inspect a b") == said("inspect 'a b'")
+    assert said("reset  'a b'  --yes") == "a b has begun anew, with nothing\n"
+    assert "No server is named 'a'" in said("call a 'a b'")
+
+
 def test_a_mistake_is_one_sentence(node: Node) -> None:
     for words, status, says in MISTAKES:
         result = node.attach(*words)
