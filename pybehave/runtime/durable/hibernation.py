@@ -238,6 +238,17 @@ class Hibernation:
         instance = known.dump.__self__  # type: ignore[attr-defined]
         known.state = instance.load(self._journal.values_named(name).decode(data))
 
+    def read(self, name: str, known: Known) -> Any:
+        """The state of one that sleeps, and sleeps on; None and dirty: it cannot be read."""
+        assert known.dump is not None
+        try:
+            data = self.encoded(known.state)
+        except OSError:
+            self.get_up(name, known)
+            return None
+        instance = known.dump.__self__  # type: ignore[attr-defined]
+        return instance.load(self._journal.values_named(name).decode(data))
+
     def drop(self, known: Known) -> None:
         """A server is forgotten: its state is needed by nobody."""
         if type(known.state) is Asleep:

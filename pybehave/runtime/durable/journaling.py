@@ -495,9 +495,12 @@ class NodeJournal:
 
         Blocks as `rebuild` does, but once for each such end.
         """
-        for name, found in list(self._known.items()):
+        dirty = [(name, found) for name, found in self._known.items() if found.is_dirty]
+        if dirty:
+            self._planned = self._specs()  # another release may run than was started
+        for name, found in dirty:
             worker = self._added.get(name) or self._planned.get(name)
-            if not found.is_dirty or worker is None or self._dispatcher.whereis(name) is not None:
+            if worker is None or self._dispatcher.whereis(name) is not None:
                 continue
             try:
                 rebuilt = self._learn(worker)

@@ -60,6 +60,7 @@ from pybehave.runtime.waiters import ThreadWaiter, refuse_within
 if TYPE_CHECKING:
     from pybehave._uring.servers import Server
     from pybehave.runtime.applications import Running
+    from pybehave.runtime.durable.replay import Known
     from pybehave.runtime.node import Node
     from pybehave.runtime.release.code import ReleaseCode
     from pybehave.runtime.release.handover import Command, Successor
@@ -321,11 +322,12 @@ class Releases:
             targets = self._targets(wish, changes, seen)
             before = _reverse(wish, changes, self.command)
             added: list[str] = []
+            stopped: list[Known] = []
 
             def put() -> Callable[[], None]:
                 for each in changes:  # again: time may have passed
                     self._check_application(wish, *each)
-                return put_specs(self.node, wish, changes, added)
+                return put_specs(self.node, wish, changes, added, stopped)
 
             def done(error: BaseException | None) -> None:
                 run, self.under_way = self.under_way, None
@@ -335,6 +337,9 @@ class Releases:
                     answer(None, error)
                     return
                 assert run is not None
+                for known in stopped:
+                    if self.node.journal is not None:
+                        self.node.journal.hibernation.drop(known)
                 answer(self._done(wish, before, run, added), None)
 
             self.under_way = Upgrade(
@@ -346,6 +351,7 @@ class Releases:
                 extra=wish.extra,
                 is_down=wish.is_down,
                 renewed=lambda _: self._targets(wish, changes, seen),
+                stopped=stopped,
             )
             self._run()
         except BaseException:

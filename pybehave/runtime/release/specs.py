@@ -8,24 +8,36 @@ Does not know: servers that run (upgrade.py), which release may follow (releases
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
+from pybehave._uring.servers import Asleep
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.release import Release, changed_state, supervisors_of
+from pybehave.behaviours.family import families, has_name
+from pybehave.behaviours.release import (
+    Migration,
+    Release,
+    Way,
+    changed_state,
+    supervisors_of,
+    way_of,
+)
 from pybehave.behaviours.schema import version_of
 from pybehave.behaviours.supervisor import walk, workers
 from pybehave.errors import NoProc, UpgradeRefused
 from pybehave.runtime.release.listeners import put_edges
 from pybehave.runtime.release.probation import CRASHES, WATCH_S
-from pybehave.runtime.release.upgrade import Target, Upgrade, failing
+from pybehave.runtime.release.upgrade import Target, Upgrade, failing, kept
 from pybehave.runtime.servers import make_values
 
 if TYPE_CHECKING:
+    from pybehave._uring.values import Values
     from pybehave.runtime.applications import Applications, Running
+    from pybehave.runtime.durable.journaling import NodeJournal
+    from pybehave.runtime.durable.replay import Known
     from pybehave.runtime.node import Node
     from pybehave.runtime.release.code import ReleaseCode
     from pybehave.runtime.release.handover import Command
@@ -101,7 +113,11 @@ def made(node: Node, wish: Wish, spec: Any) -> Any:
 
 
 def put_specs(
-    node: Node, wish: Wish, changes: list[tuple[Running, Application]], added: list[str]
+    node: Node,
+    wish: Wish,
+    changes: list[tuple[Running, Application]],
+    added: list[str],
+    stopped: list[Known],
 ) -> Callable[[], None]:
     """Put specifications in place, and states of servers that do not run.
 
@@ -110,6 +126,7 @@ def put_specs(
         wish: What for.
         changes: Which applications, and what they become.
         added: Gets the paths of children that are new.
+        stopped: Gets what was known of those servers.
 
     Returns:
         What puts everything back.
@@ -118,16 +135,19 @@ def put_specs(
         UpgradeRefused, UpgradeFailed, SpecError: Everything is as it was.
     """
     undo: Undo = []
+    if node.journal is not None:
+        node.journal.build_dirty()  # while the code is there that they failed with
 
     def put_back() -> None:
         for step in reversed(undo):
             step()
         added.clear()
+        stopped.clear()
 
     try:
         for running, app in changes:
             _put_application(node.applications, running, app, added, undo)
-            _put_stopped(node, wish, app, undo)
+            stopped.extend(_put_stopped(node, wish, app, undo))
     except BaseException:
         put_back()
         raise
@@ -153,34 +173,76 @@ def _put_application(
     applications.replace(running, app)
 
 
-def _put_stopped(node: Node, wish: Wish, app: Application, undo: Undo) -> None:
-    """Journaled servers that do not run: the snapshot holds their states, too."""
+def _put_stopped(node: Node, wish: Wish, app: Application, undo: Undo) -> Iterator[Known]:
+    """Journaled servers that do not run: the snapshot holds their states, too.
+
+    Yields:
+        What was known of one that has another state now.
+    """
     journal = node.journal
     if journal is None:
         return
-    for worker in workers(app.tree):
-        known = journal.remembered(worker.name)
-        if known is not None:
-            journal.hibernation.get_up(worker.name, known)
-        if known is None or node.loop.dispatcher.whereis(worker.name) is not None:
+    named = [(worker, worker.name) for worker in workers(app.tree)]
+    for family in families(app.tree):
+        template = family.children[0]
+        assert isinstance(template, Worker)
+        if template.journal:
+            named += [(template, name) for name in journal.numbers if has_name(family, name)]
+    for worker, name in named:
+        known = journal.remembered(name)
+        if known is None or node.loop.dispatcher.whereis(name) is not None:
             continue
-        if known.is_dirty or known.dump is None:
-            raise refused(
-                wish, f"server {worker.name!r} has crashed and waits for its restart; try again"
-            )
-        old, new = known.dump.__self__, made(node, wish, worker)  # type: ignore[attr-defined]
-        migration = wish.release.migrations.get(worker.name)
-        new.context = old.context
-        with failing(str(wish.release), worker.name):
-            state = changed_state(
-                worker.name, old, new, known.state, migration, wish.extra, is_down=wish.is_down
-            )
-        undo.append(partial(journal.remember, worker.name, known))
-        undo.append(partial(journal.set_values, worker.name, journal.values_named(worker.name)))
-        journal.remember(
-            worker.name, replace(known, state=state, dump=new.dump, version=version_of(new))
-        )
-        journal.set_values(worker.name, make_values(worker.name, new))
+        if _put_state(node, wish, worker, known, name, undo):
+            yield known
+
+
+def _put_state(
+    node: Node, wish: Wish, worker: Worker[Any, Any], known: Known, name: str, undo: Undo
+) -> bool:
+    """One of them, or a member of a family; whether it has another state. What sleeps sleeps on."""
+    journal = node.journal
+    assert journal is not None
+    old: Any = getattr(known.dump, "__self__", None)
+    new = made(node, wish, worker)
+    migration = wish.release.migrations.get(worker.name)
+    with failing(str(wish.release), name):
+        is_member = old is not None and name != worker.name
+        if is_member and _is_lazy(old, new, migration, is_down=wish.is_down):
+            return False
+        is_asleep = type(known.state) is Asleep
+        state = journal.hibernation.read(name, known) if is_asleep else known.state
+    if old is None or known.is_dirty:
+        raise refused(wish, f"server {name!r} has crashed and waits for its restart; try again")
+    values = journal.values_named(name)
+    restore = (lambda: known.state) if is_asleep else kept(old, state, values)
+    undo.append(partial(_put_state_back, journal, name, known, restore, values))
+    new.context = old.context
+    with failing(str(wish.release), name):
+        state = changed_state(name, old, new, state, migration, wish.extra, is_down=wish.is_down)
+    journal.remember(name, replace(known, state=state, dump=new.dump, version=version_of(new)))
+    journal.set_values(name, make_values(name, new))
+    if is_asleep:
+        journal.hibernation.lay_down(name)
+    return True
+
+
+def _is_lazy(old: Any, new: Any, migration: Migration[Any, Any] | None, *, is_down: bool) -> bool:
+    """Whether a member's state can wait for its next start: very many may sleep."""
+    way = way_of(old, new, migration, is_down=is_down)
+    return way is Way.SAME or way is Way.UPCAST
+
+
+def _put_state_back(
+    journal: NodeJournal, name: str, known: Known, restore: Callable[[], Any], values: Values
+) -> None:
+    changed = journal.remembered(name)
+    if changed is None or journal.node.loop.dispatcher.whereis(name) is not None:
+        return  # forgotten, or started meanwhile
+    if changed is not known:
+        journal.hibernation.drop(changed)
+    known.state = restore()
+    journal.remember(name, known)
+    journal.set_values(name, values)
 
 
 def upgrade_of_one(

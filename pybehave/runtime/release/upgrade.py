@@ -12,7 +12,9 @@ behind it are STARTs of the new code (durable/replay.py), so that older generati
 
 | phase   | what is under way                              | leaves to                            |
 |---------|------------------------------------------------|--------------------------------------|
-| NEW     | nothing was touched                            | READY with a journal; else OVER      |
+| NEW     | nothing was touched                            | READY with a journal; WRITING where  |
+|         |                                                | only such as do not run have one;    |
+|         |                                                | else OVER                            |
 | READY   | the new instances are made ready while the old | WRITING; OVER when that fails        |
 |         | code serves; servers may come and go           |                                      |
 | WRITING | servers are suspended with the new code in     | NAMING when the snapshot is written; |
@@ -35,7 +37,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -54,6 +56,7 @@ from pybehave.runtime.tree.child import TreeChild
 if TYPE_CHECKING:
     from pybehave._uring.servers import Server
     from pybehave._uring.values import Values
+    from pybehave.runtime.durable.replay import Known
     from pybehave.runtime.host import LoopHost
 
 SMALL_BYTES: Final = 2 << 20
@@ -127,6 +130,8 @@ class Upgrade:
         is_down: Whether the way leads back.
         renewed: Returns the servers that are concerned when the code changes, of those that were
             when it was asked for: some may have ended, and others started.
+        stopped: Gets, by `put`, what was known of journaled servers that do not run, and have
+            another state now.
     """
 
     def __init__(
@@ -140,6 +145,7 @@ class Upgrade:
         extra: Any = None,
         is_down: bool = False,
         renewed: Callable[[list[Target]], list[Target]] = lambda targets: targets,
+        stopped: Sequence[Known] = (),
     ) -> None:
         self.phase = Phase.NEW
         self.release = release
@@ -152,6 +158,7 @@ class Upgrade:
         self._extra = extra
         self._is_down = is_down
         self._renewed = renewed
+        self._stopped = stopped
         self._began = 0.0
         self.seconds = 0.0
 
@@ -239,7 +246,7 @@ class Upgrade:
             self._put_back = self._put()
             for target in self.targets:
                 self._change(target, target.worker, target.instance, target.state, target.values)
-            if not journaled:
+            if not journaled and not self._stopped:
                 self._finish()
             elif not self._write() and not self.is_over:  # else `done` has been told why
                 raise UpgradeFailed(self.release, "", self._why_not())
@@ -306,7 +313,7 @@ class Upgrade:
         server, old = target.server, target.server.instance
         way = way_of(old, target.instance, target.migration, is_down=self._is_down)
         if way is not Way.SAME:
-            target.restore = _kept(server)
+            target.restore = kept(old, server.state, server.values)
         with failing(self.release, server.name):
             _take_attributes(target)
             target.state = changed_state(
@@ -460,13 +467,12 @@ def _take_attributes(target: Target) -> None:
                 new[name] = value
 
 
-def _kept(server: Server) -> Callable[[], Any]:
+def kept(instance: Any, state: Any, values: Values | None) -> Callable[[], Any]:
     """Keep a state that a migration may change in place; returns what gives it back.
 
     Nothing is kept of a `pure` server, nor of a state that cannot be copied: its migration has to
     return a new one.
     """
-    state, instance, values = server.state, server.instance, server.values
     if getattr(instance, "pure", False):
         return lambda: state
     try:
