@@ -20,8 +20,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pybehave import Application, GenServer, Once, Supervisor, Worker, actions, family
-from pybehave.errors import CodecRefused, Crashed, JournalRefused, PybehaveError
+from pybehave import Application, Once, Supervisor, Worker, family
+from pybehave.errors import (
+    CodecRefused,
+    Crashed,
+    JournalBusy,
+    JournalRefused,
+    PybehaveError,
+    UpgradeFailed,
+)
 from pybehave.journal import dead_letters
 from pybehave.journal.attempts import MARKER
 from pybehave.journal.codec import Codec, Coder, Compressed
@@ -39,104 +46,32 @@ from pybehave.journal.verify import verify
 from pybehave.runtime.durable.history import LSN_MAX, History
 from pybehave.testing.disk import PowerCut, SimDisk
 from pybehave.testing.simulate import Simulator
+from tests.journal.keepers import CLASSES, Broken
 
 SEGMENT_BYTES = 64 << 10
 SEGMENTS_MAX = 14
 ROOM = 64 << 10
 KEYS = [bytes([number]) * 32 for number in range(1, 5)]
 STEADY = ("a", "b")
+SOFT = "o"
+"""Acknowledges what the system has: a kill loses none of it, a power cut may."""
+
 OPTIONAL = ("x", "y")
 MEMBERS = ("m-1", "m-2", "m-3")
-EVERYONE = (*STEADY, *OPTIONAL, *MEMBERS)
+EVERYONE = (*STEADY, SOFT, *OPTIONAL, *MEMBERS)
 LOST = (PybehaveError, OSError, PowerCut)
-OF_A_FULL_DISK = ("JournalFull", "JournalBusy", "NoProc", "Timeout")
+OF_A_FULL_DISK = ("JournalFull", "JournalBusy", "NoProc", "Timeout", "UpgradeFailed")
 PATIENCE_S = 30.0
 """What has begun waits for room on a full disk, as long as somebody waits for it."""
 
 ACTS = (
     *("plain",) * 3, "large", "sleep", "crash", "timer", "send", "once", "again", "cast",
-    *("snapshot",) * 3, "run", "forget", "reset", "look",
+    *("snapshot",) * 3, "run", "forget", "reset", "look", *("upgrade",) * 2, "rollback",
 )  # fmt: skip
 CHANGES = (
     "present", "present", "version", "codec", "compact", "export", "repair", "letters", "older",
     "wrong key", "damage snapshot", "damage slot", "mended", "steady",
 )  # fmt: skip
-
-
-class Keeper(GenServer[Any, Any, Any]):
-    """Keeps the numbers that it gets."""
-
-    is_broken = True
-
-    def init(self, args: Any) -> Any:
-        return []
-
-    def log(self, state: Any) -> list[int]:
-        return state
-
-    def step(self, command: Any, state: Any) -> Any:
-        log = self.log(state)
-        match command:
-            case "?":
-                return state, list(log)
-            case ("crash", number):
-                log.append(number)
-                if self.is_broken:
-                    raise ValueError("on purpose")
-                return state, len(log)
-            case ("timer", seconds, number):
-                return state, None, actions.StartTimer(number, seconds, number)
-            case ("send", name, number):
-                return state, None, actions.Cast(name, number)
-            case ("sleep", number):
-                log.append(number)
-                return state, len(log), actions.Hibernate()
-            case ("large", number, _):
-                log.append(number)
-                return state, len(log)
-        log.append(command)
-        return state, len(log)
-
-    def handle_info(self, message: Any, state: Any) -> Any:
-        self.log(state).append(message)
-        return state, None
-
-
-class Second(Keeper):
-    """Keeps them in another shape."""
-
-    version = 2
-
-    def init(self, args: Any) -> Any:
-        return {"log": []}
-
-    def log(self, state: Any) -> list[int]:
-        return state["log"]
-
-    def upcast(self, version: int, message: Any) -> Any:
-        return message
-
-    def upcast_state(self, version: int, dumped: Any) -> Any:
-        return {"log": dumped} if version == 1 else dumped
-
-
-class Third(Second):
-    version = 3
-
-
-class Mended(Keeper):
-    is_broken = False
-
-
-class MendedSecond(Second):
-    is_broken = False
-
-
-class MendedThird(Third):
-    is_broken = False
-
-
-CLASSES = {False: (Keeper, Second, Third), True: (Mended, MendedSecond, MendedThird)}
 
 
 class Cut(Exception):
@@ -164,6 +99,7 @@ class Life:
         self.found: dict[str, list[int]] = {name: [] for name in EVERYONE}
         self.dead: dict[str, set[int]] = {name: set() for name in EVERYONE}
         self.requests: list[tuple[str, int, Any]] = []
+        self.soft: set[int] = set()
         self.present: set[str] = set(OPTIONAL[:1])
         self.is_mended = self.is_tight = self.is_damaged = False
         self.has_steady = True
@@ -196,8 +132,9 @@ class Life:
         self.trace.append(" ".join(map(str, words)))
         self.counts[str(words[0])] += 1
 
-    def application(self, version: int | None = None) -> Application:
-        kind = CLASSES[self.is_mended][self.version if version is None else version]
+    def application(self, version: int | None = None, kind: Any = None) -> Application:
+        version = self.version if version is None else version
+        kind = kind or CLASSES[self.is_mended][version]
         children: list[Any] = [
             Worker(name, kind, journal=True) for name in STEADY if self.has_steady
         ]
@@ -206,8 +143,10 @@ class Life:
             for name in OPTIONAL
             if name in self.present
         ]
+        children.append(Worker(SOFT, kind, journal=True, acknowledge="os"))
         children.append(family("m-*", kind, journal=True, idle=5.0))
-        return Application("lives", Supervisor("one_for_one", children, intensity=10000, period=1))
+        tree = Supervisor("one_for_one", children, intensity=10000, period=1)
+        return Application("lives", tree, version=str(version))
 
     def options(self) -> Options:
         return Options(
@@ -263,6 +202,10 @@ class Life:
         """The power goes."""
         self.say("cut")
         found = self.disk.cut(self.dice)
+        for name in EVERYONE:
+            self.direct[name] = [each for each in self.direct[name] if each not in self.soft]
+            self.owed[name] -= self.soft
+        self.requests = [each for each in self.requests if each[0] != SOFT]
         self.disk.switch_off()
         with contextlib.suppress(*LOST):
             self.world._calm_down()
@@ -305,7 +248,9 @@ class Life:
         if self.disk.cut_at and self.disk.operations >= self.disk.cut_at:
             self.cut()
             raise Cut
-        if self.is_tight and type(error).__name__ in OF_A_FULL_DISK:
+        if (self.is_tight and type(error).__name__ in OF_A_FULL_DISK) or (
+            isinstance(error, JournalBusy)  # SOFT does not wait for the disk
+        ):
             self.counts["full"] += 1
             return
         raise error
@@ -315,14 +260,17 @@ class Life:
         return self.number
 
     def names(self) -> list[str]:
-        return [*(STEADY if self.has_steady else ()), *sorted(self.present), *MEMBERS]
+        return [*(STEADY if self.has_steady else ()), SOFT, *sorted(self.present), *MEMBERS]
 
     def act(self, node: Any) -> None:
         """One thing that somebody wants of a node."""
         name, what = self.dice.choice(self.names()), self.dice.choice(ACTS)
         if name in OPTIONAL and node.whereis(name) is None:
             return
-        getattr(self, f"act_{what}")(node, name, self.next())
+        number = self.next()
+        if name == SOFT:
+            self.soft.add(number)
+        getattr(self, f"act_{what}")(node, name, number)
 
     def call(self, node: Any, name: str, command: Any, number: int) -> None:
         """An input that is there, in its place, once it is answered."""
@@ -399,7 +347,7 @@ class Life:
         self.world.run(self.dice.choice((0.001, 0.1, 3.0, 10.0)))
 
     def act_forget(self, node: Any, name: str, _: int) -> None:
-        if self.dice.random() < 0.3 and name not in STEADY and name in node.kept():
+        if self.dice.random() < 0.3 and name not in (*STEADY, SOFT) and name in node.kept():
             self.forget_model(name, is_sure=False)
             node.forget(name, stop=True, timeout=PATIENCE_S)
             self.forget_model(name)
@@ -409,6 +357,32 @@ class Life:
             self.forget_model(name, is_sure=False)
             node.reset(name, confirm=True, timeout=PATIENCE_S)
             self.forget_model(name)
+
+    def act_upgrade(self, node: Any, *_: Any) -> None:
+        """To newer code, or to some whose migration fails (L1, L2)."""
+        before = int(node.app.version)
+        if self.dice.random() < 0.2:
+            with contextlib.suppress(UpgradeFailed):
+                wanted = self.application(3, Broken)
+                node.releases.upgrade(wanted, from_version=str(before), watch=0.0)
+                raise AssertionError("it did not fail")
+            self.say("upgrade failed", before)
+        elif before < 2:
+            self.version = self.dice.randrange(before + 1, 3)  # a cut may come behind it
+            self.say("upgrade", before, self.version)
+            wanted = self.application(self.version)
+            try:
+                node.releases.upgrade(wanted, from_version=str(before), watch=0.0)
+            finally:
+                if not self.disk.cut_at:
+                    self.version = int(node.app.version)
+            self.version_served = self.version
+
+    def act_rollback(self, node: Any, *_: Any) -> None:
+        if node.releases.status()["old"] is not None:
+            self.say("rollback", node.app.version)
+            node.releases.rollback()
+            self.version = self.version_served = int(node.app.version)
 
     def forget_model(self, name: str, *, is_sure: bool = True) -> None:
         self.say("forget", name, is_sure)
@@ -475,9 +449,12 @@ class Life:
                         continue
                     raise
                 log = state if isinstance(state, list) else state["log"]
-            self.check_log(name, list(log), is_end=is_end)
+            is_found = not (is_served or is_end)
+            self.check_log(name, list(log), is_end=is_end, is_found=is_found)
 
-    def check_log(self, name: str, log: list[int], *, is_end: bool) -> None:
+    def check_log(
+        self, name: str, log: list[int], *, is_end: bool = False, is_found: bool = False
+    ) -> None:
         assert len(set(log)) == len(log), (name, "twice", log)
         assert set(log) <= self.sent[name], (name, "invented", set(log) - self.sent[name])
         before = self.found[name]
@@ -493,7 +470,8 @@ class Life:
         )
         if is_end:
             assert self.owed[name] <= set(log), (name, "owed", self.owed[name] - set(log))
-        self.found[name] = log
+        if name != SOFT or is_found:
+            self.found[name] = log
 
     def folder_of(self) -> str:
         """The disk as a folder, for the tools."""

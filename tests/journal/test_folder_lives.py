@@ -14,6 +14,7 @@ SEEDS = rounds("PYBEHAVE_FOLDER_SEEDS")
 STEPS = 20
 
 WANTED = (
+    "upgrade", "upgrade failed", "rollback",
     "start", "stop", "no drain", "kill", "cut", "cut in stop", "idle", "snapshot", "forget",
     "replays", "present", "compact", "export", "repair", "codec", "damaged newest",
     "damaged slot",
