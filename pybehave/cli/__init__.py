@@ -6,7 +6,11 @@ command line or what it names is wrong. `health` and `ping` have their own.
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -30,8 +34,24 @@ COMMANDS = {
 }
 
 
+FULL = (errno.EDQUOT, errno.ENOSPC)
+"""What a write to standard output may fail with, where that is a file."""
+
+
 class LazyGroup(click.Group):
     """Imports a command's module when the command is used: `--help` must be quick."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Carry a command out; where its words find no room, that is said in one sentence."""
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            if error.filename is not None or error.errno not in FULL:
+                raise
+            click.echo(f"pybehave: its output cannot be written: {error.strerror}", err=True)
+            # Python would try the rest of it again at the end, and fail with a status of its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the order of the table."""

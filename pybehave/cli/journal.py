@@ -213,9 +213,14 @@ def export(
             server=server,
             progress=progress,
         )
-        for line in lines:
-            output.write(line.encode())
-        output.flush()
+        try:
+            for line in lines:
+                output.write(line.encode())
+            output.flush()
+        except OSError:
+            with contextlib.suppress(OSError):
+                output.close()  # what is left in it would fail once more, when click closes it
+            raise
 
 
 def counted(file: BinaryIO, progress: Progress) -> Iterator[bytes]:

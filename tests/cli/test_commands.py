@@ -325,6 +325,19 @@ app = Application("ends", Supervisor("one_for_one", children, auto_shutdown="any
 """
 
 
+@pytest.mark.parametrize("words", ["--help", "journal --help", "tree ends:app", "doctor"])
+def test_an_output_without_room_is_one_sentence(tmp_path: Path, words: str) -> None:
+    """It was a traceback."""
+    (tmp_path / "ends.py").write_text(ENDS)
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [*COMMAND, *words.split()], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE,
+            text=True, timeout=60, check=False,
+        )  # fmt: skip
+    said = "pybehave: its output cannot be written: No space left on device\n"
+    assert (result.returncode, result.stderr) == (1, said)
+
+
 @pytest.mark.parametrize("where", [">&-", ">/dev/full", "| true"])
 def test_a_node_whose_output_goes_nowhere_serves_all_the_same(tmp_path: Path, where: str) -> None:
     """A closed one was an AttributeError, and a full one a journal's folder without room."""

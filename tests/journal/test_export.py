@@ -374,6 +374,17 @@ def test_the_commands_export_and_import(tmp_path: Path) -> None:
     assert "Traceback" not in again.stderr
 
 
+def test_an_export_that_finds_no_room_is_one_sentence(tmp_path: Path) -> None:
+    """It was a traceback: the rest was written once more when the file was closed."""
+    folder = str(tmp_path / "a")
+    write(folder, [Record(1, reader.TIME, 0, 0, 0, 0, 1, b"", b"")])
+    said = run("journal", "export", folder, "--output", "/dev/full")
+    assert said.returncode == 2
+    assert said.stderr == (
+        "pybehave: /dev/full: No space left on device; what is left there is not whole, remove it\n"
+    )
+
+
 def test_a_damaged_journal_is_not_exported(tmp_path: Path) -> None:
     one = str(tmp_path / "one")
     write(one, [Record(1, 1, 1, 0, 1, 0, 5, b"", b"\1")])
