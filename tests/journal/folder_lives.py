@@ -243,6 +243,9 @@ class Life:
                 self.refused(error)
         if dice.random() < 0.2:
             self.disk.room = None
+        if dice.random() < 0.1:
+            self.kill()  # with what SOFT has answered and the disk does not have
+            raise Cut
 
     def refused(self, error: BaseException) -> None:
         if self.disk.cut_at and self.disk.operations >= self.disk.cut_at:
@@ -573,8 +576,8 @@ class Life:
                     for each in self.codec
                 )
             self.copied(f"{path}-c")
-        except JournalRefused:
-            if read_manifest(path).epoch:
+        except JournalRefused as error:
+            if read_manifest(path).epoch and Path(error.path).name != TAIL:
                 raise
         finally:
             shutil.rmtree(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from pybehave.journal.disk import FolderDisk
 from pybehave.journal.recovery import Options
 from pybehave.journal.snapshot import snapshot_name
 from pybehave.journal.verify import verify
+from pybehave.testing.disk import SimDisk
+from pybehave.testing.simulate import Simulator
+from tests.journal.folder_lives import write_folder
 from tests.processes import run
 from tests.snapshots import take_snapshot
 
@@ -150,3 +154,23 @@ def test_the_command_says_what_it_did_and_mistakes_are_one_sentence(
         assert (result.returncode, sentence in result.stderr) == (2, True)
         assert "Traceback" not in result.stderr
     assert not (tmp_path / "no").exists()
+
+
+def test_what_a_kill_has_left_in_the_tail_is_not_left_out(tmp_path: Path) -> None:
+    """It was: what had been acknowledged at the level "os" was not in the copy. No completion
+    source has a part in this but the simulated one, whose disk is as slow as it has to be.
+    """
+    tree = Supervisor("one_for_one", [Worker("k", Keeper, journal=True, acknowledge="os")])
+    app, source, target = Application("k", tree), tmp_path / "data", str(tmp_path / "copy")
+    disk = SimDisk(1)
+    with Simulator(1, app, disk=disk, journal_options=OPTIONS) as world:
+        world.node.call("k", 1)
+        found = disk.copy()  # as a kill leaves it: the reply has left, the write has not been made
+    write_folder(found, source)
+    with pytest.raises(JournalRefused, match="start the node once, which takes them over"):
+        compact(str(source), target, now_ns=1)
+    with Simulator(1, app, disk=found, journal_options=OPTIONS) as world:
+        assert len(world.node.call("k", "all")) == 1
+    shutil.rmtree(source)
+    write_folder(found, source)
+    assert compact(str(source), target, now_ns=1).records
