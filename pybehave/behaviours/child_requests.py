@@ -22,10 +22,10 @@ Does not know: how a child is started and stopped; that is the plan's matter.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from pybehave.behaviours.child_spec import ID_RULE, Worker
-from pybehave.behaviours.plan import Child, Plan, Status, SupervisorState, Verdict
+from pybehave.behaviours.plan import REQUEST, Child, Plan, Status, SupervisorState
 from pybehave.behaviours.restart import cancel_retry
 from pybehave.behaviours.rules import refused
 from pybehave.behaviours.supervisor import Supervisor, check_significant
@@ -39,6 +39,9 @@ from pybehave.errors import (
     SpecError,
     show,
 )
+
+_LISTS: Final = (list, tuple)
+"""Of a child's arguments. Not `list | tuple`, which is made anew each time it is read."""
 
 ChildType: TypeAlias = Literal["worker", "supervisor"]
 
@@ -115,7 +118,7 @@ def plan_start_child(state: SupervisorState, path: str, child: Child) -> Plan:
         SpecError: The child's significance does not go with this supervisor.
     """
     check_new(state, path, child)
-    return Plan(Verdict.REQUEST, child, starts=[child])
+    return Plan(REQUEST, child, starts=[child])
 
 
 def check_new(state: SupervisorState, path: str, child: Child) -> None:
@@ -131,7 +134,8 @@ def check_new(state: SupervisorState, path: str, child: Child) -> None:
         if other.status is Status.RUNNING:
             raise AlreadyStarted(f"{path}/{child.id}", other.ref)
         raise AlreadyPresent(f"{path}/{child.id}")
-    check_significant(f"Supervisor {path!r}", state.spec.auto_shutdown, child.id, child.spec)
+    if child.spec.significant:
+        check_significant(f"Supervisor {path!r}", state.spec.auto_shutdown, child.id, child.spec)
 
 
 def plan_terminate_child(state: SupervisorState, path: str, child_id: str) -> Plan:
@@ -142,11 +146,11 @@ def plan_terminate_child(state: SupervisorState, path: str, child_id: str) -> Pl
     """
     child = find_child(state, path, child_id)
     if child.status is Status.RUNNING:
-        return Plan(Verdict.REQUEST, child, stops=[child])
+        return Plan(REQUEST, child, stops=[child])
     cancel_retry(child)
     if state.is_simple:
         del state.children[child_id]  # (R8)
-    return Plan(Verdict.REQUEST, child)
+    return Plan(REQUEST, child)
 
 
 def plan_restart_child(state: SupervisorState, path: str, child_id: str) -> Plan:
@@ -159,7 +163,7 @@ def plan_restart_child(state: SupervisorState, path: str, child_id: str) -> Plan
         SimpleOneForOne: Its supervisor starts others in its place.
     """
     child = _stopped_child(state, path, child_id)
-    return Plan(Verdict.REQUEST, child, starts=[child])
+    return Plan(REQUEST, child, starts=[child])
 
 
 def plan_restart_on_purpose(state: SupervisorState, path: str, child_id: str) -> Plan:
@@ -172,9 +176,9 @@ def plan_restart_on_purpose(state: SupervisorState, path: str, child_id: str) ->
     """
     child = find_child(state, path, child_id)
     if child.status is Status.RUNNING:
-        return Plan(Verdict.REQUEST, child, stops=[child], starts=[child])
+        return Plan(REQUEST, child, stops=[child], starts=[child])
     cancel_retry(child)
-    return Plan(Verdict.REQUEST, child, starts=[child])
+    return Plan(REQUEST, child, starts=[child])
 
 
 def delete_child(state: SupervisorState, path: str, child_id: str) -> None:
@@ -235,7 +239,7 @@ def extend_args(path: str, args: object, extra: object) -> object:
 
     Source: OTP supervisor, start_child/2, `apply(M, F, A ++ List)`.
     """
-    if not isinstance(extra, list | tuple):
+    if not isinstance(extra, _LISTS):
         raise refused(f"Supervisor {path!r}", "start_child", extra, "a list of further args")
     if not extra:
         return args

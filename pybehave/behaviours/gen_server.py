@@ -28,6 +28,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias
 
+from msgspec import Struct
+
 from pybehave.actions import Action, Ignore, Stop, _NoReply
 from pybehave.behaviours.inputs import (
     InputTypes,
@@ -63,7 +65,7 @@ class Turn(NamedTuple):
     actions: tuple[Action, ...]
 
 
-class Initial(NamedTuple):
+class Initial(Struct, frozen=True):
     """What a successful init asked for.
 
     Attributes:

@@ -331,10 +331,10 @@ class Plan:
     def next_start(self) -> Child | None:
         """Take the next child to start; None when all have been taken, or one has failed."""
         assert self.stop_index == len(self.stops)  # (R2)
-        index = self.start_index
-        if index < len(self.starts):
+        index, starts = self.start_index, self.starts
+        if index < len(starts):
             self.start_index = index + 1
-            return self.starts[index]
+            return starts[index]
         return None
 
     def __repr__(self) -> str:

@@ -89,6 +89,7 @@ def call_init(instance: Any, args: Any, recovery: Recovery[Any] | None = None) -
         args: What the worker's specification holds.
         recovery: What there is to go on from; None = nothing.
     """
-    if takes_recovery(instance):
+    init = getattr(type(instance), "init", None)
+    if init is not None and _takes_second(init):
         return instance.init(args, recovery)
     return instance.init(args)

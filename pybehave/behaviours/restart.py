@@ -294,8 +294,7 @@ def stopped(state: SupervisorState, child: Child, plan: Plan | None = None) -> N
 def started(state: SupervisorState, child: Child) -> None:
     """Take note that a child runs; one that was not in the list joins its end."""
     child.status = RUNNING
-    if child.id not in state.children:
-        state.children[child.id] = child
+    state.children.setdefault(child.id, child)
 
 
 def ignored(state: SupervisorState, child: Child) -> None:

@@ -380,7 +380,7 @@ class Applications:
 
     def trees(self) -> list[Tree]:
         """The trees of all applications that run or start, in the order of their starts."""
-        return [*(running.tree for running in self._running.values()), *self._starting]
+        return [running.tree for running in self._running.values()] + self._starting
 
     def _part(self, name: str) -> Application:
         for app in self._all([running.app for running in self._running.values()]):

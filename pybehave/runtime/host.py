@@ -20,7 +20,7 @@ from pybehave._uring.servers import INPUT_INFO, Server
 from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Join, Run
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_event import GenEvent
-from pybehave.behaviours.gen_server import GenServer, Initial, initial_of, overrides, shown_state
+from pybehave.behaviours.gen_server import GenServer, Initial, overrides, shown_state
 from pybehave.behaviours.handout import SPECIAL
 from pybehave.behaviours.handout import Stopped as RunStopped
 from pybehave.behaviours.hosted import Beside, HostedServer
@@ -44,7 +44,7 @@ from pybehave.runtime.debug import Debug
 from pybehave.runtime.durable import asked
 from pybehave.runtime.durable.policies import stop_for
 from pybehave.runtime.durable.recoveries import error_text
-from pybehave.runtime.events import Event, EventHub
+from pybehave.runtime.events import EventHub
 from pybehave.runtime.groups import Groups
 from pybehave.runtime.invariants import Invariants
 from pybehave.runtime.jobs.pools import Pools
@@ -97,6 +97,7 @@ class LoopHost:
         run_on_loop: How another thread gets a function called on the loop's.
 
     Attributes:
+        emit: Lets everybody hear of an event.
         settled: Called when a tree has done what it could for now.
         on_worker_ended: Called when a worker has ended by itself, its terminate included: with its
             reason, and whether starting it again is free (restart.py, R10).
@@ -112,6 +113,7 @@ class LoopHost:
     ) -> None:
         self.loop = loop
         self.events = events
+        self.emit = events.emit
         self.crashes = Crashes()
         self.workers = Workers()
         self.pools = Pools(loop, self.defer)
@@ -159,10 +161,6 @@ class LoopHost:
         """A random number from the node's seed."""
         return self._random.random()
 
-    def emit(self, event: Event) -> None:
-        """Let everybody hear of an event."""
-        self.events.emit(event)
-
     def start_worker(self, worker: Worker[Any, Any], name: str, args: Any) -> object:
         """Make a server and call its init; returns the incarnation, or `IGNORED`.
 
@@ -192,12 +190,12 @@ class LoopHost:
         return ref
 
     def _start(self, worker: Worker[Any, Any], name: str, args: Any) -> object:
-        dispatcher = self.loop.dispatcher
-        if worker.journal and self.journal is not None:
-            return self._start_journaled(worker, self.journal, args)
-        self.check_journal(worker)
+        if worker.journal:
+            if self.journal is not None:
+                return self._start_journaled(worker, self.journal, args)
+            self.check_journal(worker)
         instance = self.make_instance(worker)
-        server = make_server(dispatcher, worker, instance, name=name)
+        server = make_server(self.loop.dispatcher, worker, instance, name=name)
         initial = self._init(server, worker, args)
         if not isinstance(initial, Initial):
             return IGNORED
@@ -223,11 +221,11 @@ class LoopHost:
         """Let a server answer to its name, its observers looking on."""
         server.owner = worker
         dispatcher = self.loop.dispatcher
-        commit = self.journal.commit if self.journal is not None and server.number else None
-        watch = self.observed.started(worker, server, commit)
-        if watch is None:
+        if not worker.observers:
             dispatcher.begin(server, initial.state, initial.actions)
             return
+        commit = self.journal.commit if self.journal is not None and server.number else None
+        watch = self.observed.started(worker, server, commit)
         debug = Debug(server, dispatcher.unix_now)
         debug.observed = watch
         dispatcher.set_debug(server, debug)
@@ -334,13 +332,14 @@ class LoopHost:
 
         One that raises is kept as a crash; its supervisor logs it.
         """
-        self.registries.enter(server.name, server.instance, args)
+        name, instance = server.name, server.instance
+        self.registries.enter(name, instance, args)
         self._done += 1
-        self.doing = (server.name, "init", self._done)
+        self.doing = (name, "init", self._done)
         try:
-            initial = initial_of(server.name, server.instance, args, recovery)
+            initial = instance._initial(name, args, recovery)
             if isinstance(initial, Initial):
-                self.invariants.check(server.name, server.instance, args, initial.state)
+                self.invariants.check(name, instance, args, initial.state)
         except InitStopped:
             raise
         except Exception as error:
@@ -350,7 +349,7 @@ class LoopHost:
             self.doing = None  # not what it was: a supervisor at work is not a step
 
         if self.isolation is not None and isinstance(initial, Initial):
-            self.isolation.looked_at(server.name, server.instance, initial.state)
+            self.isolation.looked_at(name, instance, initial.state)
         return initial
 
     def _terminate(

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, final
 
-from pybehave.behaviours.gen_server import GenServer, overrides, shown_state
+from pybehave.behaviours.gen_server import GenServer, shown_state
 from pybehave.behaviours.hosted import HostedServer
 from pybehave.behaviours.together import step_together
 from pybehave.errors import InvariantViolated
@@ -31,6 +31,9 @@ CALLBACKS: Final = ("handle_call", "handle_cast", "handle_info", "handle_continu
 
 OWN: Final = "invariant"
 """The name of the invariant that a class defines."""
+
+_DEFAULT: Final = GenServer.invariant
+"""Compared here and not by `overrides`: each start asks twice."""
 
 LENGTHS: Final = (2, 3)
 """Of what a callback may return; anything else is another crash (BadReturn)."""
@@ -103,7 +106,9 @@ class Invariants:
     def watch(self, instance: Any) -> None:
         """Follow a server, if anybody asks about it."""
         kind = type(instance)
-        if not self.overall and self.interfere is None and not overrides(instance, OWN):
+        own = getattr(kind, OWN, None)
+        is_asked = own is not None and own is not _DEFAULT
+        if not is_asked and not self.overall and self.interfere is None:
             return
         if not isinstance(instance, GenServer) or isinstance(instance, HostedServer):
             return
@@ -123,10 +128,12 @@ class Invariants:
         Raises:
             InvariantViolated: It may not be.
         """
-        if not self.overall and not overrides(instance, OWN):
+        own = getattr(type(instance), OWN, None)
+        is_asked = own is not None and own is not _DEFAULT
+        if not is_asked and not self.overall:
             return
         shown = shown_state(instance, state)
-        if overrides(instance, OWN):
+        if is_asked:
             self._ask(OWN, instance.invariant, shown, server, message, shown)
         states = States(self.look, self.names, {server: shown})
         for name, function in self.overall.items():

@@ -150,10 +150,8 @@ class Observed:
 
     def started(
         self, worker: Worker[Any, Any], server: Server, commit: Commit | None
-    ) -> StateWatch | None:
-        """A server runs; what watches it from now on, if it has observers."""
-        if not worker.observers:
-            return None
+    ) -> StateWatch:
+        """A server runs that has observers; what watches it from now on."""
         watch = self._watches[server] = StateWatch(server, worker.observers, commit)
         return watch
 

@@ -16,11 +16,13 @@ from __future__ import annotations
 import logging
 from typing import Any, Final, final
 
-from pybehave.behaviours.gen_server import overrides
+from pybehave.behaviours.gen_server import GenServer
 from pybehave.errors import AlreadyStarted, BadReturn, show
 from pybehave.via import Via
 
 ALLOWED: Final = "return a Via, or None"
+
+_DEFAULT: Final = GenServer.via
 
 logger = logging.getLogger("pybehave.server")
 
@@ -37,7 +39,7 @@ class Registries:
 
         Args:
             name: The server's.
-            instance: Its object, with its context.
+            instance: Its GenServer, with its context.
             args: What its init will get.
 
         Raises:
@@ -45,7 +47,8 @@ class Registries:
             BadReturn: `via` has returned something else.
             BaseException: What `via` or the registry raised.
         """
-        if not overrides(instance, "via"):
+        own = type(instance).via
+        if own is None or own is _DEFAULT:
             return
         via = instance.via(args)
         if via is None:

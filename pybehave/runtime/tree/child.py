@@ -54,10 +54,7 @@ class TreeChild(Child):
     reason: Kept[object] = Kept(None)
 
     usual: ClassVar[Rare] = TreeRare()
-
-    def __init__(self, owner: SupervisorNode, child_id: str, spec: ChildSpec) -> None:
-        super().__init__(child_id, spec)
-        self.owner = owner
+    owner: SupervisorNode
 
     @property
     def path(self) -> str:
@@ -127,6 +124,8 @@ class MadeChild(TreeChild):
 
     __slots__ = ()
 
+    spec: Worker[Any, Any]
+
     _args_before: Kept[tuple[Any] | None] = Kept(None)
 
     @property
@@ -137,8 +136,8 @@ class MadeChild(TreeChild):
     @property
     def args(self) -> Any:
         """What its init gets: what the template had when it was made."""
-        before = self._args_before
-        return super().args if before is None else before[0]
+        before: tuple[Any] | None = self.rare._args_before
+        return self.spec.args if before is None else before[0]
 
     def adopt(self, spec: ChildSpec) -> None:
         """Go by another template; the arguments stay (OTP keeps them with the child)."""
@@ -157,8 +156,8 @@ class GivenChild(MadeChild):
 
     __slots__ = ("_args",)
 
-    def __init__(self, owner: SupervisorNode, name: str, spec: ChildSpec, args: object) -> None:
-        super().__init__(owner, name, spec)
+    def __init__(self, name: str, spec: ChildSpec, args: object) -> None:
+        super().__init__(name, spec)
         self._args = args
 
     @property

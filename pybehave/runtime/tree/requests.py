@@ -40,7 +40,7 @@ class Answer(Generic[T]):
         self.is_done = False
         self.error: BaseException | None = None
         self._value: T | None = None
-        self._callbacks: list[Callable[[Answer[T]], object]] = []
+        self._callbacks: list[Callable[[Answer[T]], object]] | None = None  # most are never asked
 
     def result(self) -> T:
         """Return the value.
@@ -60,6 +60,8 @@ class Answer(Generic[T]):
         """Call back with this answer once it is there; at once if it is."""
         if self.is_done:
             callback(self)
+        elif self._callbacks is None:
+            self._callbacks = [callback]
         else:
             self._callbacks.append(callback)
 
@@ -76,8 +78,8 @@ class Answer(Generic[T]):
     def _settle(self) -> None:
         assert not self.is_done, "a request is answered once"
         self.is_done = True
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
+        callbacks, self._callbacks = self._callbacks, None
+        for callback in callbacks or ():
             callback(self)
 
 

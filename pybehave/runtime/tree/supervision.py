@@ -333,11 +333,12 @@ class Supervision:
         timeout: float | None = None,
         starts: Callable[[], ChildSpec | None] = lambda: None,
     ) -> Any:
-        check_timeout(timeout)
-        is_in_callback = self.loop.is_here and self.loop.dispatcher.stepping_name is not None
-        if is_in_callback and (self._put_off_count or self._is_recorded(starts)):
-            return self._put_off(request)  # in the order in which they were made
+        if timeout is not None:
+            check_timeout(timeout)
         if self.loop.is_here:
+            is_in_callback = self.loop.dispatcher.stepping_name is not None
+            if is_in_callback and (self._put_off_count or self._is_recorded(starts)):
+                return self._put_off(request)  # in the order in which they were made
             answer = request()
             if answer.is_done:
                 return answer.result()

@@ -297,7 +297,7 @@ class SupervisorNode:
             self.phase = ENDING
 
     def _take_step(self, plan: Plan) -> None:
-        child: Any = plan.next_stop()
+        child: Any = plan.next_stop() if plan.stops else None
         if child is not None and self.state.is_simple and plan.verdict is not REQUEST:
             self._stop_crowd(plan, child)
             return
@@ -370,7 +370,9 @@ class SupervisorNode:
 
     def make_child(self, child_id: str, spec: ChildSpec) -> TreeChild:
         """Return a child of this supervisor that is not in its list yet."""
-        return TreeChild(self, child_id, spec)
+        child = TreeChild(child_id, spec)
+        child.owner = self
+        return child
 
     def make_from_template(self, name: str | None, extra: object) -> TreeChild:
         """Return a child of a simple_one_for_one that is not in its list yet.
@@ -384,9 +386,10 @@ class SupervisorNode:
         own = child_requests.make_name(self.state, self.path, template, name)
         if template.journal:
             template = template.made(own, args)  # the journal looks for it by its name
-        if args is template.args:
-            return MadeChild(self, own, template)
-        return GivenChild(self, own, template, args)
+        is_given = args is not template.args
+        child = GivenChild(own, template, args) if is_given else MadeChild(own, template)
+        child.owner = self
+        return child
 
     def _start(self, child: TreeChild) -> None:
         spec = child.spec
