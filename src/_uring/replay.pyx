@@ -25,6 +25,7 @@ Does not know: files, whether frames are sound (blocks.pyx), which policy decide
 """
 
 cimport cython
+from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
@@ -52,6 +53,7 @@ from pybehave.together import Together as _Together
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
+    Py_ssize_t Py_REFCNT(PyObject *)
 
 cdef object NO_REPLY = _actions.NO_REPLY
 cdef uint32_t JOBS_FROM = _jobs.JOBS_FROM
@@ -90,6 +92,9 @@ cdef class Replayer:
     cdef Dispatcher dispatcher
     cdef object on_record
     cdef dict servers             # number -> Server or None
+    cdef Server last              # whose input was the latest; None = to be looked up again
+    cdef uint32_t last_number     # its number in `servers`
+    cdef Caller nobody            # of the latest input, and of the next one if no step keeps it
     cdef set skipped
     cdef dict diverging           # server number -> lsns skipped whose SKIP records come later
     cdef dict waiting             # server number -> what is to be continued (Y8)
@@ -140,6 +145,7 @@ cdef class Replayer:
     def bind(self, uint32_t number, Server server) -> None:
         """Inputs of this number go to that server; None = nowhere."""
         self.servers[number] = server
+        self.last = None
 
     def feed(self, const uint8_t[::1] segment, bytes journal_id, uint64_t block_end,
              uint64_t lsn_from, uint64_t lsn_to) -> None:
@@ -223,7 +229,7 @@ cdef class Replayer:
         if record.type != RECORD_INPUT and record.type != RECORD_START \
                 and record.type != RECORD_STATE and record.type != RECORD_SKIP:
             return 0
-        if self.servers.get(record.server) is None:
+        if self._server(record.server) is None:
             self.absent.setdefault(record.server, []).append(
                 [lsn, self.time_ns, (<const char *>data)[:size]])
         return 0
@@ -245,6 +251,7 @@ cdef class Replayer:
             self._set_clock()
             self.servers[record.server] = self.on_record(
                 record.type, record.server, payload, lsn)
+            self.last = None
         elif record.type != RECORD_EFFECT: # to pass over what one does not know may be wrong
             raise JournalRefused(
                 f"record {lsn}", f"it is of type {record.type}, which this version of pybehave "
@@ -256,12 +263,23 @@ cdef class Replayer:
         for by_number in (self.servers, self.diverging, self.waiting, self.ended, self.latest,
                           self.older, self.failures, self.absent):
             by_number.pop(number, None)
+        self.last = None
         self.open.pop(name, None)
         self.reachable.discard(name)
         _jobs.forget(self.outbox, name)
 
+    cdef Server _server(self, uint32_t number):
+        """Whose number that is, or None; most inputs are of the same server as the one before."""
+        cdef Server found
+        if self.last is not None and number == self.last_number:
+            return self.last
+        found = self.servers.get(number)
+        if found is not None:
+            self.last, self.last_number = found, number
+        return found
+
     cdef int _input(self, const segment_record *record, uint64_t lsn) except -1:
-        cdef Server server = self.servers.get(record.server)
+        cdef Server server = self._server(record.server)
         cdef object message, result, output, name
         cdef Caller caller
         cdef Request request = None
@@ -315,7 +333,7 @@ cdef class Replayer:
             kind_of = Diverged if record.server in self.diverging else NonDeterminism
             raise kind_of(server.name, lsn, record.outcome, 0) from error
         finally:
-            self.dispatcher.current = None
+            self.dispatcher.current = self.dispatcher.current_caller = None
         if self.keep_recent:
             self.latest.setdefault(
                 record.server, collections.deque(maxlen=self.keep_recent)).append(lsn)
@@ -454,9 +472,13 @@ cdef class Replayer:
         return values._take(&at, record.payload + record.payload_bytes, 0)
 
     cdef Caller _nobody(self, Server server):
-        cdef Caller caller = Caller.__new__(Caller)
+        """Who waits for a reply here: a caller that has had one."""
+        cdef Caller caller = self.nobody
+        if caller is None or Py_REFCNT(<PyObject *>caller) > 2: # it is kept in a state
+            caller = self.nobody = Caller.__new__(Caller)
+            caller.is_done = True
         caller.server = server.name
-        caller.is_done = True
+        caller.connection = caller.request = None
         return caller
 
     cdef object _conclude(self, Server server, int kind, object result):

@@ -369,6 +369,40 @@ def test_replies_that_were_put_off_wait_for_the_disk_and_are_void_after_a_start(
     assert node.call("w", "now") == "told"
 
 
+class Keeping(GenServer[list[Any], Any, Any]):
+    """Puts its replies off in its step, as most servers do."""
+
+    def init(self, args: Any) -> list[Any]:
+        return []
+
+    def step(self, request: Any, state: list[Any]) -> Any:
+        if request == "wait":
+            return [*state, self.context.caller], NO_REPLY
+        return state, len({id(caller) for caller in state})
+
+
+class KeepingToo(Keeping):
+    """The same, by the other callback."""
+
+    def handle_call(self, request: Any, caller: Any, state: list[Any]) -> Any:
+        return self.step(request, state)
+
+
+@pytest.mark.parametrize("kind", [Keeping, KeepingToo])
+def test_callers_that_were_kept_are_as_many_after_a_start(
+    kind: Any, begin: Callable[..., Any]
+) -> None:
+    for _ in range(2):
+        node = begin(journaled(kind))
+        before = node.call("ledger", "count")
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                node.call("ledger", "wait", timeout=0.01)
+        assert node.call("ledger", "count") == before + 3
+        node.stop()
+    assert begin(journaled(kind)).call("ledger", "count") == 6
+
+
 def test_a_thousand_servers_share_commits(begin: Callable[..., Any]) -> None:
     workers = [Worker(f"s{n}", Ledger, journal=True) for n in range(1000)]
     app = Application("many", Supervisor("one_for_one", workers))
