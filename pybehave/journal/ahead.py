@@ -37,6 +37,7 @@ class ReadAhead(Generic[Item]):
         room_bytes: Memory for one item.
         is_threaded: False reads each when its turn comes, into memory of `read`'s own: in the
             simulator, where everything happens in one order.
+        there: Items whose contents are in memory: they come first, while the next is read.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class ReadAhead(Generic[Item]):
         room_bytes: int,
         *,
         is_threaded: bool = True,
+        there: Iterable[tuple[Item, memoryview]] = (),
     ) -> None:
         self._items = items
         self._read = read
         self._room_bytes = room_bytes
         self._is_threaded = is_threaded
+        self._there = there
         self._free: list[memoryview] = []
         self._is_kept = False
 
@@ -61,6 +64,7 @@ class ReadAhead(Generic[Item]):
     def __iter__(self) -> Iterator[tuple[Item, memoryview]]:
         """Yield each item and its content."""
         if not self._is_threaded:
+            yield from self._there
             for item in self._items:
                 yield item, self._read(item, None)
             return
@@ -69,11 +73,9 @@ class ReadAhead(Generic[Item]):
             for item in self._items:
                 room = self._free.pop() if self._free else make_room(self._room_bytes)
                 ahead = reader.submit(self._read, item, room)
-                if before is not None:
-                    yield from self._hand_over(*before)
+                yield from self._there if before is None else self._hand_over(*before)
                 before = item, room, ahead
-            if before is not None:
-                yield from self._hand_over(*before)
+            yield from self._there if before is None else self._hand_over(*before)
 
     def _hand_over(
         self, item: Item, room: memoryview, ahead: Future[memoryview]

@@ -36,8 +36,10 @@ AT_ONCE_BYTES: Final = 4 << 20
 """Smaller files are written at once, and synced once: a third of the time that pieces take, each
 durable by itself; the device is busy with it no longer than a commit may take now and then."""
 
-READ_BYTES: Final = 8 << 20
-"""Files are read in pieces of this size."""
+READ_BYTES: Final = 64 << 20
+"""Files are read in pieces of this size: a segment at once. Between two pieces the disk idles until
+the thread that reads has got the GIL, 5 ms beside a step, and new pages are made before a piece
+instead of meanwhile: with 8 MiB three quarters of the rate were reached."""
 
 WRITE_DSYNC: Final = 0
 WRITE_FDATASYNC: Final = 1

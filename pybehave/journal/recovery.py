@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
@@ -36,15 +36,16 @@ from pybehave._uring import blocks
 from pybehave._uring.blocks import Header, Manifest
 from pybehave.errors import JournalRefused
 from pybehave.journal import snapshot
-from pybehave.journal.ahead import ReadAhead, make_room
+from pybehave.journal.ahead import ReadAhead
 from pybehave.journal.closed import Closed
 from pybehave.journal.codec import Codec, Coder, check_codecs
-from pybehave.journal.disk import BLOCK, READ_BYTES, Disk
+from pybehave.journal.disk import BLOCK, Disk
 from pybehave.journal.marks import Mark
 from pybehave.journal.progress import Progress
 from pybehave.journal.report import Report
 from pybehave.journal.snapshot import Snapshot, snapshot_lsn
 from pybehave.journal.tail import TAIL_BYTES_MIN, TailFile
+from pybehave.journal.zeros import is_zero_file, look_meanwhile
 
 MANIFEST: Final = "MANIFEST"
 MANIFEST_BYTES: Final = 65536
@@ -62,6 +63,9 @@ TAIL_BYTES: Final = 32 << 20
 DEPTH: Final = 1
 """Frames in flight. With two the frames are smaller and their cost is paid more often: 512 clients
 got 0.9 of the commands through (decision 0006)."""
+
+CONTENTS_KEPT: Final = 2
+"""Segments that stay in memory for the replay: the first, so that others are read meanwhile."""
 
 ENDED_NONE, ENDED_SEALED, ENDED_CLOSED, ENDED_RECOVERED = range(4)
 
@@ -214,19 +218,37 @@ def recover(
     headers = _headers(disk, names, manifest, report)  # 5
     coder = Coder(options.codec, manifest.id)
     found = _snapshot(disk, manifest, headers, report, coder)  # 6
+    report.snapshot_lsn = found.lsn if found is not None else 0
     _note_progress(progress, len(headers), int(manifest.segment_bytes), report)
     pieces, end = _walk(disk, manifest, headers, report, coder, closed)  # 7 to 10
     _check_snapshot(disk, found, end)
     _check_strict(disk, options, end, report)
     if tail is not None:
         tail.read(manifest.id, end.lsn - 1, coder)
-    report.snapshot_lsn = found.lsn if found is not None else 0
     looked = Recovery(manifest, None, tuple(pieces), found, end.lsn - 1, end.time_ns, report)
     _drop_half_made(disk)
-    if replay is not None:
-        replay(looked)
+    number = headers[-1][0] + 1 if headers else int(manifest.oldest)
+    is_zero = _replay(disk, looked, number, closed, replay)  # 14
     _keep_tail(disk, end, report)  # 11
-    return _begin(disk, options, looked, headers, end, now_ns, closed)  # 12, 13
+    return _begin(disk, options, looked, headers, end, now_ns, number, is_zero=is_zero)  # 12, 13
+
+
+def _replay(
+    disk: Disk,
+    found: Recovery,
+    number: int,
+    closed: Closed | None,
+    replay: Callable[[Recovery], None] | None,
+) -> bool:
+    """Have the records stepped; returns whether the segment to begin is known to be all zeros."""
+    is_zero = closed is not None and closed.spare == number
+    if replay is None:
+        return is_zero
+    if is_zero:
+        replay(found)
+        return True
+    name = segment_name(number)
+    return look_meanwhile(disk, name, found.manifest.segment_bytes, lambda: replay(found))
 
 
 def _begin(
@@ -236,10 +258,11 @@ def _begin(
     headers: list[tuple[int, Any]],
     end: _End,
     now_ns: int,
-    closed: Closed | None,
+    number: int,
+    *,
+    is_zero: bool,
 ) -> Recovery:
     """A new segment whose header names the end, then a manifest that names the segment."""
-    number = headers[-1][0] + 1 if headers else found.manifest.oldest
     # A recovery that was cut off before 13 has used up an epoch that the manifest does not know.
     epoch = max(found.manifest.epoch, *(header.epoch for _, header in headers), 0)
     manifest = found.manifest._replace(
@@ -265,7 +288,6 @@ def _begin(
         now_ns,
         manifest.features,
     )
-    is_zero = closed is not None and closed.spare == number
     prepare(disk, number, manifest.segment_bytes, is_zero=is_zero)
     disk.write(segment_name(number), 0, blocks.pack_header(header))  # 12
     manifest = write_manifest(disk, manifest._replace(current=number))  # 13
@@ -326,21 +348,8 @@ def write_manifest(disk: Disk, manifest: Any) -> Any:
 
 def _create(disk: Disk, options: Options, journal_id: bytes) -> Any:
     """A manifest that says: nothing yet. It appears whole, by rename."""
-    manifest = Manifest(
-        journal_id,
-        0,
-        0,
-        1,
-        1,
-        options.segment_bytes,
-        options.depth,
-        0,
-        0,
-        False,
-        NO_SNAPSHOTS,
-        0,
-        0,
-    )
+    size, depth = options.segment_bytes, options.depth
+    manifest = Manifest(journal_id, 0, 0, 1, 1, size, depth, 0, 0, False, NO_SNAPSHOTS, 0, 0)
     content = bytearray(MANIFEST_BYTES)
     slot = blocks.pack_manifest(manifest)
     content[: len(slot)] = slot
@@ -506,7 +515,7 @@ class _End:
     chain: bytes = NO_HASH
     how: int = ENDED_NONE
     time_ns: int = 0
-    tail: memoryview | None = None
+    tail: bytes = b""
 
 
 def _walk(
@@ -535,22 +544,17 @@ def _walk(
         report.frames += walked.frames
         report.records += walked.records
         report.bytes += walked.block * BLOCK
-        end = _End(
-            number,
-            walked.seq,
-            walked.lsn,
-            walked.chain,
-            _how(walked),
-            max(end.time_ns, walked.time_ns, header.made_ns),
-        )
+        time_ns = max(end.time_ns, walked.time_ns, header.made_ns)
+        end = _End(number, walked.seq, walked.lsn, walked.chain, _how(walked), time_ns)
         if follower is not None:
             if walked.seq != follower.before_seq + 1 or walked.chain != follower.chain:
                 _refuse(disk, number, walked, ["b"])
             _refuse_second_writer(disk, number, header, follower, walked, content)
         else:
             _judge(disk, manifest, number, header, walked, content, report)
-            end.tail = content[walked.block * BLOCK :] if end.how == ENDED_RECOVERED else None
-        is_kept = len(headers) - index <= 2  # the newest stay in memory for the replay
+            end.tail = bytes(content[walked.block * BLOCK :][: report.torn_bytes])
+        kept = sum(piece.content is not None for piece in pieces)
+        is_kept = kept < CONTENTS_KEPT and walked.lsn > report.snapshot_lsn + 1
         if is_kept:
             contents.keep()
         marks = blocks.find_marks(content, manifest.id, walked.block, coder)
@@ -688,6 +692,7 @@ def segments_ahead(
     manifest: Any,
     report: Report | None = None,
     closed: Closed | None = None,
+    there: Iterable[tuple[int, memoryview]] = (),
 ) -> ReadAhead[int]:
     """Return segments with their contents, each read while the one before is worked on."""
     most = manifest.segment_bytes
@@ -697,7 +702,7 @@ def segments_ahead(
         return read_blocks(disk, segment_name(number), count * BLOCK, report, room)
 
     is_threaded = not getattr(disk, "is_simulated", False)
-    return ReadAhead(numbers, read, most, is_threaded=is_threaded)
+    return ReadAhead(numbers, read, most, is_threaded=is_threaded, there=there)
 
 
 def read_segment(disk: Disk, number: int, count: int, report: Report | None = None) -> memoryview:
@@ -744,10 +749,10 @@ def read_blocks(
 
 
 def _keep_tail(disk: Disk, end: _End, report: Report) -> None:
-    if not report.torn_bytes or end.tail is None:
+    if not end.tail:
         return
     name = f"quarantine/{segment_name(end.segment)}-seq-{end.seq}"
-    disk.put(f"{name}.tmp", bytes(end.tail[: report.torn_bytes]))
+    disk.put(f"{name}.tmp", end.tail)
     disk.rename(f"{name}.tmp", name)
     report.quarantine = name
 
@@ -763,7 +768,7 @@ def prepare(disk: Disk, number: int, count: int, *, is_zero: bool = False) -> No
     """
     name = segment_name(number)
     if name in disk.names():
-        if disk.size(name) == count and (is_zero or _is_zero(disk, name, count)):
+        if disk.size(name) == count and (is_zero or is_zero_file(disk, name, count)):
             return
         disk.remove(name)  # a header that was being written when the power went
     if SPARE in disk.names():
@@ -775,15 +780,6 @@ def prepare(disk: Disk, number: int, count: int, *, is_zero: bool = False) -> No
             disk.remove(SPARE)
         raise
     _name(disk, SPARE, name)
-
-
-def _is_zero(disk: Disk, name: str, count: int) -> bool:
-    """Whether a file is, read into the same memory again and again (ahead.py says why)."""
-    room = make_room(min(count, READ_BYTES))
-    return all(
-        blocks.is_zero(disk.read(name, at, min(READ_BYTES, count - at), room))
-        for at in range(0, count, READ_BYTES)
-    )
 
 
 def _name(disk: Disk, old: str, new: str) -> None:

@@ -236,9 +236,15 @@ cdef bint is_zero_block(const uint8_t *at) noexcept nogil:
 
 def is_zero(const uint8_t[::1] data) -> bool:
     """Whether there is nothing in these bytes."""
-    if data.shape[0] == 0:
+    cdef size_t count = data.shape[0]
+    cdef const uint8_t *at
+    cdef bint found
+    if count == 0:
         return True
-    return data[0] == 0 and memcmp(&data[0], &data[0] + 1, data.shape[0] - 1) == 0
+    at = &data[0]
+    with nogil: # megabytes of it, while another thread steps
+        found = at[0] == 0 and memcmp(at, at + 1, count - 1) == 0
+    return found
 
 
 def claims(const uint8_t[::1] segment, header, uint64_t block) -> tuple:

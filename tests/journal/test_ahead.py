@@ -55,6 +55,31 @@ def test_A2_the_next_one_is_read_meanwhile_and_no_other() -> None:
         assert [event.is_set() for event in begun[item + 2 :]] == [False] * len(begun[item + 2 :])
 
 
+@pytest.mark.parametrize("is_threaded", [True, False])
+@pytest.mark.parametrize("count", [0, 3])
+def test_what_is_there_already_comes_first(count: int, is_threaded: bool) -> None:
+    def read(item: int, room: memoryview | None) -> memoryview:
+        return memoryview(bytes([item]))
+
+    there = [(item, memoryview(bytes([item]))) for item in (7, 8)]
+    contents = ReadAhead(range(count), read, BYTES, is_threaded=is_threaded, there=there)
+    found = [(item, bytes(content)) for item, content in contents]
+    assert found == [(item, bytes([item])) for item in (7, 8, *range(count))]
+
+
+def test_while_what_is_there_is_worked_on_the_first_one_is_read() -> None:
+    begun = threading.Event()
+
+    def read(item: int, room: memoryview | None) -> memoryview:
+        begun.set()
+        return stamp(item, room)
+
+    contents = iter(ReadAhead([1], read, BYTES, there=[(0, memoryview(b""))]))
+    assert next(contents)[0] == 0
+    assert begun.wait(60)
+    assert next(contents)[0] == 1
+
+
 def leave(contents: ReadAhead[int]) -> None:
     for item, _ in contents:
         if item == 2:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from pybehave.errors import JournalRefused
-from pybehave.journal import recovery
+from pybehave.journal import zeros
 from pybehave.journal.disk import BLOCK
 from pybehave.journal.recovery import prepare, segment_name
 from pybehave.testing.disk import PowerCut, SimDisk
@@ -158,7 +158,7 @@ def test_a_prepared_segment_that_is_not_all_zeros_is_made_again(
     at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever the byte is: it is read in pieces."""
-    monkeypatch.setattr(recovery, "READ_BYTES", 3 * BLOCK)
+    monkeypatch.setattr(zeros, "PIECE_BYTES", 3 * BLOCK)
     disk = SimDisk()
     prepare(disk, 2, 8 * BLOCK)
     disk.write(segment_name(2), at * BLOCK, bytes(BLOCK - 1) + b"x")

@@ -312,10 +312,12 @@ class NodeJournal:
     def _contents(self, found: Recovery, lsn: int) -> Iterator[tuple[Piece, memoryview]]:
         """The segments that hold records behind an lsn; those not in memory are read ahead."""
         needed = [piece for piece in found.pieces if piece.lsn_end > lsn + 1]
+        there = [(piece.number, piece.content) for piece in needed if piece.content is not None]
         away = [piece.number for piece in needed if piece.content is None]
-        contents = iter(recovery.segments_ahead(self.disk, away, found.manifest))
-        for piece in needed:
-            yield piece, next(contents)[1] if piece.content is None else piece.content
+        contents = recovery.segments_ahead(self.disk, away, found.manifest, there=there)
+        for piece, (number, content) in zip(needed, contents, strict=True):
+            assert piece.number == number, "the first ones stay in memory"
+            yield piece, content
 
     def rebuild(self, worker: Worker[Any, Any]) -> Known | None:
         """Build one server's state again from all that is recorded, durable or not.

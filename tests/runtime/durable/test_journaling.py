@@ -19,7 +19,7 @@ from pybehave.errors import (
     NonDeterminism,
     NotJournalable,
 )
-from pybehave.journal.recovery import Options
+from pybehave.journal.recovery import Options, Recovery, recover
 from pybehave.journal.verify import verify
 from pybehave.protocols import Lines
 from pybehave.testing.disk import SimDisk
@@ -277,6 +277,26 @@ def test_what_was_read_at_the_start_does_not_stay_in_memory(begin: Callable[...,
     found = begin().journal.recovery
     assert found.snapshot is not None and found.snapshot.entries == ()
     assert found.pieces and [piece.content for piece in found.pieces] == [None] * len(found.pieces)
+
+
+def test_the_first_segments_that_are_stepped_stay_in_memory_till_then() -> None:
+    disk, options = SimDisk(1), Options(segment_bytes=64 << 10)
+    with Simulator(1, ledger(), disk=disk, journal_options=options) as world:
+        for part in range(3):
+            for _ in range(7):
+                world.node.call("ledger", ("add", bytes(20_000)))
+            if part < 2:
+                assert world.node.journal.snapshots.take()
+                world.run(1.0)
+        killed = disk.copy()
+    seen: list[Recovery] = []
+    recover(killed, options, now_ns=1, replay=seen.append)
+    assert seen[0].snapshot is not None
+    needed = [piece.lsn_end > seen[0].snapshot.lsn + 1 for piece in seen[0].pieces]
+    first = needed.index(True)
+    kept = [index for index, piece in enumerate(seen[0].pieces) if piece.content is not None]
+    assert kept == [first, first + 1]
+    assert 0 < first < len(needed) - 2
 
 
 def test_after_a_snapshot_a_crash_is_rebuilt_from_it(begin: Callable[..., Any]) -> None:
