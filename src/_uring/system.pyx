@@ -128,7 +128,8 @@ cdef class System(Mailboxes):
             self.settle_control(server)
 
     def replace(self, Server server, state, bytes payload) -> int:
-        """Put another state in place; the batch that makes that durable, 0 = nothing does.
+        """Put another state in place; the batch that makes that durable, whatever the level of the
+        server's replies; 0 = nothing does.
 
         Args:
             payload: A journaled server's state as its record keeps it (X4).
@@ -140,7 +141,7 @@ cdef class System(Mailboxes):
             self.commit.try_record(RECORD_STATE, server.number, payload, self.unix_ns())
             server.barrier = self.commit.j.batch
         server.state = state
-        return self.barrier_for(server.kind.level, server.barrier)
+        return server.barrier
 
     def change_code(self, Server server, instance, state, values, bint is_fast_call,
                     bint is_fast_cast, bint is_deaf) -> None:

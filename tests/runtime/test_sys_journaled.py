@@ -244,6 +244,17 @@ def test_who_waits_for_the_disk_on_the_loops_thread_says_how_long(what: str) -> 
         assert node.call("l", "y", timeout=None) == b"2"
 
 
+@pytest.mark.parametrize("level", ["disk", "os", "memory"])
+def test_a_replaced_state_is_durable_whenever_replies_leave(level: Any) -> None:
+    disk = SimDisk(1)
+    with Simulator(1, application(acknowledge=level), disk=disk, journal_options=SMALL) as world:
+        world.run(1.0)
+        world.node.sys.replace_state("l", put(["new"]))
+        found = disk.cut_exactly([0] * len(disk.undecided()))
+    with Simulator(1, application(), disk=found, journal_options=SMALL) as world:
+        assert lines(world.node) == ["new"]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_state_that_was_said_to_be_replaced_survives_power_cuts(seed: int) -> None:
     dice = random.Random(seed)
