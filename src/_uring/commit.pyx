@@ -638,8 +638,8 @@ cdef class Commit:
     def snapshot_taken(self, uint64_t lsn, bytes digest, uint64_t oldest, then) -> None:
         """The manifest is to name a new snapshot and forget segments before `oldest`.
 
-        `then()` is called when it does, durably. It may be the newest once more: then what was older
-        is not needed any more.
+        `then()` is called when it does, durably. It may be the newest once more: then what was
+        older is not needed any more.
         """
         cdef bytes named = (<char *>self.j.manifest.snapshot_hash[0].bytes)[:16]
         assert len(digest) == 16
