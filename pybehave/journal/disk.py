@@ -37,7 +37,7 @@ AT_ONCE_BYTES: Final = 4 << 20
 durable by itself; the device is busy with it no longer than a commit may take now and then."""
 
 READ_BYTES: Final = 1 << 20
-"""Files are read in pieces of this size, for commits wait behind a piece (decision 0007). With memory
+"""Files are read in pieces of this size: commits wait behind a piece (decision 0007). With memory
 of the caller's own a file is read at once, for who starts disturbs nobody: between two pieces the
 disk would idle until the thread that reads has the GIL again, which a step holds."""
 
