@@ -24,6 +24,7 @@ Source: OTP sasl, release_handler; otp.md section 6.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -40,7 +41,7 @@ from pybehave.behaviours.release import (
     way_of,
 )
 from pybehave.behaviours.supervisor import find
-from pybehave.errors import LoopClosed, UpgradeRefused
+from pybehave.errors import DurabilityLost, LoopClosed, UpgradeRefused
 from pybehave.runtime.events import RolledBack, Upgraded
 from pybehave.runtime.release.handover import replace_process
 from pybehave.runtime.release.listeners import facts_of, misunderstood, settle_edges
@@ -156,6 +157,8 @@ class Releases:
         Raises:
             UpgradeRefused: Nothing was touched; says why.
             UpgradeFailed: A migration raised; every server goes on as before.
+            DurabilityLost, LoopClosed: The journal failed or the node stopped in the middle of it;
+                which release runs, the next start finds.
             CalledInCallback: From within a callback.
         """
         if isinstance(release, Application):
@@ -199,8 +202,17 @@ class Releases:
         refuse_within(loop, node.app.name)
         work()
         while not waiter.wait(0):
+            if node.journal is not None and node.journal.commit.error:
+                raise self._lost(node.journal.commit.error)
             loop.run_once(BUSY_LOOK_S)
         return waiter.take()
+
+    def _lost(self, number: int) -> DurabilityLost:
+        """The journal has failed: what is under way is given up."""
+        lost = DurabilityLost(os.strerror(number))
+        if self.under_way is not None:
+            self.under_way.give_up(lost)
+        return lost
 
     # --- on the loop's thread -----------------------------------------------------------------
 

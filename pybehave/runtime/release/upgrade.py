@@ -20,7 +20,7 @@ behind it are STARTs of the new code (durable/replay.py), so that older generati
 | WRITING | servers are suspended with the new code in     | NAMING when the snapshot is written; |
 |         | place, the snapshot is written                 | OVER when it fails, or one of the    |
 |         |                                                | servers ends: all is put back        |
-| NAMING  | the manifest is written                        | OVER, whatever happens               |
+| NAMING  | the manifest is written                        | OVER when it is, or the node ends    |
 | OVER    | the servers run again; `done` was called       |                                      |
 
 Invariants
@@ -267,13 +267,15 @@ class Upgrade:
         return next((target for target in self.targets if target.server is server), None)
 
     def give_up(self, error: BaseException) -> None:
-        """Put everything back, if that can still be done."""
+        """Put everything back, if that can still be done; what the manifest being written makes of
+        it, the next start finds.
+        """
+        if self.is_over:
+            return
         if self.phase is Phase.WRITING:
             self._undo()
-            self._done(error)
-        elif self.phase is Phase.READY:
-            self.phase = Phase.OVER
-            self._done(error)
+        self.phase = Phase.OVER
+        self._done(error)
 
     # --- the way there ---------------------------------------------------------------------------
 
@@ -373,6 +375,8 @@ class Upgrade:
 
     def _named(self) -> None:
         """The manifest names it, durably: the new release counts."""
+        if self.is_over:
+            return  # the node ends, and whoever asked has been told
         journal = self._host.journal
         assert journal is not None
         for target in self.targets:

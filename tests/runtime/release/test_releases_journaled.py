@@ -14,7 +14,14 @@ import pytest
 
 from pybehave import Application, GenServer, Release, Supervisor, Worker
 from pybehave.actions import Hibernate
-from pybehave.errors import JournalFull, JournalRefused, UpgradeFailed, UpgradeRefused
+from pybehave.errors import (
+    DurabilityLost,
+    JournalFull,
+    JournalRefused,
+    LoopClosed,
+    UpgradeFailed,
+    UpgradeRefused,
+)
 from pybehave.journal.recovery import Options
 from pybehave.journal.verify import verify
 from pybehave.runtime.release import upgrade
@@ -479,6 +486,35 @@ def test_a_disk_that_is_full_at_the_boundary_leaves_all_as_it_was(at: int) -> No
         assert answers[1][1] is None
         assert sim.node.app.version == "2"
     sim.stop()
+
+
+@pytest.mark.parametrize("at", range(1, 5))
+def test_a_journal_that_fails_in_the_middle_is_told_to_who_waits(at: int) -> None:
+    """Once the snapshot was written, and the manifest was not, nobody was told any more."""
+    disk = SimDisk(at)
+    sim = world(1, disk, Counter, "1")
+    assert sim.node.call("c", "up") == b"1"
+    disk.fail(errno.EIO, kinds=("write",), at=at, is_forever=True)
+    newer = application(Counter2, "2", journal=True, url=ADDRESS)
+    try:
+        sim.node.releases.upgrade(newer, from_version="1")
+    except DurabilityLost:
+        assert disk.failures
+    else:
+        assert not disk.failures
+    assert sim.node.releases.under_way is None
+
+
+def test_a_node_that_ends_while_the_manifest_is_written_tells_who_waits() -> None:
+    answers: list[Any] = []
+    with two_writing(answers) as sim:
+        while sim.node.releases.under_way.phase is not Phase.NAMING:
+            sim.tick(sim.now + 0.00002)
+        assert answers == []
+        sim.node.releases.close()
+        assert isinstance(answers[0][1], LoopClosed)
+        sim.run(1.0)
+    assert len(answers) == 1
 
 
 def test_a_journal_that_cannot_grow_behind_its_snapshot_leaves_all_as_it_was() -> None:
