@@ -87,7 +87,7 @@ class Life:
         self.folder = folder
         self.steps = steps
         self.counts: Counter[str] = Counter()
-        self.disk = SimDisk(seed)
+        self.disk = self.sound = SimDisk(seed)
         self.version = 0
         self.version_served = 0
         self.codec: tuple[Codec, ...] = ()
@@ -187,6 +187,12 @@ class Life:
                 self.say("full", error)
                 self.disk.room = None
                 self.close(world)
+                return False
+            if self.is_damaged and "start the newer code" in str(error):
+                # The damaged snapshot was a rollback's: what is before it is of the newer release.
+                self.say("damage undone")
+                self.close(world)
+                self.disk, self.is_damaged = self.sound, False
                 return False
             raise
         self.disk.cut_at, self.is_tight = 0, self.disk.room is not None
@@ -688,7 +694,7 @@ class Life:
         named = [lsn for lsn in lsns if lsn]
         if len(set(named)) == 2:
             self.say("damaged newest", lsns)
-            self.is_damaged = True
+            self.is_damaged, self.sound = True, self.disk.copy()
             name = snapshot_name(named[0])
             self.disk.patch(name, self.dice.randrange(self.disk.size(name)), b"\xa5\x5a\xa5")
 
