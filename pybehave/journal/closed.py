@@ -48,4 +48,4 @@ class Closed(msgspec.Struct, frozen=True):
         Args:
             most: Blocks that it has.
         """
-        return {self.segment: self.block_end, **dict(self.ends)}.get(segment, most)
+        return min({self.segment: self.block_end, **dict(self.ends)}.get(segment, most), most)

@@ -131,7 +131,8 @@ class Asked(GenServer[list[Any], Any, Any]):
     ],
 )
 def test_a_tag_is_the_first_item(message: Any, is_one: bool) -> None:
-    assert isinstance(message, Asked.ephemeral) is is_one  # type: ignore[arg-type]
+    tagged: Any = Asked.ephemeral
+    assert isinstance(message, tagged) is is_one
 
 
 def test_tags_stand_where_classes_do() -> None:

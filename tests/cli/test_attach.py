@@ -203,16 +203,18 @@ class Echo(GenServer[None, Any, Any]):
         return state, command
 
 
-def test_a_name_with_spaces_is_one_word_of_the_shell(
-    start: Callable[..., Any], tmp_path: Path
-) -> None:
+@pytest.fixture
+def spaced(start: Callable[..., Any], tmp_path: Path) -> str:
+    """The socket of a node with a server `a b`."""
     tree = Supervisor("one_for_one", [Worker("a b", Echo, journal=True)])
-    running = start(Application("spaced", tree), data=tmp_path / "data")
     path = str(tmp_path / "admin.sock")
-    Admin(running, path).open()
+    Admin(start(Application("spaced", tree), data=tmp_path / "data"), path).open()
+    return path
 
+
+def test_a_name_with_spaces_is_one_word_of_the_shell(spaced: str) -> None:
     def said(*words: str) -> str:
-        return CliRunner().invoke(command, [path, *words]).output
+        return CliRunner().invoke(command, [spaced, *words]).output
 
     assert said("call", "a b", "[1, 2]") == said("call", "a b", "[1,", "2]") == "[1, 2]\n"
     assert said("trace", "a b", "0") == ""
@@ -221,17 +223,11 @@ def test_a_name_with_spaces_is_one_word_of_the_shell(
     assert said("reset", "a b", "--yes") == "a b has begun anew, with nothing\n"
 
 
-def test_a_name_with_spaces_is_quoted_in_a_line_that_is_read(
-    start: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_name_with_spaces_is_quoted_in_a_line_that_is_read(spaced: str) -> None:
     """What stood behind its first space was taken for the literal, the count, or an option."""
-    tree = Supervisor("one_for_one", [Worker("a b", Echo, journal=True)])
-    running = start(Application("spaced", tree), data=tmp_path / "data")
-    path = str(tmp_path / "admin.sock")
-    Admin(running, path).open()
 
     def said(line: str) -> str:
-        return CliRunner().invoke(command, [path], input=line).output
+        return CliRunner().invoke(command, [spaced], input=line).output
 
     assert said("call 'a b' [1,  'a b']") == said('call "a b" [1, "a b"]') == "[1, 'a b']\n"
     assert said("call 'a b' 'c d'") == "'c d'\n", "a literal keeps its quotes"

@@ -136,11 +136,20 @@ def test_an_end_before_that_of_an_earlier_segment_is_refused(
     assert contents(tmp_path) == before
 
 
+def test_an_end_behind_the_file_s_is_the_file_s(closed: Closed, tmp_path: Path) -> None:
+    far = msgspec.structs.replace(closed, block_end=2**40, ends=((1, 2**40),))
+    told, _ = opened(tmp_path, far)
+    assert [(piece.number, piece.block_end) for piece in told.pieces] == [
+        *closed.ends,
+        (closed.segment, closed.block_end),
+    ]
+
+
 @pytest.mark.parametrize("segment", [1, 2])
 def test_damage_is_found_all_the_same(closed: Closed, tmp_path: Path, segment: int) -> None:
     name = tmp_path / recovery.segment_name(segment)
     content = bytearray(name.read_bytes())
-    content[(closed.blocks_of(segment, 0) - 2) * BLOCK + 100] ^= 1
+    content[(closed.blocks_of(segment, SIZE // BLOCK) - 2) * BLOCK + 100] ^= 1
     name.write_bytes(content)
     with pytest.raises(JournalRefused, match="damaged at block"):
         opened(tmp_path, closed)

@@ -234,18 +234,19 @@ class Hibernation:
         if data is None:
             known.state, known.is_dirty = None, True  # (H2): it is built again
             return
-        assert known.dump is not None
-        instance = known.dump.__self__  # type: ignore[attr-defined]
-        known.state = instance.load(self._journal.values_named(name).decode(data))
+        known.state = self._loaded(name, known, data)
 
     def read(self, name: str, known: Known) -> Any:
         """The state of one that sleeps, and sleeps on; None and dirty: it cannot be read."""
-        assert known.dump is not None
         try:
             data = self.encoded(known.state)
         except OSError:
             self.get_up(name, known)
             return None
+        return self._loaded(name, known, data)
+
+    def _loaded(self, name: str, known: Known, data: bytes) -> Any:
+        assert known.dump is not None
         instance = known.dump.__self__  # type: ignore[attr-defined]
         return instance.load(self._journal.values_named(name).decode(data))
 
