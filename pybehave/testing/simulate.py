@@ -50,6 +50,7 @@ Address: TypeAlias = str | tuple[str, int] | bytes
 
 State: TypeAlias = Literal["connecting", "open", "refused", "ended", "reset", "released"]
 
+JOURNAL_OPTIONS: Final = Options(segment_bytes=4 << 20, tail_bytes=256 << 10)
 BUFFERS: Final = 64
 BUFFER_BYTES: Final = 1024
 """Smaller than those of a real loop: messages across buffers, and want of buffers, are the rule."""
@@ -167,7 +168,8 @@ class Simulator:
         seed: Of everything that is left to chance, `context.random` included.
         app: What runs.
         disk: Where its journaled workers are kept; None keeps everything in memory.
-        journal_options: How the journal is kept.
+        journal_options: How the journal is kept; None is as for a Node, but with files so small
+            (`JOURNAL_OPTIONS`) that hundreds of disks fit into memory.
         reset: Names of journaled servers that begin anew, as for a Node.
         shake: Draw the weather from the seed; otherwise it is calm.
         work: Given a `Run`, returns how many virtual seconds it takes, or `DIES`.
@@ -197,7 +199,7 @@ class Simulator:
         options: dict[str, Any] = {"buffers": BUFFERS, "buffer_bytes": BUFFER_BYTES, **loop_options}
         self.seed = seed
         self.disk = disk
-        options |= {"journal_options": journal_options, "reset": reset}
+        options |= {"journal_options": journal_options or JOURNAL_OPTIONS, "reset": reset}
         self.node = Node(app, backend="sim", seed=seed, data=disk, **options)
         if work is not None:
             self.node.host.pools.fate = work

@@ -84,8 +84,9 @@ class Looked:
 
     @property
     def child(self) -> int:
+        """The newest: one that was replaced may have ended, and its parent not have heard of it."""
         pid = self.parent.pid
-        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[-1])
 
     def ask(self, word: bytes) -> bytes:
         """A line's answer; b"" when the connection ends instead."""

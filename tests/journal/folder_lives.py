@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -49,6 +50,9 @@ from pybehave.testing.simulate import Simulator
 from tests.journal.keepers import CLASSES, Broken
 
 SEGMENT_BYTES = 64 << 10
+TAIL_BYTES = 128 << 10
+"""A disk is copied at each end of a process, and the tail with it."""
+
 SEGMENTS_MAX = 14
 ROOM = 64 << 10
 KEYS = [bytes([number]) * 32 for number in range(1, 5)]
@@ -153,12 +157,13 @@ class Life:
             segment_bytes=self.dice.choice((SEGMENT_BYTES, SEGMENT_BYTES, 2 * SEGMENT_BYTES)),
             codec=self.codec,
             depth=self.dice.choice((1, 1, 2)),
+            tail_bytes=TAIL_BYTES,
         )
 
     def simulator(self, app: Application, codec: tuple[Codec, ...] | None = None) -> Simulator:
         options = self.options()
         if codec is not None:
-            options = Options(segment_bytes=options.segment_bytes, codec=codec)
+            options = replace(options, codec=codec)
         return Simulator(self.dice.getrandbits(32), app, disk=self.disk, journal_options=options)
 
     def begin(self, *, is_last: bool = False) -> bool:
