@@ -14,8 +14,9 @@ from pybehave.behaviours.backoff import Backoff
 from pybehave.behaviours.child_spec import Ref, Worker
 from pybehave.behaviours.combined import both, either
 from pybehave.behaviours.contract import Contract
+from pybehave.behaviours.event_handler import EventHandler
 from pybehave.behaviours.family import family
-from pybehave.behaviours.gen_event import EventHandler, GenEvent
+from pybehave.behaviours.gen_event import GenEvent
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.gen_statem import GenStatem
 from pybehave.behaviours.observer import Observer

@@ -10,8 +10,11 @@ class HandOut(Generic[_Stopped]):
     def __new__(
         cls,
         special: frozenset[type],
-        stopped: Callable[[int, int, Any, Exception | None], _Stopped],
+        stopped: Callable[[int, int, int, Any, Exception | None], _Stopped],
     ) -> HandOut[_Stopped]: ...
     def __call__(
+        self, entries: list[Any], events: list[Any], first: int, batch: Any
+    ) -> _Stopped | None: ...
+    def batches(
         self, entries: list[Any], events: list[Any], first: int, batch: Any
     ) -> _Stopped | None: ...

@@ -25,15 +25,22 @@ Source: OTP stdlib, gen_event; for the ring see ring.py. Differs: a name can be 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, Literal, final
+from typing import Any, ClassVar, Final, Literal
 
 from pybehave import events
 from pybehave.actions import NO_REPLY, Demonitor, Down, Exit, Info, Monitor, Reply
 from pybehave.behaviours.class_names import class_named
+from pybehave.behaviours.event_handler import EventHandler
+from pybehave.behaviours.event_manager import Entry, Manager, find, next_of, release, takes_at
 from pybehave.behaviours.gen_server import GenServer
-from pybehave.behaviours.handout import EventsIn, HandOut, Stopped, events_in, hand_out
-from pybehave.behaviours.plain import HANDLER_CALLBACKS, check_plain
-from pybehave.behaviours.ring import Ring
+from pybehave.behaviours.handout import (
+    EventsIn,
+    HandOut,
+    Stopped,
+    events_in,
+    hand_batches,
+    hand_out,
+)
 from pybehave.errors import (
     BadReturn,
     NotFound,
@@ -44,7 +51,6 @@ from pybehave.errors import (
     show_reason,
 )
 from pybehave.events import MARK, Handled, Key, Later, Remove, Swap
-from pybehave.types import Context
 
 FLUSH: Final = (MARK, "flush")
 OWNER: Final = (MARK, "owner")
@@ -52,184 +58,6 @@ OWNER: Final = (MARK, "owner")
 OK: Final = "ok"
 HANDLED: Final = "return the new state, or Handled, Later, Remove or Swap of pybehave.events"
 ANSWERED: Final = "return (state, reply)"
-
-
-@final
-class Batch:
-    """Where an event stands.
-
-    Attributes:
-        sequence: Its number: 1 for the manager's first, and growing by one.
-        is_last: No further event has gathered behind it: the time to write what was collected.
-    """
-
-    __slots__ = ("is_last", "sequence")
-
-    def __init__(self) -> None:
-        self.sequence = 0
-        self.is_last = True
-
-
-class EventHandler:
-    """One handler: override `handle_event`, and what else is needed.
-
-    Attributes:
-        context: The manager's: name, time and randomness.
-        batch: The sequence of the current event, and whether it ends a batch.
-        batch_max: How many events `handle_batch` gets at most in one call; None is all that have
-            gathered.
-    """
-
-    batch_max: ClassVar[int | None] = None
-    context: Context
-    batch: Batch
-
-    def __init_subclass__(cls, **words: Any) -> None:
-        super().__init_subclass__(**words)
-        check_plain(cls, HANDLER_CALLBACKS)
-
-    def init(self, args: Any) -> Any:
-        """Return the first state; raise to refuse.
-
-        Args:
-            args: Of `add_handler`; after a swap `(new_args, what the old terminate returned)`.
-        """
-        return args
-
-    def handle_event(self, event: Any, state: Any) -> Any:
-        """Handle an event.
-
-        Returns:
-            The new state; or `Handled(state, actions)`, `Later(state, actions)`, `Remove()`,
-            `Swap(...)`. None only if the state was None: a forgotten return removes the handler.
-        """
-        return state
-
-    def handle_batch(self, events: list[Any], state: Any) -> Any:
-        """Handle all events that have gathered, in one call; a result as of handle_event.
-
-        A handler that defines this is called here instead of `handle_event`. It may be ahead of
-        handlers that take one event at a time; those it comes after are ahead of it.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no handle_batch")
-
-    def handle_call(self, request: Any, state: Any) -> Any:
-        """Answer `events.call`: `(result, reply)`, where result is what handle_event returns."""
-        return state, None
-
-    def handle_info(self, message: Any, state: Any) -> Any:
-        """Handle whatever else reaches the manager; a result as of handle_event."""
-        return state
-
-    def terminate(self, reason: Any, state: Any) -> Any:
-        """Clean up; what it returns is the reply of delete_handler, and is handed on by a swap.
-
-        Args:
-            reason: The args of delete or swap; `"remove_handler"`; `("error", exception)`;
-                `"stop"`, the manager ends; or `("stop", reason)`, the owner has ended.
-            state: The last good one.
-        """
-
-    def code_change(self, old_version: Any, state: Any, extra: Any) -> Any:
-        """Return the state in the shape this version of the code wants; by default as it is.
-
-        Args:
-            old_version: The manager's; see GenServer.code_change.
-            state: In the old shape.
-            extra: From the upgrade's instructions.
-        """
-        return state
-
-    def shard_of(self, event: Any) -> int | None:
-        """Return what decides to which shard an event belongs; None = its sequence."""
-        return None
-
-
-@final
-class Entry:
-    """A handler in its place."""
-
-    __slots__ = (
-        "after", "given", "handle", "handler", "is_batched", "is_waiting", "key", "missed",
-        "owner", "sequence", "shard",
-        "state",
-    )  # fmt: skip
-
-    def __init__(self, key: Key, handler: EventHandler, sequence: int) -> None:
-        self.key = key
-        self.handler = handler
-        self.handle = handler.handle_event
-        self.is_batched = type(handler).handle_batch is not EventHandler.handle_batch
-        self.state: Any = None
-        self.sequence = sequence
-        self.given = sequence
-        self.is_waiting = False
-        self.after: list[Entry] = []
-        self.shard: tuple[int, int] | None = None
-        self.owner: str | None = None
-        self.missed = 0
-
-    def copy(self, handler: EventHandler) -> Entry:
-        """Return an entry in the same place, with another handler."""
-        copy = Entry(self.key, handler, self.sequence)
-        for name in ("after", "given", "is_waiting", "missed", "owner", "shard", "state"):
-            setattr(copy, name, getattr(self, name))
-        return copy
-
-    @property
-    def reach(self) -> int:
-        """The last event that those before it are done with; without them, any."""
-        return min((other.sequence for other in self.after), default=2**63)
-
-    def takes(self, event: Any, sequence: int) -> bool:
-        """Whether the event belongs to its shard."""
-        if self.shard is None:
-            return True
-        found = self.handler.shard_of(event)
-        return (sequence if found is None else found) % self.shard[1] == self.shard[0]
-
-
-@final
-class Manager:
-    """The state of a GenEvent.
-
-    Attributes:
-        entries: The handlers, in the order in which they get an event.
-        ring: Events that somebody is not done with.
-        waiting: sync_notify's callers: sequence and caller.
-        refused: Events beyond a full ring, to be published when there is room: event and caller.
-        is_flushing: A batch gathers, and its end has been asked for.
-        dropped: Events that found no room and nobody who waits.
-    """
-
-    __slots__ = (
-        "batch", "bound", "dropped", "entries", "is_flushing", "refused", "ring", "waiting",
-    )  # fmt: skip
-
-    def __init__(self, capacity: int) -> None:
-        self.entries: list[Entry] = []
-        self.ring: Ring[Any] = Ring(capacity)
-        self.waiting: list[tuple[int, Any]] = []
-        self.refused: list[tuple[Any, Any]] = []
-        self.is_flushing = False
-        self.dropped = 0
-        self.batch = Batch()
-        self.bound: GenEvent | None = None
-
-    def copy(self, handler_of: Callable[[Entry], EventHandler]) -> Manager:
-        """Return a manager with other handlers in the same places, and the same ring.
-
-        Args:
-            handler_of: Gives the handler for an entry.
-        """
-        copy = Manager(1)  # the ring is replaced
-        for name in ("batch", "dropped", "is_flushing", "refused", "ring", "waiting"):
-            setattr(copy, name, getattr(self, name))
-        places = {id(entry): entry.copy(handler_of(entry)) for entry in self.entries}
-        copy.entries = list(places.values())
-        for entry in copy.entries:
-            entry.after = [places[id(other)] for other in entry.after]
-        return copy
 
 
 class GenEvent(GenServer[Manager, Any, Any]):
@@ -242,12 +70,14 @@ class GenEvent(GenServer[Manager, Any, Any]):
             waits, as does who sent it with sync_notify; `"reject"`: sync_notify hears Overloaded, a
             cast is dropped and counted; `"drop_oldest"`: the slow handlers miss the oldest event.
         hand_out: Calls plain handlers; the runtime gives it a faster one.
+        hand_batches: Calls plain handlers that take batches; so it does for this.
         events_in: Takes notifications apart; so it does for this.
     """
 
     capacity: ClassVar[int] = 1024
     overflow: ClassVar[Literal["block", "reject", "drop_oldest"]] = "block"
     hand_out: HandOut = staticmethod(hand_out)
+    hand_batches: HandOut = staticmethod(hand_batches)
     events_in: EventsIn = staticmethod(events_in)
     _handle_together = None  # type: ignore[assignment]  # it is an event like any other
 
@@ -407,7 +237,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
                 entry.sequence = sequence
                 entry.is_waiting = False
                 entry.missed += 1
-        _release(manager)
+        release(manager)
 
     def _deliver(self, manager: Manager, actions: list[Any]) -> None:
         """Hand out whatever can be handed out, event by event."""
@@ -416,12 +246,15 @@ class GenEvent(GenServer[Manager, Any, Any]):
         if ring.is_empty and not manager.refused:
             return
         while True:
-            sequence = _next_of(manager)
+            sequence = next_of(manager)
             while sequence <= ring.published:
-                if _are_plain_at(manager.entries, sequence):
+                in_batches = takes_at(manager.entries, sequence)
+                if in_batches is not None:
+                    hand_out = self.hand_batches if in_batches else self.hand_out
                     events = ring.slice(sequence, ring.published)
-                    stopped = self.hand_out(manager.entries, events, sequence, batch)
+                    stopped = hand_out(manager.entries, events, sequence, batch)
                     if stopped is None:
+                        ring.release_all()
                         break
                     sequence = stopped.sequence
                     self._take_special(manager, actions, stopped)
@@ -438,7 +271,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
                 # Whoever is behind this one waits for something; the others may all be far ahead.
                 done = [e.sequence for e in manager.entries if e.sequence >= sequence]
                 sequence = 1 + min(done, default=ring.published)
-            _release(manager)
+            release(manager)
             if not manager.refused or ring.is_full:
                 return
             while manager.refused and not ring.is_full:
@@ -453,10 +286,10 @@ class GenEvent(GenServer[Manager, Any, Any]):
         if stopped.error is not None:
             self._failed(manager, actions, entry, stopped.error)
             return
-        entry.given = stopped.sequence
+        entry.given = stopped.given
         self._guarded(manager, actions, entry, _returned(stopped.result), None)
         if not entry.is_waiting:
-            entry.sequence = stopped.sequence
+            entry.sequence = stopped.given
 
     def _bind(self, manager: Manager) -> None:
         """Handlers see this incarnation's context; a state may come from the one before."""
@@ -494,7 +327,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
             entry.sequence = max(entry.sequence, last)
 
     def _done(self, manager: Manager, actions: list[Any], key: Key, sequence: int) -> None:
-        entry = _find(manager, key)
+        entry = find(manager, key)
         if entry is not None and entry.is_waiting and entry.sequence < sequence <= entry.given:
             entry.sequence = sequence
             entry.is_waiting = sequence < entry.given
@@ -505,7 +338,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
         """Answer those whose event everybody is done with (E3)."""
         if not manager.waiting:
             return
-        gate = _next_of(manager) - 1
+        gate = next_of(manager) - 1
         while manager.waiting and manager.waiting[0][0] <= gate:
             actions.append(Reply(manager.waiting.pop(0)[1], OK))
 
@@ -594,7 +427,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
             return [entry.key for entry in manager.entries]
         if verb == "add":
             return self._add(manager, actions, *words)
-        entry = _find(manager, words[0])
+        entry = find(manager, words[0])
         if verb == "swap":
             return self._swap(manager, actions, entry, *words[1:])
         if entry is None:
@@ -616,9 +449,9 @@ class GenEvent(GenServer[Manager, Any, Any]):
         self, manager: Manager, actions: list[Any], key: Key, args: Any, after: list[Key],
         shard: tuple[int, int] | None, owner: str | None,
     ) -> Any:  # fmt: skip
-        if _find(manager, key) is not None:
+        if find(manager, key) is not None:
             return PybehaveError(f"{show(key)} is there already; add it as (class, id)")
-        before = [_find(manager, name) for name in after]
+        before = [find(manager, name) for name in after]
         if None in before:
             return _not_found(after[before.index(None)])
         try:
@@ -753,40 +586,8 @@ def _is_message(message: Any) -> bool:
     return type(message) is tuple and len(message) > 1 and message[0] == MARK
 
 
-def _find(manager: Manager, key: Key) -> Entry | None:
-    for entry in manager.entries:
-        if entry.key == key:
-            return entry
-    return None
-
-
 def _not_found(key: Key) -> NotFound:
     return NotFound(key if isinstance(key, str) else show(key), "handler", "which_handlers")
-
-
-def _next_of(manager: Manager) -> int:
-    """The first event that not all handlers are done with. Most managers have none in their ring,
-    and are asked a moment after they handed out the last.
-    """
-    if manager.ring.is_empty:
-        return manager.ring.published + 1
-    return 1 + min([entry.sequence for entry in manager.entries], default=manager.ring.published)
-
-
-def _are_plain_at(entries: list[Entry], sequence: int) -> bool:
-    """Whether all take that event next, as it comes, whatever others do."""
-    done = sequence - 1
-    for entry in entries:
-        if entry.sequence != done or entry.is_waiting or entry.is_batched:
-            return False
-        if entry.after or entry.shard is not None:
-            return False
-    return True
-
-
-def _release(manager: Manager) -> None:
-    """Forget the events that all handlers are done with."""
-    manager.ring.release([entry.sequence for entry in manager.entries])
 
 
 def _terminated(entry: Entry, reason: Any) -> Any:

@@ -1,13 +1,13 @@
 """Events handed to plain handlers, as far as nothing special happens.
 
-Nearly all that a busy event manager does is this: handlers that take one event at a time and depend
-on no others, each called with each event, each giving its next state. A run of events through them
-needs no bookkeeping between two calls. The first result that is more than a state, or an exception,
-ends the run: the manager takes it from there (gen_event.py) and begins another one.
+Nearly all that a busy event manager does is this: handlers that depend on no others, each called
+with each event, or with all that have gathered, each giving its next state. A run of events through
+them needs no bookkeeping between two calls. The first result that is more than a state, or an
+exception, ends the run: the manager takes it from there (gen_event.py) and begins another one.
 
-`hand_out` says what that means, and `events_in` what they get of many casts. Managers of a running
-node use the compiled twins (src/_uring/handout.pyx), which do the same faster; a replay of their
-journal uses these.
+`hand_out` and `hand_batches` say what that means, and `events_in` what they get of many casts.
+Managers of a running node use the compiled twins (src/_uring/handout.pyx), which do the same
+faster; a replay of their journal uses these.
 
 Does not know: rings, what becomes of what is special.
 """
@@ -27,14 +27,14 @@ class Place(Protocol):
     """What is used of a handler's entry.
 
     Attributes:
-        handle: Its handle_event.
+        handle: Its handle_event, or its handle_batch.
         state: The latest it returned.
         sequence: The last event that it is done with.
     """
 
     @property
     def handle(self) -> Callable[[Any, Any], Any]:
-        """Take an event and the state, give the next state."""
+        """Take an event, or a batch, and the state; give the next state."""
 
     state: Any
     sequence: int
@@ -51,13 +51,15 @@ class Stopped(NamedTuple):
     """What has ended a run.
 
     Attributes:
-        sequence: The event; handlers before `at` are done with it, the others not yet.
+        sequence: The first event that handlers behind `at` have not had.
+        given: The last event that the handler `at` was called with; those before it are done.
         at: The handler, whose state is still the one before.
         result: What it returned, if it did.
         error: What it raised, if it did.
     """
 
     sequence: int
+    given: int
     at: int
     result: Any
     error: Exception | None
@@ -105,9 +107,32 @@ def hand_out(
             try:
                 result = entry.handle(event, entry.state)
             except Exception as error:  # noqa: BLE001 -- whatever it raises is its end, not ours
-                return Stopped(sequence, index, None, error)
+                return Stopped(sequence, sequence, index, None, error)
             if result is None or type(result) in SPECIAL:
-                return Stopped(sequence, index, result, None)
+                return Stopped(sequence, sequence, index, result, None)
             entry.state = result
             entry.sequence = sequence
+    return None
+
+
+def hand_batches(
+    entries: Sequence[Place], events: Sequence[Any], first: int, batch: Stand
+) -> Stopped | None:
+    """Hand all events at once to each handler, with a list of its own; otherwise like `hand_out`.
+
+    Args:
+        entries: Handlers that take batches of any size, in the order in which they are called.
+    """
+    last = first + len(events) - 1
+    batch.sequence = first
+    batch.is_last = first == last
+    for index, entry in enumerate(entries):
+        try:
+            result = entry.handle(list(events), entry.state)
+        except Exception as error:  # noqa: BLE001 -- as above
+            return Stopped(first, last, index, None, error)
+        if result is None or type(result) in SPECIAL:
+            return Stopped(first, last, index, result, None)
+        entry.state = result
+        entry.sequence = last
     return None

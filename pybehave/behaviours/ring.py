@@ -113,11 +113,15 @@ class Ring(Generic[T]):
         """Free what is behind all of these sequences; with none, everything."""
         gate = min(sequences, default=self.published)
         if gate == self.published:
-            self._events.clear()
-            self._first = gate + 1
+            self.release_all()
         while self._first <= gate:
             self._events.popleft()
             self._first += 1
+
+    def release_all(self) -> None:
+        """Free everything: all are past it."""
+        self._events.clear()
+        self._first = self.published + 1
 
     def dump(self) -> list[Any]:
         """For a snapshot: what `load` takes."""

@@ -310,6 +310,7 @@ class LoopHost:
         instance = instance_of(worker)
         if isinstance(instance, GenEvent):
             instance.hand_out, instance.events_in = HAND_OUT, events_in
+            instance.hand_batches = HAND_OUT.batches
         self.invariants.watch(instance)
         if self.isolation is not None:
             self.isolation.watch(instance)

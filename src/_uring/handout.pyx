@@ -38,7 +38,7 @@ cdef class HandOut:
 
     Args:
         special: Types of results that end a run.
-        stopped: Makes what tells of the end: (sequence, index of the handler, result, error).
+        stopped: Makes what tells of the end: (sequence, given, index of the handler, result, error).
     """
 
     cdef frozenset special
@@ -87,10 +87,28 @@ cdef class HandOut:
             try:
                 _raise()
             except Exception as error:
-                return self.stopped(sequence, index, None, error)
+                return self.stopped(sequence, sequence, index, None, error)
         value = <object>result
         Py_DECREF(value) # the call's own
-        return self.stopped(sequence, index, value, None)
+        return self.stopped(sequence, sequence, index, value, None)
+
+    def batches(self, list entries, list events, first, batch):
+        """Hand all events at once to each handler; None, or what was special."""
+        cdef Py_ssize_t index
+        last = first + len(events) - 1
+        batch.sequence = first
+        batch.is_last = first == last
+        for index in range(len(entries)):
+            entry = entries[index]
+            try:
+                result = entry.handle(events[:], entry.state)
+            except Exception as error:
+                return self.stopped(first, last, index, None, error)
+            if result is None or type(result) in self.special:
+                return self.stopped(first, last, index, result, None)
+            entry.state = result
+            entry.sequence = last
+        return None
 
 
 def events_in(list messages, str mark):

@@ -278,6 +278,51 @@ def test_a_handler_may_take_all_that_has_gathered_at_once() -> None:
     assert LOG == [("whole", 1, 2, 3), ("log", 1), ("log", 2), ("log", 3)]
 
 
+class Drawn(EventHandler):
+    """Takes batches, and gives what its script says."""
+
+    def init(self, args: Any) -> Any:
+        return list(args)
+
+    def handle_batch(self, events: list[Any], state: Any) -> Any:
+        LOG.append((self.batch.sequence, self.batch.is_last, tuple(events), list(state)))
+        what, rest = state[0] if state else "state", state[1:]
+        if what == "raise":
+            raise ValueError("a deliberate bug")
+        given = {"later": Later(rest), "handled": Handled(rest), "remove": Remove(), "none": None}
+        return given.get(what, rest)
+
+
+class NoMoreThanMany(Drawn):
+    batch_max = 2**40
+
+
+GIVEN = st.sampled_from(["state", "state", "state", "later", "handled", "remove", "none", "raise"])
+
+
+@given(
+    scripts=st.lists(st.lists(GIVEN, max_size=3), max_size=4),
+    batches=st.lists(st.integers(1, 3), min_size=1, max_size=4),
+)
+def test_the_short_way_of_batches_ends_where_the_long_one_does(
+    scripts: list[list[str]], batches: list[int]
+) -> None:
+    def run(kind: type[Drawn]) -> Any:
+        bus = Bus()
+        for number, script in enumerate(scripts):
+            bus.call(events.add_handler((kind, number), script))
+        LOG.clear()
+        stands = []
+        for size in batches:
+            bus.cast(events.notify_many(range(size)))
+            for number in range(len(scripts)):
+                bus.cast(events.done((kind, number), bus.manager.ring.published))
+            stands += [(e.key[1], e.state, e.sequence, e.is_waiting) for e in bus.manager.entries]
+        return LOG[:], stands, len(bus.manager.ring)
+
+    assert run(Drawn) == run(NoMoreThanMany)
+
+
 class Pairs(Whole):
     batch_max = 2
 

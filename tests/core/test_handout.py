@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from pybehave import EventHandler
 from pybehave._uring.handout import HandOut, events_in
 from pybehave.behaviours import handout
-from pybehave.behaviours.gen_event import Batch, Entry
-from pybehave.behaviours.handout import SPECIAL, Stopped, hand_out
+from pybehave.behaviours.event_handler import Batch
+from pybehave.behaviours.event_manager import Entry
+from pybehave.behaviours.handout import SPECIAL, Stopped, hand_batches, hand_out
 from pybehave.events import MARK, Handled, Later, Remove, Swap, notify
 
 compiled = HandOut(SPECIAL, Stopped)
@@ -27,6 +28,8 @@ class Scripted(EventHandler):
 
     def handle_event(self, event: Any, state: Any) -> Any:
         self.seen.append((self.number, event, state, self.batch.sequence, self.batch.is_last))
+        if isinstance(event, list):
+            event.append("its own list")
         what = self.script.pop(0) if self.script else "add"
         if what == "raise":
             raise ValueError(event)
@@ -47,7 +50,8 @@ def run(hand: Any, scripts: list[list[str]], count: int, first: int) -> Any:
     shown = None
     if stopped is not None:
         result, error = stopped.result, stopped.error
-        shown = (stopped.sequence, stopped.at, type(result), type(error), str(error))
+        where = (stopped.sequence, stopped.given, stopped.at)
+        shown = (*where, type(result), type(error), str(error))
     stands = [(entry.state, entry.sequence, entry.given) for entry in entries]
     return seen, shown, stands, batch.sequence, batch.is_last
 
@@ -59,6 +63,18 @@ def run(hand: Any, scripts: list[list[str]], count: int, first: int) -> Any:
 )
 def test_both_hand_out_the_same(scripts: list[list[str]], count: int, first: int) -> None:
     assert run(compiled, scripts, count, first) == run(hand_out, scripts, count, first)
+
+
+@given(
+    scripts=st.lists(st.lists(RESULTS, max_size=1), max_size=5),
+    count=st.integers(1, 8),
+    first=st.integers(1, 2**40),
+)
+def test_both_hand_batches_out_the_same(scripts: list[list[str]], count: int, first: int) -> None:
+    found = run(compiled.batches, scripts, count, first)
+    assert found == run(hand_batches, scripts, count, first)
+    for number, events, *_ in found[0]:
+        assert events == [*(f"event {each}" for each in range(count)), "its own list"], number
 
 
 def interrupted(hand: Any) -> list[Any]:
