@@ -101,7 +101,8 @@ class LoopHost:
         settled: Called when a tree has done what it could for now.
         on_worker_ended: Called when a worker has ended by itself, its terminate included: with its
             reason, and whether starting it again is free (restart.py, R10).
-        on_change: Called with a server's name before it starts, or is ended from outside.
+        on_change: Called with a server's name before it is ended from outside, and before it
+            starts: then with its specification, too, and it may refuse by an UpgradeRefused.
         is_durable: A worker with `journal=True` must find a journal; False: it is kept in memory.
     """
 
@@ -121,7 +122,7 @@ class LoopHost:
         self.groups = Groups(loop.dispatcher, run_on_loop)
         self.settled: Callable[[], None] = lambda: None
         self.on_worker_ended: Callable[[Server, object, bool], None] | None = None
-        self.on_change: Callable[[str], None] = lambda _: None
+        self.on_change: Callable[[str, Worker[Any, Any] | None], None] = lambda _, __: None
         self.is_durable = False
         self.node: Node | None = None
         self.isolation: Isolation | None = None
@@ -172,9 +173,10 @@ class LoopHost:
         Raises:
             AlreadyStarted: Another server has the name.
             Stopped: Init returned Stop.
+            UpgradeRefused: Its specification was of an upgrade that is given up now.
             BaseException: Whatever init raised.
         """
-        self.on_change(name)
+        self.on_change(name, worker)
         dispatcher = self.loop.dispatcher
         if name in self._starting or dispatcher.whereis(name) is not None:
             raise AlreadyStarted(name)
@@ -389,7 +391,7 @@ class LoopHost:
         if ref in self._ending:
             self._ending[ref].append(done)  # it terminates already, and only once
             return
-        self.on_change(ref.name)
+        self.on_change(ref.name, None)
         dispatcher = self.loop.dispatcher
         dispatcher.retire(ref, Stopped(ref.name, reason))
         self._remember(ref, is_crash=False)
@@ -415,7 +417,7 @@ class LoopHost:
 
     def kill_worker(self, ref: Server) -> None:
         """End a server without its `terminate` (brutal_kill)."""
-        self.on_change(ref.name)
+        self.on_change(ref.name, None)
         if isinstance(ref.instance, HostedServer) and ref.instance.beside is not None:
             ref.instance.beside.kill(KILLED)
         self.loop.dispatcher.retire(ref, Stopped(ref.name, KILLED))
@@ -477,12 +479,12 @@ class LoopHost:
 
     def end_worker(self, server: Server, reason: object) -> None:
         """End a server between two inputs as if by itself: its supervisor acts on the reason."""
-        self.on_change(server.name)
+        self.on_change(server.name, None)
         self._retire_for(server, reason)
         self._ended(server, reason, SYSTEM, None)
 
     def _end_linked(self, server: Server, reason: object) -> None:
-        self.on_change(server.name)
+        self.on_change(server.name, None)
         self._retire_for(server, reason)
         self._ended(server, reason, LINK, None)
 

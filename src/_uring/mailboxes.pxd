@@ -13,6 +13,7 @@ cdef class Mailboxes(Names):
     cdef list stalled                  # (server, item): infos that the full journal did not take
     cdef object refusal                # why the journal did not take the latest message
     cdef list parked                   # servers whose mail waits until the disk has caught up
+    cdef public bint is_deciding       # an upgrade is being written: it may be taken back
     cdef list unwoken                  # (function, arguments, barrier): who would wake somebody
     cdef public object numbers         # journaled servers: name -> number, once that is recorded
     cdef public object on_patient      # (name, server or None, error) -> whether one is to come

@@ -389,9 +389,10 @@ cdef class Mailboxes(Names):
 
     cdef bint _waits_to_wake(self, str name) except -1:
         """Whether nobody answers to the name, and its family is to start nobody for now: a start is
-        a record, and waits for the disk as inputs do. Who was there first is first."""
-        if self.commit is None or not (self.unwoken or self.commit.must_wait()) \
-                or len(self.unwoken) >= KEPT_MAX:
+        a record, and waits for the disk as inputs do, and for the code that it is to run. Who was
+        there first is first."""
+        if self.commit is None or len(self.unwoken) >= KEPT_MAX \
+                or not (self.unwoken or self.is_deciding or self.commit.must_wait()):
             return False
         return self.on_missing is not None and self.whereis(name) is None \
             and self.on_missing(name, True)
@@ -401,6 +402,11 @@ cdef class Mailboxes(Names):
             self.unwoken.append((self._wake_for_kept, (name,), self.barrier))
         else:
             self.answering(name)
+
+    def decided(self) -> None:
+        """It is known again which code servers run that start now."""
+        self.is_deciding = False
+        self.caught_up()
 
     cdef int caught_up(self) except -1:
         """Something was written, or nothing will be: go on with what waited for the disk."""

@@ -31,6 +31,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave.behaviours.application import Application
+from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.hosted import HostedServer
 from pybehave.behaviours.release import (
     Migration,
@@ -50,6 +51,7 @@ from pybehave.runtime.release.specs import (
     Wish,
     made,
     misplaced,
+    new_kinds,
     put_specs,
     refused,
     upgrade_of_one,
@@ -288,10 +290,10 @@ class Releases:
         if self.under_way is not None:
             self.under_way.give_up(LoopClosed("The node stopped before its release had changed"))
 
-    def server_changes(self, name: str) -> None:
-        """A server is about to start or to end."""
+    def server_changes(self, name: str, worker: Worker[Any, Any] | None) -> None:
+        """A server is about to start, or to end (None)."""
         if self.under_way is not None:
-            self.under_way.server_changes(name)
+            self.under_way.server_changes(name, worker)
 
     def holding(self, server: Server) -> Target | None:
         """The server, if it takes nothing until it is decided which code it runs."""
@@ -364,6 +366,7 @@ class Releases:
                 is_down=wish.is_down,
                 renewed=lambda _: self._targets(wish, changes, seen),
                 stopped=stopped,
+                kinds=new_kinds(changes),
             )
             self._run()
         except BaseException:

@@ -112,6 +112,13 @@ def made(node: Node, wish: Wish, spec: Any) -> Any:
         return node.host.make_instance(spec)
 
 
+def new_kinds(changes: list[tuple[Running, Application]]) -> frozenset[int]:
+    """Return the ids of what servers will be made of, and were not before."""
+    before = {id(worker.server) for running, _ in changes for worker in workers(running.app.tree)}
+    after = {id(worker.server) for _, app in changes for worker in workers(app.tree)}
+    return frozenset(after - before)
+
+
 def put_specs(
     node: Node,
     wish: Wish,

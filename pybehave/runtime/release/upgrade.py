@@ -27,6 +27,8 @@ Invariants
   (V1) No concerned server takes an input between the old code and the new.
   (V2) Whatever raises before NAMING leaves every server with its old code, state and timers.
   (V3) A server that was suspended before stays so.
+  (V4) No server starts with the new code before NAMING: families wake nobody in the meantime, and
+       any other start gives the change up.
 
 Does not know: versions and which of them may follow (releases.py), imports (release/code.py).
 Source: OTP sasl, release_handler: suspend, load, code_change, resume.
@@ -132,6 +134,7 @@ class Upgrade:
             when it was asked for: some may have ended, and others started.
         stopped: Gets, by `put`, what was known of journaled servers that do not run, and have
             another state now.
+        kinds: The ids of what servers are made of by the new specifications, and were not before.
     """
 
     def __init__(
@@ -146,6 +149,7 @@ class Upgrade:
         is_down: bool = False,
         renewed: Callable[[list[Target]], list[Target]] = lambda targets: targets,
         stopped: Sequence[Known] = (),
+        kinds: frozenset[int] = frozenset(),
     ) -> None:
         self.phase = Phase.NEW
         self.release = release
@@ -159,6 +163,7 @@ class Upgrade:
         self._is_down = is_down
         self._renewed = renewed
         self._stopped = stopped
+        self._kinds = kinds
         self._began = 0.0
         self.seconds = 0.0
 
@@ -254,11 +259,21 @@ class Upgrade:
             self._undo()
             raise
 
-    def server_changes(self, name: str) -> None:
-        """A server is about to start or to end: what is not decided yet is given up (V2)."""
-        if self.phase is Phase.WRITING and any(t.server.name == name for t in self.targets):
+    def server_changes(self, name: str, worker: Worker[Any, Any] | None) -> None:
+        """A server is about to start, or to end (None): what is not decided yet is given up (V2).
+
+        Raises:
+            UpgradeRefused: It would have run the new code.
+        """
+        if self.phase is not Phase.WRITING:
+            return
+        is_new = worker is not None and id(worker.server) in self._kinds
+        if is_new or any(target.server.name == name for target in self.targets):
             why = f"server {name!r} started or ended in the middle of it; try again"
-            self.give_up(UpgradeRefused(self.release, why))
+            error = UpgradeRefused(self.release, why)
+            self.give_up(error)
+            if is_new:  # its supervisor has the old specification back when it tries again
+                raise error
 
     def holding(self, server: Server) -> Target | None:
         """The server among those that take nothing until it is decided which code they run."""
@@ -274,7 +289,7 @@ class Upgrade:
             return
         if self.phase is Phase.WRITING:
             self._undo()
-        self.phase = Phase.OVER
+        self._over()
         self._done(error)
 
     # --- the way there ---------------------------------------------------------------------------
@@ -354,6 +369,7 @@ class Upgrade:
         journal = self._host.journal
         assert journal is not None
         self.phase = Phase.WRITING
+        self._dispatcher.is_deciding = True  # families start nobody meanwhile
         # A fork costs more than encoding little.
         return journal.snapshots.take(self._written, self._named, bytes_here=SMALL_BYTES)
 
@@ -387,7 +403,7 @@ class Upgrade:
     # --- the end ---------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        self.phase = Phase.OVER
+        self._over()
         self._let_go()
         for target in self.targets:  # not before it counts: nothing that was shown is taken back
             self._host.observed.replaced(target.server, target.shown)
@@ -396,7 +412,7 @@ class Upgrade:
 
     def _undo(self) -> None:
         """Everything as it was (V2)."""
-        self.phase = Phase.OVER
+        self._over()
         for target in self.targets:
             instance, state, values, owner = target.before
             if target.restore is not None:
@@ -405,6 +421,11 @@ class Upgrade:
         if self._put_back is not None:
             self._put_back()
         self._let_go()
+
+    def _over(self) -> None:
+        self.phase = Phase.OVER
+        if self._dispatcher.is_deciding:
+            self._host.defer(self._dispatcher.decided)
 
     def _let_go(self) -> None:
         """(V3)"""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
 import pytest
 
-from pybehave import Application, GenServer, Supervisor, Worker, family
-from pybehave.errors import Crashed, UpgradeFailed
+from pybehave import Application, GenServer, Release, Supervisor, Worker, family
+from pybehave.errors import Crashed, StartFailed, UpgradeFailed, UpgradeRefused
+from pybehave.runtime.release.specs import Wish
+from pybehave.runtime.release.upgrade import Phase
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 from tests.runtime.release.test_releases import SMALL
@@ -127,3 +131,56 @@ def test_one_that_failed_after_an_upgrade_keeps_no_snapshot_and_no_change_from_b
         sim.run(1)
         sim.node.releases.rollback()
         assert sim.node.call("m-1", None) == ["one"]
+
+
+@contextlib.contextmanager
+def writing(*others: str) -> Iterator[tuple[Simulator, list[Any]]]:
+    """A node whose upgrade is just being written, and how that ends; m-1 sleeps, and the others'
+    first is stopped.
+    """
+    answers: list[Any] = []
+    with world(SimDisk(1), Notes, "1", *others) as sim:
+        for name in ("m-1", *others):
+            sim.node.call(name, "one")
+        if others:
+            sim.node.terminate_child("root", others[0])
+        sim.run(20)
+        wish = Wish(Release(release(Notes2, "2", *others), upgrades="1"), [])
+        sim.node.releases.begin(wish, lambda *answer: answers.append(answer))
+        while sim.node.releases.under_way.phase is not Phase.WRITING:
+            sim.tick(sim.now + 0.00002)
+        yield sim, answers
+
+
+@pytest.mark.parametrize("name", ["m-1", "m-9"])
+@pytest.mark.parametrize("is_given_up", [False, True])
+def test_who_is_woken_meanwhile_waits_for_the_code_that_counts(
+    name: str, is_given_up: bool
+) -> None:
+    """It ran the new code at once, also if that was taken back then."""
+    with writing() as (sim, answers):
+        sim.node.cast(name, "two")
+        assert sim.node.whereis(name) is None
+        assert answers == []
+        if is_given_up:
+            sim.node.releases.under_way.give_up(UpgradeRefused("it", "a test"))
+        sim.run(1.0)
+        assert (answers[0][1] is None) is not is_given_up
+        assert sim.node.call(name, None) == (["one", "two"] if name == "m-1" else ["two"])
+        kind = Notes if is_given_up else Notes2
+        assert type(sim.node.sys.get_state(name)) is (list if is_given_up else dict)
+        disk = sim.lose_power(Random(1))
+    with world(disk, kind, "1" if is_given_up else "2") as sim:
+        assert sim.node.call(name, None) == (["one", "two"] if name == "m-1" else ["two"])
+
+
+def test_one_that_is_started_meanwhile_gives_the_upgrade_up() -> None:
+    with writing("a") as (sim, answers):
+        with pytest.raises(StartFailed, match="started or ended in the middle of it; try again"):
+            sim.node.restart_child("root", "a")
+        assert "in the middle of it" in str(answers[0][1])
+        sim.node.restart_child("root", "a")
+        assert sim.node.call("a", None) == ["one"]
+        disk = sim.lose_power(Random(1))
+    with world(disk, Notes, "1", "a") as sim:
+        assert sim.node.call("a", None) == ["one"]
