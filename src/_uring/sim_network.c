@@ -361,7 +361,8 @@ static void arrive_answer(sim *self, uint32_t index, int result) {
         return;
     }
     if (link->peer_state != SIM_PEER_CONNECTING) {
-        return; /* reset meanwhile */
+        sim_link_settle(self, index); /* reset, or released, meanwhile: it may be nobody's now */
+        return;
     }
     link->peer_state = result == 0 ? SIM_PEER_OPEN : SIM_PEER_REFUSED;
     if (!link->is_peer_gone) {

@@ -348,7 +348,7 @@ static void test_without_faults_everything_comes_back(void) {
 
 int main(int argc, char **argv) {
     uint64_t first = check_seed(argc, argv, 0);
-    uint64_t rounds = check_option(argc, argv, "--seed") ? 1 : 400;
+    uint64_t rounds = check_option(argc, argv, "--seed") ? 1 : 1000;
     for (int i = 1; i + 1 < argc; i++) {
         if (strcmp(argv[i], "--rounds") == 0) {
             rounds = strtoull(argv[i + 1], NULL, 10);
