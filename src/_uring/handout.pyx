@@ -38,7 +38,8 @@ cdef class HandOut:
 
     Args:
         special: Types of results that end a run.
-        stopped: Makes what tells of the end: (sequence, given, index of the handler, result, error).
+        stopped: Makes what tells of the end: (sequence, given, index of the handler, result,
+            error).
     """
 
     cdef frozenset special
