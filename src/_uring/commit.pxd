@@ -96,7 +96,7 @@ cdef extern from "segment.h" nogil:
 
 cdef extern from "journal.h" nogil:
     enum:
-        JOURNAL_DEPTH_MAX, JOURNAL_SLOTS, JOURNAL_GROWTH_MAX
+        JOURNAL_DEPTH_MAX, JOURNAL_SLOTS, JOURNAL_SLOT_CONTROL, JOURNAL_GROWTH_MAX
         SLOT_FREE, SLOT_FLYING
         ROLL_NONE, ROLL_CLOSED
 
@@ -200,6 +200,7 @@ cdef class Commit:
     cdef object held                   # deque of (batch, function, arguments)
     cdef bint is_behind                # the latest refusal was for a frame that is full
     cdef bint has_released             # in this tick
+    cdef bint is_quiet                 # the loop has nothing else to do in this tick
     cdef list paused                   # connections that wait for the disk to catch up
     cdef uint64_t[10] started_ns       # when each slot's write was handed over
     cdef uint64_t[LATENCY_BUCKETS] latency # writes that took up to 2 ** index microseconds

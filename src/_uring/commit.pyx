@@ -54,6 +54,9 @@ cdef uint32_t TURN_RECORDS = 128
 # More records than this on their way: several clients are at work.
 cdef uint64_t BUSY_RECORDS = 8
 
+# Waiting for the disk in place is for what is written as quickly as a block.
+cdef uint32_t IN_PLACE_BYTES_MAX = 64 << 10
+
 # A record that is open may still get its connection; and the chunks have headers.
 cdef uint64_t TAIL_SLACK_BYTES = 8192
 
@@ -536,7 +539,8 @@ cdef class Commit:
         """Hand everything to the source that may be written now."""
         cdef journal_write wanted
         cdef write_request request
-        cdef int error
+        cdef uint64_t token
+        cdef int ended
         self.has_released = False
         if not self.is_open or self.source == NULL:
             return 0
@@ -547,11 +551,18 @@ cdef class Commit:
             request.fd = wanted.fd
             request.how = self.how
             request.is_busy = self.is_busy_now()
+            request.is_quiet = self.is_quiet and not request.is_busy and self.j.in_flight == 1 \
+                and wanted.slot != JOURNAL_SLOT_CONTROL and wanted.bytes <= IN_PLACE_BYTES_MAX
             self.started_ns[wanted.slot] = self.source.verbs.now(self.source)
-            error = self.source.verbs.write(
-                self.source, &request, token_make(OP_WRITE, 1, wanted.slot))
-            if error < 0:
-                self.completed(wanted.slot, error)
+            token = token_make(OP_WRITE, 1, wanted.slot)
+            if request.is_quiet:
+                with nogil: # the source may wait for the disk
+                    ended = self.source.verbs.write(self.source, &request, token)
+            else:
+                ended = self.source.verbs.write(self.source, &request, token)
+            if ended != 0:
+                self.completed(wanted.slot, ended)
+            if ended < 0 or not self.is_open:
                 break
         if self.coder is not None and self.j.error:
             self._fail() # it was told once if it was no codec

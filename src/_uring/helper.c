@@ -29,7 +29,7 @@ struct helper {
     unsigned head, done, wanted;
 };
 
-static int32_t carry_out(const write_request *request) {
+int write_in_place(const write_request *request) {
     struct iovec vector = {(void *)(uintptr_t)request->data, request->bytes};
     int flags = request->how == WRITE_DSYNC ? RWF_DSYNC : 0;
     ssize_t result = pwritev2(request->fd, &vector, 1, (off_t)request->offset, flags);
@@ -39,7 +39,7 @@ static int32_t carry_out(const write_request *request) {
     if (request->how == WRITE_FDATASYNC && fdatasync(request->fd) < 0) {
         return -errno;
     }
-    return (int32_t)result;
+    return result == 0 ? -EIO : (int)result;
 }
 
 static void *work(void *context) {
@@ -55,7 +55,7 @@ static void *work(void *context) {
         job *next = &self->jobs[(self->head + self->done) % JOBS_MAX];
         write_request request = next->request;
         pthread_mutex_unlock(&self->mutex);
-        int32_t result = carry_out(&request);
+        int32_t result = write_in_place(&request);
         pthread_mutex_lock(&self->mutex);
         next->result = result;
         self->wanted--;
@@ -118,15 +118,6 @@ int helper_write(helper *self, const write_request *request, uint64_t token) {
     }
     pthread_mutex_unlock(&self->mutex);
     return error;
-}
-
-void helper_write_here(helper *self, const write_request *request, uint64_t token) {
-    assert(!self->is_started && self->wanted == 0); /* (H1) */
-    assert(self->done < JOBS_MAX);
-    self->jobs[(self->head + self->done) % JOBS_MAX] = (job){*request, token, carry_out(request)};
-    self->done++;
-    uint64_t one = 1;
-    (void)!write(self->fd, &one, sizeof one);
 }
 
 int helper_is_working(helper *self) {

@@ -17,13 +17,14 @@
 
 typedef struct helper helper;
 
+/* On the calling thread: bytes that are durable, or -errno; never 0. */
+int write_in_place(const write_request *);
+
 helper *helper_open(void); /* NULL = no descriptor or memory */
 void helper_close(helper *);
 void helper_abandon(helper *);
 int helper_fd(const helper *);
 int helper_write(helper *, const write_request *, uint64_t token); /* 0 or -errno */
-/* The same on the calling thread, for who has no other way while the thread cannot be had. */
-void helper_write_here(helper *, const write_request *, uint64_t token);
 int helper_is_working(helper *); /* jobs are wanted, or done and not taken */
 /* What is done, at most count_max. */
 unsigned helper_take(helper *, completion *out, unsigned count_max);

@@ -50,6 +50,7 @@ cdef extern from "source.h" nogil:
         uint32_t bytes
         int fd
         int how
+        int is_quiet
         int is_busy
 
     ctypedef struct source_config:
@@ -69,6 +70,7 @@ cdef extern from "source.h" nogil:
         uint64_t sends_direct
         uint64_t ends_lost
         uint64_t writes_by_thread
+        uint64_t writes_in_place
 
     ctypedef struct source_verbs:
         const char *name

@@ -60,6 +60,7 @@ cdef enum:
     REAP_MAX = 512                      # completions taken from the source at once
 
 cdef uint32_t GATHER_MAX = 256          # completions in a tick: fairness against batching
+cdef uint32_t QUIET_COMPLETIONS = 16    # in a tick with no more somebody may wait for the disk
 cdef uint32_t WAIT_US_MIN = 50
 cdef size_t POOL_BYTES_KEPT = 16 << 20
 cdef uint32_t WOKEN_PER_TICK = 64       # connections that go on after a pause; for the same reason
@@ -348,9 +349,7 @@ cdef class Loop(Ports):
         if self._conns.woken.count > 0:
             self._parse_woken()
         if self.dispatcher.commit is not None:
-            if self.dispatcher.commit.has_released:
-                self.dispatcher.caught_up()
-            self.dispatcher.commit.pump(self.dispatcher.unix_ns())
+            self._write(self.dispatcher.commit)
         conns_flush(&self._conns)
         if self._conns.ended.count > 0:
             self._ended()
@@ -358,6 +357,18 @@ cdef class Loop(Ports):
             conns_feed_starved(&self._conns)
         stats_tick(&self._stats, self._source.verbs.now(self._source) - began_ns)
         return 0
+
+    cdef int _write(self, Commit commit) except -1:
+        """Go on with what waited for the disk, and hand it what is to be written; once more if that
+        was durable at once."""
+        commit.is_quiet = self._last_batch <= QUIET_COMPLETIONS \
+            and not self.dispatcher.ready and not self._inbox
+        while True:
+            if commit.has_released:
+                self.dispatcher.caught_up()
+            commit.pump(self.dispatcher.unix_ns())
+            if not commit.has_released:
+                return 0
 
     cdef int _wait(self, uint64_t limit_ns) except -1:
         cdef wait_request request

@@ -29,6 +29,7 @@ cdef extern from "source_sim.h" nogil:
         uint16_t rearm
         uint16_t late
         uint16_t cancel_lost
+        uint16_t direct_write
 
     ctypedef struct sim_event:
         int kind

@@ -98,6 +98,7 @@ void sim_knobs_shake(source *base) {
     knobs->rearm = sim_chance(self, 250) ? SIM_PER_MILLE : draw_rate(self, 300);
     knobs->late = draw_rate(self, 20);
     knobs->cancel_lost = draw_rate(self, 900);
+    knobs->direct_write = knobs->direct_send; /* no draw of its own: seeds stay what they were */
 }
 
 /* ---- steps: a binary heap ---------------------------------------------------------------- */

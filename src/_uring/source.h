@@ -20,7 +20,8 @@
  *  (S8) An operation handed over is started no later than the next wait.
  *  (S9) recv with -ENOBUFS as its final result lost no byte: arm again after buffer_return.
  *  (S10) write ends with the number of bytes that are durable, or an error; writes of one loop may
- *       end in any order. Its memory belongs to the source until then. It cannot be cancelled.
+ *       end in any order. Its memory belongs to the source until then. It cannot be cancelled. If
+ *       it returns something else than 0, that was its end already, and no completion follows.
  *
  * Errors are negative errno values. Time is monotonic nanoseconds.
  */
@@ -97,7 +98,8 @@ typedef struct write_request {
     uint32_t bytes;
     int fd;
     int how;     /* enum write_how */
-    int is_busy; /* the processors are: a source may choose another way to the disk */
+    int is_quiet; /* the loop has nothing else to do: a source may wait for the disk itself */
+    int is_busy;  /* the processors are: a source may choose another way to the disk */
 } write_request;
 
 typedef struct source_config {
@@ -118,6 +120,7 @@ typedef struct source_stats {
     uint64_t sends_direct; /* sends that ended at once (S4) */
     uint64_t ends_lost;    /* ends that the kernel forgot to tell, found by looking */
     uint64_t writes_by_thread; /* writes of files that a thread slept for */
+    uint64_t writes_in_place;  /* writes of files that the loop slept for */
 } source_stats;
 
 typedef struct source source;

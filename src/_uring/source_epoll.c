@@ -29,6 +29,7 @@
 #include "bufring.h"
 #include "helper.h"
 #include "sockets.h"
+#include "ways.h"
 
 enum {
     EVENTS_MAX = 512,
@@ -57,6 +58,7 @@ typedef struct epoll_source {
     int is_open;
     helper *helper;
     int is_helper_done; /* its descriptor was readable */
+    ways ways;
     bufring buffers;
     entry *table; /* by descriptor */
     int table_count;
@@ -298,31 +300,47 @@ static ssize_t epoll_send(source *base, int fd, const void *data, size_t length,
     return 0;
 }
 
+static int have_helper(epoll_source *self) {
+    if (self->helper != NULL) {
+        return 0;
+    }
+    self->helper = helper_open();
+    if (self->helper == NULL) {
+        return -EMFILE;
+    }
+    struct epoll_event event = {.events = EPOLLIN, .data = {.fd = helper_fd(self->helper)}};
+    if (epoll_ctl(self->epoll_fd, EPOLL_CTL_ADD, helper_fd(self->helper), &event) < 0) {
+        int error = -errno;
+        helper_close(self->helper);
+        self->helper = NULL;
+        return error;
+    }
+    return 0;
+}
+
+static int epoll_write_in_place(epoll_source *self, const write_request *request) {
+    uint64_t began_ns = sockets_now_ns();
+    int result = write_in_place(request);
+    uint64_t now_ns = sockets_now_ns();
+    ways_took(&self->ways, WAY_IN_PLACE, now_ns - began_ns, now_ns);
+    self->base.stats.submissions++;
+    self->base.stats.writes_in_place++;
+    return result;
+}
+
 static int epoll_write(source *base, const write_request *request, uint64_t token) {
     epoll_source *self = (epoll_source *)base;
-    if (self->helper == NULL) {
-        self->helper = helper_open();
-        if (self->helper == NULL) {
-            return -EMFILE;
-        }
-        struct epoll_event event = {.events = EPOLLIN,
-                                    .data = {.fd = helper_fd(self->helper)}};
-        if (epoll_ctl(self->epoll_fd, EPOLL_CTL_ADD, helper_fd(self->helper), &event) < 0) {
-            int error = -errno;
-            helper_close(self->helper);
-            self->helper = NULL;
-            return error;
-        }
+    int error = have_helper(self); /* with the first write: later, descriptors may be out */
+    if (ways_choose(&self->ways, request->is_quiet, 1, sockets_now_ns()) == WAY_IN_PLACE) {
+        return epoll_write_in_place(self, request);
     }
-    int error = helper_write(self->helper, request, token);
-    if (error == -EAGAIN) { /* the system has no thread for it now: slow beats stuck */
-        helper_write_here(self->helper, request, token);
-        error = 0;
-    } else if (error == 0) {
-        base->stats.writes_by_thread++;
+    error = error ? error : helper_write(self->helper, request, token);
+    if (error < 0) { /* the system has no descriptor or thread for it now: slow beats stuck */
+        return epoll_write_in_place(self, request);
     }
+    base->stats.writes_by_thread++;
     base->stats.submissions++;
-    return error;
+    return 0;
 }
 
 static int epoll_cancel(source *base, int fd, uint64_t token) {

@@ -43,6 +43,7 @@ typedef struct sim_knobs {
     uint16_t rearm;            /* accept or recv ends without COMPLETION_MORE; 1000 = single-shot */
     uint16_t late;             /* a completion takes up to late_ns_max */
     uint16_t cancel_lost;      /* a cancel finds its target about to end with a result */
+    uint16_t direct_write;     /* a write of a quiet loop ends at once (S10) */
 } sim_knobs;
 
 sim_knobs *sim_knobs_of(source *); /* calm at first; change them at any time */

@@ -417,12 +417,12 @@ static int write_by_helper(uring *self, const write_request *request, uint64_t t
 /* The way of a write that begins now, noted for when it ends. */
 static way begin_write(uring *self, const write_request *request, uint64_t token) {
     uint64_t now_ns = sockets_now_ns();
-    way way = WAY_RING;
+    way way = ways_choose(&self->ways, request->is_quiet, request->is_busy, now_ns);
     if (self->helper == NULL) { /* with the first write: later, descriptors may be out */
         self->helper = helper_open();
     }
-    if (self->helper != NULL) {
-        way = ways_choose(&self->ways, request->is_busy, now_ns);
+    if (self->helper == NULL && way == WAY_THREAD) {
+        way = WAY_RING;
     }
     assert(token_slot(token) < LINKED_MAX);
     self->writes[token_slot(token)].way = way;
@@ -438,7 +438,15 @@ static void end_write(uring *self, uint64_t token) {
 
 static int uring_write(source *base, const write_request *request, uint64_t token) {
     uring *self = (uring *)base;
-    if (begin_write(self, request, token) == WAY_THREAD) {
+    way way = begin_write(self, request, token);
+    if (way == WAY_IN_PLACE) {
+        int result = write_in_place(request);
+        end_write(self, token);
+        base->stats.submissions++;
+        base->stats.writes_in_place++;
+        return result;
+    }
+    if (way == WAY_THREAD) {
         if (write_by_helper(self, request, token) == 0) {
             return 0;
         }

@@ -164,7 +164,9 @@ class Life:
         options = self.options()
         if codec is not None:
             options = replace(options, codec=codec)
-        return Simulator(self.dice.getrandbits(32), app, disk=self.disk, journal_options=options)
+        world = Simulator(self.dice.getrandbits(32), app, disk=self.disk, journal_options=options)
+        world.network.set(direct_write=500 * (self.seed % 2))  # waits for the disk in place
+        return world
 
     def begin(self, *, is_last: bool = False) -> bool:
         """Start a node; whether it runs."""

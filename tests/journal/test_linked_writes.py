@@ -21,8 +21,10 @@ from pybehave.journal.recovery import MANIFEST, Options, recover
 from tests.journal.engine import INPUT, begin
 from tests.journal.model import BLOCK
 
-OPTIONS = Options(segment_bytes=1 << 16)
-PAYLOAD = b"x" * 3 * BLOCK
+OPTIONS = Options(segment_bytes=1 << 18)
+IN_PLACE, HANDED_OVER = b"x" * 3 * BLOCK, b"x" * 17 * BLOCK
+"""The loop waits for small writes itself, and nothing is linked then (decision 0051)."""
+
 CROSSED = 4 * BLOCK + 100
 """Inside the third of the blocks that the frame takes."""
 
@@ -38,7 +40,7 @@ def files_limited(count: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def short_write(path: Path, source: str) -> dict[str, Any]:
+def short_write(path: Path, source: str, payload: bytes) -> dict[str, Any]:
     """One commit that falls short; what became of it."""
     disk = FolderDisk(path, is_volatile_allowed=True)
     with mock.patch.object(folder, "DIRECT_SYNC_FILE_SYSTEMS", frozenset()):
@@ -47,7 +49,7 @@ def short_write(path: Path, source: str) -> dict[str, Any]:
     commit = begin(disk, found, OPTIONS, disk.open(MANIFEST))  # type: ignore[arg-type]
     loop = Loop(source)
     loop.attach_journal(commit)
-    commit.record(INPUT, 1, PAYLOAD, 5)
+    commit.record(INPUT, 1, payload, 5)
     try:
         with files_limited(CROSSED):
             while not commit.stats()["short_writes"] and not commit.error:
@@ -65,4 +67,6 @@ def short_write(path: Path, source: str) -> dict[str, Any]:
 
 
 def test_F17_a_short_write_is_no_failure_of_its_sync(tmp_path: Path, source: str) -> None:
-    assert short_write(tmp_path, source) == {"error": 0, "durable": 2, "found": 2}
+    for name, payload in (("small", IN_PLACE), ("large", HANDED_OVER)):
+        found = short_write(tmp_path / name, source, payload)
+        assert found == {"error": 0, "durable": 2, "found": 2}, name

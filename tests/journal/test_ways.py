@@ -17,7 +17,7 @@ from pybehave.journal.recovery import MANIFEST, Options, recover
 from tests import seccomp
 from tests.journal.engine import INPUT, begin
 
-OPTIONS = Options(segment_bytes=1 << 16)
+OPTIONS = Options(segment_bytes=1 << 18)
 MANY = 12
 """More records in a frame than one client at work has."""
 
@@ -48,15 +48,23 @@ def write(loop: Loop, commit: Any, records: int) -> None:
         loop.run_once(0.1)
 
 
-def test_many_at_work_get_the_thread_and_one_alone_the_ring(
-    journal: tuple[Loop, Any], source: str
+def test_many_at_work_get_the_thread_and_one_alone_waits_for_the_disk_itself(
+    journal: tuple[Loop, Any],
 ) -> None:
     loop, commit = journal
     write(loop, commit, MANY)
     assert loop.stats()["io"]["writes_by_thread"] == 1
+    assert loop.stats()["io"]["writes_in_place"] == 0
     write(loop, commit, 1)
-    is_always = source == "epoll"
-    assert loop.stats()["io"]["writes_by_thread"] == (2 if is_always else 1)
+    assert loop.stats()["io"]["writes_in_place"] == 1
+
+
+def test_a_large_command_is_not_waited_for(journal: tuple[Loop, Any]) -> None:
+    """The loop would do nothing else so long."""
+    loop, commit = journal
+    commit.record(INPUT, 1, bytes(1 << 16), 5)
+    write(loop, commit, 1)
+    assert loop.stats()["io"]["writes_in_place"] == 0
 
 
 def write_without_threads(path: str, source: str) -> None:

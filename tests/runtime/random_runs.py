@@ -212,7 +212,8 @@ class Run:
         Here.shown.clear()
         world.start()
         self.version = version
-        world.network.set(disk_ns_max=self.dice.choice((250_000, 5_000_000)))
+        disk_ns, depth = self.dice.choice((250_000, 5_000_000)), self.options.depth
+        world.network.set(disk_ns_max=disk_ns, direct_write=500 * (depth == 1))
         assert world.node.journal is not None
         world.node.journal.snapshots.records = self.dice.choice((7, 50, 1000))
         world.listen(PEER, self.accepted)
