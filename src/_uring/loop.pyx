@@ -230,6 +230,8 @@ cdef class Loop(Ports):
     def _abandon(self) -> None:
         self._is_forked = True
         self.dispatcher.is_forked = self.dispatcher.is_disturbed = True
+        if self.dispatcher.commit is not None:
+            self.dispatcher.commit.is_open = False # the parent writes
         if not self._is_closed and not self.is_running and self._source != NULL:
             self._source.verbs.abandon(self._source)
             wake_close(&self._wake)
@@ -367,6 +369,8 @@ cdef class Loop(Ports):
             if commit.has_released:
                 self.dispatcher.caught_up()
             commit.pump(self.dispatcher.unix_ns())
+            if self._is_forked: # by what waited for a write that has ended in place
+                raise LoopForked() # (L4)
             if not commit.has_released:
                 return 0
 

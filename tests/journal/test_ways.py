@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from pybehave._uring.loop import Loop
+from pybehave.errors import LoopForked
 from pybehave.journal.disk import FolderDisk
 from pybehave.journal.recovery import MANIFEST, Options, recover
 from tests import seccomp
@@ -65,6 +67,33 @@ def test_a_large_command_is_not_waited_for(journal: tuple[Loop, Any]) -> None:
     commit.record(INPUT, 1, bytes(1 << 16), 5)
     write(loop, commit, 1)
     assert loop.stats()["io"]["writes_in_place"] == 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_child_of_a_fork_behind_a_write_in_place_writes_nothing(
+    journal: tuple[Loop, Any],
+) -> None:
+    """It went on with its parent's ring and its parent's file."""
+    loop, commit = journal
+    first = commit.record(INPUT, 1, b"x", 5)
+    children: list[int] = []
+
+    def fork() -> None:
+        commit.record(INPUT, 1, b"y", 5)
+        children.append(os.fork())
+
+    commit.when_durable(commit.batch, fork)
+    status = 1
+    try:
+        loop.run_once(0.1)
+    except LoopForked:
+        status = 7 if commit.durable_lsn == first else 8
+    finally:
+        if children == [0]:
+            os._exit(status)  # whatever happened, this must not go on as a second test run
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 7
+    assert loop.stats()["io"]["writes_in_place"] == 2
+    assert commit.durable_lsn > first
 
 
 def write_without_threads(path: str, source: str) -> None:

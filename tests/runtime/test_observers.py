@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,21 @@ def test_an_observer_is_shown_each_state_and_the_end(
         ("changed", again, again + 1),
         ("end", "shutdown", again + 1),
     ]
+
+
+class Forking(Keeper):
+    def on_state_changed(self, server: str, old: Any, new: Any) -> None:
+        self.seen.append(os.fork() if new == 1 else new)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_observer_that_forks_leaves_one_node(start: Any, tmp_path: Path) -> None:
+    forking = Forking()
+    node = start(app(forking, journal=True), data=tmp_path)
+    assert node.call("c", 1) == 1
+    _, status = os.waitpid(forking.seen[1], 0)
+    assert os.waitstatus_to_exitcode(status) >= 0  # it ended by itself, and nobody heard of it
+    assert node.call("c", 1) == 2
 
 
 def test_timers_and_what_an_operator_replaces_are_shown_too(start: Any) -> None:
