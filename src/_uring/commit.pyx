@@ -541,6 +541,7 @@ cdef class Commit:
         cdef write_request request
         cdef uint64_t token
         cdef int ended
+        cdef bint is_again = False
         self.has_released = False
         if not self.is_open or self.source == NULL:
             return 0
@@ -551,8 +552,9 @@ cdef class Commit:
             request.fd = wanted.fd
             request.how = self.how
             request.is_busy = self.is_busy_now()
-            request.is_quiet = self.is_quiet and not request.is_busy and self.j.in_flight == 1 \
-                and wanted.slot != JOURNAL_SLOT_CONTROL and wanted.bytes <= IN_PLACE_BYTES_MAX
+            request.is_quiet = self.is_quiet and not is_again and not request.is_busy \
+                and self.j.in_flight == 1 and wanted.slot != JOURNAL_SLOT_CONTROL \
+                and wanted.bytes <= IN_PLACE_BYTES_MAX
             self.started_ns[wanted.slot] = self.source.verbs.now(self.source)
             token = token_make(OP_WRITE, 1, wanted.slot)
             if request.is_quiet:
@@ -562,8 +564,9 @@ cdef class Commit:
                 ended = self.source.verbs.write(self.source, &request, token)
             if ended != 0:
                 self.completed(wanted.slot, ended)
-            if ended < 0 or not self.is_open:
+            if self.j.error or not self.is_open:
                 break
+            is_again = is_again or ended < 0 # nobody but us would repeat it, and not in place
         if self.coder is not None and self.j.error:
             self._fail() # it was told once if it was no codec
         return 0

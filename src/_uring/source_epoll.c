@@ -336,7 +336,7 @@ static int epoll_write(source *base, const write_request *request, uint64_t toke
     }
     error = error ? error : helper_write(self->helper, request, token);
     if (error < 0) { /* the system has no descriptor or thread for it now: slow beats stuck */
-        return epoll_write_in_place(self, request);
+        return done_push(self, token, epoll_write_in_place(self, request));
     }
     base->stats.writes_by_thread++;
     base->stats.submissions++;

@@ -51,6 +51,22 @@ def test_F11_F12_a_failed_commit_ends_the_node(row: str, caplog: pytest.LogCaptu
         assert state_of(again)[0] == b"one"
 
 
+@pytest.mark.parametrize("what", [errno.EINTR, errno.EAGAIN])
+def test_F18_a_write_that_was_interrupted_in_place_is_repeated_at_once(what: int) -> None:
+    """Nobody came round to it before something else woke the loop."""
+    disk = SimDisk()
+    with world_on(disk) as world:
+        world.network.set(direct_write=1000)
+        client = world.connect(f"tcp://127.0.0.1:{PORT_FIRST}")
+        world.run(5)
+        in_place = world.node.loop.stats()["io"]["writes_in_place"]
+        disk.fail(what, kinds=("write",))
+        client.send(b"one\n")
+        world.run(0.05)  # more than the disk ever needs
+        assert client.received == b"0 one\n"
+        assert world.node.loop.stats()["io"]["writes_in_place"] == in_place + 1
+
+
 class Debtor(GenServer[None, str, None]):
     """Never replies."""
 

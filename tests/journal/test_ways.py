@@ -118,3 +118,27 @@ work({str(tmp_path)!r}, {source!r})"""
     error, durable_lsn, by_thread = map(int, result.stdout.split())
     assert (error, by_thread) == (0, 0)
     assert durable_lsn >= 2 * MANY
+
+
+def write_interrupted(path: str, source: str, what: int) -> None:
+    """Print how a quiet frame went when all that this thread writes itself is interrupted."""
+    for loop, commit in opened(Path(path), source):
+        write(loop, commit, MANY)  # the source's own thread comes before the filter
+        seccomp.install({seccomp.numbers()["pwritev2"]: seccomp.ERRNO | what}, seccomp.ALLOW)
+        write(loop, commit, 1)
+        print(commit.error, commit.durable_lsn, loop.stats()["io"]["writes_in_place"])
+
+
+@pytest.mark.parametrize("what", [errno.EINTR, errno.EAGAIN])
+def test_F18_what_was_interrupted_in_place_is_repeated_elsewhere(
+    tmp_path: Path, source: str, what: int
+) -> None:
+    script = f"""from tests.journal.test_ways import write_interrupted as work
+work({str(tmp_path)!r}, {source!r}, {what})"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    error, durable_lsn, in_place = map(int, result.stdout.split())
+    assert (error, in_place) == (0, 1)
+    assert durable_lsn >= MANY + 1
