@@ -392,6 +392,8 @@ class Node(Requests, Supervision, Forgetting):
             self._beside = dict.fromkeys(self._beside)
         self.host.pools.is_closing = True
         self._stop_trees()
+        if self.loop.dispatcher.is_deciding:  # there was no tick any more to tell who waits
+            self.loop.dispatcher.decided()
         self.host.pools.close()
         if self.journal is not None:
             self.journal.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -10,7 +11,15 @@ from typing import Any
 import pytest
 
 from pybehave import Application, GenServer, Release, Supervisor, Worker, family
-from pybehave.errors import Crashed, StartFailed, UpgradeFailed, UpgradeRefused
+from pybehave.errors import (
+    Crashed,
+    DurabilityLost,
+    LoopClosed,
+    NoProc,
+    StartFailed,
+    UpgradeFailed,
+    UpgradeRefused,
+)
 from pybehave.runtime.release.specs import Wish
 from pybehave.runtime.release.upgrade import Phase
 from pybehave.testing.disk import SimDisk
@@ -172,6 +181,20 @@ def test_who_is_woken_meanwhile_waits_for_the_code_that_counts(
         disk = sim.lose_power(Random(1))
     with world(disk, kind, "1" if is_given_up else "2") as sim:
         assert sim.node.call(name, None) == (["one", "two"] if name == "m-1" else ["two"])
+
+
+def test_who_is_woken_meanwhile_is_told_when_the_journal_fails() -> None:
+    """Nobody was left to start the member, and the callers were not told."""
+    with writing() as (sim, answers):
+        owed = [sim.node.send_request(name, "two") for name in ("m-1", "m-9")]
+        sim.tick(sim.now + 0.00002)
+        assert answers == []
+        sim.node.journal.commit.fail(errno.EIO)
+        assert sim.stop() == 1
+        assert isinstance(answers[0][1], LoopClosed)
+        for request in owed:
+            with pytest.raises((DurabilityLost, NoProc)):
+                request.result(0)
 
 
 def test_one_that_is_started_meanwhile_gives_the_upgrade_up() -> None:
