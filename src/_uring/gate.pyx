@@ -29,7 +29,9 @@ from .acting cimport Acting
 from .codec cimport AGREED_VERSION
 from .handles cimport Caller
 from .leaves cimport conn
-from .servers cimport INPUT_CALL, INPUT_CAST, OVERFLOW_BLOCK, Asleep, Kind, Port, Server
+from .servers cimport (
+    ACK_SERVERS, INPUT_CALL, INPUT_CAST, OVERFLOW_BLOCK, Asleep, Kind, Port, Server,
+)
 
 from pybehave import actions as _actions
 from pybehave.errors import (
@@ -165,7 +167,8 @@ cdef class Gate(Acting):
         try:
             self.record(server, kind, message)
         except PybehaveError as error:
-            if caller is not None:
+            if caller is not None: # it tells nothing of the state, which may wait for room
+                self.barrier, caller.level = 0, ACK_SERVERS
                 self._resolve(caller, None, error)
             else:
                 self._unrecorded(server, kind, message, error)

@@ -51,6 +51,31 @@ def test_F11_F12_a_failed_commit_ends_the_node(row: str, caplog: pytest.LogCaptu
         assert state_of(again)[0] == b"one"
 
 
+@pytest.mark.parametrize("level", [None, "disk"])
+def test_F15_a_refusal_does_not_wait_behind_what_waits_for_room(
+    monkeypatch: pytest.MonkeyPatch, level: Any
+) -> None:
+    """It did: a caller heard nothing before its time was over, where a client was refused."""
+    disk = SimDisk()
+    with world_on(disk) as world:
+        node, journal = world.node, world.node.journal
+        spares: Any = journal._spares
+        disk.fail(errno.ENOSPC, kinds=("fill",), is_forever=True)
+        with monkeypatch.context() as patch:  # the thread that prepares segments takes its time
+            patch.setattr(type(spares), "_prepared", lambda *_: None)
+            while not journal.commit.stats()["stalls"]:
+                owed = node.send_request("a", b"x" * 3000)
+                world.run(0.05)
+        spares._prepared(3, OSError(errno.ENOSPC, "no room"))
+        refused = node.send_request("a", b"x" * 3000, acknowledge=level)
+        world.run(0.05)
+        with pytest.raises(JournalFull):
+            refused.result(0)
+        disk.heal()
+        world.run(2)
+        assert owed.result(0).endswith(b"x")
+
+
 @pytest.mark.parametrize("what", [errno.EINTR, errno.EAGAIN])
 def test_F18_a_write_that_was_interrupted_in_place_is_repeated_at_once(what: int) -> None:
     """Nobody came round to it before something else woke the loop."""
