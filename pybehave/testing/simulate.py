@@ -169,7 +169,8 @@ class Simulator:
         app: What runs.
         disk: Where its journaled workers are kept; None keeps everything in memory.
         journal_options: How the journal is kept; None is as for a Node, but with files so small
-            (`JOURNAL_OPTIONS`) that hundreds of disks fit into memory.
+            (`JOURNAL_OPTIONS`) that hundreds of disks fit into memory: an input, or a state that
+            sleeps, has less than 4 MiB then, where a Node takes 32. `Options()` are the Node's own.
         reset: Names of journaled servers that begin anew, as for a Node.
         shake: Draw the weather from the seed; otherwise it is calm.
         work: Given a `Run`, returns how many virtual seconds it takes, or `DIES`.

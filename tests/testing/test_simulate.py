@@ -1,10 +1,12 @@
-"""What the Simulator tells a test whose condition does not come to hold."""
+"""What the Simulator tells a test whose condition does not come to hold; what its disks hold."""
 
 import pytest
 
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
+from pybehave.errors import RecordTooLarge
+from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
-from pybehave.testing import Simulator
+from pybehave.testing import SimDisk, Simulator
 
 
 class Echo(GenServer[None, bytes, bytes]):
@@ -37,3 +39,21 @@ def test_connections_that_are_gone_are_named(app: Application) -> None:
         with pytest.raises(TimeoutError, match="; of the connections 1 is") as timeout:
             sim.run_until(lambda: False, within=40.0)
         assert str(timeout.value).endswith(f"1 is {clients[1].state}, 2 is refused")
+
+
+class Length(GenServer[int, str, int]):
+    def init(self, args: object) -> int:
+        return 0
+
+    def step(self, command: str, state: int) -> tuple[int, int]:
+        return len(command), state
+
+
+def test_inputs_beyond_4_mib_need_the_options_of_a_node() -> None:
+    app = Application("t", Supervisor("one_for_one", [Worker("a", Length, journal=True)]))
+    large = "x" * (5 << 20)
+    with Simulator(1, app, disk=SimDisk(1)) as sim, pytest.raises(RecordTooLarge):
+        sim.node.call("a", large)
+    with Simulator(1, app, disk=SimDisk(1), journal_options=Options()) as sim:
+        sim.node.call("a", large)
+        assert sim.node.call("a", "") == len(large)
