@@ -65,7 +65,8 @@ def test_a_wrong_value_is_one_sentence_that_names_the_option(name: str) -> None:
         with pytest.raises(SpecError, match=f"^Node: {name}=.* is not allowed; use ") as caught:
             Node(application(), **{name: value})
         assert "\n" not in str(caught.value)
-    assert os.listdir("/proc/self/fd") == descriptors
+    # No more than before; fewer when what other tests have left is collected meanwhile.
+    assert set(os.listdir("/proc/self/fd")) <= set(descriptors)
 
 
 def test_an_option_that_is_not_there_is_told_with_one_that_is() -> None:
