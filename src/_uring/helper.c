@@ -120,13 +120,6 @@ int helper_write(helper *self, const write_request *request, uint64_t token) {
     return error;
 }
 
-int helper_is_working(helper *self) {
-    pthread_mutex_lock(&self->mutex);
-    int is_working = self->wanted + self->done > 0;
-    pthread_mutex_unlock(&self->mutex);
-    return is_working;
-}
-
 unsigned helper_take(helper *self, completion *out, unsigned count_max) {
     uint64_t events;
     unsigned count = 0;

@@ -25,7 +25,6 @@ void helper_close(helper *);
 void helper_abandon(helper *);
 int helper_fd(const helper *);
 int helper_write(helper *, const write_request *, uint64_t token); /* 0 or -errno */
-int helper_is_working(helper *); /* jobs are wanted, or done and not taken */
 /* What is done, at most count_max. */
 unsigned helper_take(helper *, completion *out, unsigned count_max);
 

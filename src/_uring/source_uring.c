@@ -76,6 +76,7 @@ typedef struct uring {
     int has_no_iowait;
     helper *helper; /* see uring_write */
     int is_helper_polled;
+    unsigned by_helper; /* writes that it has, done and not taken included */
     int32_t linked[LINKED_MAX]; /* results of writes whose sync is still to come */
     ways ways;
     struct {
@@ -408,6 +409,7 @@ static int write_by_helper(uring *self, const write_request *request, uint64_t t
     int error = self->is_helper_polled ? 0 : poll_helper(self);
     error = error ? error : helper_write(self->helper, request, token);
     if (error == 0) {
+        self->by_helper++;
         self->base.stats.submissions++;
         self->base.stats.writes_by_thread++;
     }
@@ -645,13 +647,14 @@ static unsigned uring_reap(source *base, completion *out, unsigned count_max) {
         }
     }
     io_uring_smp_store_release(cq->khead, head);
-    if (self->helper != NULL && !self->is_helper_polled && count < count_max) {
+    if (self->by_helper > 0 && !self->is_helper_polled && count < count_max) {
         unsigned taken = helper_take(self->helper, out + count, count_max - count);
         for (unsigned index = 0; index < taken; index++) {
             end_write(self, out[count + index].token);
         }
         count += taken;
-        if (helper_is_working(self->helper)) {
+        self->by_helper -= taken;
+        if (self->by_helper > 0) {
             (void)poll_helper(self);
         }
     }
