@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 from typing import Any
@@ -60,12 +61,13 @@ def test_every_option_has_a_rule_and_a_wrong_value_here() -> None:
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_value_is_one_sentence_that_names_the_option(name: str) -> None:
+    gc.collect()  # what other tests have left
     descriptors = os.listdir("/proc/self/fd")
     for value in WRONG[name]:
         with pytest.raises(SpecError, match=f"^Node: {name}=.* is not allowed; use ") as caught:
             Node(application(), **{name: value})
         assert "\n" not in str(caught.value)
-    # No more than before; fewer when what other tests have left is collected meanwhile.
+    # No more than before; fewer when what is left in other threads ends meanwhile.
     assert set(os.listdir("/proc/self/fd")) <= set(descriptors)
 
 
