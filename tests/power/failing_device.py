@@ -52,13 +52,19 @@ def failing_device(folder: Path) -> Iterator[FailingDevice]:
     command = ["nbdfuse", str(place), "--command", "nbdkit", "-s", "--exit-with-parent"]
     command += ["--filter=error", "file", str(image), "error-pwrite=EIO"]
     command += ["error-pwrite-rate=100%", f"error-pwrite-file={trigger}"]
-    process = subprocess.Popen(command)
+    # It says a line for each write that it refuses: to be read when a test fails, not before.
+    said = folder / "nbd.log"
+    with open(said, "wb") as log:
+        process = subprocess.Popen(command, stderr=log)
     try:
         wait_for(lambda: place.stat().st_size == DEVICE_BYTES, "nbdfuse serves")
         with loop_device(place) as device:
             one_block_a_request(device, BLOCK)
             run(*MKFS, device)
             yield FailingDevice(device, trigger)
+    except BaseException:
+        print(said.read_text()[-2000:])
+        raise
     finally:
         if os.path.ismount(place):
             unmount(place)
