@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
 # pytest on modules built with ASan and UBSan, in an environment of their own.
 # Arguments go to pytest (default: the folders that exercise the compiled core).
+#
+# PYBEHAVE_PROGRAM_SEEDS   random programs (default 30, whatever the effort: each takes ten times as
+#                          long here as in `make test`, which plays the same ones)
 export PYBEHAVE_VENV=.venv-sanitize
+export PYBEHAVE_PROGRAM_SEEDS=${PYBEHAVE_PROGRAM_SEEDS:-30}
 export PYBEHAVE_CMAKE_ARGS=-DPYBEHAVE_SANITIZE=address,undefined
 "$(dirname "$0")/setup.sh" || exit 1
 source "$(dirname "$0")/common.sh"

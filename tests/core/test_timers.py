@@ -34,8 +34,7 @@ TICK_S = 0.001
 
 PERIOD_S = 0.0025
 PERIODS = 400
-LAST = 100
-"""Of the last firings the promptest counts: others may have waited for a busy machine."""
+FOR_EVER = -1
 
 YEAR_S = 365 * 86_400.0
 LONG_PERIOD_S = 1000.0003
@@ -132,13 +131,12 @@ def metronome(period: float, count: int) -> Application:
 
 
 def test_a_period_from_due_time_to_due_time_does_not_drift(start: Callable[..., Any]) -> None:
-    node = start(metronome(PERIOD_S, PERIODS))
+    """One that drifts is never in time again; a machine that is busy with others makes it late."""
+    node = start(metronome(PERIOD_S, FOR_EVER))
     late: list[float] = []
-    while len(late) < PERIODS:
+    while len(late) <= PERIODS or min(late[PERIODS:]) >= 2 * TICK_S:  # as long as a test may take
         late = node.call("m", None)
     assert min(late) > -1e-6, "a timer was early"
-    print(f"\nlate by {min(late[-LAST:]) * 1e3:.3f} ms after {PERIODS} periods")
-    assert min(late[-LAST:]) < 2 * TICK_S
 
 
 def test_a_period_does_not_drift_over_a_simulated_year() -> None:
