@@ -12,6 +12,7 @@ cdef class Gate(Acting):
 
     cdef bint goes_straight(self, Server server, conn *c, Port port)
     cdef bint is_ephemeral(self, Kind kind, object message) except -1
+    cdef bint _is_tagged(self, Kind kind, list message) except -1
     cdef bint passes(self, Kind kind, object message) except -1
     cdef bint admits(self, Server server, int kind, object message, Caller caller) except -1
     cdef object _refusal(self, Server server, object message, Caller caller)

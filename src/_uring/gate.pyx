@@ -68,12 +68,28 @@ cdef class Gate(Acting):
         """Whether no journal has it (ephemeral.pyx)."""
         if kind.ephemeral is None:
             return False
+        if kind.tags is not None and type(message) is list: # a command of RESP
+            return self._is_tagged(kind, message)
         try:
-            if kind.tags is not None and type(message) is list: # a command of RESP
-                return len(<list>message) > 0 and (<list>message)[0] in kind.tags
             return isinstance(message, kind.ephemeral)
         except Exception: # it cannot be hashed; or a metaclass of the user's
             return False
+
+    cdef bint _is_tagged(self, Kind kind, list message) except -1:
+        cdef object tag
+        if not message:
+            return False
+        tag = message[0]
+        if tag is kind.untagged:
+            return False
+        try:
+            if tag in kind.tags:
+                return True
+        except Exception: # it cannot be hashed
+            return False
+        if type(tag) is bytes: # a name that the codec knows is the same object each time
+            kind.untagged = tag
+        return False
 
     cdef bint passes(self, Kind kind, object message) except -1:
         """Whether a message may go the shortest way (A3)."""

@@ -2,6 +2,7 @@
 #include "segment.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <string.h>
 
 #define XXH_INLINE_ALL
@@ -26,28 +27,36 @@ _Static_assert(2 * MANIFEST_SLOT_B == MANIFEST_BYTES, "two slots fill the manife
 /* ---- integers and hashes ----------------------------------------------------------------- */
 
 static void put16(uint8_t *at, uint16_t value) {
-    at[0] = (uint8_t)value;
-    at[1] = (uint8_t)(value >> 8);
+    value = htole16(value);
+    memcpy(at, &value, sizeof value);
 }
 
 static void put32(uint8_t *at, uint32_t value) {
-    put16(at, (uint16_t)value);
-    put16(at + 2, (uint16_t)(value >> 16));
+    value = htole32(value);
+    memcpy(at, &value, sizeof value);
 }
 
 static void put64(uint8_t *at, uint64_t value) {
-    put32(at, (uint32_t)value);
-    put32(at + 4, (uint32_t)(value >> 32));
+    value = htole64(value);
+    memcpy(at, &value, sizeof value);
 }
 
-static uint16_t get16(const uint8_t *at) { return (uint16_t)(at[0] | at[1] << 8); }
+static uint16_t get16(const uint8_t *at) {
+    uint16_t value;
+    memcpy(&value, at, sizeof value);
+    return le16toh(value);
+}
 
 static uint32_t get32(const uint8_t *at) {
-    return (uint32_t)get16(at) | (uint32_t)get16(at + 2) << 16;
+    uint32_t value;
+    memcpy(&value, at, sizeof value);
+    return le32toh(value);
 }
 
 static uint64_t get64(const uint8_t *at) {
-    return (uint64_t)get32(at) | (uint64_t)get32(at + 4) << 32;
+    uint64_t value;
+    memcpy(&value, at, sizeof value);
+    return le64toh(value);
 }
 
 static void put_hash(uint8_t *at, const journal_hash *hash) { memcpy(at, hash->bytes, 16); }

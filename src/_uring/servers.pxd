@@ -104,6 +104,7 @@ cdef class Kind:
     cdef object accepts                # tuple of classes of which calls and casts are; None = any
     cdef object ephemeral              # tuple of classes that no journal has, or None
     cdef frozenset tags                # those of them that are lists or tuples begin so, or None
+    cdef object untagged               # what began the latest list and is none of them
     cdef object validate               # says why a call or cast is refused, or None
     cdef char level                    # ACK_: when replies leave
     cdef Present present               # the loop's

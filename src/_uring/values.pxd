@@ -21,6 +21,8 @@ cdef class Values:
     cdef object handles   # (session, slot, generation) -> the one Connection for it
     cdef public object find_live # (slot, generation) -> Connection of this process, or None
     cdef dict opaque      # types of outputs without a form -> their outcome
+    cdef object latest    # a short output, and ...
+    cdef uint32_t latest_outcome # ... its outcome, 0 = there is none
     cdef bint is_input    # what is being encoded is to be read by a replay
     cdef bint has_error   # what was put last holds an exception ...
     cdef bint has_caller  # ... or a caller, who reads back as one that was answered
@@ -28,6 +30,7 @@ cdef class Values:
 
     cdef int put(self, object value, int depth) except -1
     cdef uint8_t *room(self, size_t count) except NULL
+    cdef int _grow(self, size_t count) except -1
     cdef int put_head(self, uint8_t small, uint8_t wide, size_t count, unsigned small_max) except -1
     cdef int put_big(self, uint8_t type, uint64_t value, int bytes) except -1
     cdef int put_int(self, object value) except -1

@@ -16,7 +16,8 @@ Source: the MessagePack specification (msgpack.org).
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.list cimport PyList_GET_ITEM, PyList_New, PyList_SET_ITEM
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM
 from cpython.unicode cimport PyUnicode_DecodeUTF8
@@ -45,6 +46,9 @@ from pybehave.errors import NotJournalable, show_reason
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
     int64_t PyLong_AsLongLongAndOverflow(object, int *) except? -1
+    bint is_bytes "PyBytes_CheckExact"(PyObject *)
+    const char *bytes_data "PyBytes_AS_STRING"(PyObject *)
+    Py_ssize_t bytes_size "PyBytes_GET_SIZE"(PyObject *)
 
 cdef extern from "segment.h" nogil:
     uint64_t segment_hash64(const void *, size_t, uint64_t)
@@ -56,6 +60,7 @@ cdef uint64_t SESSION = int.from_bytes(os.urandom(8), "little") | 1
 cdef int DEPTH_MAX = 64             # deeper is a mistake, or a cycle
 cdef size_t CAPACITY_INITIAL = 4096
 cdef size_t CAPACITY_KEPT = 1 << 20
+cdef size_t LATEST_BYTES_MAX = 64   # of an output that is kept, for it may come again
 cdef int EXT_HEAD = 6               # an ext32 header
 
 cdef enum:
@@ -202,29 +207,32 @@ cdef class Values:
     # ---- writing -----------------------------------------------------------------------------
 
     cdef uint8_t *room(self, size_t count) except NULL:
-        cdef size_t capacity = self.out.capacity
-        cdef uint8_t *grown
-        if count > capacity - self.out.used:
-            capacity = capacity if capacity else CAPACITY_INITIAL
-            if self.bytes_max and self.out.used + count > self.bytes_max:
-                raise TooLargeError
-            while count > capacity - self.out.used:
-                capacity *= 2
-            grown = <uint8_t *>realloc(self.out.data, capacity)
-            if grown == NULL:
-                raise MemoryError
-            self.out.data = grown
-            self.out.capacity = capacity
+        if count > self.out.capacity - self.out.used:
+            self._grow(count)
         self.out.used += count
         return self.out.data + self.out.used - count
+
+    cdef int _grow(self, size_t count) except -1:
+        cdef size_t capacity = self.out.capacity if self.out.capacity else CAPACITY_INITIAL
+        cdef uint8_t *grown
+        if self.bytes_max and self.out.used + count > self.bytes_max:
+            raise TooLargeError
+        while count > capacity - self.out.used:
+            capacity *= 2
+        grown = <uint8_t *>realloc(self.out.data, capacity)
+        if grown == NULL:
+            raise MemoryError
+        self.out.data = grown
+        self.out.capacity = capacity
+        return 0
 
     cdef int put(self, object value, int depth) except -1:
         cdef object kind = type(value)
         if kind is bytes:
             return self.put_bytes(value)
         if kind is list:
-            self.put_head(0x90, 0xdc, len(value), 15)
-            return self.put_sequence(value, len(value), depth)
+            self.put_head(0x90, 0xdc, PyList_GET_SIZE(value), 15)
+            return self.put_sequence(value, PyList_GET_SIZE(value), depth)
         if kind is str:
             return self._put_str(value)
         if kind is int:
@@ -349,15 +357,27 @@ cdef class Values:
         return 0
 
     cdef int put_sequence(self, object items, size_t count, int depth) except -1:
+        cdef bint is_list = type(items) is list
         cdef size_t index
+        cdef PyObject *item
+        cdef uint8_t *at
+        cdef size_t size
         if depth >= DEPTH_MAX:
             self._check_depth(depth)
-        if type(items) is list:
-            for index in range(count):
-                self.put(<object>PyList_GET_ITEM(items, index), depth + 1)
-        else:
-            for index in range(count):
-                self.put(<object>PyTuple_GET_ITEM(items, index), depth + 1)
+        for index in range(count):
+            if is_list and <size_t>PyList_GET_SIZE(items) != count: # what encodes a type may do it
+                raise NotJournalable("a list in it changes while it is encoded")
+            item = PyList_GET_ITEM(items, index) if is_list else PyTuple_GET_ITEM(items, index)
+            if is_bytes(item): # put_bytes, without a call and references: it is nearly all
+                size = bytes_size(item)
+                if size <= 0xff and size + 2 <= self.out.capacity - self.out.used:
+                    at = self.out.data + self.out.used
+                    at[0] = 0xc4
+                    at[1] = <uint8_t>size
+                    memcpy(at + 2, bytes_data(item), size)
+                    self.out.used += size + 2
+                    continue
+            self.put(<object>item, depth + 1)
         return 0
 
     cdef size_t begin_ext(self, int code) except? 0:
@@ -481,18 +501,23 @@ cdef class Values:
 
     cdef uint32_t outcome(self, object output) except? 0:
         cdef object opaque
+        cdef uint32_t found
+        if output is self.latest and self.latest_outcome: # OK is the same object each time
+            return self.latest_outcome
         self.out.used = 0
         if self.opaque and (opaque := self.opaque.get(type(output))) is not None:
             return opaque # known to have no form: an exception for each would cost a microsecond
-        else:
-            try:
-                if isinstance(output, str): # RESP's status replies and errors are its subclasses
-                    self._put_str(output)
-                else:
-                    self.put(output, 0)
-            except Exception: # the step is over: no reason to fail, whatever is odd here
-                return self._outcome_of_type(type(output))
-        return segment_outcome(segment_hash64(self.out.data, self.out.used, 0))
+        try:
+            if not isinstance(output, str):
+                self.put(output, 0)
+                return segment_outcome(segment_hash64(self.out.data, self.out.used, 0))
+            self._put_str(output) # RESP's status replies and errors are its subclasses
+        except Exception: # the step is over: no reason to fail, whatever is odd here
+            return self._outcome_of_type(type(output))
+        found = segment_outcome(segment_hash64(self.out.data, self.out.used, 0))
+        if self.out.used <= LATEST_BYTES_MAX:
+            self.latest, self.latest_outcome = output, found
+        return found
 
     cdef uint32_t _outcome_of_type(self, type kind) except? 0:
         self.out.used = 0

@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
 from pybehave._uring.values import Values
 from pybehave.actions import Call, CallFailed, Cast
 from pybehave.errors import NotJournalable, RecordTooLarge
-from pybehave.protocols import Http
+from pybehave.protocols import Http, Status
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 from tests.conftest import dial
@@ -260,3 +263,42 @@ def test_bytes_of_extensions_in_extensions_are_malformed() -> None:
         data = b"\xc9" + size.to_bytes(4, "big") + b"\x01" + data
     with pytest.raises(ValueError, match="holds no array"):
         Values().decode(data)
+
+
+class Shrinking(Exception):
+    """Empties the list that it stands in when its text is asked for."""
+
+    def __init__(self, holder: list[Any]) -> None:
+        self.holder = holder
+
+    def __str__(self) -> str:
+        self.holder.clear()
+        return ""
+
+
+@pytest.mark.parametrize("wrap", [lambda found: found, lambda found: (found,)])
+def test_a_list_that_changes_while_it_is_encoded_is_refused(wrap: Callable[[Any], Any]) -> None:
+    """What lay behind its end was read."""
+    values = Values()
+    for behind in (b"x", 1):
+        holder: list[Any] = []
+        holder += [Shrinking(holder), *[behind] * 1000]
+        with pytest.raises(NotJournalable, match="changes while it is encoded"):
+            values.encode(wrap(holder))
+        assert values.decode(values.encode([1])) == [1]
+
+
+@given(st.lists(st.sampled_from(["OK", Status("OK"), "no", "n" * 70, b"OK", "\ud800", 1, None])))
+def test_an_outcome_does_not_depend_on_those_before_it(outputs: list[Any]) -> None:
+    values = Values()
+    assert [values.outcome_of(each) for each in outputs] == [
+        Values().outcome_of(each) for each in outputs
+    ]
+
+
+def test_an_output_that_was_long_is_not_kept() -> None:
+    values, outputs = Values(), ["x" * size for size in (61, 62, 63, 1000, 100_000)]
+    before = [sys.getrefcount(each) for each in outputs]
+    assert len({values.outcome_of(each) for each in outputs}) == len(outputs)
+    after = [sys.getrefcount(each) for each in outputs]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [0, 1, 0, 0, 0]

@@ -99,6 +99,21 @@ def lines(client: Any, count: int) -> list[bytes]:
     return data.split(b"\r\n")[:-1]
 
 
+def test_a_name_is_looked_at_each_time(node: Any) -> None:
+    """Also one that is not the same object as the one before, and of which nobody knows."""
+    is_journaled = lsn_of(node) > 0
+    with dial(node) as client:
+        for name in (b"ADD", b"GET", b"GET", b"ODD", b"ADD", b"ODD", b"", b"ASKS"):
+            before = lsn_of(node)
+            client.sendall(command(name, b"x"))
+            lines(client, 1)
+            recorded = lsn_of(node)
+            assert (recorded > before) is is_journaled
+            client.sendall(command(b"ASK", b"size") * 3)
+            lines(client, 3)
+            assert lsn_of(node) == recorded
+
+
 @pytest.mark.parametrize("what", QUESTIONS)
 def test_a_question_is_answered_in_its_place(node: Any, what: bytes) -> None:
     more = [b":1"] if what == b"send" else []
