@@ -56,6 +56,12 @@ cdef extern from "<errno.h>" nogil:
     enum:
         ECANCELED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM
 
+cdef extern from "busy_poll.h" nogil:
+    ctypedef struct busy_poll:
+        pass
+
+    int busy_poll_look(busy_poll *, source *, uint64_t)
+
 cdef enum:
     REAP_MAX = 512                      # completions taken from the source at once
 
@@ -120,6 +126,8 @@ cdef class Loop(Ports):
     cdef size_t _need
     cdef uint32_t _last_batch
     cdef bint _is_sleeping
+    cdef busy_poll _busy_poll
+    cdef bint _may_poll                # somebody who was alone has just been answered
     cdef bint _is_deaf                 # the poll that other threads wake is not armed
     cdef bint _is_stopping
     cdef readonly unsigned long thread
@@ -363,6 +371,7 @@ cdef class Loop(Ports):
     cdef int _write(self, Commit commit) except -1:
         """Go on with what waited for the disk, and hand it what is to be written; once more if that
         was durable at once."""
+        cdef uint64_t in_place = self._source.stats.writes_in_place
         commit.is_quiet = self._last_batch <= QUIET_COMPLETIONS \
             and not self.dispatcher.ready and not self._inbox
         while True:
@@ -372,12 +381,15 @@ cdef class Loop(Ports):
             if self._is_forked: # by what waited for a write that has ended in place
                 raise LoopForked() # (L4)
             if not commit.has_released:
-                return 0
+                break
+        if self._source.stats.writes_in_place != in_place and self.source != "sim":
+            self._may_poll = True
+        return 0
 
     cdef int _wait(self, uint64_t limit_ns) except -1:
         cdef wait_request request
         cdef uint64_t timer_ms = wheel_next(self._wheel)
-        cdef int error
+        cdef int error = 0
         request.deadline_ns = limit_ns
         request.events_min = self._conns.sends_new + 1
         request.wait_us_min = WAIT_US_MIN if self._conns.sends_new else 0
@@ -396,7 +408,11 @@ cdef class Loop(Ports):
         else:
             self._stats.waits_blocking += 1
             with nogil:
-                error = self._source.verbs.wait(self._source, &request)
+                if self._may_poll:
+                    self._may_poll = False
+                    error = busy_poll_look(&self._busy_poll, self._source, request.deadline_ns)
+                if error == 0:
+                    error = self._source.verbs.wait(self._source, &request)
         self._is_sleeping = False
         self._set_now()
         if error == -EINTR:
