@@ -10,19 +10,19 @@ static int is_taken(busy_poll *self) {
     return 1;
 }
 
-int busy_poll_look(busy_poll *self, source *from, uint64_t deadline_ns) {
+int busy_poll_look(busy_poll *self, source *from, const wait_request *request) {
     const wait_request at_once = {0, 1, 0};
     if (!is_taken(self)) {
         return 0;
     }
     uint64_t until_ns = from->verbs->now(from) + BUSY_POLL_NS;
-    until_ns = until_ns < deadline_ns ? until_ns : deadline_ns;
+    until_ns = until_ns < request->deadline_ns ? until_ns : request->deadline_ns;
     do {
         int error = from->verbs->wait(from, &at_once);
         if (error < 0) {
             return error;
         }
-        if (from->verbs->ready(from)) {
+        if ((uint32_t)from->verbs->ready(from) >= request->events_min) {
             self->misses = 0;
             return 1;
         }

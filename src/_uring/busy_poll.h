@@ -8,8 +8,8 @@
  *
  * Invariants
  *  (B1) A try ends BUSY_POLL_NS after it began, give or take one look, and at the deadline.
- *  (B2) After BUSY_POLL_MISSES_MAX tries without an event in a row, one chance in
- *       BUSY_POLL_RARELY is taken, until a try finds one.
+ *  (B2) After BUSY_POLL_MISSES_MAX tries in a row in which nobody asked, one chance in
+ *       BUSY_POLL_RARELY is taken, until one pays.
  *
  * Does not know: who is alone. Source: Erlang's schedulers (+sbwt), the kernel's haltpoll.
  */
@@ -27,8 +27,9 @@ typedef struct busy_poll { /* all zero at first */
     uint32_t passed;       /* chances that were not taken since the latest try */
 } busy_poll;
 
-/* One chance to look, not behind the deadline. 1 = something is there, 0 = nothing, or it was not
- * looked; negative = errno. */
-int busy_poll_look(busy_poll *, source *, uint64_t deadline_ns);
+/* One chance to look, not behind the deadline, for so many completions as the request wants: our
+ * own sends are among them. 1 = they are there, 0 = they are not, or it was not looked; negative =
+ * errno. */
+int busy_poll_look(busy_poll *, source *, const wait_request *);
 
 #endif

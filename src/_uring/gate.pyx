@@ -46,6 +46,7 @@ cdef type CallReply = _actions.CallReply
 cdef type Received = _actions.Received
 cdef type Once = _Once
 cdef type Together = _Together
+cdef Py_ssize_t UNTAGGED_BYTES_MAX = 64 # of what is kept
 cdef str ALLOWED = "return None for an input that may come, else why it may not"
 
 
@@ -87,8 +88,8 @@ cdef class Gate(Acting):
                 return True
         except Exception: # it cannot be hashed
             return False
-        if type(tag) is bytes: # a name that the codec knows is the same object each time
-            kind.untagged = tag
+        if type(tag) is bytes and len(tag) <= UNTAGGED_BYTES_MAX:
+            kind.untagged = tag # a name that the codec knows is the same object each time
         return False
 
     cdef bint passes(self, Kind kind, object message) except -1:

@@ -60,7 +60,7 @@ cdef extern from "busy_poll.h" nogil:
     ctypedef struct busy_poll:
         pass
 
-    int busy_poll_look(busy_poll *, source *, uint64_t)
+    int busy_poll_look(busy_poll *, source *, const wait_request *)
 
 cdef enum:
     REAP_MAX = 512                      # completions taken from the source at once
@@ -410,7 +410,7 @@ cdef class Loop(Ports):
             with nogil:
                 if self._may_poll:
                     self._may_poll = False
-                    error = busy_poll_look(&self._busy_poll, self._source, request.deadline_ns)
+                    error = busy_poll_look(&self._busy_poll, self._source, &request)
                 if error == 0:
                     error = self._source.verbs.wait(self._source, &request)
         self._is_sleeping = False

@@ -144,7 +144,7 @@ typedef struct source_verbs {
     int (*shutdown)(source *, int fd, int how); /* SHUT_RD, SHUT_WR, SHUT_RDWR */
     int (*unacknowledged)(source *, int fd); /* bytes or a FIN are still on their way to the peer */
     void (*close_fd)(source *, int fd, int reset); /* reset: the peer sees RST, not FIN */
-    int (*ready)(source *);                     /* something is there without blocking */
+    int (*ready)(source *); /* so many completions, or more, are there without blocking */
     int (*wait)(source *, const wait_request *);
     unsigned (*reap)(source *, completion *, unsigned count_max);
     void (*buffer_return)(source *, uint16_t buffer);

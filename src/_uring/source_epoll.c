@@ -432,7 +432,7 @@ static void take_edge(epoll_source *self, int fd, uint32_t events) {
 
 static int epoll_ready(source *base) {
     epoll_source *self = (epoll_source *)base;
-    return self->todo_count != 0 || self->done_count != 0 || self->is_helper_done;
+    return (int)(self->todo_count + self->done_count) + self->is_helper_done;
 }
 
 static int epoll_wait_events(source *base, const wait_request *request) {

@@ -515,8 +515,11 @@ static void uring_close_fd(source *base, int fd, int reset) {
 static int uring_ready(source *base) {
     uring *self = (uring *)base;
     unsigned flags = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
-    return io_uring_cq_ready(&self->ring) != 0 ||
-           (IO_URING_READ_ONCE(*self->ring.sq.kflags) & flags) != 0;
+    unsigned count = io_uring_cq_ready(&self->ring);
+    if (count == 0) {
+        count = (IO_URING_READ_ONCE(*self->ring.sq.kflags) & flags) != 0;
+    }
+    return (int)count;
 }
 
 static void set_deadline(const uring *self, uint64_t deadline_ns, struct __kernel_timespec *out) {

@@ -360,6 +360,7 @@ cdef class Values:
         cdef bint is_list = type(items) is list
         cdef size_t index
         cdef PyObject *item
+        cdef object held
         cdef uint8_t *at
         cdef size_t size
         if depth >= DEPTH_MAX:
@@ -377,7 +378,8 @@ cdef class Values:
                     memcpy(at + 2, bytes_data(item), size)
                     self.out.used += size + 2
                     continue
-            self.put(<object>item, depth + 1)
+            held = <object>item # what encodes a type may take it out of the list
+            self.put(held, depth + 1)
         return 0
 
     cdef size_t begin_ext(self, int code) except? 0:
@@ -500,7 +502,7 @@ cdef class Values:
         return (name, data)
 
     cdef uint32_t outcome(self, object output) except? 0:
-        cdef object opaque
+        cdef object opaque, before
         cdef uint32_t found
         if output is self.latest and self.latest_outcome: # OK is the same object each time
             return self.latest_outcome
@@ -515,7 +517,8 @@ cdef class Values:
         except Exception: # the step is over: no reason to fail, whatever is odd here
             return self._outcome_of_type(type(output))
         found = segment_outcome(segment_hash64(self.out.data, self.out.used, 0))
-        if self.out.used <= LATEST_BYTES_MAX:
+        if self.out.used <= LATEST_BYTES_MAX and not type(output).__dictoffset__:
+            before = self.latest # let go when both stand: its __del__ may come here
             self.latest, self.latest_outcome = output, found
         return found
 

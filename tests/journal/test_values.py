@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -288,6 +290,33 @@ def test_a_list_that_changes_while_it_is_encoded_is_refused(wrap: Callable[[Any]
         assert values.decode(values.encode([1])) == [1]
 
 
+class Letting(Exception):
+    """Lets go of the list that it stands in when its text is asked for."""
+
+    def __init__(self, holder: list[Any]) -> None:
+        self.holder = holder
+
+    def __str__(self) -> str:
+        self.holder[0] = None
+        return ""
+
+
+def test_what_is_encoded_stays_though_its_list_lets_it_go() -> None:
+    """It was encoded where it had been. PYTHONMALLOC=debug shows each such use by its end."""
+    script = """from tests.journal.test_values import Letting, Values
+outer = [None, b"behind"]
+outer[0] = [b"i" * 50, Letting(outer), b"def", b"k"]
+values = Values()
+inner, behind = values.decode(values.encode(outer))
+assert (inner[0], inner[2:], behind) == (b"i" * 50, [b"def", b"k"], b"behind")
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONMALLOC": "debug"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+
+
 @given(st.lists(st.sampled_from(["OK", Status("OK"), "no", "n" * 70, b"OK", "\ud800", 1, None])))
 def test_an_outcome_does_not_depend_on_those_before_it(outputs: list[Any]) -> None:
     values = Values()
@@ -302,3 +331,34 @@ def test_an_output_that_was_long_is_not_kept() -> None:
     assert len({values.outcome_of(each) for each in outputs}) == len(outputs)
     after = [sys.getrefcount(each) for each in outputs]
     assert [now - then for now, then in zip(after, before, strict=True)] == [0, 1, 0, 0, 0]
+
+
+class Asking(str):
+    """Asks for another one's outcome when it ends."""
+
+    __slots__ = ()
+    values = Values()
+
+    def __del__(self) -> None:
+        self.values.outcome_of("inner")
+
+
+def test_an_output_that_ends_may_ask_for_an_outcome() -> None:
+    asked = Asking("first"), "second"
+    assert Asking.values.outcome_of(asked[0]) == Values().outcome_of("first")
+    second = asked[1]
+    del asked
+    for _ in range(2):
+        assert Asking.values.outcome_of(second) == Values().outcome_of("second")
+    assert Asking.values.outcome_of("inner") == Values().outcome_of("inner")
+
+
+class Carrying(str):
+    """Has attributes."""
+
+
+def test_what_an_output_carries_is_not_kept() -> None:
+    values, output = Values(), Carrying("x")
+    before = sys.getrefcount(output)
+    values.outcome_of(output)
+    assert sys.getrefcount(output) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pybehave.journal.recovery import Options
 from pybehave.protocols import Resp, Status
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
-from tests.conftest import dial, receive
+from tests.conftest import dial, receive, until
 
 Steps = dict[bytes, Callable[["Words", list[Any]], Any]]
 
@@ -112,6 +113,14 @@ def test_a_name_is_looked_at_each_time(node: Any) -> None:
             client.sendall(command(b"ASK", b"size") * 3)
             lines(client, 3)
             assert lsn_of(node) == recorded
+
+
+@pytest.mark.parametrize("size", [65, 1 << 19])
+def test_a_long_name_is_not_kept(node: Any, size: int) -> None:
+    name = bytes(size)
+    before = sys.getrefcount(name)
+    node.call("a", [name, b"x"])
+    until(node, lambda: sys.getrefcount(name) == before)
 
 
 @pytest.mark.parametrize("what", QUESTIONS)
