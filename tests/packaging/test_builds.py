@@ -11,7 +11,7 @@ import pytest
 
 from tests.packaging.conftest import ROOT, build_wheel, run
 
-pytestmark = [pytest.mark.packaging, pytest.mark.timeout(600)]  # builds, on a busy machine
+pytestmark = [pytest.mark.packaging, pytest.mark.timeout(1200)]  # builds, on a busy machine
 
 # Sections that a module may change at run time. .data.rel.ro is only relocated, then read-only.
 WRITABLE = re.compile(r" O (\.data|\.bss|\.tdata|\.tbss|\*COM\*)(?!\.rel\.ro)\S*\s+\S+\s+(\S+)")

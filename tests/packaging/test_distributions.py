@@ -11,7 +11,7 @@ import pytest
 
 from tests.packaging.conftest import ROOT, run
 
-pytestmark = [pytest.mark.packaging, pytest.mark.timeout(600)]  # builds, on a busy machine
+pytestmark = [pytest.mark.packaging, pytest.mark.timeout(1200)]  # builds, on a busy machine
 
 MODULES = [path.stem for path in (ROOT / "src/_uring").glob("*.pyx")]
 EXTENSIONS = {f"pybehave/_uring/{name}{sysconfig.get_config_var('EXT_SUFFIX')}" for name in MODULES}

@@ -11,7 +11,7 @@ import pytest
 
 from tests.packaging.conftest import build_wheel, run
 
-pytestmark = [pytest.mark.packaging, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.packaging, pytest.mark.timeout(1200)]  # builds, on a busy machine
 
 PROGRAM = """
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
@@ -78,7 +78,7 @@ def serve_and_say_hello(tools, folder, *options):
         client.sendall(b"hello\n")
         assert client.recv(64) == b"hello\n"
     server.send_signal(signal.SIGTERM)
-    rest, _ = server.communicate(timeout=20)
+    rest, _ = server.communicate(timeout=120)
     return "".join(printed) + rest, server.returncode
 
 
@@ -102,7 +102,7 @@ def test_wheel_without_liburing_refuses_a_forced_uring(installed_without_uring, 
     (tmp_path / "program.py").write_text(PROGRAM.replace("FOLDER", str(tmp_path)))
     command = [installed_without_uring / "pybehave", "run", "program:app", "--backend", "uring"]
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode != 0
     assert "liburing" in done.stderr

@@ -11,7 +11,7 @@ from tests.packaging.conftest import ROOT, run
 from tests.packaging.test_distributions import EXTENSIONS
 from tests.packaging.test_installed import install, serve_and_say_hello
 
-pytestmark = [pytest.mark.packaging, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.packaging, pytest.mark.timeout(1200)]  # builds, on a busy machine
 
 GLIBC_MAX = (2, 28)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.packaging.conftest import ROOT
 
-pytestmark = [pytest.mark.packaging, pytest.mark.timeout(600)]  # may build
+pytestmark = [pytest.mark.packaging, pytest.mark.timeout(1200)]  # may build
 
 
 @pytest.fixture
