@@ -1,6 +1,7 @@
 """One source distribution and the wheel built from it, shared by the tests of a run."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -56,6 +57,17 @@ def source(sdist, tmp_path_factory):
 @pytest.fixture(scope="session")
 def wheel(source, tmp_path_factory):
     return build_wheel(source, tmp_path_factory.mktemp("wheel"))[0]
+
+
+@pytest.fixture(scope="session")
+def wheel_without_uring(source, tmp_path_factory):
+    """A wheel that was built where pkg-config finds nothing, and what its build said."""
+    folder = tmp_path_factory.mktemp("without_uring")
+    (folder / "empty").mkdir()
+    # Of its own: the other wheel's build folder remembers that liburing was found.
+    copy = shutil.copytree(source, folder / "source", ignore=shutil.ignore_patterns("build"))
+    environment = {"PKG_CONFIG_LIBDIR": str(folder / "empty"), "PKG_CONFIG_PATH": ""}
+    return build_wheel(copy, folder / "wheel", **environment)
 
 
 @pytest.fixture(scope="session")

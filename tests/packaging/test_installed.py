@@ -1,7 +1,6 @@
 """The wheel in an empty environment: the command answers and a first program serves."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -9,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.packaging.conftest import build_wheel, run
+from tests.packaging.conftest import run
 
 pytestmark = [pytest.mark.packaging, pytest.mark.timeout(1200)]  # builds, on a busy machine
 
@@ -45,14 +44,8 @@ def installed(wheel, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def installed_without_uring(source, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("without_uring")
-    (folder / "empty").mkdir()
-    # The other wheel's build folder remembers that liburing was found.
-    shutil.rmtree(source / "build", ignore_errors=True)
-    environment = {"PKG_CONFIG_LIBDIR": str(folder / "empty"), "PKG_CONFIG_PATH": ""}
-    wheel, _ = build_wheel(source, folder / "wheel", **environment)
-    return install(wheel, folder / "environment")
+def installed_without_uring(wheel_without_uring, tmp_path_factory):
+    return install(wheel_without_uring[0], tmp_path_factory.mktemp("without_uring_installed"))
 
 
 def serve_and_say_hello(tools, folder, *options):
