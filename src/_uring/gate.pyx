@@ -81,7 +81,7 @@ cdef class Gate(Acting):
         if not message:
             return False
         tag = message[0]
-        if tag is kind.untagged:
+        if tag is kind.untagged and tag is not None:
             return False
         try:
             if tag in kind.tags:

@@ -123,6 +123,30 @@ def test_a_long_name_is_not_kept(node: Any, size: int) -> None:
     until(node, lambda: sys.getrefcount(name) == before)
 
 
+class Noneless(GenServer[int, Any, Any]):
+    ephemeral = Tagged(None)
+
+    def init(self, args: Any) -> int:
+        return 0
+
+    def step(self, command: Any, state: int) -> Any:
+        return (state, state) if command[0] is None else (state + 1, state)
+
+
+def test_none_is_a_tag_like_any_other(start: Callable[..., Any], tmp_path: Path) -> None:
+    """The memory of the latest name began with it, and said that it is none."""
+    workers = [Worker("n", Noneless, journal=True)]
+    node = start(Application("t", Supervisor("one_for_one", workers)), data=tmp_path / "d")
+    before = lsn_of(node)
+    assert node.call("n", [None]) == 0
+    assert lsn_of(node) == before
+    assert node.call("n", ["more"]) == 0
+    assert lsn_of(node) > before
+    before = lsn_of(node)
+    assert node.call("n", [None]) == 1
+    assert lsn_of(node) == before
+
+
 @pytest.mark.parametrize("what", QUESTIONS)
 def test_a_question_is_answered_in_its_place(node: Any, what: bytes) -> None:
     more = [b":1"] if what == b"send" else []
