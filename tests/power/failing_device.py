@@ -62,7 +62,7 @@ def failing_device(folder: Path) -> Iterator[FailingDevice]:
             one_block_a_request(device, BLOCK)
             run(*MKFS, device)
             yield FailingDevice(device, trigger)
-    except BaseException:
+    except BaseException:  # also a skip or a timeout of pytest's, which are no Exception
         print(said.read_text()[-2000:])
         raise
     finally:
