@@ -217,6 +217,11 @@ class Node(Requests, Supervision, Forgetting):
                 self._serve()
             except KeyboardInterrupt:
                 self._is_draining = False
+            except LoopForked:  # a step has forked, and this is the child: it has no node
+                raise
+            except BaseException as error:  # raised again below
+                self._loop_failed(error)
+                self._passed = self._passed or error
             self._shut_down()
         if self._passed is not None:
             raise self._passed
@@ -346,11 +351,14 @@ class Node(Requests, Supervision, Forgetting):
             self._serve()
         except LoopForked:  # a step has forked, and this is the child: it has no node
             return
-        except BaseException as error:  # raised again in __exit__
-            logger.critical("the loop of %r failed", self.app.name, exc_info=error)
-            self._failure = self._failure or error
-            self.exit_status = 1
+        except BaseException as error:  # noqa: BLE001 -- raised again in __exit__
+            self._loop_failed(error)
         self._shut_down()
+
+    def _loop_failed(self, error: BaseException) -> None:
+        logger.critical("the loop of %r failed", self.app.name, exc_info=error)
+        self._failure = self._failure or error
+        self.exit_status = 1
 
     def _serve(self) -> None:
         if not self._is_asked_to_stop:  # a signal may have come while the tree was starting

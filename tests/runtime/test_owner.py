@@ -153,3 +153,44 @@ def test_a_node_that_runs_is_not_started_again(start: Callable[..., Any]) -> Non
     with pytest.raises(LoopClosed, match="runs already"):
         node.start()
     assert node.call("f", "hello") == "hello"
+
+
+class Broken(Exception):
+    """Nothing that the loop expects."""
+
+
+def broken(node: Node) -> None:
+    """Let the loop itself fail: what an alarm of the runtime raises is nobody's crash."""
+
+    def fail() -> None:
+        raise Broken("of the loop")
+
+    node.loop.dispatcher.start_alarm(0.0, fail)
+
+
+def test_a_loop_that_fails_on_its_thread_says_where_and_stops_the_tree(
+    start: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Broken, match="of the loop"):
+        with start(app(), data=None) as node:
+            node.run_on_loop(lambda: broken(node))
+            node._thread.join(20)
+    assert "the loop of 't' failed" in caplog.text
+    assert "in fail" in caplog.text, "the traceback"
+    assert node.exit_status == 1
+
+
+def test_so_does_one_that_runs_on_the_callers_thread(
+    source: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it held is free again: the journal's folder, for the next node."""
+    journaled = app(journal=True)
+    node = Node(journaled, backend=source, data=tmp_path / "data")
+    with pytest.raises(Broken, match="of the loop"):
+        node.run(on_ready=broken)
+    assert "the loop of 't' failed" in caplog.text
+    assert "in fail" in caplog.text, "the traceback"
+    assert node.exit_status == 1
+    assert isinstance(node.failure, Broken)
+    with journaled.start(backend=source, data=tmp_path / "data") as again:
+        assert again.call("f", "x") == "x"

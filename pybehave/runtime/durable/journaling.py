@@ -632,13 +632,22 @@ class NodeJournal:
 
     def _write_watermark(self) -> None:
         if self._is_open:
-            if any(self.disk.is_removed(fd) for fd in self.commit.descriptors):
-                logger.critical("a file of the journal in %s was removed", self.disk.path)
-                self.commit.fail(errno.ENOENT)  # no start would find what is acknowledged from here
+            if number := self._lost_files():
+                self.commit.fail(number)
                 return
             self.snapshots.check()
             self.commit.watermark()
             self.commit.on_durable = self._durable
+
+    def _lost_files(self) -> int:
+        """An error number when no start would find what is acknowledged from here; else 0."""
+        try:
+            if not any(self.disk.is_removed(fd) for fd in self.commit.descriptors):
+                return 0
+        except OSError as error:  # an xfs that has shut down does not even tell that
+            return error.errno or errno.EIO
+        logger.critical("a file of the journal in %s was removed", self.disk.path)
+        return errno.ENOENT
 
     def _rolled(self, old_fd: int) -> None:
         self.disk.close(old_fd)

@@ -76,7 +76,7 @@ class Spares:
         else:
             if self._refusals % RETRIES_LOGGED == 0:
                 logger.error(
-                    "no room for the journal's next segment in %s: %s", journal.disk.path, error
+                    "the journal's next segment in %s cannot be made: %s", journal.disk.path, error
                 )
             self._refusals += 1
             journal.commit.no_room()

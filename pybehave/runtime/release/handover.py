@@ -517,7 +517,11 @@ def _full_disk(node: Node) -> str:
     journal = node.journal
     if journal is None or journal.recovery is None:
         return ""
-    room, wanted = journal.disk.free_bytes(), int(journal.recovery.manifest.segment_bytes)
+    wanted = int(journal.recovery.manifest.segment_bytes)
+    try:
+        room = journal.disk.free_bytes()
+    except OSError as error:
+        return f"the journal's disk does not say how much room it has: {error.strerror}"
     if room is None or room >= wanted:
         return ""
     return (

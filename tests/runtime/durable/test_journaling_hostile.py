@@ -17,6 +17,7 @@ import pytest
 from pybehave import Application, GenServer, Listener, Supervisor, Worker, actions
 from pybehave.errors import Crashed, DurabilityLost, LoopClosed, NonDeterminism, NotJournalable
 from pybehave.journal import dead_letters
+from pybehave.journal.disk import FolderDisk
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
 from pybehave.testing.disk import SimDisk
@@ -404,3 +405,29 @@ def test_a_node_whose_journal_is_removed_stops_and_says_why(
 
     wait_for(has_ended, "the end of the node")
     assert "was removed" in caplog.text
+
+
+class Dumb(FolderDisk):
+    """A file system that has shut down, and tells nothing of its files any more."""
+
+    is_down = False
+
+    def is_removed(self, fd: int) -> bool:
+        if self.is_down:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().is_removed(fd)
+
+
+def test_F11_a_folder_that_tells_nothing_of_its_files_is_a_failed_journal(
+    start: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An xfs that has shut down: a quiet node meets it before it has anything to write."""
+    disk = Dumb(tmp_path / "data")
+    with pytest.raises(DurabilityLost, match="Input/output error"):
+        with start(odd(), data=disk) as node:
+            disk.is_down = True
+            assert node.call("odd", "one") == 1
+            node._thread.join(20)
+            assert not node._thread.is_alive()
+    assert "cannot be written any more: Input/output error" in caplog.text
+    assert "the loop of" not in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -196,6 +197,10 @@ class Counting(GenServer[Any, Any, Any]):
         return state + 1, state + 1
 
 
+def dead() -> int:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 def test_no_process_is_replaced_on_a_full_disk() -> None:
     """Neither the new one nor one of the old release could have started; all connections ended."""
     disk = SimDisk(1)
@@ -210,6 +215,10 @@ def test_no_process_is_replaced_on_a_full_disk() -> None:
         with pytest.raises(UpgradeRefused, match="may need a segment of 65536; free some"):
             sim.node.releases.begin_replacement(successor, "1", lambda *_: None)
         assert ended == ["ended"]
+        disk.free_bytes = dead  # type: ignore[method-assign]
+        with pytest.raises(UpgradeRefused, match="how much room it has: Input/output error"):
+            sim.node.releases.begin_replacement(successor, "1", lambda *_: None)
+        assert ended == ["ended"] * 2
         assert sim.node.call("s", "up") == 1
         disk.room = None
 
