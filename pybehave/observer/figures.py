@@ -60,6 +60,7 @@ COUNTERS: Final = (
     ("inputs_refused", "Inputs refused or dropped at a full mailbox.", ("loop", "overloaded")),
     ("casts_lost", "Casts to a name that nobody had.", ("loop", "casts_lost")),
     ("timers_fired", "Timers that have gone off.", ("loop", "timers_fired")),
+    ("keys_ahead", "Keys fetched for requests to come.", ("loop", "keys_ahead")),
     ("connections_opened", "Connections made.", ("connections", "opened")),
     ("connections_refused", "Connections over connections_max.", ("loop", "refused")),
     ("accept_errors", "Connections that could not be accepted.", ("loop", "accept_errors")),

@@ -219,7 +219,7 @@ class Node(Requests, Supervision, Forgetting):
                 self._is_draining = False
             except LoopForked:  # a step has forked, and this is the child: it has no node
                 raise
-            except BaseException as error:  # raised again below
+            except BaseException as error:  # noqa: BLE001 -- raised again below
                 self._loop_failed(error)
                 self._passed = self._passed or error
             self._shut_down()

@@ -148,6 +148,7 @@ cdef extern from "stats.h" nogil:
         uint64_t refused
         uint64_t accept_errors
         uint64_t timers_fired
+        uint64_t keys_ahead
         uint64_t busy_ns
         uint64_t[12] batch
         uint64_t[22] tick_us

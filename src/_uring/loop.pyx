@@ -28,9 +28,10 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memmove, memset
 
+from .ahead cimport look_ahead
 from .codec cimport (
-    FRAME_CUSTOM, FRAME_MORE, FRAME_READER, FRAME_READY, Codec, frame_next, frame_view, outq_bytes,
-    outq_pool, outq_pool_free, outq_pool_new, outq_pool_read, outq_pool_stats,
+    FRAME_CUSTOM, FRAME_MORE, FRAME_READER, FRAME_READY, FRAME_RESP, Codec, frame_next, frame_view,
+    outq_bytes, outq_pool, outq_pool_free, outq_pool_new, outq_pool_read, outq_pool_stats,
 )
 from .commit cimport Commit
 from .dispatch cimport Dispatcher
@@ -535,7 +536,7 @@ cdef class Loop(Ports):
         cdef Codec codec = port.codec
         cdef Dispatcher dispatcher = self.dispatcher
         cdef frame_view view
-        cdef size_t used = 0
+        cdef size_t used = 0, ahead = 0
         cdef int status
         self._need = 0
         if dispatcher.commit is not None and dispatcher.must_wait(port):
@@ -549,6 +550,10 @@ cdef class Loop(Ports):
             elif codec.frame.kind == FRAME_READER:
                 status = dispatcher.read(c, codec, data + used, size - used, &view)
             else:
+                if codec.frame.kind == FRAME_RESP and used >= ahead \
+                        and c.active_left == ACTIVE_ALWAYS: # else it is asked for one by one
+                    ahead = used + look_ahead(port, data + used, size - used,
+                                              &self._stats.keys_ahead)
                 status = frame_next(&codec.frame, data + used, size - used, &c.resume, &view)
             if status == FRAME_READY:
                 used += view.used

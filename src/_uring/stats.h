@@ -20,6 +20,7 @@ typedef struct loop_stats {
     uint64_t refused;        /* connections over connections_max */
     uint64_t accept_errors;
     uint64_t timers_fired;
+    uint64_t keys_ahead; /* that were fetched for requests to come */
     uint64_t busy_ns; /* what ticks have taken, their waits not counted */
     uint64_t batch[BATCH_BUCKETS];
     uint64_t tick_us[TICK_BUCKETS];
