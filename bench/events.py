@@ -18,6 +18,7 @@ HANDLERS = 10
 OURS = "GenEvent, one event a call"
 BATCHED = "GenEvent, handlers that take batches"
 PRODUCERS = "GenEvent, batches from the producer too"
+ONLY_PRODUCERS = "GenEvent, one event a call, batches from the producer"
 PIECE = 100
 ERLANG = "Erlang gen_event"
 QUEUES = "asyncio, a queue for each"
@@ -98,6 +99,7 @@ def main(quick: bool) -> Any:
 
         for _ in range(rounds):
             rates.setdefault(PRODUCERS, []).append(node.run_on_loop(partial(pieces, "batches")))
+            rates.setdefault(ONLY_PRODUCERS, []).append(node.run_on_loop(partial(pieces, "bus")))
             rates.setdefault(OURS, []).append(node.run_on_loop(partial(ours, "bus")))
             rates.setdefault(BATCHED, []).append(node.run_on_loop(partial(ours, "batches")))
             rates.setdefault(QUEUES, []).append(asyncio.run(queues(count // 10)))
@@ -108,7 +110,7 @@ def main(quick: bool) -> Any:
     print(figures.table(["", "thousand deliveries a second"], rows))
     for name, bar in BARS.items():
         if name in rates:
-            for own in (OURS, BATCHED, PRODUCERS):
+            for own in (OURS, BATCHED, ONLY_PRODUCERS, PRODUCERS):
                 ratio = figures.median(figures.ratios(rates[own], rates[name]))
                 print(f"  {own} / {name}: {figures.verdict(ratio, bar)}")
     return rates
