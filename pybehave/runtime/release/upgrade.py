@@ -73,6 +73,9 @@ BUSY_LOOK_S: Final = 0.01
 COPIES_MAX: Final = 1000
 """With more lists and dicts in it a state is encoded in a tenth of the time that copies take."""
 
+FROZEN_BY_PYTHON: Final = 1000
+"""Python 3.12 has frozen some 400 objects when it starts; who freezes on purpose freezes all."""
+
 Done = Callable[[BaseException | None], None]
 
 
@@ -457,7 +460,7 @@ def _uncollected() -> Iterator[None]:
     """Migrations make many objects and no garbage: full collections in the middle of them would
     take a third of their time, and more the more there is beside them.
     """
-    if not gc.isenabled() or gc.get_freeze_count():  # somebody else has other plans
+    if not gc.isenabled() or gc.get_freeze_count() > FROZEN_BY_PYTHON:  # others have other plans
         yield
         return
     gc.disable()

@@ -345,6 +345,19 @@ class Littering(Counter2):
         return {"count": state}
 
 
+def test_who_has_frozen_objects_on_purpose_keeps_them_frozen(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    node = start(application(journal=True), data=tmp_path / "d", journal_options=SMALL)
+    gc.freeze()
+    try:
+        node.releases.upgrade(application(Counter2, "2", journal=True), from_version="1")
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > upgrade.FROZEN_BY_PYTHON
+    finally:
+        gc.unfreeze()
+
+
 @pytest.mark.parametrize("is_failing", [False, True])
 def test_no_migration_waits_for_a_collection_of_garbage(
     start: Callable[..., Any], tmp_path: Path, is_failing: bool
