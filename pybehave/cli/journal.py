@@ -21,8 +21,10 @@ from pybehave.cli.load import Mistake
 from pybehave.cli.progress import shown_on
 from pybehave.errors import CodecRefused, JournalLocked, JournalRefused
 from pybehave.journal import reader
+from pybehave.journal.beside import check_no_tail
 from pybehave.journal.codec import Codec
 from pybehave.journal.compact import compact as make_compact
+from pybehave.journal.disk import unserved
 from pybehave.journal.export import LSN_MAX, Names, snapshots_of
 from pybehave.journal.export import export as exported
 from pybehave.journal.import_lines import import_lines
@@ -196,6 +198,9 @@ def export(
             f"it is damaged: {report.problems[0]}; export a copy that `pybehave journal repair` "
             "has made"
         )
+    if server is None and last > report.last_lsn:
+        with mistakes(), contextlib.suppress(JournalLocked), unserved(directory):
+            check_no_tail(directory, report.last_lsn)  # of one that is served, it is on its way
     is_read_here = output.isatty()  # then the lines are what one looks at
     stream = io.StringIO() if is_read_here else sys.stderr
     with (
@@ -300,11 +305,14 @@ def repair(directory: str, target: str, is_accepted: bool, codec: tuple[Codec, .
         click.echo("the manifest was made anew from the segments")
     if saved.lost:
         click.echo(f"lost from here on: {saved.lost}")
+    if saved.tail < 0:
+        click.echo("lost as well: what the tail has, for it begins behind what is lost")
     snapshots = "".join(f", a snapshot of lsn {lsn}" for lsn in saved.snapshots)
     has_records = saved.last_lsn >= saved.first_lsn
     held = f"lsn {saved.first_lsn} to {saved.last_lsn}" if has_records else "no record"
+    tail = f", and {saved.tail} records behind it in the tail" if saved.tail > 0 else ""
     click.echo(
-        f"{target} holds {held} of it in {saved.segments} segments{snapshots}; start with "
+        f"{target} holds {held} of it in {saved.segments} segments{snapshots}{tail}; start with "
         f"--data {target}"
     )
 

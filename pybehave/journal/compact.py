@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
-from pybehave._uring.tail import read_tail
 from pybehave.errors import JournalRefused
-from pybehave.journal.beside import copy_beside, copy_contents
+from pybehave.journal.beside import check_no_tail, copy_beside, copy_contents
 from pybehave.journal.codec import Codec, Coder
 from pybehave.journal.contents import FILES
 from pybehave.journal.disk import unserved
@@ -32,7 +31,6 @@ from pybehave.journal.progress import Progress
 from pybehave.journal.reader import read_manifest
 from pybehave.journal.rewrite import Rewriter, refuse_existing
 from pybehave.journal.segments import Walk, held, records
-from pybehave.journal.tail import TAIL, TAIL_BYTES_MIN
 from pybehave.journal.verify import verify
 
 JOURNAL: Final = ("seg-*.pbj", "snap-*.pbs", FILES)
@@ -91,24 +89,8 @@ def compact(
             raise JournalRefused(
                 source, f"it is damaged, and a compact copy would hide that: {report.problems[0]}"
             )
-        _check_tail(source, report.last_lsn, coder)
+        check_no_tail(source, report.last_lsn)
         return _copy(source, target, now_ns, progress, coder)
-
-
-def _check_tail(source: str, last_lsn: int, coder: Coder) -> None:
-    """Refuse to leave out what was acknowledged at the level "os" and is in no segment yet."""
-    manifest = read_manifest(source)
-    last_lsn = max(last_lsn, *(lsn for lsn, _ in manifest.snapshots))
-    tail = Path(source, TAIL)
-    if not tail.exists() or tail.stat().st_size < TAIL_BYTES_MIN:
-        return
-    runs = read_tail(memoryview(tail.read_bytes()), manifest.journal_id, last_lsn, coder)
-    if runs:
-        raise JournalRefused(
-            str(tail),
-            f"it has {sum(count for _, count, _ in runs)} records that no segment has yet; "
-            "start the node once, which takes them over",
-        )
 
 
 def _copy(

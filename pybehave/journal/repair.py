@@ -23,7 +23,7 @@ from typing import Final, final
 from pybehave._uring import blocks
 from pybehave.errors import JournalRefused
 from pybehave.journal import reader, recovery, snapshot
-from pybehave.journal.beside import copy_beside, copy_contents, copy_file, put_file
+from pybehave.journal.beside import copy_beside, copy_contents, copy_file, copy_tail, put_file
 from pybehave.journal.codec import Codec, Coder
 from pybehave.journal.disk import make_folder, sync_folder, unserved
 from pybehave.journal.export import snapshots_of
@@ -47,6 +47,8 @@ class Saved:
         segments: How many segments it has.
         snapshots: The lsns of its snapshots, newest first.
         lost: Why it ends there, or does not begin earlier; empty when nothing was damaged.
+        tail: Records behind the last one that the tail has, which went along; the next start takes
+            them over. -1 = the tail goes on from somewhere else, and was left behind.
         is_manifest_rebuilt: The original's manifest could not be read.
     """
 
@@ -56,6 +58,7 @@ class Saved:
     snapshots: tuple[int, ...]
     lost: str
     is_manifest_rebuilt: bool
+    tail: int = 0
 
 
 def repair(source: str, target: str, codec: Iterable[Codec] = ()) -> Saved:
@@ -258,6 +261,7 @@ def _copy(
         copy_file(Path(source, name), Path(target, name))
     copy_contents(source, target)
     copy_beside(source, target)
+    tail = copy_tail(source, target, manifest.journal_id, found.last_lsn)
     named = [each for each in manifest.snapshots if each[0] in snapshots]
     made = blocks.Manifest(
         manifest.journal_id,
@@ -278,7 +282,7 @@ def _copy(
     put_file(Path(target, recovery.MANIFEST), manifest_file(made))
     sync_folder(target)
     count = len(found.pieces)
-    return Saved(found.first_lsn, found.last_lsn, count, tuple(snapshots), found.lost, False)
+    return Saved(found.first_lsn, found.last_lsn, count, tuple(snapshots), found.lost, False, tail)
 
 
 def _write_anew(
@@ -302,8 +306,10 @@ def _write_anew(
             lost = f"lsn {first_lsn}, if there was one (the snapshot holds all before it); {lost}"
         copy_contents(source, target)
         copy_beside(source, target, coder)
+        last_lsn = writer.next_lsn - 1
+        tail = copy_tail(source, target, manifest.journal_id, last_lsn)
         writer.finish([(base.lsn, encode_again(base, coder))])
-    return Saved(first_lsn, writer.next_lsn - 1, writer.segments, (base.lsn,), lost, False)
+    return Saved(first_lsn, last_lsn, writer.segments, (base.lsn,), lost, False, tail)
 
 
 def _segment_with(source: str, manifest: Manifest, lsn: int) -> int:
