@@ -135,6 +135,15 @@ cdef class Mailboxes(Names):
         """
         cdef bint waits = self._waits_to_wake(name)
         cdef Server server = None if waits else self.answering(name)
+        if waits and name not in self.numbers: # its first start says whether it is journaled
+            self.outbox[(lsn, index)] = (name, kind, message) # for a snapshot until then
+            self.unwoken.append((self._deliver_woken, (name, kind, message, lsn, index),
+                                 self.barrier))
+            return
+        if server is None and name not in self.numbers and self.on_missing is not None \
+                and self.on_missing(name, True): # could not be started: a replay keeps it for a
+            self._undeliverable(name, kind, None) # later start, so it must not arrive by now
+            return
         if name not in self.numbers or (server is not None and not server.number):
             self.post(name, kind, message, None)
             return
@@ -151,6 +160,10 @@ cdef class Mailboxes(Names):
         server.barrier = max(server.barrier, self.barrier)
         server.mail().append(item)
         self._make_ready(server)
+
+    def _deliver_woken(self, str name, int kind, message, uint64_t lsn, uint32_t index) -> None:
+        if self.outbox.pop((lsn, index), None) is not None: # else the receiver was forgotten
+            self.deliver(name, kind, message, lsn, index)
 
     cdef tuple owe_job(self, Server server, object action):
         """A job of a journaled server: until its answer is recorded, a promise stands for it."""
