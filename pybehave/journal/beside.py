@@ -69,7 +69,7 @@ def tail_records(source: str, journal_id: bytes, last_lsn: int) -> int:
     if not tail.is_file() or tail.stat().st_size < TAIL_BYTES_MIN:
         return 0
     end = tail_end(memoryview(tail.read_bytes()), journal_id, last_lsn)
-    return end - last_lsn if end else -1
+    return -1 if end is None else end - last_lsn
 
 
 def check_no_tail(source: str, last_lsn: int) -> None:

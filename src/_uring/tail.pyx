@@ -146,18 +146,18 @@ def read_tail(const uint8_t[::1] pages, bytes journal_id, uint64_t last_lsn, cod
     return runs
 
 
-def tail_end(const uint8_t[::1] pages, bytes journal_id, uint64_t last_lsn) -> int:
+def tail_end(const uint8_t[::1] pages, bytes journal_id, uint64_t last_lsn):
     """The last lsn that a tail leads to from another one; no codec is needed.
 
     Returns:
-        0 when there is a gap: what is behind it goes on from somewhere else.
+        None when there is a gap: what is behind it goes on from somewhere else.
     """
     cdef uint64_t half = pages.shape[0] // 2
     cdef uint64_t seed = seed_of(journal_id)
     found = _chunks(&pages[0], half, seed) + _chunks(&pages[half], half, seed)
     for lsn, records, _, _ in sorted(found, key=_first_and_most):
         if lsn > last_lsn + 1:
-            return 0
+            return None
         last_lsn = max(last_lsn, lsn + records - 1)
     return last_lsn
 

@@ -91,7 +91,7 @@ def test_any_bytes_are_harmless() -> None:
             sent = bytearray(requests([key(chance.randrange(2 * LARGE)) for _ in range(30)]))
 
 
-class Unlike(dict):  # type: ignore[type-arg]
+class Unlike(dict[bytes, bytes]):
     """Its lookups are its own."""
 
     def __getitem__(self, wanted: bytes) -> bytes:

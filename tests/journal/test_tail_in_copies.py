@@ -123,6 +123,8 @@ def test_what_is_behind_what_is_told_by_lsns_alone(tmp_path: Path) -> None:
     (tmp_path / "no").mkdir()
     assert copy_tail(source, str(tmp_path / "no"), journal_id, last_lsn - 1) == -1
     assert not list((tmp_path / "no").iterdir())
+    Path(source, TAIL).write_bytes(bytes(Path(source, TAIL).stat().st_size))
+    assert tail_records(source, journal_id, 0) == 0, "nothing is in it, so nothing is lost"
     Path(source, TAIL).write_bytes(b"")
     assert tail_records(source, journal_id, last_lsn) == 0
     Path(source, TAIL).unlink()

@@ -201,7 +201,7 @@ def dead() -> int:
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def test_no_process_is_replaced_on_a_full_disk() -> None:
+def test_no_process_is_replaced_on_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the new one nor one of the old release could have started; all connections ended."""
     disk = SimDisk(1)
     worker = Worker("s", Counting, journal=True)
@@ -215,7 +215,7 @@ def test_no_process_is_replaced_on_a_full_disk() -> None:
         with pytest.raises(UpgradeRefused, match="may need a segment of 65536; free some"):
             sim.node.releases.begin_replacement(successor, "1", lambda *_: None)
         assert ended == ["ended"]
-        disk.free_bytes = dead  # type: ignore[method-assign]
+        monkeypatch.setattr(disk, "free_bytes", dead)
         with pytest.raises(UpgradeRefused, match="how much room it has: Input/output error"):
             sim.node.releases.begin_replacement(successor, "1", lambda *_: None)
         assert ended == ["ended"] * 2
