@@ -153,6 +153,7 @@ class Run:
         self.found: dict[str, list[list[Any]]] = {}
         self.seen: list[Any] = []  # by the observer of "pure"
         self.torn: set[str] = set()  # servers that were forgotten once: nobody counts on them
+        self.forgetting: list[str] = []  # those of which nobody has said yet that they are
         self.futures: list[Future[Any]] = []
         self.pending: list[tuple[str, str, Future[Any]]] = []
         self.numbers: Counter[str] = Counter()
@@ -400,14 +401,25 @@ class Run:
         name = self.dice.choice(JOURNALED)
         self.say("forget", name)
         self.torn.add(name)
+        self.forgetting.append(name)
+        self.lose(name)
+
+        def forgotten(_: Any, error: BaseException | None) -> None:
+            if name in self.forgetting:
+                self.forgetting.remove(name)
+                self.lose(name)
+
+        if self.dice.random() < 0.5:
+            node.begin_forget(name, forgotten, stop=True)
+        else:
+            node.begin_reset(name, forgotten)
+
+    def lose(self, name: str) -> None:
+        """Whatever a server has answered until now need not be there."""
         self.acked.pop(name, None)
         self.early.pop(name, None)
         self.found.pop(name, None)
         self.pending = [each for each in self.pending if each[0] != name]
-        if self.dice.random() < 0.5:
-            node.begin_forget(name, lambda _, error: None, stop=True)
-        else:
-            node.begin_reset(name, lambda _, error: None)
 
     def act_upgrade(self, world: Simulator, node: Any) -> None:
         done: list[Any] = []
@@ -506,6 +518,9 @@ class Run:
 
     def keep_acked(self, end: str) -> None:
         """Forget the answers that a lower level has let out too early for this end."""
+        for name in self.forgetting:
+            self.lose(name)
+        self.forgetting.clear()
         for name, answers in self.early.items():
             for place, (script, level) in answers.items():
                 if level in SURVIVES[end]:
