@@ -20,6 +20,7 @@ Invariants
   (Y8) Whether a handle_continue failed the first time (on output, say, that nobody encodes now) is
        said by a FAILED record behind the input that it continues. So it runs when the next record
        of its server comes, or one that depends on what it has sent, or the end: then it had not.
+       Until then others may have become known, to whom what it sends was lost all the same (Y6).
 
 Does not know: files, whether frames are sound (blocks.pyx), which policy decides (runtime).
 """
@@ -72,6 +73,7 @@ cdef class Waiting:
     cdef Server server
     cdef list continues
     cdef uint64_t lsn             # of the input, or of what its incarnation began with
+    cdef uint64_t seen            # the latest record's when it was made
     cdef uint64_t time_ns
 
 
@@ -107,7 +109,7 @@ cdef class Replayer:
     cdef readonly uint64_t time_ns
     cdef readonly list differences
     cdef readonly dict outbox     # (lsn, index) -> (name, kind, message): sent, not arrived
-    cdef readonly set reachable   # names that the journal knows (Y6)
+    cdef readonly dict reachable  # names that the journal knows -> since which lsn (Y6)
     cdef public object is_member  # (name) -> whether a message itself starts its server, or None
     cdef readonly dict open       # server name -> connections that are open as far as it knows
     cdef uint64_t[::1] marker     # what is stepped now, for the next process if this one ends
@@ -135,7 +137,7 @@ cdef class Replayer:
         self.is_strict = is_strict
         self.differences = []
         self.outbox = {}
-        self.reachable = set()
+        self.reachable = {}
         self.latest = {}
         self.older = {}
         self.failures = {}
@@ -236,7 +238,7 @@ cdef class Replayer:
 
     cdef int _other(self, const segment_record *record, uint64_t lsn) except -1:
         payload = (<char *>record.payload)[:record.payload_bytes]
-        if record.type == RECORD_SERVER or record.type == RECORD_FORGET: # who is reachable
+        if record.type == RECORD_FORGET: # what waits may have sent to it
             self.settle()
         elif self.waiting:
             self._go_on(record.server)
@@ -265,7 +267,7 @@ cdef class Replayer:
             by_number.pop(number, None)
         self.last = None
         self.open.pop(name, None)
-        self.reachable.discard(name)
+        self.reachable.pop(name, None)
         _jobs.forget(self.outbox, name)
 
     cdef Server _server(self, uint32_t number):
@@ -498,7 +500,9 @@ cdef class Replayer:
         self.outbox.pop((lsn, index), None)
         return 0
 
-    cdef int remember(self, Server server, tuple actions, list continues) except -1:
+    cdef int remember(self, Server server, tuple actions, list continues,
+                      uint64_t seen) except -1:
+        """What a step that was taken behind the record `seen` leaves behind."""
         for action in actions:
             kind = type(action)
             if kind is _actions.StartTimer:
@@ -511,7 +515,7 @@ cdef class Replayer:
             elif kind is _actions.Continue:
                 continues.append(action.term)
             elif (kind is _actions.Cast or kind is _actions.Info) and server.ledger.last_lsn:
-                if action.server in self.reachable or (
+                if self.reachable.get(action.server, PY_SSIZE_T_MAX) <= seen or (
                         self.is_member is not None and self.is_member(action.server)): # (Y6)
                     self.outbox[(server.ledger.last_lsn, server.ledger.sent)] = (
                         action.server, INPUT_CAST if kind is _actions.Cast else INPUT_INFO,
@@ -562,12 +566,13 @@ cdef class Replayer:
         """Of a step's or an init's actions those that are the server's own."""
         cdef Waiting waiting
         cdef list continues = []
-        self.remember(server, actions, continues)
+        self.remember(server, actions, continues, self.lsn)
         if not continues or self.dispatcher.stops(actions): # (Y7)
             return
         waiting = Waiting.__new__(Waiting)
         waiting.server, waiting.continues = server, continues
-        waiting.lsn, waiting.time_ns = server.ledger.last_lsn or self.lsn, self.time_ns
+        waiting.lsn, waiting.seen = server.ledger.last_lsn or self.lsn, self.lsn
+        waiting.time_ns = self.time_ns
         self.waiting[server.number] = waiting
 
     def settle(self, but=()) -> None:
@@ -610,7 +615,7 @@ cdef class Replayer:
                 more = self.dispatcher._checked(server, INPUT_CONTINUE, again)
                 self.dispatcher.check_actions(server, more)
                 server.state = again[0]
-                self.remember(server, more, continues)
+                self.remember(server, more, continues, waiting.seen)
                 if self.dispatcher.stops(more): # (Y7)
                     break
         except KeyboardInterrupt:

@@ -191,7 +191,7 @@ class Replay:
                 continue
             self._names[number] = name
             self.journal.set_number(name, number)
-            self.replayer.reachable.add(name)
+            self.replayer.reachable[name] = 0
             absent = absent_of(entry, facts)
             worker = self.specs.get(name)
             if worker is None:
@@ -356,7 +356,7 @@ class Replay:
             return None
         if kind == RECORD_SERVER:
             self._names[number] = fields["name"]
-            self.replayer.reachable.add(fields["name"])
+            self.replayer.reachable.setdefault(fields["name"], lsn)
             self.journal.set_number(fields["name"], number)
             return self.servers.get(fields["name"])
         name = self._names.get(number, "")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pybehave import Application, GenServer, Supervisor, Worker, family
-from pybehave.actions import Cast
+from pybehave.actions import Cast, Continue
 from pybehave.journal.recovery import Options
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
@@ -79,3 +79,49 @@ def test_it_arrives_once_whatever_becomes_of_the_start(
     for _ in range(3):
         disk, heard = live(disk)
         assert heard == ["hello"]
+
+
+class GoesOn(GenServer[list[Any], Any, Any]):
+    """Wakes a member, and goes on with what fails or does not."""
+
+    def init(self, args: Any) -> list[Any]:
+        return []
+
+    def step(self, command: str, state: list[Any]) -> Any:
+        state.append(command)
+        return state, len(state), [Cast("m-1", command), Continue(command)]
+
+    def handle_continue(self, term: str, state: list[Any]) -> Any:
+        state.append(f"{term}, continued")
+        if term == "fail":
+            raise ValueError("a deliberate bug")
+        return state, None, [Cast("m-2", term)]
+
+
+@pytest.mark.parametrize("words", [["fail"], ["fail", "go"], ["go", "fail"], ["go", "go"]])
+def test_a_continue_behind_it_that_failed_has_failed_for_each_start(words: list[str]) -> None:
+    """The SERVER record of the member stands between the input and what says that it failed: the
+    replay went on before it had read that, and had what the continue did before it raised.
+    """
+    members = family("m-*", Member, journal=True)
+    tree = [Worker("s", GoesOn, journal=True), members]
+    app = Application("f", Supervisor("one_for_one", tree, intensity=9))
+    names = ("s", "m-1", "m-2")
+    disk = SimDisk(1)
+    with Simulator(1, app, disk=disk, journal_options=SMALL) as world:
+        for word in words:
+            world.node.cast("s", word)
+            world.run(0.2)
+        live = {name: world.node.get_state(name) for name in names if world.node.whereis(name)}
+        killed = disk.copy()
+    kept = [each for word in words for each in (word, f"{word}, continued")]
+    assert live["s"] == [each for each in kept if each != "fail, continued"]
+    assert live["m-1"] == words
+    assert live.get("m-2", []) == [word for word in words if word == "go"]
+    for each in (killed, disk):
+        for _ in range(2):
+            with Simulator(1, app, disk=each, journal_options=SMALL) as world:
+                world.run(1.0)
+                assert world.node.get_state("s") == live["s"]
+                for name in live.keys() - {"s"}:
+                    assert world.node.call(name, "all") == live[name]
