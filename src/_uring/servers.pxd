@@ -148,6 +148,7 @@ cdef class Server:
     cdef readonly bint is_running
     cdef bint is_ready
 
+    cdef str _seed(self)
     cdef inline Extras extra(self):
         """Its extras, to put something in."""
         if self.extras is None:

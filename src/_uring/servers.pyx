@@ -123,10 +123,12 @@ cdef class Server:
         """A `random.Random` of this incarnation, seeded by the node's seed and its own name."""
         cdef Extras extras = self.extra()
         if extras.generator is None:
-            seed = self.kind.present.seed
-            own = f"/{self.inputs}" if self.kind.present.is_passing else "" # it draws from another
-            extras.generator = random.Random(f"{seed}/{self.name}/{self.incarnation}{own}")
+            extras.generator = random.Random(self._seed())
         return extras.generator
+
+    cdef str _seed(self):
+        own = f"/{self.inputs}" if self.kind.present.is_passing else "" # it draws from another
+        return f"{self.kind.present.seed}/{self.name}/{self.incarnation}{own}"
 
     @property
     def caller(self):
@@ -271,6 +273,16 @@ cdef class Server:
         generator = None if self.extras is None else self.extras.generator
         return None if generator is None else generator.getstate()
 
+    def draw_from(self, state) -> None:
+        """Let `context.random` go on from a random_state; None = from where an incarnation begins.
+
+        It is the same object as before: an instance may have kept it.
+        """
+        if state is not None:
+            self.random.setstate(state)
+        elif self.extras is not None and self.extras.generator is not None:
+            self.extras.generator.seed(self._seed())
+
     def go_on(self, Server before) -> None:
         """Take over state and timers of the incarnation before (replay)."""
         self.state = before.state
@@ -280,7 +292,7 @@ cdef class Server:
             self.extra().idle_s = before.extras.idle_s
             self.take_requests(before.extras.requests)
         if before.incarnation == self.incarnation: # with other code: it goes on drawing
-            self.extra().generator = None if before.extras is None else before.extras.generator
+            self.draw_from(before.random_state())
 
     cdef int note(self, object action) except -1:
         """A journaled server's action is about to be carried out."""

@@ -263,8 +263,7 @@ class Replay:
         self.replayer.restore(server, due, facts["idle"])
         server.load_requests(facts.get("requests", []))
         server.take_asked(asked.load(facts.get("asked", b""), values))
-        if facts["random"] is not None:
-            server.instance.context.random.setstate(facts["random"])
+        server.draw_from(facts["random"])
         if facts.get("failure"):
             at, message, text = values.decode(facts["failure"])
             self._failures[server.name] = Failure(at, upcast(message, at), text)

@@ -103,6 +103,7 @@ class Target:
         values: What encodes its inputs then; None without a journal.
         before: Instance, state, values and specification as they were.
         restore: Returns the state as it was, when a migration may have changed it in place.
+        drawn: Where its random numbers were before the migration.
         was_suspended: By an operator, who may change his mind while it is held.
         known: The old instance's attributes when the new one was made ready.
         shown: What observers saw of the state before.
@@ -116,6 +117,7 @@ class Target:
     values: Values | None = None
     before: tuple[Any, Any, Values | None, Any] = (None, None, None, None)
     restore: Callable[[], Any] | None = None
+    drawn: tuple[Any, ...] | None = None
     was_suspended: bool = False
     known: list[dict[str, Any]] = field(default_factory=list)
     shown: Any = None
@@ -306,7 +308,7 @@ class Upgrade:
         new.context = server.instance.context
         if not server.number:
             return
-        with failing(self.release, server.name):
+        with failing(self.release, server.name), _drawing_anew(server):
             initial = initial_of(server.name, new, target.worker.args)
             if not isinstance(initial, Initial):
                 raise TypeError("its init says Ignore, but it runs")
@@ -334,6 +336,7 @@ class Upgrade:
         way = way_of(old, target.instance, target.migration, is_down=self._is_down)
         if way is not Way.SAME:
             target.restore = kept(old, server.state, server.values)
+            target.drawn = server.random_state()
         with failing(self.release, server.name):
             _take_attributes(target)
             target.state = changed_state(
@@ -420,6 +423,7 @@ class Upgrade:
             instance, state, values, owner = target.before
             if target.restore is not None:
                 state = target.restore()
+                target.server.draw_from(target.drawn)
             self._change(target, owner, instance, state, values)
         if self._put_back is not None:
             self._put_back()
@@ -453,6 +457,19 @@ def failing(release: str, server: str) -> Iterator[None]:
         raise
     except BaseException as error:
         raise UpgradeFailed(release, server, error) from error
+
+
+@contextlib.contextmanager
+def _drawing_anew(server: Server) -> Iterator[None]:
+    """An init draws its own random numbers, as in a replay; the server's go on where they were,
+    also when the upgrade fails, of which no record tells.
+    """
+    drawn = server.random_state()
+    server.draw_from(None)
+    try:
+        yield
+    finally:
+        server.draw_from(drawn)
 
 
 @contextlib.contextmanager

@@ -80,21 +80,74 @@ class Gambler2(Gambler):
         return [*state, self.context.random.random()]
 
 
+class Hoarder(Gambler):
+    """Keeps what it draws from."""
+
+    def init(self, args: Any) -> list[float]:
+        self.dice = self.context.random
+        self.dice.random()
+        return []
+
+    def step(self, command: Any, state: list[float]) -> Any:
+        state.append(self.dice.random())
+        return state, state[-1]
+
+
+class Hoarder2(Hoarder):
+    version = 2
+
+    def code_change(self, old_version: Any, state: list[float], extra: Any) -> list[float]:
+        return [*state, self.dice.random()]
+
+
+@pytest.mark.parametrize(("older", "newer"), [(Gambler, Gambler2), (Hoarder, Hoarder2)])
 @pytest.mark.parametrize("draws", [0, 1, 3])
 def test_a_server_goes_on_drawing_where_it_was(
-    start: Callable[..., Any], tmp_path: Path, draws: int
+    start: Callable[..., Any], tmp_path: Path, draws: int, older: Any, newer: Any
 ) -> None:
     """The next start drew anew behind the boundary, and refused: the outcomes were others."""
-    node = start(application(Gambler, journal=True), data=tmp_path / "d", journal_options=SMALL)
+    node = start(application(older, journal=True), data=tmp_path / "d", journal_options=SMALL)
     for _ in range(draws):
         node.call("c", "draw")
-    newer = application(Gambler2, "2", journal=True)
+    newer = application(newer, "2", journal=True)
     node.releases.upgrade(newer, from_version="1")
     node.call("c", "draw")
     drawn = node.get_state("c")
     assert len(set(drawn)) == draws + 2
     node.stop()
     node = start(newer, data=tmp_path / "d", journal_options=SMALL)
+    assert node.get_state("c") == drawn
+    assert node.call("c", "draw") not in drawn
+
+
+class RaisesAtTheStart(Gambler2):
+    def init(self, args: Any) -> list[float]:
+        super().init(args)
+        raise RuntimeError("not now")
+
+
+class RaisesInTheMigration(Gambler2):
+    def code_change(self, old_version: Any, state: list[float], extra: Any) -> list[float]:
+        super().code_change(old_version, state, extra)
+        raise RuntimeError("not now")
+
+
+@pytest.mark.parametrize("newer", [RaisesAtTheStart, RaisesInTheMigration])
+@pytest.mark.parametrize("draws", [0, 1, 3])
+def test_what_a_failed_upgrade_has_drawn_is_drawn_again(
+    start: Callable[..., Any], tmp_path: Path, newer: Any, draws: int
+) -> None:
+    """The running server went on behind what the new code had drawn; no record tells of that."""
+    app = application(Gambler, journal=True)
+    node = start(app, data=tmp_path / "d", journal_options=SMALL)
+    for _ in range(draws):
+        node.call("c", "draw")
+    with pytest.raises(UpgradeFailed, match="not now"):
+        node.releases.upgrade(application(newer, "2", journal=True), from_version="1")
+    node.call("c", "draw")
+    drawn = node.get_state("c")
+    node.stop()
+    node = start(app, data=tmp_path / "d", journal_options=SMALL)
     assert node.get_state("c") == drawn
     assert node.call("c", "draw") not in drawn
 
