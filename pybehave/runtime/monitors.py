@@ -205,7 +205,9 @@ class Monitors:
         if server.instance.trap_exit:
             self._dispatcher.inform(server, Exit(name, _form(server, reason)))
         elif reason != "normal":
-            self._end(server, reason)
+            self._dispatcher.finish(server)  # what its latest input is continued with is part of it
+            if server.is_running:
+                self._end(server, reason)
 
     # --- the two directions --------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ cdef class Acting(System):
                                        # leaves no trace), until carried out
 
     cdef object _carry_out(self, Server server, tuple actions, list closes)
+    cdef int _go_on_with(self, Server server, list continues) except -1
     cdef int _crashed(self, Server server, object error, int kind, object message,
                       Caller caller) except -1
     cdef int _hand_on(self, Server server, object action) except -1

@@ -98,7 +98,9 @@ cdef class Acting(System):
         cdef dict encoded
         checked, self.checked = self.checked, None
         assert checked is not None and checked[0] is actions
-        encoded, is_passing = checked[1:]
+        encoded, is_passing, continues = checked[1:]
+        if continues is not None:
+            self._go_on_with(server, continues)
         for action in actions:
             kind = type(action)
             if server.number:
@@ -137,9 +139,7 @@ cdef class Acting(System):
                 server.extra().idle_timer = self._alarm(action.seconds, server, None, None)
                 server.extras.idle_s = action.seconds
             elif kind is Continue:
-                if server.extra().continues is None:
-                    server.extras.continues = []
-                server.extras.continues.append(action.term)
+                pass # it is there by now
             elif kind is Close:
                 if action.connection is not None: # what came from no connection has none to close
                     closes.append(<Connection?>action.connection)
@@ -156,12 +156,21 @@ cdef class Acting(System):
                 self.on_action(server, action, 0, 0)
             else:
                 self._hand_on(server, action)
+        if reason is not _NOT_STOPPED and server.has_continues():
+            server.extras.continues = None # (Y7) of replay.pyx: it ends before them
         return reason
+
+    cdef int _go_on_with(self, Server server, list continues) except -1:
+        """Before all other actions: what ends the server meanwhile is to find them (Y8)."""
+        waiting = server.extra().continues
+        server.extras.continues = continues if waiting is None else waiting + continues
+        return 0
 
     cdef dict _check_actions(self, Server server, tuple actions):
         """Raise what an action could not be carried out for (T1); encode what is sent (T2). Returns
         that, with where the replies among it lead contracts (R5)."""
         cdef dict encoded = {}
+        cdef list continues = None
         for action in actions:
             kind = type(action)
             if kind is Send:
@@ -182,6 +191,9 @@ cdef class Acting(System):
             elif kind is Run:
                 if server.number: # what stands for its answer until there is one
                     server.ledger.values.encode(_jobs.promise(action))
+            elif kind is Continue:
+                continues = [] if continues is None else continues
+                continues.append(action.term)
             elif server.number and kind in JOURNALED:
                 if kind is not Connect and type(action.server) is Via:
                     raise TypeError(
@@ -193,7 +205,7 @@ cdef class Acting(System):
                         else action.tag)
             elif kind not in KNOWN:
                 raise TypeError(f"{action!r} is not an action that the runtime knows")
-        self.checked = (actions, encoded, self.is_passing)
+        self.checked = (actions, encoded, self.is_passing, continues)
         return encoded
 
     def check_actions(self, Server server, tuple actions) -> None:

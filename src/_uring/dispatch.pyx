@@ -155,8 +155,8 @@ cdef class Dispatcher(Ephemeral):
         self._cancel_idle(server)
         mailbox = server.mailbox
         server.mailbox = None
+        self.not_continued(server)
         if server.extras is not None:
-            server.extras.continues = None
             for caller in list(server.extras.waiting or ()):
                 self._resolve(caller, None, error)
         for item in mailbox or ():

@@ -45,5 +45,7 @@ cdef class Turn(Alarms):
     cdef unsigned _cause(self, Server server)
     cdef unsigned _record_connection(self, Server server) except? 0xffffffff
     cdef int record_failed(self, Server server, int kind) except -1
+    cdef int _record_not_continued(self, Server server, int place) except -1
+    cdef int not_continued(self, Server server) except -1
     cdef int record_dropped(self, Server server, int kind) except -1
     cdef unsigned stops(self, tuple actions)

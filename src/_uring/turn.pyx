@@ -23,7 +23,7 @@ from .servers cimport (
 )
 
 from pybehave.actions import Stop as _Stop
-from pybehave.errors import LoopForked, StepAborted as _StepAborted
+from pybehave.errors import LoopForked, PybehaveError, StepAborted as _StepAborted
 
 cdef extern from "Python.h":
     int PyThreadState_SetAsyncExc(unsigned long, PyObject *)
@@ -191,15 +191,35 @@ cdef class Turn(Alarms):
         return batch
 
     cdef int record_failed(self, Server server, int kind) except -1:
-        if kind == INPUT_CONTINUE: # by its place: what it failed on, a replay may not come to
-            self.commit.record_failed(kind, server.number, server.ledger.values.encode(
-                self.continued[server]), self.unix_ns())
+        if kind == INPUT_CONTINUE:
+            self._record_not_continued(server, self.continued[server])
         else:
             flags = self._record_connection(server) | self._name() | self._cause(server)
             server.ledger.failed_lsn = self.commit.close_input(
                 kind, RECORD_FAILED | flags, server.number, 0)
         if server.kind.level == ACK_OS and self.barrier == 0:
             self.commit.keep()
+        return 0
+
+    cdef int _record_not_continued(self, Server server, int place) except -1:
+        """From that place on nothing was called (Y8); what failed there a replay may not come to.
+        """
+        server.extras.continues = None
+        self.commit.record_failed(
+            INPUT_CONTINUE, server.number, server.ledger.values.encode(place), self.unix_ns())
+        return 0
+
+    cdef int not_continued(self, Server server) except -1:
+        """It ends before what it was to be continued with: by a link, say, or a supervisor."""
+        if not server.has_continues():
+            return 0
+        if not server.number or self.commit.j.open_at: # another one's step has ended it
+            server.extras.continues = None
+            return 0
+        try:
+            self._record_not_continued(server, self.continued.get(server, -1) + 1)
+        except PybehaveError: # no record is taken any more: the next start finds no later one
+            pass
         return 0
 
     cdef unsigned _name(self):
