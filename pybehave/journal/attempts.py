@@ -105,6 +105,16 @@ class Attempts:
             self._write()
         self.marker[0] = 0
 
+    def are_counted(self) -> bool:
+        """Whether inputs are known that have ended a process; also of a journal that others have.
+
+        Raises:
+            OSError: The counts cannot be read.
+        """
+        if ATTEMPTS not in self.disk.names():
+            return False
+        return bool(_decode(self.disk.read(ATTEMPTS, 0, self.disk.size(ATTEMPTS))))
+
     def poison(self, kind: int) -> list[Suspect]:
         """Return the inputs of a kind that are not to be stepped again."""
         return [

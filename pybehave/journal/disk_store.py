@@ -35,12 +35,13 @@ import msgspec
 from pybehave._uring import blocks
 from pybehave._uring.commit import Commit
 from pybehave.errors import DurabilityLost, JournalRefused
-from pybehave.journal import recovery, snapshot
+from pybehave.journal import recovery, segment_files, snapshot
 from pybehave.journal.contents import FORMAT, content_name
 from pybehave.journal.disk import BLOCK, Disk
 from pybehave.journal.local_store import LocalStore
 from pybehave.journal.reader import FRAME_FIELDS, RECORD_FIELDS, STORE, TIME
-from pybehave.journal.recovery import Options, Piece, Recovery, segment_name
+from pybehave.journal.recovery import Options, Piece, Recovery
+from pybehave.journal.segment_files import segment_name
 from pybehave.journal.snapshot import Entry, Snapshot
 from pybehave.journal.store import Lease
 from pybehave.journal.streams import (
@@ -158,7 +159,7 @@ class DiskStore(LocalStore):
         """The records of a segment, which recovery has found sound: lsn, type, payload."""
         content = piece.content
         if content is None:
-            content = recovery.read_segment(self._disk, piece.number, self._segment_bytes)
+            content = segment_files.read_segment(self._disk, piece.number, self._segment_bytes)
         block = HEADER_BLOCKS
         while block < piece.block_end:
             at = block * BLOCK

@@ -5,16 +5,10 @@ written before step 11, so a refusal changes nothing; no segment is ever written
 begun here, so recovery can be cut off at any moment and simply runs again. Who steps the records
 (14) does so before step 11: else each start that today's code refuses would leave a segment.
 
-    evidence that frame k was durable (step 8)                               found in
-    (a) a sound frame header claims a durable seq >= k                       this segment
-    (b) the next segment says that k was before it                           its header
-    (c) the manifest's watermark is >= k                                     MANIFEST
-    (d) the manifest says that its current segment was closed cleanly        MANIFEST
-    (e) this is not the last segment in use                                  MANIFEST
-    (f) a sound frame header has a seq >= k + depth                          this segment
+What says that a frame had been durable, and so that its damage is no torn end, is evidence.py's.
 
-Any of these: the missing frame had been acknowledged, so this is damage, and we refuse. None: it is
-the torn end that a crash leaves, and it is cut off by the next segment's header.
+A process that is to take the journal over from one that still writes it can `look` first, which
+changes nothing; `recover` then goes on where that has come to.
 
 Invariants
   (R1) Until step 11 nothing is written, but the lock file; only what is half made goes.
@@ -28,21 +22,27 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 from pybehave._uring import blocks
 from pybehave._uring.blocks import Header, Manifest
 from pybehave.errors import JournalRefused
-from pybehave.journal import snapshot
-from pybehave.journal.ahead import ReadAhead
+from pybehave.journal import evidence, snapshot
+from pybehave.journal.ahead import make_room
 from pybehave.journal.closed import Closed
 from pybehave.journal.codec import Codec, Coder, check_codecs
 from pybehave.journal.disk import BLOCK, Disk
 from pybehave.journal.marks import Mark
 from pybehave.journal.progress import Progress
 from pybehave.journal.report import Report
+from pybehave.journal.segment_files import (
+    read_blocks,
+    segment_name,
+    segment_number,
+    segments_ahead,
+)
 from pybehave.journal.snapshot import Snapshot, snapshot_lsn
 from pybehave.journal.tail import TAIL_BYTES_MIN, TailFile
 from pybehave.journal.zeros import is_zero_file, look_meanwhile
@@ -167,19 +167,47 @@ class Recovery:
         return replace(self, pieces=pieces, snapshot=found)
 
 
-def segment_name(number: int) -> str:
-    """Return the file name of a segment."""
-    return f"seg-{number:016x}.pbj"
+@final
+@dataclass(slots=True)
+class Ahead:
+    """How far a journal was read that another process still writes.
+
+    Attributes:
+        found: What there was; its last piece is of the segment that was being written.
+        walked: How far that was sound.
+        content: It, up to there, with room for the rest.
+        is_used: Whether somebody has gone on there.
+    """
+
+    found: Recovery
+    walked: Any
+    content: memoryview
+    is_used: bool = False
 
 
-def segment_number(name: str) -> int | None:
-    """Return the number in a segment's file name; None for any other file."""
-    if not (name.startswith("seg-") and name.endswith(".pbj") and len(name) == 24):
-        return None
-    try:
-        return int(name[4:20], 16)
-    except ValueError:
-        return None
+def look(disk: Disk, options: Options, ahead: Ahead | None = None) -> Ahead:
+    """Take steps 3 to 7 while another process writes the journal; nothing is changed.
+
+    Args:
+        ahead: How far a look before had come: this one goes on there, if it can.
+
+    Raises:
+        JournalRefused, CodecRefused, OSError: It may be damaged, and it may only have changed
+            meanwhile: `recover` finds out, when nobody writes it any more.
+    """
+    report = Report(directory=disk.path, medium=disk.medium().sentence)
+    manifest = read_manifest(disk, report)
+    walk = _Walk(disk, options, manifest, disk.names(), report)
+    walk.begin(ahead)
+    walk.walk(ahead=ahead, is_live=True)
+    last = walk.headers[-1][0]
+    if ahead is not None and ahead.is_used and ahead.found.pieces[-1].number == last:
+        room = ahead.content
+    else:
+        room = make_room(int(manifest.segment_bytes))
+        count = walk.walked.block * BLOCK
+        room[:count] = walk.content[:count]
+    return Ahead(walk.looked(), walk.walked, room)
 
 
 def recover(
@@ -190,6 +218,7 @@ def recover(
     make_id: Callable[[], bytes] | None = None,
     progress: Progress | None = None,
     closed: Closed | None = None,
+    ahead: Ahead | None = None,
     tail: TailFile | None = None,
     replay: Callable[[Recovery], None] | None = None,
 ) -> Recovery:
@@ -200,6 +229,7 @@ def recover(
         make_id: Gives the id of a new journal; None asks the disk.
         progress: Is told how much has been read.
         closed: What the process says that has just closed it; None = look for oneself.
+        ahead: What this process had read of it when that one still wrote; only with `closed`.
         tail: Is read before anything is changed, for it may be all that a codec refuses.
         replay: Takes step 14 of what was found, which has no header yet; it may refuse it.
 
@@ -215,18 +245,17 @@ def recover(
     disk.sync_names()  # 2
     manifest = _manifest(disk, options, names, make_id or disk.new_id, report)  # 3, 4
     closed = closed if closed is not None and closed.holds_for(manifest) else None
-    headers = _headers(disk, names, manifest, report)  # 5
-    coder = Coder(options.codec, manifest.id)
-    found = _snapshot(disk, manifest, headers, report, coder)  # 6
-    report.snapshot_lsn = found.lsn if found is not None else 0
-    _note_progress(progress, len(headers), int(manifest.segment_bytes), report)
-    pieces, end = _walk(disk, manifest, headers, report, coder, closed)  # 7 to 10
-    _check_snapshot(disk, found, end)
-    _check_strict(disk, options, end, report)
+    walk = _Walk(disk, options, manifest, names, report)  # 5
+    known = ahead if closed is not None else None
+    walk.begin(known)  # 6
+    _note_progress(progress, len(walk.headers), int(manifest.segment_bytes), report)
+    walk.walk(closed, known)  # 7 to 10
+    _check_snapshot(disk, walk.found, walk.end)
+    _check_strict(disk, options, walk.end, report)
     if tail is not None:
-        tail.read(manifest.id, end.lsn - 1, coder)
-    looked = Recovery(manifest, None, tuple(pieces), found, end.lsn - 1, end.time_ns, report)
+        tail.read(manifest.id, walk.end.lsn - 1, walk.coder)
     _drop_half_made(disk)
+    looked, end, headers = walk.looked(), walk.end, walk.headers
     number = headers[-1][0] + 1 if headers else int(manifest.oldest)
     is_zero = _replay(disk, looked, number, closed, replay)  # 14
     _keep_tail(disk, end, report)  # 11
@@ -518,51 +547,164 @@ class _End:
     tail: bytes = b""
 
 
-def _walk(
-    disk: Disk,
-    manifest: Any,
-    headers: list[tuple[int, Any]],
-    report: Report,
-    coder: Coder,
-    closed: Closed | None,
-) -> tuple[list[Piece], _End]:
-    pieces: list[Piece] = []
-    end = _End()
-    if not headers:
-        _refuse_claims(disk, manifest, end)
-        report.outcome = "new"
-        return pieces, end
-    end.seq, end.lsn, end.chain = headers[0][1].first_seq, headers[0][1].first_lsn, b""
-    contents = segments_ahead(disk, [number for number, _ in headers], manifest, report, closed)
-    for index, (number, content) in enumerate(contents):
-        header = headers[index][1]
-        follower = headers[index + 1][1] if index + 1 < len(headers) else None
-        _check_join(disk, end, number, header, is_first=index == 0)
-        last_seq = follower.before_seq if follower is not None else 2**64 - 1
-        walked = blocks.walk(content, header, last_seq)
+@final
+class _Walk:
+    """Steps 5 to 10: through all segments, to where they end.
+
+    Attributes:
+        headers: Number and header of each.
+        coder: Opens what codecs have made.
+        found: The snapshot that counts.
+        pieces: What counts of the segments walked.
+        end: Where it ends.
+        walked: How far the last one is sound.
+        content: That one.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        options: Options,
+        manifest: Any,
+        names: list[str],
+        report: Report,
+    ) -> None:
+        self._disk, self._manifest, self._report = disk, manifest, report
+        self.headers = _headers(disk, names, manifest, report)
+        self.coder = Coder(options.codec, manifest.id)
+        self.found: Snapshot | None = None
+        self.pieces: list[Piece] = []
+        self.end = _End()
+        self.walked: Any = None
+        self.content = memoryview(b"")
+
+    def begin(self, ahead: Ahead | None) -> None:
+        """Find the snapshot, which may have been read already."""
+        manifest, report = self._manifest, self._report
+        found = None if ahead is None else ahead.found.snapshot
+        named = (*manifest.snapshots[0], manifest.id)
+        if found is None or (found.lsn, found.digest, found.journal_id) != named:
+            found = _snapshot(self._disk, manifest, self.headers, report, self.coder)
+        self.found = found
+        report.snapshot_lsn = found.lsn if found is not None else 0
+
+    def looked(self) -> Recovery:
+        """What was found."""
+        found, end, pieces = self.found, self.end, tuple(self.pieces)
+        lsn, time_ns = end.lsn - 1, end.time_ns
+        return Recovery(self._manifest, None, pieces, found, lsn, time_ns, self._report)
+
+    def walk(
+        self, closed: Closed | None = None, ahead: Ahead | None = None, *, is_live: bool = False
+    ) -> None:
+        """Walk all segments.
+
+        Args:
+            closed: What the process says that has just closed it.
+            ahead: What this process has read of it before that.
+            is_live: Another process writes it: the end is as far as it has come.
+        """
+        headers, report, end = self.headers, self._report, self.end
+        if not headers:
+            _refuse_claims(self._disk, self._manifest, end)
+            report.outcome = "new"
+            return
+        end.seq, end.lsn, end.chain = headers[0][1].first_seq, headers[0][1].first_lsn, b""
+        there = []
+        if ahead is not None:
+            there = self._go_on(closed, ahead)
+        first = len(self.pieces)
+        contents = segments_ahead(
+            self._disk,
+            [number for number, _ in headers[first + len(there) :]],
+            self._manifest,
+            report,
+            closed,
+            there,
+        )
+        for index, (_, content) in enumerate(contents, first):
+            start = ahead if there and index == first else None
+            if self._take(index, content, start, is_live=is_live):
+                contents.keep()
+        report.last_seq, report.last_lsn = self.end.seq - 1, self.end.lsn - 1
+
+    def _go_on(self, closed: Closed | None, ahead: Ahead) -> list[tuple[int, memoryview]]:
+        """Take over what was walked before, if it still is the beginning of what is there.
+
+        Returns:
+            Number and content of the segment to go on with; nothing if there is none.
+        """
+        oldest, size = self.headers[0][0], self._manifest.segment_bytes // BLOCK
+        known = [piece for piece in ahead.found.pieces if piece.number >= oldest]
+        is_same = [(piece.number, piece.header) for piece in known] == self.headers[: len(known)]
+        if not known or not is_same or ahead.found.manifest.id != self._manifest.id:
+            return []
+        number, begin = known[-1].number, ahead.walked.block * BLOCK
+        end = BLOCK * (size if closed is None else closed.blocks_of(number, size))
+        try:
+            rest = self._disk.read(segment_name(number), begin, end - begin)
+        except OSError:
+            return []  # all of it is read again, and judged
+        end = begin + len(rest)
+        ahead.content[begin:end] = rest
+        for piece, (_, follower) in zip(known[:-1], self.headers[1:], strict=False):
+            self._report.segments += 1
+            self._report.frames += follower.first_seq - piece.header.first_seq
+            self._report.records += piece.lsn_end - piece.header.first_lsn
+            self._report.bytes += piece.block_end * BLOCK
+            self.pieces.append(replace(piece, content=None))
+        if self.pieces:
+            header = known[-1].header
+            before, how, time_ns = header.before, header.before_end, ahead.found.time_ns
+            self.end = _End(before, header.first_seq, header.first_lsn, header.chain, how, time_ns)
+        ahead.is_used = True
+        return [(number, ahead.content[:end])]
+
+    def _take(self, index: int, content: memoryview, start: Ahead | None, *, is_live: bool) -> bool:
+        """Walk one segment; returns whether its content is kept."""
+        disk, manifest, report = self._disk, self._manifest, self._report
+        number, header = self.headers[index]
+        follower = self.headers[index + 1][1] if index + 1 < len(self.headers) else None
+        file = f"{disk.path}/{segment_name(number)}"
+        _check_join(disk, self.end, number, header, is_first=index == 0)
+        last_seq = 2**64 - 1 if follower is None else follower.before_seq
+        if start is None:
+            walked = blocks.walk(content, header, last_seq)
+            marks = blocks.find_marks(content, manifest.id, walked.block, self.coder)
+        else:
+            walked = blocks.walk(content, header, last_seq, start.walked)
+            since = content, manifest.id, walked.block, self.coder, start.walked.block
+            marks = start.found.pieces[-1].marks + blocks.find_marks(*since)
         report.segments += 1
         report.frames += walked.frames
         report.records += walked.records
         report.bytes += walked.block * BLOCK
-        time_ns = max(end.time_ns, walked.time_ns, header.made_ns)
-        end = _End(number, walked.seq, walked.lsn, walked.chain, _how(walked), time_ns)
+        time_ns = max(self.end.time_ns, walked.time_ns, header.made_ns)
+        self.end = _End(number, walked.seq, walked.lsn, walked.chain, _how(walked), time_ns)
         if follower is not None:
             if walked.seq != follower.before_seq + 1 or walked.chain != follower.chain:
-                _refuse(disk, number, walked, ["b"])
-            _refuse_second_writer(disk, number, header, follower, walked, content)
-        else:
-            _judge(disk, manifest, number, header, walked, content, report)
-            end.tail = bytes(content[walked.block * BLOCK :][: report.torn_bytes])
-        kept = sum(piece.content is not None for piece in pieces)
+                evidence.refuse(file, number, walked, ["b"])
+            if follower.before_end == ENDED_RECOVERED:
+                evidence.refuse_second_writer(file, header, follower, walked, content)
+        elif not is_live:
+            evidence.judge(file, manifest, header, walked, content, report)
+            self.end.tail = bytes(content[walked.block * BLOCK :][: report.torn_bytes])
+        self.walked, self.content = walked, content
+        kept = sum(piece.content is not None for piece in self.pieces)
         is_kept = kept < CONTENTS_KEPT and walked.lsn > report.snapshot_lsn + 1
-        if is_kept:
-            contents.keep()
-        marks = blocks.find_marks(content, manifest.id, walked.block, coder)
-        pieces.append(
+        self.pieces.append(
             Piece(number, header, walked.block, walked.lsn, content if is_kept else None, marks)
         )
-    report.last_seq, report.last_lsn = end.seq - 1, end.lsn - 1
-    return pieces, end
+        return is_kept
+
+
+def _refuse_claims(disk: Disk, manifest: Any, end: _End) -> None:
+    if manifest.durable_seq >= end.seq or manifest.is_clean:
+        raise JournalRefused(
+            f"{disk.path}/{MANIFEST}",
+            f"it counts {manifest.durable_seq} durable frames, but "
+            "there is no segment; restore them from a copy",
+        )
 
 
 def _note_progress(progress: Progress | None, segments: int, size: int, report: Report) -> None:
@@ -594,61 +736,6 @@ def _check_join(disk: Disk, end: _End, number: int, header: Any, *, is_first: bo
         )
 
 
-def _judge(
-    disk: Disk,
-    manifest: Any,
-    number: int,
-    header: Any,
-    walked: Any,
-    content: memoryview,
-    report: Report,
-) -> None:
-    """Steps 8 to 10, for the last segment."""
-    if walked.end:
-        report.outcome = "clean" if walked.end == blocks.END_CLOSE else "sealed"
-    seq, durable_seq = blocks.claims(content, header, walked.block)
-    # A recovery that was cut off between 12 and 13 left a segment that the flag does not know.
-    is_last_of_clean = manifest.is_clean and number <= manifest.current
-    evidence = [
-        letter
-        for letter, is_there in (
-            ("a", durable_seq >= walked.seq),
-            ("c", manifest.durable_seq >= walked.seq),
-            ("d", is_last_of_clean and walked.end != blocks.END_CLOSE),
-            ("e", number < manifest.current),
-            ("f", seq >= walked.seq + manifest.depth),
-        )
-        if is_there
-    ]
-    if evidence:
-        _refuse(disk, number, walked, evidence)
-    if walked.end:
-        return
-    used = blocks.last_used_block(content, walked.block)
-    report.torn_bytes = (used - walked.block) * BLOCK
-    report.outcome = report.outcome or ("torn" if report.torn_bytes else "end")
-    report.may_be_affected = manifest.depth if report.torn_bytes else 0
-
-
-def _refuse(disk: Disk, number: int, walked: Any, evidence: list[str]) -> None:
-    raise JournalRefused(
-        f"{disk.path}/{segment_name(number)}",
-        f"it is damaged at block {walked.block} (seq {walked.seq}, lsn {walked.lsn}): "
-        f"{blocks.PROBLEMS[walked.problem]}, although this had been durable (evidence "
-        f"{', '.join(evidence)}); nothing was changed; restore a copy, or see what can be saved "
-        f"with `pybehave journal verify {disk.path}`",
-        {
-            "segment": number,
-            "block": walked.block,
-            "byte": walked.block * BLOCK,
-            "seq": walked.seq,
-            "lsn": walked.lsn,
-            "problem": blocks.PROBLEMS[walked.problem],
-            "evidence": evidence,
-        },
-    )
-
-
 def _check_strict(disk: Disk, options: Options, end: _End, report: Report) -> None:
     if not (report.torn_bytes and options.strict):
         return
@@ -657,92 +744,6 @@ def _check_strict(disk: Disk, options: Options, end: _End, report: Report) -> No
         f"the end is torn at seq {end.seq}, as after a crash, and strict recovery does not "
         f"accept that; start without strict to cut it off",
     )
-
-
-def _refuse_second_writer(
-    disk: Disk, number: int, header: Any, follower: Any, walked: Any, content: memoryview
-) -> None:
-    """Behind an end that a recovery has set nothing was durable then. If something claims to be
-    now, a second process went on writing, and acknowledging, after this journal was taken over.
-    """
-    if follower.before_end != ENDED_RECOVERED:
-        return
-    _, durable_seq = blocks.claims(content, header, walked.block)
-    if durable_seq > follower.before_seq:
-        raise JournalRefused(
-            f"{disk.path}/{segment_name(number)}",
-            f"a second process wrote to it (up to seq {durable_seq} at least) after the journal "
-            f"had been taken over at seq {follower.before_seq}, so there are two histories; "
-            f"nothing was changed; see both with `pybehave journal verify {disk.path}`",
-        )
-
-
-def _refuse_claims(disk: Disk, manifest: Any, end: _End) -> None:
-    if manifest.durable_seq >= end.seq or manifest.is_clean:
-        raise JournalRefused(
-            f"{disk.path}/{MANIFEST}",
-            f"it counts {manifest.durable_seq} durable frames, but "
-            "there is no segment; restore them from a copy",
-        )
-
-
-def segments_ahead(
-    disk: Disk,
-    numbers: list[int],
-    manifest: Any,
-    report: Report | None = None,
-    closed: Closed | None = None,
-    there: Iterable[tuple[int, memoryview]] = (),
-) -> ReadAhead[int]:
-    """Return segments with their contents, each read while the one before is worked on."""
-    most = manifest.segment_bytes
-
-    def read(number: int, room: memoryview | None) -> memoryview:
-        count = most // BLOCK if closed is None else closed.blocks_of(number, most // BLOCK)
-        return read_blocks(disk, segment_name(number), count * BLOCK, report, room)
-
-    is_threaded = not getattr(disk, "is_simulated", False)
-    return ReadAhead(numbers, read, most, is_threaded=is_threaded, there=there)
-
-
-def read_segment(disk: Disk, number: int, count: int, report: Report | None = None) -> memoryview:
-    """Return a whole segment, as `read_blocks`."""
-    return read_blocks(disk, segment_name(number), count, report)
-
-
-def read_blocks(
-    disk: Disk,
-    name: str,
-    count: int,
-    report: Report | None = None,
-    room: memoryview | None = None,
-) -> memoryview:
-    """Return the beginning of a file; a block that cannot be read reads as ones (F-44): never a
-    frame, and never the zeros of an end that nobody wrote to.
-
-    Raises:
-        OSError: Not one block can be read: that is a dead disk, not a damaged file.
-    """
-    try:
-        return disk.read(name, 0, count, room)
-    except OSError as error:
-        if error.errno != errno.EIO:
-            raise
-        failure = error
-    content = bytearray(b"\xff") * count
-    bad = 0
-    for offset in range(0, count, BLOCK):
-        try:
-            content[offset : offset + BLOCK] = disk.read(name, offset, BLOCK)
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            bad += 1
-    if bad * BLOCK >= count:
-        raise failure
-    if bad and report is not None:
-        report.warnings.append(f"{bad} blocks of {name} cannot be read; they count as damaged")
-    return memoryview(content).toreadonly()
 
 
 # --- 11, 12: the tail, and a new segment ---------------------------------------------------------

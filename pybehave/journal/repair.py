@@ -22,7 +22,7 @@ from typing import Final, final
 
 from pybehave._uring import blocks
 from pybehave.errors import JournalRefused
-from pybehave.journal import reader, recovery, snapshot
+from pybehave.journal import reader, recovery, segment_files, snapshot
 from pybehave.journal.beside import copy_beside, copy_contents, copy_file, copy_tail, put_file
 from pybehave.journal.codec import Codec, Coder
 from pybehave.journal.disk import make_folder, sync_folder, unserved
@@ -164,7 +164,7 @@ def _walk(source: str, manifest: Manifest, begin: int) -> Walked:
         if lost:
             break
     if not lost and begin + len(pieces) <= manifest.current:
-        lost = f"{recovery.segment_name(begin + len(pieces))}: it is missing"
+        lost = f"{segment_files.segment_name(begin + len(pieces))}: it is missing"
     if not lost and last_lsn < manifest.durable_lsn:
         lost = f"lsn {last_lsn + 1} to {manifest.durable_lsn} had been durable, and are not there"
     first_lsn = pieces[0].segment.header.first_lsn if pieces else 0
@@ -210,7 +210,7 @@ def _rebuilt(source: str) -> Manifest:
     """A manifest made of the segments' headers and the snapshots that are there."""
     numbers = reader.segment_numbers(source)
     for number in numbers:
-        content = Path(source, recovery.segment_name(number)).read_bytes()[: 2 * BLOCK]
+        content = Path(source, segment_files.segment_name(number)).read_bytes()[: 2 * BLOCK]
         header = blocks.unpack_header(content[:BLOCK]) or blocks.unpack_header(content[BLOCK:])
         if header is not None:
             return Manifest(

@@ -21,6 +21,8 @@ class Report:
             (F-04).
         replayed: Inputs that were stepped again.
         passed_over: Inputs that were not: they had failed, or are skipped.
+        ahead: The lsn up to which this process had stepped them before it had the journal; 0 = it
+            had not (runtime/durable/standby.py).
         seconds_reading: Of steps 1 to 10.
         seconds_replaying: Of step 14.
         rebuilds: How often it was begun anew because of an input that has to be skipped too.
@@ -43,6 +45,7 @@ class Report:
     epoch: int = 0
     snapshot_lsn: int = 0
     replayed: int = 0
+    ahead: int = 0
     passed_over: int = 0
     rebuilds: int = 0
     seconds_reading: float = 0.0

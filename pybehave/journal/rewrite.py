@@ -25,7 +25,7 @@ from typing import Final, final
 
 from pybehave._uring import blocks
 from pybehave.errors import JournalRefused
-from pybehave.journal import recovery, snapshot
+from pybehave.journal import recovery, segment_files, snapshot
 from pybehave.journal.codec import PLAIN, Coder
 from pybehave.journal.disk import make_folder, sync_folder
 from pybehave.journal.reader import (
@@ -259,7 +259,7 @@ class Rewriter:
             self._made_ns,
             self._features,
         )
-        file = Path(self.target, recovery.segment_name(self.segments))
+        file = Path(self.target, segment_files.segment_name(self.segments))
         self._file = file.open("xb")
         self._file.write(blocks.pack_header(header))
 

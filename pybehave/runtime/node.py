@@ -404,7 +404,7 @@ class Node(Requests, Supervision, Forgetting):
             self.loop.dispatcher.decided()
         self.host.pools.close()
         if self.journal is not None:
-            self.journal.close()
+            self.journal.close(is_followed=self._replacement is not None)
         if self._replacement is not None:
             self._finish_handover(self._replacement)
         self.host.workers.close()

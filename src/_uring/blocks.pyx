@@ -181,8 +181,11 @@ cdef int problem_of(const uint8_t *at, size_t left, const segment_frame *frame, 
     return -1
 
 
-def walk(const uint8_t[::1] segment, header, uint64_t last_seq=0xffffffffffffffff):
+def walk(const uint8_t[::1] segment, header, uint64_t last_seq=0xffffffffffffffff, start=None):
     """Go through a segment's frames while they are as they should be, to `last_seq` at most.
+
+    Args:
+        start: How far an earlier walk had come (a Walked): this one goes on there.
 
     Returns:
         Walked: how many frames and records; the first block, seq and lsn behind them; the chain,
@@ -203,6 +206,11 @@ def walk(const uint8_t[::1] segment, header, uint64_t last_seq=0xfffffffffffffff
     cdef const uint8_t *at
     set_hash(&id, header.id)
     set_hash(&chain, header.chain)
+    if start is not None:
+        if start.end:
+            return start
+        frames, records, block, seq, lsn, _, durable_seq, time_ns, _, _ = start
+        set_hash(&chain, start.chain)
     with nogil:
         while block < blocks and seq <= last_seq:
             at = base + block * SEGMENT_BLOCK
@@ -287,14 +295,14 @@ cdef bytes open_body(const segment_frame *frame, const uint8_t *at, coder):
                                            + <uint64_t>frame.body_bytes])
 
 
-def find_marks(const uint8_t[::1] segment, bytes journal_id, uint64_t block_end, coder) -> list:
+def find_marks(const uint8_t[::1] segment, bytes journal_id, uint64_t block_end, coder,
+               uint64_t block=SEGMENT_HEADER_BLOCKS) -> list:
     """Records that say something of those before them (SKIP, FORGET, a continue that failed), in a
-    segment that is sound up to a block: (type, lsn, server, payload) of each.
+    segment that is sound up to a block: (type, lsn, server, payload) of each, from `block` on.
 
     Raises:
         CodecRefused: A frame cannot be read without other codecs or keys.
     """
-    cdef uint64_t block = SEGMENT_HEADER_BLOCKS
     cdef const uint8_t *at
     cdef segment_frame frame
     cdef segment_record record

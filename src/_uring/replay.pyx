@@ -144,6 +144,10 @@ cdef class Replayer:
         self.open = {}
         self.absent = {}
 
+    def set_marker(self, marker) -> None:
+        """From now on what is stepped is noted there; None = nowhere."""
+        self.marker = marker
+
     def bind(self, uint32_t number, Server server) -> None:
         """Inputs of this number go to that server; None = nowhere."""
         self.servers[number] = server

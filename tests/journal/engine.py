@@ -25,14 +25,8 @@ from pybehave._uring.commit import Commit
 from pybehave.errors import JournalBusy, JournalFull, JournalRefused, RecordTooLarge
 from pybehave.journal import recovery, snapshot
 from pybehave.journal.codec import Coder
-from pybehave.journal.recovery import (
-    MANIFEST,
-    Options,
-    Recovery,
-    prepare,
-    recover,
-    segment_name,
-)
+from pybehave.journal.recovery import MANIFEST, Options, Recovery, prepare, recover
+from pybehave.journal.segment_files import segment_name
 from pybehave.testing.disk import PowerCut, SimDisk
 from tests.journal.marked import Marked
 from tests.journal.model import TIME, Model, check, read_back

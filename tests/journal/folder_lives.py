@@ -39,8 +39,9 @@ from pybehave.journal.encrypted import Encrypted
 from pybehave.journal.export import export
 from pybehave.journal.import_lines import import_lines
 from pybehave.journal.reader import read_manifest
-from pybehave.journal.recovery import MANIFEST, SLOT_B, Options, segment_number
+from pybehave.journal.recovery import MANIFEST, SLOT_B, Options
 from pybehave.journal.repair import repair
+from pybehave.journal.segment_files import segment_number
 from pybehave.journal.segments import held
 from pybehave.journal.snapshot import snapshot_name
 from pybehave.journal.tail import TAIL

@@ -8,7 +8,8 @@ shares code with the writer or with recovery; the offsets are those of docs/jour
 import hashlib
 import struct
 
-from pybehave.journal.recovery import Recovery, segment_name
+from pybehave.journal.recovery import Recovery
+from pybehave.journal.segment_files import segment_name
 from pybehave.testing.disk import SimDisk
 from tests.journal.marked import Marked
 

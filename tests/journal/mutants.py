@@ -18,6 +18,7 @@ from end to end, and O_DIRECT in recovery: tests/power/test_mutants.py takes the
 """
 
 import contextlib
+import dataclasses
 import importlib.util
 import logging
 import subprocess
@@ -108,9 +109,16 @@ def no_epoch_bump() -> None:
     from pybehave.journal import recovery
 
     real = recovery._begin
-    recovery._begin = lambda disk, options, manifest, *rest: real(
-        disk, options, manifest._replace(epoch=max(manifest.epoch - 1, 0)), *rest
-    )
+
+    def lower(each):
+        return each._replace(epoch=max(each.epoch - 1, 0))
+
+    def begin(disk, options, found, headers, *rest, **how):
+        found = dataclasses.replace(found, manifest=lower(found.manifest))
+        headers = [(number, lower(header)) for number, header in headers]
+        return real(disk, options, found, headers, *rest, **how)
+
+    recovery._begin = begin
 
 
 def no_lock() -> None:
@@ -120,34 +128,35 @@ def no_lock() -> None:
 
 
 def no_second_writer_check() -> None:
-    from pybehave.journal import recovery
+    from pybehave.journal import evidence
 
-    recovery._refuse_second_writer = lambda *_: None
+    evidence.refuse_second_writer = lambda *_: None
 
 
 def manifest_before_header() -> None:
     """Step 13 before step 12."""
-    from pybehave._uring import blocks
     from pybehave.journal import recovery
 
-    def begin(disk, options, manifest, number, end, now_ns):
-        manifest = manifest._replace(
-            epoch=manifest.epoch + 1,
-            is_clean=False,
-            depth=options.depth,
-            durable_seq=end.seq - 1,
-            durable_lsn=end.lsn - 1,
-        )
-        header = recovery.Header(
-            manifest.id, number, manifest.epoch, end.seq, end.lsn, end.segment, end.seq - 1,
-            end.chain, end.how, manifest.segment_bytes, now_ns,
-        )  # fmt: skip
-        recovery.prepare(disk, number, manifest.segment_bytes)
-        manifest = recovery.write_manifest(disk, manifest._replace(current=number))
-        disk.write(recovery.segment_name(number), 0, blocks.pack_header(header))
-        return manifest, header
+    real = recovery._begin
 
-    recovery._begin = begin
+    class Late:
+        """A disk that writes a segment's header when the manifest is written."""
+
+        def __init__(self, disk):
+            self.disk, self.header = disk, None
+
+        def __getattr__(self, name):
+            return getattr(self.disk, name)
+
+        def write(self, name, offset, data):
+            if name != recovery.MANIFEST:
+                self.header = name, offset, data
+                return
+            self.disk.write(name, offset, data)
+            if self.header is not None:
+                self.disk.write(*self.header)
+
+    recovery._begin = lambda disk, *rest, **how: real(Late(disk), *rest, **how)
 
 
 def no_sync_of_a_snapshots_name() -> None:

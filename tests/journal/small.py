@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from pybehave._uring.commit import Commit
 from pybehave.errors import JournalBusy, JournalFull, RecordTooLarge
-from pybehave.journal.recovery import MANIFEST, Options, Recovery, prepare, recover, segment_name
+from pybehave.journal.recovery import MANIFEST, Options, Recovery, prepare, recover
+from pybehave.journal.segment_files import segment_name
 from pybehave.testing.disk import SimDisk
 from tests.journal.engine import INPUT, begin, time_of
 from tests.journal.model import TIME, Model, check

@@ -18,7 +18,8 @@ from collections import Counter
 
 from pybehave._uring.commit import Commit
 from pybehave.errors import JournalBusy, JournalFull, RecordTooLarge
-from pybehave.journal.recovery import MANIFEST, Options, Recovery, prepare, recover, segment_name
+from pybehave.journal.recovery import MANIFEST, Options, Recovery, prepare, recover
+from pybehave.journal.segment_files import segment_name
 from pybehave.journal.tail import TAIL, TailFile
 from pybehave.testing.disk import PowerCut, SimDisk
 from tests.journal.engine import begin

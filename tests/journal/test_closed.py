@@ -12,7 +12,7 @@ import pytest
 
 from pybehave import Application, GenServer, Supervisor, Worker
 from pybehave.errors import JournalRefused
-from pybehave.journal import recovery
+from pybehave.journal import segment_files
 from pybehave.journal.closed import Closed
 from pybehave.journal.disk import BLOCK, FolderDisk
 from pybehave.journal.recovery import Options, Recovery, recover
@@ -147,7 +147,7 @@ def test_an_end_behind_the_file_s_is_the_file_s(closed: Closed, tmp_path: Path) 
 
 @pytest.mark.parametrize("segment", [1, 2])
 def test_damage_is_found_all_the_same(closed: Closed, tmp_path: Path, segment: int) -> None:
-    name = tmp_path / recovery.segment_name(segment)
+    name = tmp_path / segment_files.segment_name(segment)
     content = bytearray(name.read_bytes())
     content[(closed.blocks_of(segment, SIZE // BLOCK) - 2) * BLOCK + 100] ^= 1
     name.write_bytes(content)

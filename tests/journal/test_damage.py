@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from pybehave.errors import JournalRefused
-from pybehave.journal.recovery import segment_name
+from pybehave.journal.segment_files import segment_name
 from pybehave.testing.disk import SimDisk
 from tests.journal.model import BLOCK
 from tests.journal.small import Small

@@ -12,7 +12,8 @@ from pybehave._uring import blocks
 from pybehave._uring.commit import Commit
 from pybehave.errors import DurabilityLost
 from pybehave.journal.disk import FolderDisk
-from pybehave.journal.recovery import MANIFEST, Options, recover, segment_name
+from pybehave.journal.recovery import MANIFEST, Options, recover
+from pybehave.journal.segment_files import segment_name
 
 INPUT = 1
 

@@ -14,7 +14,8 @@ import pytest
 from pybehave.errors import JournalRefused
 from pybehave.journal import zeros
 from pybehave.journal.disk import BLOCK
-from pybehave.journal.recovery import prepare, segment_name
+from pybehave.journal.recovery import prepare
+from pybehave.journal.segment_files import segment_name
 from pybehave.testing.disk import PowerCut, SimDisk
 from tests.journal.model import Model
 from tests.journal.small import SEGMENT_BYTES, Small

@@ -14,7 +14,8 @@ from pybehave._uring.commit import Commit
 from pybehave.errors import JournalBusy, JournalLocked, JournalRefused, RecordTooLarge
 from pybehave.journal import recovery
 from pybehave.journal.disk import FolderDisk
-from pybehave.journal.recovery import MANIFEST, Options, recover, segment_name
+from pybehave.journal.recovery import MANIFEST, Options, recover
+from pybehave.journal.segment_files import segment_name
 from pybehave.testing.disk import SimDisk
 from tests.journal.engine import begin
 from tests.journal.model import BLOCK, FRAME

@@ -10,6 +10,8 @@ from pybehave._uring.loop import Loop
 from pybehave.errors import SourceUnavailable
 from tests.journal.mutants import BUILD, MUTANTS, ROOT
 
+OUT_OF_DATE = ("TypeError", "AttributeError", "NameError")
+
 BUILT = BUILD / f"commit{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 
@@ -25,3 +27,5 @@ def test_without_it_a_suite_fails(name: str) -> None:
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode in (1, -6, -11), f"nobody noticed: {done.stdout}{done.stderr[-2000:]}"
     assert done.stdout.startswith(MUTANTS[name].suites) or done.returncode < 0, done.stderr[-2000:]
+    told = done.stdout.partition(": ")[2].partition(" ")[0]
+    assert told not in OUT_OF_DATE, f"the mutant does not fit what it replaces: {done.stdout}"

@@ -14,8 +14,9 @@ from pybehave import Application, GenServer, Supervisor, Worker
 from pybehave.errors import Crashed, JournalLocked, JournalRefused
 from pybehave.journal import dead_letters
 from pybehave.journal.reader import BLOCK, SLOTS, read_manifest, segment_numbers
-from pybehave.journal.recovery import Options, segment_name
+from pybehave.journal.recovery import Options
 from pybehave.journal.repair import repair
+from pybehave.journal.segment_files import segment_name
 from pybehave.journal.snapshot import snapshot_name
 from pybehave.journal.verify import verify
 from tests.processes import run

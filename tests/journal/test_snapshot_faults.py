@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from pybehave.errors import JournalRefused
-from pybehave.journal import recovery, snapshot
+from pybehave.journal import recovery, segment_files, snapshot
 from pybehave.testing.disk import PowerCut, SimDisk
 from tests.journal.engine import play
 from tests.journal.small import Small
@@ -59,7 +59,7 @@ def two_snapshots() -> tuple[Small, list[int]]:
     lsns = [take(small), take(small.run("rpc"))]
     small.run("rpcw")
     small.drain()
-    assert recovery.segment_name(1) not in small.disk.names()
+    assert segment_files.segment_name(1) not in small.disk.names()
     return small, lsns[::-1]
 
 
@@ -159,7 +159,7 @@ def test_F23_what_was_half_forgotten_is_removed_by_the_next_start(seed: int) -> 
     disk = small.disk.cut(random.Random(seed))
     found = small.recover(disk)
     assert found.report.snapshot_lsn == newest and found.pieces[0].number == 2
-    numbers = [recovery.segment_number(name) for name in disk.names()]
+    numbers = [segment_files.segment_number(name) for name in disk.names()]
     assert 1 not in numbers
 
 

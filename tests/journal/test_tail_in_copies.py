@@ -16,8 +16,9 @@ from pybehave.journal.beside import check_no_tail, copy_tail, tail_records
 from pybehave.journal.codec import Codec, Compressed
 from pybehave.journal.disk import BLOCK
 from pybehave.journal.reader import read_manifest
-from pybehave.journal.recovery import Options, segment_name
+from pybehave.journal.recovery import Options
 from pybehave.journal.repair import repair
+from pybehave.journal.segment_files import segment_name
 from pybehave.journal.tail import TAIL
 from pybehave.journal.verify import verify
 from pybehave.testing.disk import SimDisk

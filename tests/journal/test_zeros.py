@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pybehave.journal.disk import BLOCK, FolderDisk
-from pybehave.journal.recovery import Options, Recovery, prepare, recover, segment_name
+from pybehave.journal.recovery import Options, Recovery, prepare, recover
+from pybehave.journal.segment_files import segment_name
 from pybehave.journal.zeros import look_meanwhile
 from pybehave.testing.disk import SimDisk
 

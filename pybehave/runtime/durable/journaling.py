@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, final
 
 from pybehave._uring import blocks
@@ -44,13 +45,14 @@ from pybehave.errors import (
     RecordTooLarge,
     StateNotKept,
 )
-from pybehave.journal import recovery, snapshot
+from pybehave.journal import recovery, segment_files, snapshot
 from pybehave.journal.closed import Closed
 from pybehave.journal.codec import PLAIN, Coder
 from pybehave.journal.disk import Disk
-from pybehave.journal.marks import Marks
+from pybehave.journal.marks import Mark, Marks
 from pybehave.journal.progress import Progress
-from pybehave.journal.recovery import Options, Piece, Recovery, recover, segment_name
+from pybehave.journal.recovery import Options, Piece, Recovery, recover
+from pybehave.journal.segment_files import segment_name
 from pybehave.journal.tail import TailFile
 from pybehave.runtime.durable import forgetting, recovered, undelivered
 from pybehave.runtime.durable.absent import Absent, say_absent
@@ -60,7 +62,7 @@ from pybehave.runtime.durable.letters import DeadLetters
 from pybehave.runtime.durable.numbers import Numbers
 from pybehave.runtime.durable.policies import Policies
 from pybehave.runtime.durable.quarantine import Quarantine
-from pybehave.runtime.durable.recoveries import Offer
+from pybehave.runtime.durable.recoveries import Offer, told_again
 from pybehave.runtime.durable.replay import (
     RECORD_SERVER,
     RECORD_START,
@@ -78,16 +80,13 @@ from pybehave.types import Rollback
 if TYPE_CHECKING:
     from pybehave._uring.replay import Replayer
     from pybehave._uring.servers import Server
+    from pybehave.runtime.durable.standby import Standby
     from pybehave.runtime.node import Node
 
 LSN_MAX: Final = 2**64 - 1
 WATERMARK_IDLE_S: Final = 0.02
 WATERMARK_BUSY_S: Final = 1.0
 """How long after the last commit the manifest says what is durable (durability.md 3.2)."""
-
-LAST_SNAPSHOT_RECORDS: Final = 100_000
-LAST_SNAPSHOT_SEGMENTS: Final = 3
-"""With more than this to replay, or to keep, a clean end takes a snapshot first."""
 
 CLOSE_S: Final = 30.0
 """F-41: a disk that has not answered by then is given up, and the next start recovers."""
@@ -125,6 +124,7 @@ class NodeJournal:
         self.commit, self.coder = Commit(), PLAIN
         self.recovery: Recovery | None = None
         self.before: Closed | None = None
+        self.standby: Standby | None = None
         self.closed: Closed | None = None
         self.seconds = 0.0
         self.progress = Progress(time.monotonic)
@@ -165,7 +165,7 @@ class NodeJournal:
             JournalRefused, CodecRefused, JournalLocked, NonDeterminism: Nothing was changed.
         """
         began = time.perf_counter()
-        self._lock()
+        self.disk.lock()
         try:
             with self._watched():
                 found = self._recover()
@@ -191,8 +191,7 @@ class NodeJournal:
         def replay(found: Recovery) -> None:
             found.report.seconds_reading = time.perf_counter() - began
             self.recovery = found
-            self._dispatcher.seed = int.from_bytes(found.manifest.id[:8], "little")
-            self.coder = Coder(self.options.codec, found.manifest.id)
+            self.adopt(found)
             found.report.kept = self.tail.records
             self._replay(found)
 
@@ -202,12 +201,15 @@ class NodeJournal:
             now_ns=self._dispatcher.unix_now(),
             progress=self.progress,
             closed=self.before,
+            ahead=None if self.standby is None else self.standby.ahead,
             tail=self.tail,
             replay=replay,
         )
 
-    def _lock(self) -> None:
-        self.disk.lock()
+    def adopt(self, found: Recovery) -> None:
+        """Be the journal that was found, as far as steps can tell."""
+        self._dispatcher.seed = int.from_bytes(found.manifest.id[:8], "little")
+        self.coder = Coder(self.options.codec, found.manifest.id)
 
     def _begin(self, found: Recovery) -> None:
         fd = self.disk.open(segment_name(found.header.number))
@@ -235,31 +237,33 @@ class NodeJournal:
         self.segment_starts.append((found.header.number, found.header.first_lsn))
         self.snapshots.begin(found.report.snapshot_lsn)
         self.node.loop.attach_journal(self.commit)
-        is_kept = any(worker.acknowledge == "os" for worker in self._specs().values())
+        is_kept = any(worker.acknowledge == "os" for worker in self.specs().values())
         self.tail.adopt(self.commit, is_wanted=is_kept)
         self.quarantine.record()
         self._dispatcher.on_hibernate = self.hibernation.hibernate
         self._dispatcher.on_wake = self.hibernation.wake
         self._dispatcher.set_marker(self.quarantine.attempts.marker, self.quarantine.messages)
-        self._spares.prepare()
+        self._spares.begin(is_awaited=self.standby is not None)
         forgetting.begin(self)
 
     # --- 14: replay ----------------------------------------------------------------------------
 
     def _replay(self, found: Recovery) -> None:
         began, clock = time.perf_counter(), self._dispatcher.unix_now()
-        planned = self._planned = self._specs()
+        planned = self._planned = self.specs()
         specs = planned.without(self.reset)
-        self.marks = Marks([m for p in found.pieces for m in p.marks] + self.tail.marks())
+        marks = [m for p in found.pieces for m in p.marks] + self.tail.marks()
+        self.marks = Marks(marks)
         self.quarantine.begin(found)
         while True:
-            stepped = self._replay_of(specs)
+            behind, stepped = self._stepped_ahead(marks, specs)
+            found.report.ahead = behind
             stepped.replayer.keeps_absent = True
             self._note_progress(found, stepped.replayer)
             stepped.replayer.on_skipped = self.quarantine.passed_over
             try:
                 with self.quarantine.replaying():
-                    self._step_all(found, stepped)
+                    self.step_all(found, stepped, behind)
             except Diverged as error:
                 self.quarantine.skip_too(self._numbers[error.server], error)
                 found.report.rebuilds += 1
@@ -278,17 +282,30 @@ class NodeJournal:
         self.quarantine.take_away(self._known, self.undelivered)
         forgetting.check(self, planned)
 
+    def _stepped_ahead(
+        self, marks: list[Mark], specs: dict[str, Worker[Any, Any]]
+    ) -> tuple[int, Replay]:
+        """What was stepped before the journal was this process's, and up to where."""
+        standby = self.standby
+        if standby is None or (stepped := standby.take(marks, self.quarantine.skipped)) is None:
+            self._numbers = Numbers()
+            return 0, self.replay_of(specs)
+        stepped.replayer.set_marker(self.quarantine.attempts.marker)
+        return standby.lsn, stepped
+
     def _note_progress(self, found: Recovery, replayer: Replayer) -> None:
         before = found.report.snapshot_lsn
         total = found.last_lsn - before
         self.progress.begin("replaying", "records", total, lambda: replayer.lsn - before)
 
-    def _specs(self) -> Specs:
+    def specs(self) -> Specs:
+        """The journaled workers of all applications, by name."""
         planned = self.node.applications
         listed = {worker.name: worker for worker in planned.workers() if worker.journal}
         return Specs([app.tree for app in planned.planned], listed)
 
-    def _replay_of(self, specs: dict[str, Worker[Any, Any]]) -> Replay:
+    def replay_of(self, specs: dict[str, Worker[Any, Any]]) -> Replay:
+        """Begin to step the journal for some workers."""
         quarantine = self.quarantine
         return Replay(
             self,
@@ -298,9 +315,9 @@ class NodeJournal:
             marker=quarantine.attempts.marker,
         )
 
-    def _step_all(self, found: Recovery, stepped: Replay) -> None:
-        lsn = 0
-        if found.snapshot is not None:
+    def step_all(self, found: Recovery, stepped: Replay, lsn: int = 0) -> None:
+        """Step all behind an lsn; 0 = behind the snapshot."""
+        if found.snapshot is not None and not lsn:
             lsn, self._time_ns = found.snapshot.lsn, found.snapshot.time_ns
             stepped.begin(found.snapshot)
         for piece, content in self._contents(found, lsn):
@@ -312,9 +329,10 @@ class NodeJournal:
     def _contents(self, found: Recovery, lsn: int) -> Iterator[tuple[Piece, memoryview]]:
         """The segments that hold records behind an lsn; those not in memory are read ahead."""
         needed = [piece for piece in found.pieces if piece.lsn_end > lsn + 1]
-        there = [(piece.number, piece.content) for piece in needed if piece.content is not None]
-        away = [piece.number for piece in needed if piece.content is None]
-        contents = recovery.segments_ahead(self.disk, away, found.manifest, there=there)
+        first = list(takewhile(lambda piece: piece.content is not None, needed))
+        there = [(piece.number, piece.content) for piece in first if piece.content is not None]
+        away = [piece.number for piece in needed[len(first) :]]
+        contents = segment_files.segments_ahead(self.disk, away, found.manifest, there=there)
         for piece, (number, content) in zip(needed, contents, strict=True):
             assert piece.number == number, "the first ones stay in memory"
             yield piece, content
@@ -330,7 +348,7 @@ class NodeJournal:
         self, worker: Worker[Any, Any], *, recent: int = 0, on_skipped: Any = None
     ) -> Replay:
         clock = self._dispatcher.unix_now()
-        stepped = self._replay_of({worker.name: worker})
+        stepped = self.replay_of({worker.name: worker})
         stepped.replayer.keep_recent, stepped.replayer.on_skipped = recent, on_skipped
         try:
             with self.quarantine.replaying():
@@ -348,7 +366,7 @@ class NodeJournal:
             if piece.lsn_end <= lsn + 1:
                 continue
             count = piece.block_end * blocks.BLOCK
-            content = recovery.read_segment(self.disk, piece.number, count)
+            content = segment_files.read_segment(self.disk, piece.number, count)
             stepped.replayer.feed(content, journal_id, piece.block_end, lsn + 1, LSN_MAX)
         for number, _ in self._own_segments(lsn):
             self._feed_own(stepped.replayer, number, lsn)
@@ -375,7 +393,7 @@ class NodeJournal:
         """A segment of this epoch, up to what is durable."""
         is_current = number == self.commit.current_segment
         count = self.commit.block * blocks.BLOCK if is_current else self.segment_bytes
-        content = recovery.read_segment(self.disk, number, count)
+        content = segment_files.read_segment(self.disk, number, count)
         header = blocks.unpack_header(content[: blocks.BLOCK])
         if header is None:
             raise JournalRefused(segment_name(number), "its header cannot be read any more")
@@ -458,7 +476,7 @@ class NodeJournal:
         if rebuilt is not None:
             rebuilt.is_after_crash = True
             rebuilt.is_rolled_back = isinstance(policy, Rollback)
-            rebuilt.failure = _told_again(found.failure, rebuilt.failure)
+            rebuilt.failure = told_again(found.failure, rebuilt.failure)
         return rebuilt
 
     def offer(self, worker: Worker[Any, Any], server: Server, known: Known) -> Offer:
@@ -499,7 +517,7 @@ class NodeJournal:
         """
         dirty = [(name, found) for name, found in self._known.items() if found.is_dirty]
         if dirty:
-            self._planned = self._specs()  # another release may run than was started
+            self._planned = self.specs()  # another release may run than was started
         for name, found in dirty:
             worker = self._added.get(name) or self._planned.get(name)
             if worker is None or self._dispatcher.whereis(name) is not None:
@@ -512,7 +530,7 @@ class NodeJournal:
             if rebuilt is not None:
                 rebuilt.is_after_crash = found.is_after_crash
                 rebuilt.is_rolled_back = found.is_rolled_back
-                rebuilt.failure = _told_again(found.failure, rebuilt.failure)
+                rebuilt.failure = told_again(found.failure, rebuilt.failure)
 
     def started(
         self,
@@ -745,29 +763,19 @@ class NodeJournal:
             "recovery": self.recovery.report.as_json() if self.recovery is not None else {},
         }
 
-    def _last_snapshot(self) -> None:
-        """Before a clean end: so that the next start is short, and old segments go."""
-        has_news = self.newest is None or self.newest[0] != self.commit.next_lsn - 1
-        # Without news only the older snapshot and what it needs can go: not before it must.
-        segments = len(self.segment_starts) if has_news else self.snapshots.segments_since
-        is_worth_it = (
-            self.commit.next_lsn - self.snapshots.lsn > LAST_SNAPSHOT_RECORDS
-            or segments > LAST_SNAPSHOT_SEGMENTS
-        )
-        if not is_worth_it or self.commit.error or not self.snapshots.take():
-            return
-        until = self.node.loop.now() + CLOSE_S
-        while self.snapshots.is_busy and not self.commit.error and self.node.loop.now() < until:
-            self.node.loop.run_once(0.05)
-
     # --- the end -------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Write what is left, mark the journal clean, let others open it."""
+    def close(self, *, is_followed: bool = False) -> None:
+        """Write what is left, mark the journal clean, let others open it.
+
+        Args:
+            is_followed: Another process has stepped most of it already, and clients wait for it.
+        """
         if not self._is_open:
             return
         loop = self.node.loop
-        self._last_snapshot()
+        if not is_followed:
+            self.snapshots.take_last(CLOSE_S)
         self.commit.finish()
         until = loop.now() + CLOSE_S
         while not self.commit.is_closed and loop.now() < until:
@@ -790,10 +798,3 @@ class NodeJournal:
         spare = 0 if self.commit.wants_spare else last + 1
         ends = tuple((piece.number, piece.block_end) for piece in found.pieces)
         return Closed(found.manifest.id, found.manifest.epoch, last, block, spare, ends)
-
-
-def _told_again(before: Failure | None, rebuilt: Failure | None) -> Failure | None:
-    """The failure with the input as it was recorded: the step may have changed the object."""
-    if before is None or rebuilt is None or before.lsn != rebuilt.lsn:
-        return before
-    return replace(before, message=rebuilt.message)

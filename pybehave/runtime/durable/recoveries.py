@@ -11,6 +11,7 @@ Does not know: how the last good state is found (journaling.py), what START is (
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, final
 
 import msgspec
@@ -143,3 +144,15 @@ def error_text(reason: object) -> str:
     """Return the class and the text of what a step raised: "builtins.ValueError: no"."""
     error = reason if isinstance(reason, BaseException) else RuntimeError(repr(reason))
     return f"{type(error).__module__}.{show_reason(error)}"
+
+
+def told_again(before: Failure | None, rebuilt: Failure | None) -> Failure | None:
+    """Return the failure with the input as it was recorded: the step may have changed the object.
+
+    Args:
+        before: What was told of it when it happened.
+        rebuilt: What the journal says of it.
+    """
+    if before is None or rebuilt is None or before.lsn != rebuilt.lsn:
+        return before
+    return replace(before, message=rebuilt.message)

@@ -46,6 +46,10 @@ SNAPSHOT_RECORDS: Final = 1_000_000
 SNAPSHOT_BYTES: Final = 128 << 20
 """Journal bytes between snapshots: two segments of the usual size."""
 
+LAST_SNAPSHOT_RECORDS: Final = 100_000
+LAST_SNAPSHOT_SEGMENTS: Final = 3
+"""With more than this to replay, or to keep, a clean end takes a snapshot first."""
+
 REREAD_RECORDS: Final = 100_000
 """Records read again after crashes: a tenth of a second, less than that of one long replay. Without
 it each of n crashes reads all that the others have left, and a client's bad commands hold up the
@@ -158,6 +162,25 @@ class Snapshots:
         """
         if not any(isinstance(each, Rollback) for each in policies_in(recovery)):
             self._reread_here += self.journal.commit.next_lsn - self.lsn
+
+    def take_last(self, seconds: float) -> None:
+        """Take one before a clean end, so that the next start is short, and old segments go.
+
+        Args:
+            seconds: How long that may take.
+        """
+        journal, commit, loop = self.journal, self.journal.commit, self.journal.node.loop
+        has_news = journal.newest is None or journal.newest[0] != commit.next_lsn - 1
+        # Without news only the older snapshot and what it needs can go: not before it must.
+        segments = len(journal.segment_starts) if has_news else self.segments_since
+        is_worth_it = (
+            commit.next_lsn - self.lsn > LAST_SNAPSHOT_RECORDS or segments > LAST_SNAPSHOT_SEGMENTS
+        )
+        if not is_worth_it or commit.error or not self.take():
+            return
+        until = loop.now() + seconds
+        while self._is_busy and not commit.error and loop.now() < until:
+            loop.run_once(0.05)
 
     def take(
         self,

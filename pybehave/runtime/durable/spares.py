@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Final, final
 
 from pybehave.journal import recovery
-from pybehave.journal.recovery import segment_name
+from pybehave.journal.segment_files import segment_name
 
 if TYPE_CHECKING:
     from pybehave.runtime.durable.journaling import NodeJournal
@@ -40,6 +40,13 @@ class Spares:
         self._is_preparing = False
         self._refusals = 0
         self._fd = -1
+
+    def begin(self, *, is_awaited: bool) -> None:
+        """Prepare the first, now or when those who wait for this process have been answered."""
+        if is_awaited:
+            self._journal.node.loop.dispatcher.start_alarm(RETRY_S, self.prepare)
+        else:
+            self.prepare()
 
     def prepare(self) -> None:
         """Begin to prepare the next segment, unless there is one or it is under way."""

@@ -1,18 +1,22 @@
 """A process replaced by another one, with its sockets: connections do not notice.
 
 Theory. Two processes and a Unix socket between them. The old one starts the new one, which imports
-its code and waits; until then nothing has changed. Then the old one reads and accepts no more (who
-connects or sends waits in the kernel), lets all replies leave, stops its servers and closes its
-journal. The new one opens the journal, starts its servers and its listeners on the sockets it was
-given, and says so; nothing of its own stands in the journal by then. Only now it gets the
-connections, each with the bytes that had been read and not taken, and serves.
+its code; then it takes a snapshot, and the new one reads and steps the journal as far as it goes,
+while the old one serves (runtime/durable/standby.py). Until then nothing has changed. Then the old
+one reads and accepts no more (who connects or sends waits in the kernel), lets all replies leave,
+stops its servers and closes its journal. The new one steps what came since, starts its servers and
+its listeners on the sockets it was given, and says so; nothing of its own stands in the journal by
+then. Only now it gets the connections, each with the bytes that had been read and not taken, and
+serves.
 
     old                                 new
     start it            ->              import, make the node, try its keys on the journal
                         <-  loaded
+    snapshot, stand by  ->              read and step the journal
+                        <-  standing by
     hold, stop servers, close journal
     listeners, go, and where the journal ends
-                        ->              recover, start servers, open listeners
+                        ->              recover the rest, start servers, open listeners
                         <-  ready
     connections, done   ->              take them over, serve
     end                 <-  serving
@@ -43,6 +47,7 @@ import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
 import msgspec
@@ -52,6 +57,7 @@ from pybehave.errors import UpgradeRefused
 from pybehave.journal.closed import Closed
 from pybehave.journal.verify import check_codec
 from pybehave.runtime import systemd
+from pybehave.runtime.durable.standby import Standby
 from pybehave.runtime.release.listeners import range_of, spoken_at, too_old
 from pybehave.runtime.release.places import Held, carried, portable
 
@@ -225,6 +231,7 @@ class Successor:
         self.channel = Channel(ours)
         self.version = ""
         self.names: list[str] = []
+        self.stands_by = False
         self.speaks: dict[str, tuple[int, int]] = {}
 
     def wait_loaded(self, seconds: float = LOAD_S) -> None:
@@ -239,8 +246,18 @@ class Successor:
             self.end()
             raise
         self.version, self.names = message["version"], message["names"]
+        self.stands_by = message.get("stands_by", False)  # an older pybehave cannot
         said = message.get("speaks", ())  # an older pybehave does not say
         self.speaks = {name: (oldest, newest) for name, oldest, newest in said}
+
+    def stand_by(self, seconds: float) -> None:
+        """Let it step the journal as far as it goes; returns when it has. Blocks.
+
+        Raises:
+            OSError: It has ended, for its code does not repeat the journal, say; or takes too long.
+        """
+        self.channel.send({"is": "stand by"})
+        self.channel.wait_for("standing by", seconds)
 
     def give_listeners(
         self, listening: list[tuple[str, int]], seconds: float, closed: Closed | None = None
@@ -320,16 +337,35 @@ class Replacement:
         self.ports: list[Port] = [port for _, port in self._listening] + node.kept_beside
 
     def begin(self) -> None:
-        """Take a snapshot, so that the new process has little to step again; then hold."""
+        """Take a snapshot, so that the new process has little to step again; let it do so; then
+        hold.
+        """
         journal = self._node.journal
 
         def written(error: BaseException | None) -> bool:
             if error is not None:
-                self._node.host.defer(self._hold_from_now)
+                self._node.host.defer(self._let_stand_by)
             return error is None
 
-        if journal is None or not journal.snapshots.take(written, self._hold_from_now):
+        if journal is None or not journal.snapshots.take(written, self._let_stand_by):
+            self._let_stand_by()
+
+    def _let_stand_by(self) -> None:
+        """The loop goes on meanwhile."""
+        journal = self._node.journal
+        if journal is None or not self._successor.stands_by:
             self._hold_from_now()
+            return
+
+        def stood_by(_: Any, error: BaseException | None) -> None:
+            if error is None:
+                self._hold_from_now()
+                return
+            self._successor.end()
+            why = f"the new process did not follow the journal ({error}); its log says more"
+            self._answer(None, UpgradeRefused(f"version {self._successor.version}", why))
+
+        journal.off_loop(partial(self._successor.stand_by, READY_S), stood_by)
 
     def _hold_from_now(self) -> None:
         self._until = self._node.loop.now() + HOLD_S
@@ -410,6 +446,7 @@ class Inheritance:
 
         Raises:
             CodecRefused: This one could not read its journal; the old process goes on.
+            NonDeterminism: Its code does not repeat the journal; the old process goes on.
             OSError: It goes on itself, or has ended.
         """
         if node.journal is not None:
@@ -420,16 +457,27 @@ class Inheritance:
             "version": node.app.version,
             "names": [each.name for each in planned],
             "speaks": [(each.name, *range_of(each)) for each in planned],
+            "stands_by": node.journal is not None,
         }
         self._channel.send(loaded)
         while True:
             message, fds, _ = self._channel.receive(LOAD_S + HOLD_S + READY_S)
             if message["is"] == "go":
                 break
+            if message["is"] == "stand by":
+                self._stand_by(node)
+                continue
             node.inherited |= dict(zip(message["names"], fds, strict=True))
         said = message.get("journal")  # an earlier pybehave says nothing of it
         if node.journal is not None and said is not None:
             node.journal.before = msgspec.convert(said, Closed)
+
+    def _stand_by(self, node: Node) -> None:
+        """Step the journal while the old process writes it."""
+        assert node.journal is not None
+        node.journal.standby = Standby(node.journal)
+        node.journal.standby.follow()
+        self._channel.send({"is": "standing by"})
 
     def take(self, node: Node) -> None:
         """The servers run and the listeners are open: take the connections; then the node serves.

@@ -16,7 +16,7 @@ from pybehave.actions import Cancel, Run
 from pybehave.errors import Crashed, JobCancelled, JobLost, NotJournalable
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
-from pybehave.runtime.durable import journaling
+from pybehave.runtime.durable import snapshots
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import DIES, Simulator
 from tests.runtime import work
@@ -114,7 +114,7 @@ def test_a_job_without_an_answer_is_told_as_lost_once(begin: Callable[..., Any])
 def test_an_idempotent_job_without_an_answer_is_run_again(
     begin: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, records: int
 ) -> None:
-    monkeypatch.setattr(journaling, "LAST_SNAPSHOT_RECORDS", records)
+    monkeypatch.setattr(snapshots, "LAST_SNAPSHOT_RECORDS", records)
     node = begin()
     node.call("boss", ("wait again", "a"))
     node.stop()
