@@ -69,6 +69,9 @@ def test_a_process_is_replaced_and_no_client_notices(load: Load) -> None:
     assert f"version 2.0 serves, in process {pid_of(load)}" in result.stdout
     assert pid_of(load) != before
     assert load.process.process.wait(20) == 0
+    with AdminClient(load.data) as asking:
+        recovery = asking.ask("stats")["journal"]["recovery"]
+    assert 0 < recovery["ahead"] <= recovery["last_lsn"]
     load.wait_for_answers()
     load.end()
 
@@ -107,6 +110,27 @@ def test_a_release_that_does_not_start_is_taken_back(load: Load, tmp_path: Path)
     assert result.returncode == 1
     assert "that is the old release" in result.stdout
     assert pid_of(load) != before
+    load.wait_for_answers()
+    load.end()
+
+
+def test_code_that_does_not_repeat_the_journal_never_serves(load: Load, tmp_path: Path) -> None:
+    """It was found out when the old process had let go: one of the old release took its place. That
+    is so only where nothing had come since the snapshot by then.
+    """
+    load.wait_for_answers()
+    before = pid_of(load)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    text = Path(load.one, "counts.py").read_text()
+    assert "state[key]\n" in text
+    (folder / "counts.py").write_text(text.replace("state[key]\n", "-state[key]\n"))
+    result = load.release("replace", "counts:app", "--path", str(folder))
+    assert result.returncode != 0
+    if pid_of(load) == before:
+        assert "the new process did not follow the journal" in result.stderr
+    else:
+        assert "that is the old release" in result.stdout
     load.wait_for_answers()
     load.end()
 

@@ -42,6 +42,12 @@ def say(report: Report, seconds: float, tell: Callable[[Event], object]) -> None
             report.directory,
             report.kept,
         )
+    if report.ahead:
+        logger.info(
+            "%s: up to lsn %d it had been stepped while the process before still served",
+            report.directory,
+            report.ahead,
+        )
     logger.info(
         "journal in %s (%s): %d records in %d segments, %s, snapshot of lsn %d, %d inputs "
         "stepped again in %.3f s, %d passed over; recovered in %.3f s",
