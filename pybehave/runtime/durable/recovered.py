@@ -36,18 +36,7 @@ def say(report: Report, seconds: float, tell: Callable[[Event], object]) -> None
             report.quarantine,
             report.may_be_affected,
         )
-    if report.kept:
-        logger.info(
-            "%s: the process before was killed; its tail had %d records that the segments had not",
-            report.directory,
-            report.kept,
-        )
-    if report.ahead:
-        logger.info(
-            "%s: up to lsn %d it had been stepped while the process before still served",
-            report.directory,
-            report.ahead,
-        )
+    _say_more(report)
     logger.info(
         "journal in %s (%s): %d records in %d segments, %s, snapshot of lsn %d, %d inputs "
         "stepped again in %.3f s, %d passed over; recovered in %.3f s",
@@ -66,3 +55,19 @@ def say(report: Report, seconds: float, tell: Callable[[Event], object]) -> None
         tell(SnapshotRejected("", "", lsn, why))
     steps = report.replayed, report.passed_over
     tell(RecoveryDone("", "", report.directory, report.outcome, report.last_lsn, *steps, seconds))
+
+
+def _say_more(report: Report) -> None:
+    """What is not so at most starts."""
+    if report.kept:
+        logger.info(
+            "%s: the process before was killed; its tail had %d records that the segments had not",
+            report.directory,
+            report.kept,
+        )
+    if report.ahead:
+        logger.info(
+            "%s: up to lsn %d it had been stepped while the process before still served",
+            report.directory,
+            report.ahead,
+        )
