@@ -201,7 +201,11 @@ class LoopHost:
         initial = self._init(server, worker, args)
         if not isinstance(initial, Initial):
             return IGNORED
-        self._begin(server, worker, initial)
+        if worker.observers:
+            self._begin(server, worker, initial)
+        else:  # as _begin does, for a start has to be cheap
+            server.owner = worker
+            self.loop.dispatcher.begin(server, initial.state, initial.actions)
         if isinstance(instance, HostedServer):
             self._open(instance, server)
         return server

@@ -378,7 +378,7 @@ class Tree:
     def _ask(self, supervisor: str, request: tree_requests.Request, what: Any) -> Answer[Any]:
         answer: Answer[Any] = Answer()
         try:
-            node = self.supervisor(supervisor)
+            node = self.supervisors.get(supervisor) or self.supervisor(supervisor)
         except NotFound as error:
             answer.fail(error)
         else:
