@@ -333,6 +333,7 @@ class Replacement:
         self._successor = successor
         self._answer = answer
         self._until = 0.0
+        self._is_followed = False  # the new process steps the journal, and a thread waits for it
         self._listening = node.applications.listening()
         self.ports: list[Port] = [port for _, port in self._listening] + node.kept_beside
 
@@ -358,14 +359,25 @@ class Replacement:
             return
 
         def stood_by(_: Any, error: BaseException | None) -> None:
+            if not self._is_followed:
+                return  # given up
             if error is None:
+                self._is_followed = False
                 self._hold_from_now()
-                return
-            self._successor.end()
-            why = f"the new process did not follow the journal ({error}); its log says more"
-            self._answer(None, UpgradeRefused(f"version {self._successor.version}", why))
+            else:
+                self.give_up(
+                    f"the new process did not follow the journal ({error}); its log says more"
+                )
 
+        self._is_followed = True
         journal.off_loop(partial(self._successor.stand_by, READY_S), stood_by)
+
+    def give_up(self, why: str) -> None:
+        """Go on without the new process, if it only follows the journal (T1)."""
+        if self._is_followed:
+            self._is_followed = False
+            self._successor.end()
+            self._answer(None, UpgradeRefused(f"version {self._successor.version}", why))
 
     def _hold_from_now(self) -> None:
         self._until = self._node.loop.now() + HOLD_S
@@ -534,8 +546,8 @@ def start_successor(command: Command) -> Successor:
 
 def replace_process(
     node: Node, successor: Successor, answer: Callable[[Any, BaseException | None], None]
-) -> None:
-    """Let a process that has loaded its code take this one's place.
+) -> Replacement:
+    """Let a process that has loaded its code take this one's place; returns what is under way.
 
     Raises:
         UpgradeRefused: It has not the listeners of this one, or does not understand what is spoken
@@ -555,7 +567,9 @@ def replace_process(
     if why:
         successor.end()
         raise UpgradeRefused(f"version {successor.version}", why)
-    Replacement(node, successor, answer).begin()
+    replacement = Replacement(node, successor, answer)
+    replacement.begin()
+    return replacement
 
 
 def _full_disk(node: Node) -> str:

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from pybehave.runtime.durable.replay import Known
     from pybehave.runtime.node import Node
     from pybehave.runtime.release.code import ReleaseCode
-    from pybehave.runtime.release.handover import Command, Successor
+    from pybehave.runtime.release.handover import Command, Replacement, Successor
 
 RETRY_S: Final = 0.1
 """How often an automatic rollback is tried again: a server may wait for its restart."""
@@ -131,6 +131,7 @@ class Releases:
         self._probation: Probation | None = None
         self._end_watch: Callable[[], None] = lambda: None
         self._is_asked = False
+        self._replacement: Replacement | None = None
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -281,12 +282,18 @@ class Releases:
         except UpgradeRefused:
             successor.end()
             raise
-        replace_process(self.node, successor, answered)
         self._is_asked = True
+        try:
+            self._replacement = replace_process(self.node, successor, answered)
+        except BaseException:
+            self._is_asked = False
+            raise
 
     def close(self) -> None:
         """The node stops: what is under way is given up."""
         self._end_watch()
+        if self._replacement is not None:
+            self._replacement.give_up("the node was told to stop")
         if self.under_way is not None:
             self.under_way.give_up(LoopClosed("The node stopped before its release had changed"))
 

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 
@@ -221,6 +222,66 @@ def test_no_process_is_replaced_on_a_full_disk(monkeypatch: pytest.MonkeyPatch) 
         assert ended == ["ended"] * 2
         assert sim.node.call("s", "up") == 1
         disk.room = None
+
+
+class Follows:
+    """A process that is to follow the journal, and says nothing until it is ended."""
+
+    version, names, speaks, stands_by = "2", ("tcp://127.0.0.1:0",), {}, True
+
+    def __init__(self) -> None:
+        self.is_asked, self.is_ended = threading.Event(), threading.Event()
+
+    def stand_by(self, seconds: float) -> None:
+        self.is_asked.set()
+        assert self.is_ended.wait(seconds)
+        raise ConnectionResetError("the other process has ended")
+
+    def end(self) -> None:
+        self.is_ended.set()
+
+
+@pytest.fixture
+def followed(start: Any, tmp_path: Path) -> tuple[Any, Follows, Queue[Any]]:
+    """A node that is being followed, and what is told of it."""
+    worker = Worker("s", Counting, journal=True)
+    app = Application("t", Supervisor("one_for_one", [worker]), version="1")
+    node, successor, told = start(app, data=tmp_path / "d"), Follows(), Queue[Any]()
+    node.call("s", "up")
+
+    def begin() -> None:
+        node.releases.begin_replacement(successor, "1", lambda *words: told.put(words))
+
+    node.run_on_loop(begin)
+    assert successor.is_asked.wait(WAIT_S)
+    return node, successor, told
+
+
+def test_a_node_that_is_followed_serves_and_goes_on_when_that_ends(followed: Any) -> None:
+    node, successor, told = followed
+    assert node.call("s", "up") == 2
+    with pytest.raises(UpgradeRefused, match="another change of code is under way"):
+        node.run_on_loop(lambda: node.releases.begin_replacement(Follows(), "1", print))
+    successor.is_ended.set()
+    facts, error = told.get(timeout=WAIT_S)
+    assert facts is None
+    assert "did not follow the journal (the other process has ended)" in str(error)
+    assert node.call("s", "up") == 3
+    another = Follows()
+    node.run_on_loop(lambda: node.releases.begin_replacement(another, "1", print))
+    assert another.is_asked.wait(WAIT_S)
+    another.end()
+
+
+def test_a_node_that_is_followed_stops_when_it_is_told_to(followed: Any) -> None:
+    """Its end waited for the thread that waits for the other process."""
+    node, successor, told = followed
+    node.stop()
+    assert successor.is_ended.is_set()
+    facts, error = told.get(timeout=WAIT_S)
+    assert facts is None
+    assert "the node was told to stop" in str(error)
+    assert told.empty()
 
 
 def test_a_process_that_does_not_say_what_it_understands_is_asked_nothing(ends: Any) -> None:
