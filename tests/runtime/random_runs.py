@@ -538,7 +538,8 @@ class Run:
             for before, log in zip(self.found.get(name, ()), logs, strict=False):
                 assert log[: len(before)] == before, f"R3: {name}: {before} is now {log}"
             self.check_once(name, logs)
-            self.found[name] = [list(log) for log in logs]
+            if name not in MANAGERS or name not in self.torn:  # a handler goes with its owner
+                self.found[name] = [list(log) for log in logs]
             if name == "pure" and name not in self.torn:
                 assert not self.seen or logs[0][: len(self.seen)] == self.seen, (
                     f"R9: an observer was shown {self.seen}, there is {logs[0]}"
