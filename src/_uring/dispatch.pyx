@@ -302,7 +302,8 @@ cdef class Dispatcher(Ephemeral):
             self._owe(server, caller)
         elif caller is not None:
             caller.is_done = True
-        return self._conclude(server, actions, c, answer, None, None)
+        self._conclude(server, actions, c, answer, None, None)
+        return self._run_continues(server)
 
     cdef int _post_connection(self, Server server, conn *c, Port port, object message) except -1:
         """The general road: a mailbox with its policy, handle_call with a caller."""
@@ -412,6 +413,7 @@ cdef class Dispatcher(Ephemeral):
             if caller is None: self._close_caller(box.caller) # `step` was given none: nobody has it
         else:
             self._conclude(server, actions, NULL, None, box.caller, result[1])
+        self._run_continues(server)
         return box.take(server.name)
 
     cdef Answer _box(self, Server server, Caller caller):
@@ -727,9 +729,7 @@ cdef class Dispatcher(Ephemeral):
         if closes:
             for connection in closes:
                 self._close(connection)
-        if server.has_continues() and server.is_running:
-            self._make_ready(server)
-        elif self.drowsy is not None:
+        if self.drowsy is not None and not server.has_continues(): # which come next, in this turn
             self._doze(server)
         return 0
 

@@ -143,6 +143,11 @@ cdef class System(Mailboxes):
         server.state = state
         return server.barrier
 
+    def unfinished(self) -> list:
+        """The servers whose latest input, or init, has something left to do (`finish`)."""
+        cdef Server server
+        return [server for server in (*self.ready, *self.parked) if server.has_continues()]
+
     def change_code(self, Server server, instance, state, values, bint is_fast_call,
                     bint is_fast_cast, bint is_deaf) -> None:
         """Let a suspended server go on as another instance, of another class maybe (X5).

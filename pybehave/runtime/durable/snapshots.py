@@ -199,9 +199,10 @@ class Snapshots:
         """
         if self._is_busy:
             return False
-        loop = self.journal.node.loop
-        commit = self.journal.commit
+        loop, commit = self.journal.node.loop, self.journal.commit
         began = loop.now()
+        for server in loop.dispatcher.unfinished():  # else what it goes on with would be nowhere
+            loop.dispatcher.finish(server)
         self._on_written, self._on_named = on_written, on_named
         newest = self.journal.newest or recovery.NO_SNAPSHOTS[0]
         if on_written is not None and newest[0] == commit.next_lsn - 1 and not self._move_on():

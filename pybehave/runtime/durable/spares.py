@@ -10,9 +10,11 @@ Does not know: what is written to a segment, when one is full.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final, final
 
 from pybehave.journal import recovery
+from pybehave.journal.disk import BLOCK
 from pybehave.journal.segment_files import segment_name
 
 if TYPE_CHECKING:
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
 
 RETRY_S: Final = 1.0
 """How often a full disk is asked again."""
+
+AWAITED_S: Final = 1.0
+"""How long a process that clients have waited for leaves the disk to them."""
+
+LOOK_S: Final = 0.02
+EARLY_PART: Final = 4
+"""How often it looks meanwhile whether that part of its segment is used."""
 
 RETRIES_LOGGED: Final = 300
 """Of so many tries one is logged: the first, and then one in five minutes."""
@@ -40,11 +49,20 @@ class Spares:
         self._is_preparing = False
         self._refusals = 0
         self._fd = -1
+        self._waits_until = 0.0
 
     def begin(self, *, is_awaited: bool) -> None:
-        """Prepare the first, now or when those who wait for this process have been answered."""
+        """Prepare the first, now or when those who wait for this process have been answered; and
+        before it is needed.
+        """
+        journal = self._journal
         if is_awaited:
-            self._journal.node.loop.dispatcher.start_alarm(RETRY_S, self.prepare)
+            self._waits_until = journal.node.loop.now() + AWAITED_S
+        is_early = journal.node.loop.now() < self._waits_until
+        used = journal.commit.block * BLOCK * EARLY_PART
+        if is_early and journal.is_open and used < journal.segment_bytes:
+            again = partial(self.begin, is_awaited=False)
+            journal.node.loop.dispatcher.start_alarm(LOOK_S, again)
         else:
             self.prepare()
 

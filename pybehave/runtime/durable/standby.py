@@ -165,7 +165,8 @@ class Standby:
             skipped: The inputs that are not to be stepped.
         """
         stepped, self._stepped = self._stepped, None
-        if self.ahead is None or not self.ahead.is_used or skipped != self._skipped:
+        ahead, self.ahead = self.ahead, None  # which may be many megabytes
+        if ahead is None or not ahead.is_used or skipped != self._skipped:
             return None
         return None if self._has_marks(marks) else stepped
 

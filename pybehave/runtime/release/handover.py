@@ -333,7 +333,7 @@ class Replacement:
         self._successor = successor
         self._answer = answer
         self._until = 0.0
-        self._is_followed = False  # the new process steps the journal, and a thread waits for it
+        self._is_holding = self._is_over = False
         self._listening = node.applications.listening()
         self.ports: list[Port] = [port for _, port in self._listening] + node.kept_beside
 
@@ -354,30 +354,17 @@ class Replacement:
     def _let_stand_by(self) -> None:
         """The loop goes on meanwhile."""
         journal = self._node.journal
-        if journal is None or not self._successor.stands_by:
+        if self._is_over or journal is None or not self._successor.stands_by:
             self._hold_from_now()
             return
 
         def stood_by(_: Any, error: BaseException | None) -> None:
-            if not self._is_followed:
-                return  # given up
-            if error is None:
-                self._is_followed = False
-                self._hold_from_now()
+            if error is not None:
+                self.give_up(f"the new process did not follow the journal ({error}); see its log")
             else:
-                self.give_up(
-                    f"the new process did not follow the journal ({error}); its log says more"
-                )
+                self._hold_from_now()
 
-        self._is_followed = True
         journal.off_loop(partial(self._successor.stand_by, READY_S), stood_by)
-
-    def give_up(self, why: str) -> None:
-        """Go on without the new process, if it only follows the journal (T1)."""
-        if self._is_followed:
-            self._is_followed = False
-            self._successor.end()
-            self._answer(None, UpgradeRefused(f"version {self._successor.version}", why))
 
     def _hold_from_now(self) -> None:
         self._until = self._node.loop.now() + HOLD_S
@@ -385,16 +372,27 @@ class Replacement:
 
     def hold(self) -> None:
         """Let everything that is under way come to its end; then the node stops (T1)."""
+        if self._is_over:
+            return
+        self._is_holding = True
         left = self._node.loop.hold(self.ports)
         if not left:
+            self._is_over = True
             self._node.hand_over(self)  # its loop ends with this tick
         elif self._node.loop.now() < self._until:
             self._node.host.after(HOLD_LOOK_S, self.hold)
         else:
+            self.give_up(f"{left} replies did not leave within {HOLD_S:g} s; all goes on as before")
+
+    def give_up(self, why: str) -> None:
+        """Go on without the new process, unless the node stops for it (T1)."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._is_holding:
             self._node.loop.let_go(self.ports)
-            self._successor.end()
-            why = f"{left} replies did not leave within {HOLD_S:g} s; all goes on as before"
-            self._answer(None, UpgradeRefused(f"version {self._successor.version}", why))
+        self._successor.end()
+        self._answer(None, UpgradeRefused(f"version {self._successor.version}", why))
 
     def carry_out(self) -> bool:
         """The servers have stopped and the journal is closed: let the new process go on (T2).

@@ -128,3 +128,48 @@ def test_a_child_that_is_stopped_before_it_went_on_has_not() -> None:
         with Simulator(1, APP, disk=each, journal_options=SMALL) as world:
             world.run(0.1)
             assert world.node.get_state("s") == live
+
+
+def found_on(disk: SimDisk) -> Any:
+    with Simulator(1, APP, disk=disk, journal_options=SMALL) as world:
+        world.run(0.1)
+        return world.node.get_state("s")
+
+
+def test_a_snapshot_has_what_an_init_is_continued_with() -> None:
+    """It was taken before, and no later start did it."""
+    disk = SimDisk(1)
+    with Simulator(1, APP, disk=disk, journal_options=SMALL) as world:
+        assert world.node.journal is not None
+        assert world.node.journal.snapshots.take()
+        world.run(0.1)
+        assert world.node.get_state("s") == ["begun"]
+        killed = disk.copy()
+    assert found_on(killed) == found_on(disk) == ["begun"]
+
+
+def test_nothing_comes_between_an_input_of_a_connection_and_its_continue() -> None:
+    """Something did that took a snapshot: the continue was in none, and in no record."""
+    disk = SimDisk(1)
+    seen, taken = [], []
+    with Simulator(1, APP, disk=disk, journal_options=SMALL) as world:
+        node = world.node
+
+        def look() -> None:
+            """In each turn of the loop."""
+            server = node.loop.dispatcher.whereis("s")
+            if server is not None and len(server.state) > 1:
+                seen.append(list(server.state))
+                if not taken:
+                    assert node.journal is not None
+                    taken.append(node.journal.snapshots.take())
+            node.host.defer(look)
+
+        node.run_on_loop(look)
+        world.connect(TCP).send(b"nothing\n")
+        world.run(0.05)
+        killed = disk.copy()
+    whole = ["begun", "nothing", "more", "still more"]
+    assert taken == [True]
+    assert all(each == whole for each in seen)
+    assert found_on(killed) == found_on(disk) == whole

@@ -22,7 +22,7 @@ from pybehave.journal.disk import BLOCK, FolderDisk
 from pybehave.journal.recovery import Options
 from pybehave.journal.segment_files import segment_name
 from pybehave.journal.verify import verify
-from pybehave.runtime.durable import snapshots, standby
+from pybehave.runtime.durable import snapshots, spares, standby
 from pybehave.runtime.durable.standby import PIECE_BYTES, Standby, Unhurried
 from pybehave.runtime.node import Node
 from tests.conftest import until
@@ -143,11 +143,29 @@ def test_only_what_came_since_is_stepped_when_clients_wait(
     Ledger.steps = 0
     assert new.take_over(served) == live
     assert new.ahead == new.standby.lsn
+    assert new.standby.ahead is None  # what was read is let go
     assert Ledger.steps == 10  # with what was sent to the other one
     new.node.call("ledger", "on")
     new.node.call("other", "behind what that has sent")
     live = states_of(new.node)
     assert ended(new.node) == live
+
+
+def test_who_was_awaited_has_a_spare_before_it_is_needed(
+    served: Any, follower: Callable[..., Follower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It left the disk to its clients for a second, and they waited for it when it was full."""
+    monkeypatch.setattr(spares, "AWAITED_S", 1e9)
+    new = follower()
+    new.standby.follow()
+    served.stop()
+    new.take_over(served)
+    commit = new.journal.commit
+    assert new.node.run_on_loop(lambda: commit.wants_spare)
+    segment = commit.current_segment
+    fill(new.node, 4)
+    assert commit.current_segment == segment
+    until(new.node, lambda: not commit.wants_spare)
 
 
 def test_nothing_is_written_while_another_has_the_journal(
