@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
-from pybehave.actions import Continue, Link, Stop
+from pybehave.actions import Cast, Continue, Link, Stop
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines, Protocol
 from pybehave.runtime.durable.history import History
@@ -173,3 +173,44 @@ def test_nothing_comes_between_an_input_of_a_connection_and_its_continue() -> No
     assert taken == [True]
     assert all(each == whole for each in seen)
     assert found_on(killed) == found_on(disk) == whole
+
+
+class Begins(GenServer[list[Any], Any, Any]):
+    """Tells another one that it has begun."""
+
+    def init(self, args: Any) -> Any:
+        return [], [Continue("begun")]
+
+    def step(self, command: Any, state: list[Any]) -> Any:
+        return [*state, command], None
+
+    def handle_continue(self, term: Any, state: list[Any]) -> Any:
+        return [*state, term], None, [Cast("heard", term)]
+
+
+class Hears(GenServer[list[Any], Any, Any]):
+    def init(self, args: Any) -> list[Any]:
+        return []
+
+    def step(self, command: Any, state: list[Any]) -> Any:
+        return [*state, command], None
+
+
+def test_what_an_init_sends_is_part_of_no_input() -> None:
+    """It arrives once at most: in some of these places the power goes before."""
+    workers = [Worker("s", Begins, journal=True), Worker("heard", Hears, journal=True)]
+    app = Application("begins", Supervisor("one_for_one", workers, id="root"))
+    copies, outcomes = [], set()
+    for seed in range(6):
+        disk = SimDisk(seed)
+        with Simulator(seed, app, disk=disk, journal_options=SMALL) as world:
+            for _ in range(30):
+                copies.append(disk.copy())
+                world.run(0.00001)
+            assert world.node.get_state("heard") == ["begun"]
+    for each in copies:
+        with Simulator(1, app, disk=each, journal_options=SMALL) as world:
+            world.run(0.1)
+            assert world.node.get_state("s") == ["begun"]
+            outcomes.add(tuple(world.node.get_state("heard")))
+    assert outcomes == {(), ("begun",)}
