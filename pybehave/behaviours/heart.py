@@ -17,7 +17,8 @@ and too many within a period are given up. An end is wanted or not by what was s
 | R8 | no                 | another status   | it     | no                 | again              |
 
 "Nobody" is no process since this one began to look. A process that hangs was ended by a signal, so
-R2 is for it, too. A status without the word that it stops (R8) is `os._exit` somewhere in a
+R2 is for it, too; and for one of which nobody knows how it ended, and one that could not be started
+though others had been. A status without the word that it stops (R8) is `os._exit` somewhere in a
 library, whatever number it chose.
 
 Invariants
@@ -99,7 +100,7 @@ class End:
 
     Attributes:
         status: Its exit status; None = a signal ended it ...
-        signal: ... which one; 0 = none.
+        signal: ... which one; 0 = none, or nobody knows.
         has_served: It had said that it is ready.
         has_said_stop: It had said that it stops.
         is_hung: It was ended because its loop did not beat.
@@ -197,4 +198,6 @@ class Heart:
 
 
 def _status_of(end: End) -> int:
-    return SIGNAL_STATUS + end.signal if end.status is None else end.status
+    if end.status is None:
+        return SIGNAL_STATUS + end.signal if end.signal else 0
+    return end.status

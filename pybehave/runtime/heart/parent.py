@@ -25,7 +25,7 @@ TERM and INT are passed on and make the next end the last; HUP and USR1 go to a 
 
 Invariants
   (P1) At most one process is started by us at a time, and the next one only after its end.
-  (P2) A signal goes only to a process that we have not reaped, so to no stranger.
+  (P2) A signal goes by a process's descriptor, and so to no stranger, whoever has reaped it.
   (P3) A descriptor is kept until it is taken back, replaced, or a stop is asked for.
   (P4) When we end, the process we look after is told to (heart/child.py).
 
@@ -52,7 +52,7 @@ from pybehave.runtime import systemd
 from pybehave.runtime.heart import child as heart_child
 from pybehave.runtime.heart import report as heart_report
 from pybehave.runtime.heart.notices import Notice, Notices
-from pybehave.runtime.heart.process import Shelf, set_subreaper, start_process
+from pybehave.runtime.heart.process import Shelf, Watched, set_subreaper, start_process
 from pybehave.runtime.heart.report import HeartReport
 
 ABORT_S: Final = 5.0
@@ -100,7 +100,7 @@ def keep_alive(
         The exit status for this process.
 
     Raises:
-        OSError: There is no room for another process, or no such program.
+        OSError: No process has served yet, and there is no room for one, or no such program.
     """
     parent = Parent(words, rules, again or words, data)
     with parent.listening():
@@ -131,12 +131,12 @@ class Parent:
         self._poll = select.poll()
         self._signals = self._signals_end = -1
         self._phase = Phase.WAITING
-        self._child = 0  # 0 = there is none that has not been reaped
+        self._child: Watched | None = None  # None = there is none that has not ended
         self._since = 0.0
         self._due: float | None = 0.0  # when this phase's time is over
         self._has_served = self._has_said_stop = self._has_told_stop = False
         self._end: tuple[int, End, bool] | None = None  # of whose place somebody is to take
-        self._successors: dict[int, tuple[int, tuple[str, ...], str]] = {}
+        self._successors: dict[int, tuple[Watched, tuple[str, ...], str]] = {}
         self._status: int | None = None
         self._feed_at = 0.0
 
@@ -177,6 +177,8 @@ class Parent:
                 os.close(fd)
             self._notices.close()
             self._shelf.clear()
+            for process, _, _ in self._successors.values():
+                process.close()
 
     # --- time ----------------------------------------------------------------------------------
 
@@ -205,7 +207,7 @@ class Parent:
         elif self._phase is Phase.SERVING:
             logger.error(
                 "the loop of process %d has not turned for %g s: it is aborted",
-                self._child,
+                self._pid,
                 self._rules.timeout,
             )
             self._enter(Phase.HUNG, now + ABORT_S)
@@ -219,19 +221,40 @@ class Parent:
             self._kill(signal.SIGKILL)
 
     def _start(self, now: float) -> None:
-        assert self._child == 0  # (P1)
+        assert self._child is None  # (P1)
+        self._has_served = self._has_said_stop = False
+        self._since = now
         says = {heart_child.VARIABLE: str(os.getpid()), heart_child.CODE: self._folder}
         says["NOTIFY_SOCKET"] = self._notices.address
         if self._rules.timeout:
             says["WATCHDOG_USEC"] = str(int(self._rules.timeout * 1e6))
-        self._child = start_process(self._words, says, self._shelf)
-        self._has_served = self._has_said_stop = False
-        self._since = now
+        try:
+            self._child = self._watched(start_process(self._words, says, self._shelf))
+        except OSError as error:
+            if not self._heart.has_served:
+                raise
+            self._judge(0, End(None), why=f"it could not be started: {error}")
+            return
         self._enter(Phase.STARTING, None)
-        logger.info("process %d looks after process %d", os.getpid(), self._child)
+        logger.info("process %d looks after process %d", os.getpid(), self._pid)
 
     def _enter(self, phase: Phase, due: float | None) -> None:
         self._phase, self._due = phase, due
+
+    # --- processes -----------------------------------------------------------------------------
+
+    @property
+    def _pid(self) -> int:
+        """The number of the process that we look after; 0 = there is none."""
+        return 0 if self._child is None else self._child.pid
+
+    def _watched(self, process: Watched) -> Watched:
+        self._poll.register(process, select.POLLIN)
+        return process
+
+    def _forget(self, process: Watched) -> None:
+        self._poll.unregister(process)
+        process.close()
 
     # --- signals -------------------------------------------------------------------------------
 
@@ -254,12 +277,12 @@ class Parent:
         """Send a signal to the process that we look after, or that is about to be it (P2)."""
         if self._phase is Phase.HANDING:
             self._kill_successors(number)
-        elif self._child:
-            os.kill(self._child, number)
+        elif self._child is not None:
+            self._child.kill(number)
 
     def _kill_successors(self, number: int) -> None:
-        for fd, _, _ in self._successors.values():
-            signal.pidfd_send_signal(fd, number)
+        for process, _, _ in self._successors.values():
+            process.kill(number)
 
     # --- notices -------------------------------------------------------------------------------
 
@@ -281,9 +304,9 @@ class Parent:
         if "READY" in fields:
             self._is_ready(notice.pid)
         main = fields.get("MAINPID", "")
-        if notice.pid == self._child and main.isascii() and main.isdigit():
+        if notice.pid == self._pid and main.isascii() and main.isdigit():
             self._is_ready(int(main))
-        if notice.pid != self._child:
+        if notice.pid != self._pid:
             return
         if heart_child.COMMAND in fields:
             self._code_changed(fields[heart_child.COMMAND])
@@ -309,7 +332,7 @@ class Parent:
         try:
             self._again, self._folder = heart_child.announcement(how)
         except ValueError as error:
-            logger.warning("process %d says how it is to be started: %s", self._child, error)
+            logger.warning("process %d says how it is to be started: %s", self._pid, error)
         else:
             self._words = self._again
 
@@ -319,12 +342,14 @@ class Parent:
     def _is_ready(self, pid: int) -> None:
         """A process serves: ours, or one that has taken its place."""
         if pid in self._successors:
-            self._again, self._folder = self._forget_successor(pid)
-            logger.info("process %d has taken the place of process %d", pid, self._child)
-            self._child, self._end = pid, None
+            process, self._again, self._folder = self._successors.pop(pid)
+            logger.info("process %d has taken the place of process %d", pid, self._pid)
+            if self._child is not None:
+                self._forget(self._child)
+            self._child, self._end = process, None
             self._since = time.monotonic()
             self._has_said_stop = False
-        if pid == self._child and self._phase is not Phase.STOPPING:
+        if pid == self._pid and self._phase is not Phase.STOPPING:
             self._has_served = self._heart.has_served = True
             self._words = self._again
             self._enter(Phase.SERVING, self._beat_due())
@@ -334,60 +359,63 @@ class Parent:
     def _announced(self, pid: int, how: str) -> None:
         try:
             words, folder = heart_child.announcement(how)
-            fd = os.pidfd_open(pid)
+            process = self._watched(Watched(pid))
         except (ValueError, OSError) as error:  # it has ended already, or says nonsense
             logger.warning("process %d is to take over, and cannot be watched: %s", pid, error)
             return
-        self._successors[pid] = (fd, words, folder)
-        self._poll.register(fd, select.POLLIN)
+        self._successors[pid] = (process, words, folder)
 
     def _successor_ended(self, fd: int) -> None:
-        for pid, (its_fd, _, _) in list(self._successors.items()):
-            if its_fd == fd:
-                self._forget_successor(pid)
+        for pid, (process, _, _) in list(self._successors.items()):
+            if process.fileno() == fd:
+                del self._successors[pid]
+                self._forget(process)
         if self._phase is Phase.HANDING and not self._successors:
             assert self._end is not None
             ended, self._end = self._end, None
             self._judge(*ended)
 
-    def _forget_successor(self, pid: int) -> tuple[tuple[str, ...], str]:
-        fd, words, folder = self._successors.pop(pid)
-        self._poll.unregister(fd)
-        os.close(fd)
-        return words, folder
-
     # --- ends ----------------------------------------------------------------------------------
 
     def _reap(self) -> None:
-        """Take the ends of all that ended: ours, and orphans that became ours."""
+        """Take the ends of all that ended: ours, and orphans that became ours. A process that has
+        taken another one's place may be that one's child yet, so its end is for nobody to take.
+        """
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                break
             if pid == 0:
-                return
-            if pid == self._child:
-                self._take_notices()  # its last words may have come just now
-                self._child = 0
-                self._ended(pid, status)
+                break
+            self._ended(pid, status)
+        if self._child is not None and self._child.has_ended():
+            self._ended(self._child.pid, self._child.status())
 
-    def _ended(self, pid: int, status: int) -> None:
-        code = os.waitstatus_to_exitcode(status)
+    def _ended(self, pid: int, status: int | None) -> None:
+        """A process has ended; `status` as wait(2) says it, None = nobody knows it any more."""
+        if pid == self._pid:
+            self._take_notices()  # its last words may have come just now: who takes its place, say
+        if self._child is None or pid != self._pid:
+            return
+        self._forget(self._child)
+        self._child = None
+        code = 0 if status is None else os.waitstatus_to_exitcode(status)
         end = End(
-            status=code if code >= 0 else None,
+            status=None if status is None or code < 0 else code,
             signal=max(0, -code),
             has_served=self._has_served,
             has_said_stop=self._has_said_stop,
             is_hung=self._phase is Phase.HUNG,
         )
+        has_core = status is not None and os.WCOREDUMP(status)
         if self._successors and not self._heart.asked:
-            self._end = (pid, end, os.WCOREDUMP(status))
+            self._end = (pid, end, has_core)
             self._enter(Phase.HANDING, time.monotonic() + HANDING_S)
         else:
-            self._judge(pid, end, os.WCOREDUMP(status))
+            self._judge(pid, end, has_core)
 
-    def _judge(self, pid: int, end: End, has_core: bool) -> None:
+    def _judge(self, pid: int, end: End, has_core: bool = False, why: str = "") -> None:
         now = time.monotonic()
         restarts = self._heart.restarts
         verdict = self._heart.ended(end, now, random.random())
@@ -395,7 +423,7 @@ class Parent:
         report = HeartReport(
             at=time.time(),
             pid=pid,
-            why=heart_report.why_of(end, self._rules.timeout),
+            why=why or heart_report.why_of(end, self._rules.timeout),
             signal=heart_report.name_of(end.signal),
             status=end.status,
             is_hung=end.is_hung,

@@ -1,20 +1,25 @@
-"""Starting a process with descriptors that outlive it, in the way of systemd's socket activation.
+"""Starting a process with descriptors that outlive it, in the way of systemd's socket activation;
+and a process that may be somebody else's child, watched.
 
 The descriptors that are kept lie above LOW_FD_MAX, closed on exec; a process that is started gets
 copies from number 3 on, and their names in its environment.
 
 Does not know: when a process is started, and what becomes of it.
-Source: sd_listen_fds(3); posix_spawn(3); prctl(2), PR_SET_CHILD_SUBREAPER.
+Source: sd_listen_fds(3); posix_spawn(3); prctl(2), PR_SET_CHILD_SUBREAPER; pidfd_open(2);
+proc_pid_stat(5), exit_code.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import logging
 import os
+import select
 import signal
 import socket
+from pathlib import Path
 from typing import Final, final
 
 from pybehave.runtime import systemd
@@ -25,6 +30,9 @@ FDS_KEPT_MAX: Final = 128
 LOW_FD_MAX: Final = systemd.LISTEN_FDS_START + FDS_KEPT_MAX
 
 PR_SET_CHILD_SUBREAPER: Final = 36
+
+_EXIT_CODE: Final = 52 - 3
+"""The field of proc_pid_stat(5), behind number and name."""
 
 OF_ITS_PARENT: Final = ("WATCHDOG_USEC", "NOTIFY_SOCKET", "FDSTORE")
 """What systemd has told us is not for the process that we start."""
@@ -76,17 +84,62 @@ class Shelf:
         return dict(self._kept)
 
 
-def start_process(words: tuple[str, ...], says: dict[str, str], shelf: Shelf) -> int:
+@final
+class Watched:
+    """A process by number and by descriptor: the number may be a stranger's as soon as the process
+    has been reaped, by whoever is its father; the descriptor never is.
+
+    Args:
+        pid: Its number.
+
+    Raises:
+        OSError: It has been reaped, or there is no room for another descriptor.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._fd = os.pidfd_open(pid)
+
+    def fileno(self) -> int:
+        """What poll waits for: it can be read once the process has ended."""
+        return self._fd
+
+    def has_ended(self) -> bool:
+        """Say whether it runs no more, reaped or not."""
+        looking = select.poll()
+        looking.register(self._fd, select.POLLIN)
+        return bool(looking.poll(0))
+
+    def kill(self, number: int) -> None:
+        """Send a signal, unless it has been reaped."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._fd, number)
+
+    def status(self) -> int | None:
+        """How it ended, as wait(2) says it, from its remains; None = somebody has reaped it.
+
+        Only for a process that has ended: the number must not be a stranger's.
+        """
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
+            signal.pidfd_send_signal(self._fd, 0)  # so it was not reaped before, and this was it
+        except OSError:
+            return None
+        return int(stat.rpartition(")")[2].split()[_EXIT_CODE])
+
+    def close(self) -> None:
+        """Watch it no more."""
+        os.close(self._fd)
+
+
+def start_process(words: tuple[str, ...], says: dict[str, str], shelf: Shelf) -> Watched:
     """Start a command in a process group of its own: what a terminal sends comes through us, once.
 
     Args:
         says: Of its environment, what is not in ours.
 
-    Returns:
-        Its process id.
-
     Raises:
-        OSError: There is no such program, or no room for another process.
+        OSError: There is no such program, or no room for another process or descriptor.
     """
     given = shelf.given()
     own = systemd.for_another_process()
@@ -100,7 +153,7 @@ def start_process(words: tuple[str, ...], says: dict[str, str], shelf: Shelf) ->
         (os.POSIX_SPAWN_DUP2, fd, systemd.LISTEN_FDS_START + index)
         for index, fd in enumerate(given.values())
     ]
-    return os.posix_spawnp(
+    pid = os.posix_spawnp(
         words[0],
         words,
         environment,
@@ -109,6 +162,12 @@ def start_process(words: tuple[str, ...], says: dict[str, str], shelf: Shelf) ->
         setsigmask=[],
         setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores them; its child begins anew
     )
+    try:
+        return Watched(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def set_subreaper(*, is_one: bool) -> None:

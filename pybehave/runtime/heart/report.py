@@ -41,7 +41,7 @@ class HeartReport(Struct, frozen=True):
 
     Attributes:
         at: Unix time.
-        pid: Its number.
+        pid: Its number; 0 = it could not be started.
         why: In words.
         signal: The name of the signal that ended it; "" = none.
         status: Its exit status; None = a signal ended it.
@@ -72,7 +72,8 @@ class HeartReport(Struct, frozen=True):
     def __str__(self) -> str:
         then = "" if self.wait_s is None else f"; another one starts in {self.wait_s:.1f} s"
         hint = f" ({self.core})" if self.core else ""
-        return f"process {self.pid} ended after {self.uptime_s:.1f} s: {self.why}{hint}{then}"
+        what = f"process {self.pid} ended after {self.uptime_s:.1f} s" if self.pid else "no process"
+        return f"{what}: {self.why}{hint}{then}"
 
 
 def why_of(end: End, timeout: float) -> str:
@@ -81,7 +82,8 @@ def why_of(end: End, timeout: float) -> str:
     Args:
         timeout: Seconds that a loop may be silent.
     """
-    how = f"exit status {end.status}" if end.status is not None else name_of(end.signal)
+    how = name_of(end.signal) or "nobody knows how"
+    how = how if end.status is None else f"exit status {end.status}"
     return f"its loop did not turn for {timeout:g} s, {how} ended it" if end.is_hung else how
 
 

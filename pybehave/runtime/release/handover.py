@@ -295,6 +295,12 @@ class Successor:
         self.channel.send({"is": "done"})
         self.channel.beat_until("serving", seconds)
 
+    def leave(self) -> None:
+        """It serves, and outlives this process: its end is for whoever looks after it then. Popen
+        would take it, and nobody else could know of it, did it not believe to know it already.
+        """
+        self.process.returncode = 0
+
     def end(self) -> None:
         """Give it up; returns when it has gone, and with it its lock."""
         self.process.kill()
@@ -419,6 +425,7 @@ class Replacement:
 
     def _succeeded(self, successor: Successor, *, is_fallback: bool) -> bool:
         pid = successor.process.pid
+        successor.leave()
         systemd.notify(f"MAINPID={pid}")
         facts = {"pid": pid, "version": successor.version, "is_fallback": is_fallback}
         self._answer(facts, None)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import select
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +21,8 @@ from pybehave.behaviours.heart import End, HeartRules
 from pybehave.runtime import systemd
 from pybehave.runtime.heart import report as heart_report
 from pybehave.runtime.heart.notices import Notices
-from pybehave.runtime.heart.parent import keep_alive
-from pybehave.runtime.heart.process import FDS_KEPT_MAX, LOW_FD_MAX, Shelf
+from pybehave.runtime.heart.parent import Parent, keep_alive
+from pybehave.runtime.heart.process import FDS_KEPT_MAX, LOW_FD_MAX, Shelf, Watched, start_process
 from pybehave.runtime.heart.report import REPORTS_KEPT, HeartReport, core_hint, keep, why_of
 
 AT_ONCE = Backoff(first=0.0, maximum=0.0)
@@ -58,6 +62,7 @@ def test_no_folder_is_made_for_reports(tmp_path: Path) -> None:
         (End(3), "exit status 3"),
         (End(None, signal.SIGSEGV), "SIGSEGV"),
         (End(None, signal.SIGRTMIN + 1), f"signal {signal.SIGRTMIN + 1}"),
+        (End(None), "nobody knows how"),
         (End(None, signal.SIGKILL, is_hung=True), "its loop did not turn for 9 s, SIGKILL ended"),
     ],
 )
@@ -162,9 +167,10 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     (tmp_path / "lives").mkdir()
     monkeypatch.chdir(tmp_path)
 
-    def begin(program: str, **rules: float) -> int:
+    def begin(program: str, folder: Path | None = None, **rules: float) -> int:
         words = (sys.executable, "-c", TALKING + program)
-        return keep_alive(words, HeartRules(backoff=AT_ONCE, **rules))  # type: ignore[arg-type]
+        heart_rules = HeartRules(backoff=AT_ONCE, **rules)  # type: ignore[arg-type]
+        return keep_alive(words, heart_rules, data=None if folder is None else str(folder))
 
     return begin
 
@@ -276,6 +282,124 @@ def test_a_process_that_does_not_beat_is_aborted_and_then_killed(
         timeout=0.2,
     ) == 0  # fmt: skip
     assert len(lives()) == 2
+
+
+SUCCEEDED = """
+import subprocess
+how = json.dumps([[sys.executable, *sys.orig_argv[1:]], ""])
+successor = f'''
+import sys, threading
+from pybehave.runtime import systemd
+systemd.notify("X_PYBEHAVE_SUCCESSOR=" + {json.dumps(how)})
+systemd.notify("READY=1")
+print()
+sys.stdout.flush()
+'''
+def succeed(then):
+    own = subprocess.Popen(
+        [sys.executable, "-c", successor + then], stdout=subprocess.PIPE, text=True
+    )
+    own.stdout.readline()
+    systemd.notify(f"MAINPID={own.pid}")
+    return own
+def is_watched(pid):
+    fds = f"/proc/{os.getppid()}/fdinfo"
+    try:
+        return any(f"Pid:\\t{pid}\\n" in open(f"{fds}/{fd}").read() for fd in os.listdir(fds))
+    except FileNotFoundError:  # one was closed meanwhile
+        return True
+"""
+"""How a process is followed by another one of its own, whose father it stays."""
+
+
+@pytest.mark.parametrize("is_reaped", [False, True])
+def test_a_successor_that_is_killed_while_its_father_lives(
+    tmp_path: Path, live: Callable[..., int], *, is_reaped: bool
+) -> None:
+    """Its end is not told to the parent: it may be reaped by the father, or by nobody as yet."""
+    assert live(
+        SUCCEEDED + 'systemd.notify("READY=1")\n'
+        "if lives == 0:\n"
+        '    own = succeed("threading.Event().wait()")\n'
+        "    while is_watched(os.getpid()): pass\n"
+        "    own.kill()\n"
+        f"    if {is_reaped}: own.wait()\n"
+        "    while len(os.listdir('lives')) == 1: pass\n"
+        "    own.wait()\n"
+        "    os._exit(0)\n"
+        'systemd.notify("STOPPING=1")\n',
+        folder=tmp_path,
+        timeout=30,
+    ) == 0  # fmt: skip
+    assert len(lives()) == 2
+    [killed] = json.loads((tmp_path / "heart.json").read_bytes())
+    assert killed["why"] in (["SIGKILL", "nobody knows how"] if is_reaped else ["SIGKILL"])
+
+
+def test_a_process_is_watched_beyond_its_end() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input(); exit(3)"], stdin=subprocess.PIPE) as own:
+        watched = Watched(own.pid)
+        assert not watched.has_ended()
+        assert own.stdin is not None
+        own.stdin.write(b"\n")
+        own.stdin.close()
+        with select.epoll() as looking:
+            looking.register(watched, select.EPOLLIN)
+            assert looking.poll() == [(watched.fileno(), select.EPOLLIN)]
+        assert watched.has_ended()
+        assert watched.status() == 3 << 8
+        own.wait()
+        assert watched.has_ended()
+        assert watched.status() is None
+        watched.kill(signal.SIGTERM)  # no stranger is meant
+        watched.close()
+
+
+def test_who_follows_may_be_the_last_word(
+    live: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes behind the parent's look at what was said, and before that at who has ended."""
+    take = Parent._take_notices
+
+    def only_at_an_end(self: Parent) -> None:
+        if sys._getframe(1).f_code.co_name != "run":
+            take(self)
+
+    monkeypatch.setattr(Parent, "_take_notices", only_at_an_end)
+    assert live(
+        SUCCEEDED + 'systemd.notify("READY=1")\n'
+        'succeed("""\n'
+        "import os\n"
+        "while os.getppid() == {os.getpid()}: pass\n"
+        'systemd.notify("STOPPING=1")\n'
+        'sys.exit(4)\n""".replace("{os.getpid()}", str(os.getpid())))\n'
+        "os._exit(0)\n"
+    ) == 4  # fmt: skip
+    assert len(lives()) == 1
+
+
+def test_a_process_that_cannot_be_started_again_is_a_failure_like_others(
+    tmp_path: Path, live: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[object] = []
+
+    def start(*arguments: Any) -> Watched:
+        tries.append(arguments)
+        if len(tries) in (2, 3):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return start_process(*arguments)
+
+    monkeypatch.setattr("pybehave.runtime.heart.parent.start_process", start)
+    assert live(
+        'systemd.notify("READY=1")\n'
+        "if lives == 0: os.abort()\n"
+        'systemd.notify("STOPPING=1")\n',
+        folder=tmp_path,
+    ) == 0  # fmt: skip
+    reports = json.loads((tmp_path / "heart.json").read_bytes())
+    assert [each["restarts"] for each in reports] == [0, 1, 2]
+    assert "could not be started" in reports[1]["why"]
+    assert "Resource temporarily unavailable" in reports[2]["why"]
 
 
 def test_no_such_program(tmp_path: Path) -> None:
