@@ -93,7 +93,9 @@ def main(quick: bool) -> Any:
             began = time.perf_counter()
             for first in range(0, count, PIECE):
                 made = [("order", number) for number in range(first, first + PIECE)]
+                waited_for = made.pop()
                 node.cast(bus, events.notify_many(made))
+                node.call(bus, events.sync_notify(waited_for))
             node.call(bus, events.sync_notify("last"))
             return count * HANDLERS / (time.perf_counter() - began)
 

@@ -6,6 +6,11 @@ _Stopped = TypeVar("_Stopped")
 def events_in(messages: list[Any], mark: str) -> list[Any] | None: ...
 
 @final
+class Batch:
+    sequence: int
+    is_last: bool
+
+@final
 class HandOut(Generic[_Stopped]):
     def __new__(
         cls,
@@ -13,8 +18,8 @@ class HandOut(Generic[_Stopped]):
         stopped: Callable[[int, int, int, Any, Exception | None], _Stopped],
     ) -> HandOut[_Stopped]: ...
     def __call__(
-        self, entries: list[Any], events: list[Any], first: int, batch: Any
+        self, entries: list[Any], events: list[Any], first: int, batch: Batch
     ) -> _Stopped | None: ...
     def batches(
-        self, entries: list[Any], events: list[Any], first: int, batch: Any
+        self, entries: list[Any], events: list[Any], first: int, batch: Batch
     ) -> _Stopped | None: ...

@@ -30,7 +30,7 @@ from typing import Any, ClassVar, Final, Literal
 from pybehave import events
 from pybehave.actions import NO_REPLY, Demonitor, Down, Exit, Info, Monitor, Reply
 from pybehave.behaviours.class_names import class_named
-from pybehave.behaviours.event_handler import EventHandler
+from pybehave.behaviours.event_handler import Batch, EventHandler
 from pybehave.behaviours.event_manager import Entry, Manager, find, next_of, release, takes_at
 from pybehave.behaviours.gen_server import GenServer
 from pybehave.behaviours.handout import (
@@ -72,6 +72,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
         hand_out: Calls plain handlers; the runtime gives it a faster one.
         hand_batches: Calls plain handlers that take batches; so it does for this.
         events_in: Takes notifications apart; so it does for this.
+        batch: Makes what handlers see of where an event stands; so it does for this.
     """
 
     capacity: ClassVar[int] = 1024
@@ -79,6 +80,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
     hand_out: HandOut = staticmethod(hand_out)
     hand_batches: HandOut = staticmethod(hand_batches)
     events_in: EventsIn = staticmethod(events_in)
+    batch: Callable[[], Batch] = Batch
     _handle_together = None  # type: ignore[assignment]  # it is an event like any other
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -108,12 +110,12 @@ class GenEvent(GenServer[Manager, Any, Any]):
     def handle_call(self, request: Any, caller: Any, manager: Manager) -> Any:
         """A message of `pybehave.events`; anything else is an event, as of sync_notify."""
         actions: list[Any] = []
-        self._deliver(manager, actions)
         if not _is_message(request):
             request = events.sync_notify(request)
         if request[1] == "sync_notify":
             output = self._sync_notify(manager, actions, request[2], caller)
         else:
+            self._deliver(manager, actions)
             output = self._ask(manager, actions, request)
         self._settle(manager, actions)
         return manager, output, actions
@@ -132,9 +134,9 @@ class GenEvent(GenServer[Manager, Any, Any]):
             manager.is_flushing = True
             actions.append(Info(self.context.name, FLUSH))
         elif verb == "notify_many":
-            for each in event:
-                if manager.refused or not manager.ring.offer(each):
-                    self._publish(manager, actions, each, None)
+            taken = 0 if manager.refused else manager.ring.offer_all(event)
+            for each in event[taken:]:
+                self._publish(manager, actions, each, None)
             self._deliver(manager, actions)
             self._settle(manager, actions)
         elif verb == "done":
@@ -143,14 +145,19 @@ class GenEvent(GenServer[Manager, Any, Any]):
             self._ask(manager, actions, message)
         return manager, None, actions
 
-    def _handle_casts(self, messages: list[Any], manager: Manager) -> Any:
-        """Many casts at once, as handle_cast would take them: the core gives a manager those that
-        stand one behind the other in its mailbox, unless it is journaled or somebody looks on.
+    def _handle_casts(self, messages: list[Any], manager: Manager, is_all: bool) -> Any:
+        """Casts as handle_cast would take them: the core gives a manager those that stand one
+        behind the other in its mailbox, unless it is journaled or somebody looks on.
+
+        Args:
+            messages: The casts.
+            manager: The state.
+            is_all: Nothing stands behind them, so this is where a batch ends.
         """
         actions: list[Any] = []
         notified = self.events_in(messages, MARK)  # nearly always they are nothing else
         if notified is not None:
-            self._gather(manager, actions, notified)
+            self._gather(manager, actions, notified, is_all)
             return manager, None, actions
         gathered: list[Any] = []
         for message in messages:
@@ -159,13 +166,15 @@ class GenEvent(GenServer[Manager, Any, Any]):
             elif message[1] == "notify":
                 gathered.append(message[2])
             else:
-                self._gather(manager, actions, gathered)
+                self._gather(manager, actions, gathered, False)
                 _, _, asked = self.handle_cast(message, manager)
                 actions += asked
-        self._gather(manager, actions, gathered)
+        self._gather(manager, actions, gathered, is_all)
         return manager, None, actions
 
-    def _gather(self, manager: Manager, actions: list[Any], gathered: list[Any]) -> None:
+    def _gather(
+        self, manager: Manager, actions: list[Any], gathered: list[Any], is_all: bool
+    ) -> None:
         """Publish events, and see to it that the batch they are in comes to an end."""
         if not gathered:
             return
@@ -173,7 +182,10 @@ class GenEvent(GenServer[Manager, Any, Any]):
         for event in gathered[taken:]:
             self._publish(manager, actions, event, None)
         gathered.clear()
-        if not manager.is_flushing:
+        if is_all:
+            self._deliver(manager, actions)
+            self._settle(manager, actions)
+        elif not manager.is_flushing:
             manager.is_flushing = True
             actions.append(Info(self.context.name, FLUSH))
 
@@ -207,10 +219,14 @@ class GenEvent(GenServer[Manager, Any, Any]):
     # --- events --------------------------------------------------------------------------------
 
     def _sync_notify(self, manager: Manager, actions: list[Any], event: Any, caller: Any) -> Any:
+        """Publish an event behind what has gathered; the reply when all are done with it (E3)."""
         if not self._publish(manager, actions, event, caller):
             actions.append(Reply(caller, Overloaded(self.context.name, self.capacity)))
             return NO_REPLY
         self._deliver(manager, actions)
+        if manager.ring.is_empty and not manager.refused:
+            manager.waiting.pop()
+            return OK
         return NO_REPLY
 
     def _publish(self, manager: Manager, actions: list[Any], event: Any, caller: Any) -> bool:
@@ -241,8 +257,8 @@ class GenEvent(GenServer[Manager, Any, Any]):
 
     def _deliver(self, manager: Manager, actions: list[Any]) -> None:
         """Hand out whatever can be handed out, event by event."""
-        ring, batch = manager.ring, manager.batch
         self._bind(manager)
+        ring, batch = manager.ring, manager.batch
         if ring.is_empty and not manager.refused:
             return
         while True:
@@ -292,11 +308,15 @@ class GenEvent(GenServer[Manager, Any, Any]):
             entry.sequence = stopped.given
 
     def _bind(self, manager: Manager) -> None:
-        """Handlers see this incarnation's context; a state may come from the one before."""
+        """Handlers see this incarnation's context; a state may come from the one before, or from a
+        replay.
+        """
         if manager.bound is not self:
-            manager.bound = self
+            manager.bound, before = self, manager.batch
+            manager.batch = self.batch()
+            manager.batch.sequence, manager.batch.is_last = before.sequence, before.is_last
             for entry in manager.entries:
-                entry.handler.context = self.context
+                entry.handler.context, entry.handler.batch = self.context, manager.batch
 
     def _hand(
         self, manager: Manager, actions: list[Any], entry: Entry, event: Any, sequence: int

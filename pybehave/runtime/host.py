@@ -15,7 +15,7 @@ from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, final
 
-from pybehave._uring.handout import HandOut, events_in
+from pybehave._uring.handout import Batch, HandOut, events_in
 from pybehave._uring.servers import INPUT_INFO, Server
 from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Join, Run
 from pybehave.behaviours.child_spec import Worker
@@ -316,7 +316,7 @@ class LoopHost:
         instance = instance_of(worker)
         if isinstance(instance, GenEvent):
             instance.hand_out, instance.events_in = HAND_OUT, events_in
-            instance.hand_batches = HAND_OUT.batches
+            instance.hand_batches, instance.batch = HAND_OUT.batches, Batch
         self.invariants.watch(instance)
         if self.isolation is not None:
             self.isolation.watch(instance)

@@ -465,7 +465,8 @@ cdef class Dispatcher(Ephemeral):
             elif len(item) == 4:
                 self._arrive(server, item)
             elif server.kind.on_casts is not None and item[0] == INPUT_CAST \
-                    and server.mailbox and not server.number and not server.has_control():
+                    and type(item[1]) is not Once and not server.number \
+                    and not server.has_control():
                 budget -= self._take_casts(server, item[1], budget)
             else:
                 self._turn(server, item[0], item[1], item[2])
@@ -511,17 +512,13 @@ cdef class Dispatcher(Ephemeral):
         """A cast, and those right behind it, in one turn (GenEvent); how many those were."""
         cdef list messages = [message]
         cdef tuple item
-        most = min(most, INPUTS_PER_TURN - 1)
-        while len(messages) <= most and server.mailbox and type(message) is not Once:
-            item = server.mailbox[0]
+        while len(messages) <= most and server.mailbox:
+            item = server.mailbox.popleft()
             message = item[1]
             if item[0] != INPUT_CAST or type(message) is Once or len(item) != 3:
+                server.mailbox.appendleft(item)
                 break
-            server.mailbox.popleft()
             messages.append(message)
-        if len(messages) == 1:
-            self._turn(server, INPUT_CAST, messages[0], None)
-            return 0
         server.inputs += len(messages) - 1 # and one more below
         self._turn(server, INPUT_CASTS, messages, None)
         return len(messages) - 1
@@ -663,7 +660,8 @@ cdef class Dispatcher(Ephemeral):
                 return server.kind.step(server.instance, message, server.state)
             return server.kind.on_cast(server.instance, message, server.state)
         if kind == INPUT_CASTS:
-            return server.kind.on_casts(server.instance, message, server.state)
+            return server.kind.on_casts(
+                server.instance, message, server.state, not server.mailbox)
         if kind == INPUT_CONTINUE:
             return server.kind.on_continue(server.instance, message, server.state)
         if server.kind.is_deaf and self.on_unexpected is not None:

@@ -33,6 +33,22 @@ ctypedef struct plain:
 
 
 @cython.final
+cdef class Batch:
+    """Where an event stands; the compiled twin of pybehave/behaviours/event_handler.py's.
+
+    Attributes:
+        sequence: Its number.
+        is_last: No further event has gathered behind it.
+    """
+
+    cdef public long long sequence
+    cdef public bint is_last
+
+    def __cinit__(self):
+        self.is_last = True
+
+
+@cython.final
 cdef class HandOut:
     """What hands out.
 
@@ -49,7 +65,7 @@ cdef class HandOut:
         self.special = special
         self.stopped = stopped
 
-    def __call__(self, list entries, list events, first, batch):
+    def __call__(self, list entries, list events, long long first, Batch batch not None):
         """Hand events to handlers; None, or what was special."""
         cdef Py_ssize_t count = len(entries)
         cdef Py_ssize_t at = 0, index = 0
@@ -93,10 +109,10 @@ cdef class HandOut:
         Py_DECREF(value) # the call's own
         return self.stopped(sequence, sequence, index, value, None)
 
-    def batches(self, list entries, list events, first, batch):
+    def batches(self, list entries, list events, long long first, Batch batch not None):
         """Hand all events at once to each handler; None, or what was special."""
         cdef Py_ssize_t index
-        last = first + len(events) - 1
+        cdef long long last = first + len(events) - 1
         batch.sequence = first
         batch.is_last = first == last
         for index in range(len(entries)):
@@ -164,10 +180,11 @@ cdef int _raise() except? -1:
 cdef int _store(plain *rows, list entries, object sequence, Py_ssize_t index) except -1:
     """Those before `index` are done with `sequence`, the others with the one before it."""
     cdef Py_ssize_t each
+    cdef object before = sequence - 1
     for each in range(len(entries)):
         entry = entries[each]
         entry.state = <object>rows[each].state
         Py_DECREF(entry.state)
-        entry.sequence = sequence if each < index else sequence - 1
+        entry.sequence = sequence if each < index else before
     free(rows)
     return 0

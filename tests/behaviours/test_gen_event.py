@@ -254,6 +254,11 @@ def test_casts_gather_into_a_batch_whose_last_event_says_so() -> None:
     assert seen == []
     bus.info(FLUSH)
     assert seen == [(1, False), (2, False), ("also an event", True)]
+    seen.clear()
+    bus.cast(events.notify(3))
+    assert bus.sync("of who waits") == "ok"
+    assert seen == [(3, False), ("of who waits", True)]
+    bus.info(FLUSH)
     bus.cast(events.notify(4))
     assert bus.actions == [Info("bus", FLUSH)]
     bus.call(events.which_handlers())  # whoever asks finds all that was sent before

@@ -2,7 +2,8 @@
 
 The clients are processes of their own and do not wait for one another, so that most of the burst
 stands in the listener's backlog before the first is accepted. The rate is printed (`pytest -s`) and
-judged by nobody; what is judged is that nobody is refused, forgotten or answered wrongly.
+judged by nobody; what is judged is that nobody is refused, forgotten or answered wrongly, except by
+the kernel: it answers such a burst with SYN cookies, and takes one in 200,000 of its own for false.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ DESCRIPTORS_SPARE = 1000
 """Of the hard limit, for all that is not a client of the burst."""
 
 # One client process: argv are port and clients. Begins when a line comes; says how many were
-# answered with what they had said, and after how many seconds all were open.
+# answered with what they had said, how many were reset before, and after how many seconds all
+# were open.
 BURST = """
 import resource, select, socket, struct, sys, time
 port, count = int(sys.argv[1]), int(sys.argv[2])
@@ -31,7 +33,7 @@ hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 print("ready", flush=True)
 sys.stdin.readline()
-poll, clients, answered, opened = select.epoll(), {}, 0, 0
+poll, clients, answered, reset = select.epoll(), {}, 0, 0
 started = time.monotonic()
 for number in range(count):
     client = socket.socket()
@@ -40,28 +42,38 @@ for number in range(count):
     client.connect_ex(("127.0.0.1", port))
     clients[client.fileno()] = (client, b"%08d" % number)
     poll.register(client, select.EPOLLOUT)
-while clients and answered < count:
+while answered + reset < count:
     for fd, event in poll.poll():
         client, said = clients[fd]
-        if event & select.EPOLLOUT:
-            assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
-            opened += 1
-            seconds = time.monotonic() - started
-            client.sendall(said)
-            poll.modify(client, select.EPOLLIN)
-        else:
+        try:
+            if event & select.EPOLLOUT:
+                assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+                seconds = time.monotonic() - started
+                client.sendall(said)
+                poll.modify(client, select.EPOLLIN)
+                continue
             assert client.recv(64) == said
             answered += 1
-            poll.unregister(client)
-print(answered, seconds, flush=True)
+        except ConnectionResetError:
+            reset += 1
+        poll.unregister(client)
+print(answered, reset, seconds, flush=True)
 sys.stdin.readline()
 """
+
+
+def cookies_failed() -> int:
+    """How many connections the kernel has reset because it did not know its SYN cookie again."""
+    with open("/proc/net/netstat", encoding="ascii") as netstat:
+        names, values = (line.split() for line in netstat if line.startswith("TcpExt:"))
+    return int(values[names.index("SyncookiesFailed")])
 
 
 def test_ten_thousand_connections_begun_at_once_are_all_answered(source: str) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     room = CLIENTS if hard == resource.RLIM_INFINITY else hard - DESCRIPTORS_SPARE
     each = min(CLIENTS, room) // PROCESSES
+    taken_for_false = cookies_failed()
     with serving("examples.echo:app", source, ECHO_SIZE="8") as server:
         descriptors = server.descriptors
         command = [sys.executable, "-c", BURST, str(server.port), str(each)]
@@ -77,13 +89,16 @@ def test_ten_thousand_connections_begun_at_once_are_all_answered(source: str) ->
                 process.stdin.write("now\n")
                 process.stdin.flush()
             said = [process.stdout.readline().split() for process in burst if process.stdout]
-            assert [int(answered) for answered, _ in said] == [each] * PROCESSES
-            assert server.descriptors == descriptors + each * PROCESSES
+            answered = sum(int(answered) for answered, _, _ in said)
+            reset = sum(int(reset) for _, reset, _ in said)
+            assert answered + reset == each * PROCESSES
+            assert reset <= cookies_failed() - taken_for_false
+            assert server.descriptors == descriptors + answered
         finally:
             for process in burst:
                 process.kill()
                 process.communicate()
         while server.descriptors > descriptors:
             assert server.process.poll() is None
-    seconds = max(float(seconds) for _, seconds in said)
+    seconds = max(float(seconds) for _, _, seconds in said)
     print(f"\n{source}: {each * PROCESSES} connections open after {seconds:.2f} s")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pybehave import EventHandler
+from pybehave._uring.handout import Batch as CompiledBatch
 from pybehave._uring.handout import HandOut, events_in
 from pybehave.behaviours import handout
 from pybehave.behaviours.event_handler import Batch
@@ -37,10 +38,15 @@ class Scripted(EventHandler):
         return results.get(what, (state, event))
 
 
+def batch_of(hand: Any) -> Any:
+    """What handlers see of where an event stands: pure for pure."""
+    return Batch() if hand in (hand_out, hand_batches) else CompiledBatch()
+
+
 def run(hand: Any, scripts: list[list[str]], count: int, first: int) -> Any:
     """Hand events out until all are done with all, as a manager does; what could be seen of it."""
     seen: list[Any] = []
-    batch, entries = Batch(), []
+    batch, entries = batch_of(hand), []
     for number, script in enumerate(scripts):
         handler = Scripted(script, seen, number)
         handler.batch = batch
@@ -91,7 +97,7 @@ def interrupted(hand: Any) -> list[Any]:
     entries[0].handle = lambda event, _: event
     entries[1].handle = interrupt
     with pytest.raises(KeyboardInterrupt):
-        hand(entries, ["one", "two", "three"], 1, Batch())
+        hand(entries, ["one", "two", "three"], 1, batch_of(hand))
     return [(entry.state, entry.sequence) for entry in entries]
 
 
@@ -105,7 +111,7 @@ def test_each_special_result_ends_a_run() -> None:
     for made in results:
         entry = Entry(EventHandler, EventHandler(), 0)
         entry.handle = lambda _event, _state, made=made: made
-        stopped = compiled([entry], ["event"], 1, Batch())
+        stopped = compiled([entry], ["event"], 1, CompiledBatch())
         assert stopped is not None
         assert stopped.result is made
 

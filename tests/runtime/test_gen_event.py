@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,23 @@ def test_many_events_make_few_batches(start: Callable[..., Any]) -> None:
     count, batches = node.call("bus", events.call(Batches, "both"))
     assert count == 1000
     assert batches <= 20
+
+
+def test_a_batch_ends_with_what_stands_last_in_the_mailbox(start: Callable[..., Any]) -> None:
+    """No message has to tell the manager so."""
+    node = start(bus(Batches))
+    server = node.loop.dispatcher.whereis("bus")
+
+    def inputs_for(count: int) -> int:
+        before = server.inputs
+        for number in range(count):
+            node.cast("bus", events.notify(number))
+        assert node.call("bus", events.sync_notify("last")) == "ok"
+        return int(server.inputs - before)
+
+    for count, state in ((0, (1, 1)), (1, (3, 3)), (200, (204, 5))):
+        assert node.run_on_loop(partial(inputs_for, count)) == count + 1
+        assert node.call("bus", events.call(Batches, None)) == state
 
 
 def test_a_slow_handler_holds_up_who_waits_for_it_and_nobody_else(
