@@ -80,7 +80,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
     hand_out: HandOut = staticmethod(hand_out)
     hand_batches: HandOut = staticmethod(hand_batches)
     events_in: EventsIn = staticmethod(events_in)
-    batch: Callable[[], Batch] = Batch
+    batch: Callable[[], Any] = Batch
     _handle_together = None  # type: ignore[assignment]  # it is an event like any other
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
