@@ -4,6 +4,7 @@ A process serves a RESP counter and is told to upgrade, to roll back, ...; clien
 requests under way on every connection and note the longest time to an answer in each window.
 Windows in which the release changes alternate with windows in which it does not. In the rows
 "process replaced" it is `pybehave release replace` instead: another process takes the sockets over.
+The state's keys come by a request, as a state's contents do, before the first window.
 
     python -m bench upgrade
 """
@@ -33,21 +34,24 @@ PIPELINE = 8
 WINDOW_S = 0.5
 KEYS = {"memory, 1,000 keys": (False, 1000), "journal, 1,000 keys": (True, 1000),
         "journal, 100,000 keys": (True, 100_000)}  # fmt: skip
-REPLACED = {"process replaced, 1,000 keys": "few", "process replaced, 100,000 keys": "many"}
-"""Applications of this module."""
+REPLACED = {"process replaced, 1,000 keys": 1000, "process replaced, 100,000 keys": 100_000}
 
 REQUEST = b"*2\r\n$4\r\nINCR\r\n$%d\r\n%s\r\n"
+FILL = b"FILL"
 
 
 class Counts(GenServer[Any, Any, Any]):
-    """The first release: numbers by key, `args` of them at the start."""
+    """The first release: numbers by key."""
 
     def init(self, args: Any) -> Any:
-        """So many keys, at 0."""
-        return {b"key%d" % index: 0 for index in range(args)}
+        """None yet."""
+        return {}
 
     def step(self, command: Any, state: Any) -> Any:
-        """INCR a key."""
+        """INCR a key, or FILL the state with so many."""
+        if command[0] == FILL:
+            state.update((b"key%d" % index, 0) for index in range(int(command[1])))
+            return state, len(state)
         key = command[1]
         state[key] = state.get(key, 0) + 1
         return state, state[key]
@@ -72,29 +76,28 @@ class Pairs(Counts):
         return {key: (count, 1) for key, count in state.items()}
 
 
-def application(kind: Any, version: str, keys: int, is_journaled: bool) -> Application:
+def application(kind: Any, version: str, is_journaled: bool) -> Application:
     """One release."""
-    worker = Worker("counts", kind, keys, journal=is_journaled)
+    worker = Worker("counts", kind, journal=is_journaled)
     listeners = [Listener("tcp://127.0.0.1:0", Resp(), to="counts")]
     return Application(
         "counts", Supervisor("one_for_one", [worker]), version=version, listeners=listeners
     )
 
 
-few = application(Counts, "1", 1000, is_journaled=True)
-many = application(Counts, "1", 100_000, is_journaled=True)
+journaled = application(Counts, "1", is_journaled=True)
 
 
-def serve(is_journaled: bool, keys: int) -> None:
+def serve(is_journaled: bool) -> None:
     """Print the port; for every line read change the release, and print the pause."""
     with tempfile.TemporaryDirectory(dir=".") as folder:
         options: dict[str, Any] = {"data": folder if is_journaled else None}
-        with application(Counts, "1", keys, is_journaled).start(**options) as node:
+        with application(Counts, "1", is_journaled).start(**options) as node:
             releases: Any = node.releases  # type: ignore[attr-defined]
             print(node.urls[0].rpartition(":")[2], flush=True)
             for _ in sys.stdin:
                 if releases.status()["version"] == "1":
-                    newer = application(Pairs, "2", keys, is_journaled)
+                    newer = application(Pairs, "2", is_journaled)
                     report = releases.upgrade(newer, from_version="1", watch=0.0)
                 else:
                     report = releases.rollback()
@@ -102,9 +105,14 @@ def serve(is_journaled: bool, keys: int) -> None:
 
 
 class Load:
-    """Connections with requests under way, all in this thread."""
+    """Connections with requests under way, all in this thread; before, the state gets its keys."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, keys: int) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as filling:
+            filling.sendall(b"*2\r\n$4\r\n%s\r\n$%d\r\n%d\r\n" % (FILL, len(str(keys)), keys))
+            answer = filling.makefile("rb").readline()
+        if answer != b":%d\r\n" % keys:
+            raise RuntimeError(f"the state was not filled: {answer!r}")
         self.selector = selectors.DefaultSelector()
         self.dropped = 0
         for number in range(CONNECTIONS):
@@ -146,13 +154,13 @@ class Load:
 
 def measure(is_journaled: bool, keys: int, rounds: int) -> dict[str, Any]:
     """Alternate windows with and without a change."""
-    code = f"from bench import upgrade; upgrade.serve({is_journaled}, {keys})"
+    code = f"from bench import upgrade; upgrade.serve({is_journaled})"
     server = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert server.stdin is not None
     assert server.stdout is not None
-    load = Load(int(server.stdout.readline()))
+    load = Load(int(server.stdout.readline()), keys)
     found: dict[str, Any] = {"quiet_ms": [], "changing_ms": [], "pause_ms": [], "answers": 0}
     try:
         load.window(WINDOW_S)
@@ -174,10 +182,10 @@ def measure(is_journaled: bool, keys: int, rounds: int) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def running(name: str, folder: str) -> Iterator[int]:
-    """An application of this module's: its port. Who replaces it is of its session, too."""
-    command = [sys.executable, "-m", "pybehave", "run", f"bench.upgrade:{name}", "--data", folder]
-    command += ["--log-level", "error"]
+def running(folder: str) -> Iterator[int]:
+    """The journaled application: its port. Who replaces it is of its session, too."""
+    command = [sys.executable, "-m", "pybehave", "run", "bench.upgrade:journaled"]
+    command += ["--data", folder, "--log-level", "error"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
         port = None
@@ -204,11 +212,11 @@ def replace(folder: str, load: Load) -> tuple[float, int]:
     return max(longest, again), answers + more
 
 
-def measure_replaced(name: str, rounds: int) -> dict[str, Any]:
+def measure_replaced(keys: int, rounds: int) -> dict[str, Any]:
     """Alternate windows with and without a process that replaces another."""
     found: dict[str, Any] = {"quiet_ms": [], "changing_ms": [], "pause_ms": [], "answers": 0}
-    with tempfile.TemporaryDirectory(dir=".") as folder, running(name, folder) as port:
-        load = Load(port)
+    with tempfile.TemporaryDirectory(dir=".") as folder, running(folder) as port:
+        load = Load(port, keys)
         load.window(WINDOW_S)
         for _ in range(rounds):
             longest, answers = load.window(WINDOW_S)
@@ -227,7 +235,7 @@ def main(quick: bool) -> Any:
     results = {
         name: measure(is_journaled, keys, rounds) for name, (is_journaled, keys) in KEYS.items()
     }
-    results |= {name: measure_replaced(app, rounds) for name, app in REPLACED.items()}
+    results |= {name: measure_replaced(keys, rounds) for name, keys in REPLACED.items()}
     rows = [
         [
             name,
