@@ -634,6 +634,7 @@ class _Walk:
         Returns:
             Number and content of the segment to go on with; nothing if there is none.
         """
+        ahead.is_used = False  # a look that was thwarted may have gone on there
         oldest, size = self.headers[0][0], self._manifest.segment_bytes // BLOCK
         known = [piece for piece in ahead.found.pieces if piece.number >= oldest]
         is_same = [(piece.number, piece.header) for piece in known] == self.headers[: len(known)]

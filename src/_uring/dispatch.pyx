@@ -569,6 +569,7 @@ cdef class Dispatcher(Ephemeral):
             self._run_continues(server)
 
     cdef int _run_continues(self, Server server) except -1:
+        if not server.has_continues(): return 0
         try:
             while server.is_running and server.has_continues():
                 self.continued[server] = self.continued.get(server, -1) + 1

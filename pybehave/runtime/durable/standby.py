@@ -23,7 +23,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from pybehave._uring import blocks
-from pybehave.errors import NonDeterminism
+from pybehave.errors import JournalRefused, NonDeterminism
 from pybehave.journal import recovery
 from pybehave.journal.ahead import make_room
 from pybehave.journal.marks import Marks
@@ -44,6 +44,9 @@ LITTLE: Final = 5000
 ROUNDS_MAX: Final = 10
 """With fewer records behind it a standby has caught up; a process that writes as fast as another
 steps is not followed for ever."""
+
+FAILURES_MAX: Final = 3
+"""So many looks are not thwarted by snapshots that end, and segments that go with them."""
 
 logger = logging.getLogger("pybehave.journal")
 
@@ -110,11 +113,20 @@ class Standby:
         Raises:
             NonDeterminism: The code does not repeat it.
         """
-        disk = self._journal.disk
+        disk, failures = self._journal.disk, 0
         try:
             for _ in range(ROUNDS_MAX):
                 before = self.lsn
-                self._look(cast("Disk", Unhurried(disk)))
+                try:
+                    ahead = recovery.look(
+                        cast("Disk", Unhurried(disk)), self._journal.options, self.ahead
+                    )
+                except (JournalRefused, OSError):  # a segment may have gone in the midst of it
+                    failures += 1
+                    if failures < FAILURES_MAX:
+                        continue
+                    raise
+                self._seen(ahead)
                 if self._stepped is None or self.lsn - before < LITTLE:
                     break
         except NonDeterminism:
@@ -123,10 +135,10 @@ class Standby:
             self._stepped = None
             logger.info("the journal in %s is read when it is free: %s", disk.path, error)
 
-    def _look(self, disk: Disk) -> None:
-        """One round."""
-        before, self.ahead = self.ahead, recovery.look(disk, self._journal.options, self.ahead)
-        found = self.ahead.found
+    def _seen(self, ahead: recovery.Ahead) -> None:
+        """Step what a look has found."""
+        before, self.ahead = self.ahead, ahead
+        found = ahead.found
         if before is None and not self._journal.quarantine.attempts.are_counted():
             self._begin(found)  # else one may end this process, and is not counted
         elif before is None or self._has_marks(_marks_of(found)) or not before.is_used:

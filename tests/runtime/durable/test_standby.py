@@ -15,7 +15,8 @@ import pytest
 from pybehave import Application, GenServer, Supervisor, Worker
 from pybehave._uring import blocks
 from pybehave.actions import Cast, Continue
-from pybehave.errors import NonDeterminism
+from pybehave.errors import JournalRefused, NonDeterminism
+from pybehave.journal import recovery
 from pybehave.journal.attempts import ATTEMPTS
 from pybehave.journal.closed import Closed
 from pybehave.journal.disk import BLOCK, FolderDisk
@@ -307,6 +308,65 @@ def test_what_cannot_be_read_yet_is_left_for_the_start(
     live = ended(served)
     assert new.take_over(served) == live
     assert new.ahead == 0
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("gone"), JournalRefused("file", "torn")])
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_look_that_was_thwarted_is_taken_again(
+    served: Any,
+    follower: Callable[..., Follower],
+    ended: Ended,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: int,
+    error: Exception,
+) -> None:
+    """A snapshot ends, and with it go segments that were about to be read: the first time, or one
+    when something was stepped already."""
+    fill(served, 60)
+    new = follower()
+    looks = itertools.count(1)
+
+    def look(*arguments: Any) -> Any:
+        if next(looks) == failing:
+            raise error
+        found = real(*arguments)
+        fill(served, 30)
+        return found
+
+    real = standby.recovery.look
+    monkeypatch.setattr(standby.recovery, "look", look)
+    monkeypatch.setattr(standby, "LITTLE", 20)
+    new.standby.follow()
+    assert next(looks) > failing + 1
+    live = ended(served)
+    assert new.take_over(served) == live
+    assert new.ahead > 60
+
+
+def test_a_look_that_went_on_and_was_thwarted_leaves_no_trace(
+    served: Any, follower: Callable[..., Follower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the next one cannot go on there, what was stepped must not count."""
+    fill(served, 60)
+    disk = follower().journal.disk
+    ahead = recovery.look(disk, SMALL)
+    fill(served, 30)
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise FileNotFoundError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recovery, "segments_ahead", fails)
+        with pytest.raises(FileNotFoundError):
+            recovery.look(disk, SMALL, ahead)
+    assert ahead.is_used
+    at, read = ahead.walked.block * BLOCK, disk.read
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            disk, "read", lambda name, *rest: fails() if rest[0] == at else read(name, *rest)
+        )
+        recovery.look(disk, SMALL, ahead)
+    assert not ahead.is_used
 
 
 @pytest.mark.parametrize("seed", range(12))
