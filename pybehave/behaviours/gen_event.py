@@ -72,7 +72,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
         hand_out: Calls plain handlers; the runtime gives it a faster one.
         hand_batches: Calls plain handlers that take batches; so it does for this.
         events_in: Takes notifications apart; so it does for this.
-        batch: Makes what handlers see of where an event stands; so it does for this.
+        make_batch: Makes what handlers see of where an event stands; so it does for this.
     """
 
     capacity: ClassVar[int] = 1024
@@ -80,7 +80,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
     hand_out: HandOut = staticmethod(hand_out)
     hand_batches: HandOut = staticmethod(hand_batches)
     events_in: EventsIn = staticmethod(events_in)
-    batch: Callable[[], Any] = Batch
+    make_batch: Callable[[], Any] = Batch
     _handle_together = None  # type: ignore[assignment]  # it is an event like any other
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -313,7 +313,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
         """
         if manager.bound is not self:
             manager.bound, before = self, manager.batch
-            manager.batch = self.batch()
+            manager.batch = self.make_batch()
             manager.batch.sequence, manager.batch.is_last = before.sequence, before.is_last
             for entry in manager.entries:
                 entry.handler.context, entry.handler.batch = self.context, manager.batch

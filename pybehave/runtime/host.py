@@ -316,7 +316,7 @@ class LoopHost:
         instance = instance_of(worker)
         if isinstance(instance, GenEvent):
             instance.hand_out, instance.events_in = HAND_OUT, events_in
-            instance.hand_batches, instance.batch = HAND_OUT.batches, Batch
+            instance.hand_batches, instance.make_batch = HAND_OUT.batches, Batch
         self.invariants.watch(instance)
         if self.isolation is not None:
             self.isolation.watch(instance)

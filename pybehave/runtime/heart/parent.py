@@ -363,6 +363,8 @@ class Parent:
         except (ValueError, OSError) as error:  # it has ended already, or says nonsense
             logger.warning("process %d is to take over, and cannot be watched: %s", pid, error)
             return
+        if pid in self._successors:  # it has said so before
+            self._forget(self._successors[pid][0])
         self._successors[pid] = (process, words, folder)
 
     def _successor_ended(self, fd: int) -> None:

@@ -170,7 +170,10 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     def begin(program: str, folder: Path | None = None, **rules: float) -> int:
         words = (sys.executable, "-c", TALKING + program)
         heart_rules = HeartRules(backoff=AT_ONCE, **rules)  # type: ignore[arg-type]
-        return keep_alive(words, heart_rules, data=None if folder is None else str(folder))
+        before = len(os.listdir("/proc/self/fd"))
+        status = keep_alive(words, heart_rules, data=None if folder is None else str(folder))
+        assert len(os.listdir("/proc/self/fd")) == before
+        return status
 
     return begin
 
@@ -290,7 +293,8 @@ how = json.dumps([[sys.executable, *sys.orig_argv[1:]], ""])
 successor = f'''
 import sys, threading
 from pybehave.runtime import systemd
-systemd.notify("X_PYBEHAVE_SUCCESSOR=" + {json.dumps(how)})
+for _ in range(2):
+    systemd.notify("X_PYBEHAVE_SUCCESSOR=" + {json.dumps(how)})
 systemd.notify("READY=1")
 print()
 sys.stdout.flush()
