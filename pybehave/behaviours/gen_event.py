@@ -250,7 +250,8 @@ class GenEvent(GenServer[Manager, Any, Any]):
     def _skip(self, manager: Manager, sequence: int) -> None:
         for entry in manager.entries:
             if entry.sequence < sequence:
-                entry.sequence = sequence
+                # Of a batch that it works on it has had what comes behind, too.
+                entry.sequence = max(sequence, entry.given) if entry.is_waiting else sequence
                 entry.is_waiting = False
                 entry.missed += 1
         release(manager)
@@ -470,7 +471,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
         shard: tuple[int, int] | None, owner: str | None,
     ) -> Any:  # fmt: skip
         if find(manager, key) is not None:
-            return PybehaveError(f"{show(key)} is there already; add it as (class, id)")
+            return _is_there(key)
         before = [find(manager, name) for name in after]
         if None in before:
             return _not_found(after[before.index(None)])
@@ -508,12 +509,18 @@ class GenEvent(GenServer[Manager, Any, Any]):
         """
         term: Any = "error"
         before = None
+        there = find(manager, key)
+        if there is not None and there is not entry:
+            return _is_there(key)
         if entry is not None:
             before, entry.owner = entry.owner, None
             term = self._remove(manager, actions, entry, args, None)
             if before is not None:
                 self._disowned(manager, actions, before)
         answer = self._add(manager, actions, key, (new_args, term), [], None, owner or before)
+        begun = find(manager, key)
+        if entry is not None and begun is not None:
+            begun.sequence = begun.given = max(entry.sequence, entry.given)  # it goes on from there
         if before is not None:
             told = ("swapped", key) if answer == OK else ("error", show_reason(answer))
             said = ("event_handler_exit", self.context.name, entry.key if entry else key, told)
@@ -604,6 +611,10 @@ def _returned(result: Any) -> Callable[[Any, Any], Any]:
 
 def _is_message(message: Any) -> bool:
     return type(message) is tuple and len(message) > 1 and message[0] == MARK
+
+
+def _is_there(key: Key) -> PybehaveError:
+    return PybehaveError(f"{show(key)} is there already; add it as (class, id)")
 
 
 def _not_found(key: Key) -> NotFound:

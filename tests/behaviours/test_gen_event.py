@@ -438,6 +438,46 @@ def test_a_full_ring_lets_the_slow_miss_the_oldest() -> None:
     assert bus.manager.entries[0].missed == 1
 
 
+class Slow(EventHandler):
+    """Works on each batch beside the manager."""
+
+    def handle_batch(self, events: list[Any], state: Any) -> Any:
+        LOG.append(tuple(events))
+        return Later(0)
+
+
+def test_who_misses_the_oldest_is_not_given_again_what_it_works_on() -> None:
+    """(R3)"""
+    bus = Bus(Slow, capacity=3, overflow="drop_oldest")
+    bus.cast(events.notify_many([1, 2, 3]))
+    bus.cast(events.notify_many([4]))
+    assert LOG == [(1, 2, 3), (4,)]
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda bus, last: (bus.cast(events.notify(("swap", "log"))), bus.sync(last)),
+        lambda bus, last: bus.cast(events.notify_many([1, ("swap", "log"), last])),
+    ],
+)
+def test_what_has_gathered_behind_a_swap_is_for_the_new_handler(send: Any) -> None:
+    bus = Bus(Log, Third)
+    send(bus, "last")
+    seen = [what for what in LOG if what[1] in (("swap", "log"), "last")]
+    assert seen == [
+        ("third", ("swap", "log")), ("log", ("swap", "log")), ("other", "last"), ("third", "last"),
+    ]  # fmt: skip
+
+
+def test_a_swap_to_a_name_that_is_there_leaves_both() -> None:
+    bus = Bus(Log, Other)
+    answer = bus.call(events.swap_handler(Log, None, Other, None))
+    assert "is there already" in str(answer)
+    assert LOG == []
+    assert len(bus.call(events.which_handlers())) == 2
+
+
 def test_shards_divide_the_events() -> None:
     bus = Bus()
     for index in range(3):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from pybehave.runtime.heart.process import parent_of
 from tests.clients.test_heart import wait_ended
 from tests.clients.test_release_load import PIPELINE, Load
 from tests.clients.test_replace import let_two_read_one, pid_of
@@ -118,8 +119,8 @@ def test_the_new_process_ends_with_the_parent(load: Load) -> None:
     wait_ended(second)
 
 
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def successor_of(pid: int) -> int:
@@ -136,6 +137,41 @@ def successor_of(pid: int) -> int:
 
 def holds_the_lock(pid: int, data: str) -> bool:
     return Path(data, "LOCK").read_text().split()[:1] == [str(pid)]
+
+
+def begin_to_replace(load: Load) -> tuple[subprocess.Popen[bytes], int]:
+    """Let another process begin to take the place of this one; who, once it has the journal."""
+    old = pid_of(load)
+    words = [*COMMAND, "release", "replace", "counts:app", "--path", load.two, "--node", load.data]
+    asking = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    wait_for(lambda: successor_of(old) != 0, "a process that is to take over")
+    new = successor_of(old)
+    wait_for(lambda: holds_the_lock(new, load.data), "it has the journal")
+    return asking, new
+
+
+def test_a_stop_reaches_who_is_taking_over(load: Load) -> None:
+    """For the one before it came too late."""
+    quiet(load)
+    asking, new = begin_to_replace(load)
+    load.process.process.terminate()
+    asking.communicate(timeout=60)
+    assert load.process.process.wait(30) == 0
+    wait_ended(new)
+
+
+def test_a_parent_that_was_held_up_hears_all_of_a_successor_that_has_ended(load: Load) -> None:
+    """Its word that it is ready was looked at behind its end: the code before was started again and
+    again, which cannot read the newer one's journal."""
+    quiet(load)
+    asking, new = begin_to_replace(load)
+    os.kill(load.process.process.pid, signal.SIGSTOP)
+    asking.communicate(timeout=60)
+    assert asked(load, "VERSION") == b"2"
+    os.kill(new, signal.SIGKILL)
+    wait_for(lambda: state_of(new) == "Z", "it has ended, and nobody has looked")
+    os.kill(load.process.process.pid, signal.SIGCONT)
+    assert asked(load, "VERSION") == b"2"
 
 
 @pytest.mark.parametrize("whom", ["old", "new"])

@@ -27,7 +27,7 @@ DESCRIPTORS_SPARE = 1000
 # answered with what they had said, how many were reset before, and after how many seconds all
 # were open.
 BURST = """
-import resource, select, socket, struct, sys, time
+import os, resource, select, socket, struct, sys, time
 port, count = int(sys.argv[1]), int(sys.argv[2])
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -46,8 +46,10 @@ while answered + reset < count:
     for fd, event in poll.poll():
         client, said = clients[fd]
         try:
+            error = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, os.strerror(error))
             if event & select.EPOLLOUT:
-                assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
                 seconds = time.monotonic() - started
                 client.sendall(said)
                 poll.modify(client, select.EPOLLIN)

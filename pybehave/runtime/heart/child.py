@@ -99,9 +99,19 @@ def announcement(how: str) -> tuple[tuple[str, ...], str]:
     except (ValueError, RecursionError):
         found = None
     match found:
-        case [[str(), *_] as words, str() as folder] if all(isinstance(w, str) for w in words):
+        case [[str(), *_] as words, str() as folder] if words[0] and all(
+            isinstance(word, str) and _can_be_passed(word) for word in (*words, folder)
+        ):
             return tuple(words), folder
     raise ValueError(f"{show(how)} is no command line and folder")
+
+
+def _can_be_passed(word: str) -> bool:
+    """Whether a process can be started with it."""
+    try:
+        return b"\0" not in os.fsencode(word)
+    except UnicodeEncodeError:
+        return False
 
 
 def follow(node: Node) -> None:

@@ -52,7 +52,13 @@ from pybehave.runtime import systemd
 from pybehave.runtime.heart import child as heart_child
 from pybehave.runtime.heart import report as heart_report
 from pybehave.runtime.heart.notices import Notice, Notices
-from pybehave.runtime.heart.process import Shelf, Watched, set_subreaper, start_process
+from pybehave.runtime.heart.process import (
+    Shelf,
+    Watched,
+    parent_of,
+    set_subreaper,
+    start_process,
+)
 from pybehave.runtime.heart.report import HeartReport
 
 ABORT_S: Final = 5.0
@@ -62,6 +68,8 @@ HANDING_S: Final = 120.0
 """More than a replacement may take in all (release/handover.py)."""
 
 PASSED_ON: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+PID_DIGITS_MAX: Final = 10
+
 TOLD_ON: Final = ("READY", "STATUS", "EXTEND_TIMEOUT_USEC")
 """What systemd may hear as the child says it; MAINPID and the watchdog are our own."""
 
@@ -146,9 +154,11 @@ class Parent:
             now = time.monotonic()
             self._feed(now)
             self._look(now)
-            self._wait()
+            readable = self._wait()
             self._pass_signals_on()
-            self._take_notices()
+            self._take_notices()  # a successor's last words before its end: they may be READY
+            for fd in readable:
+                self._successor_ended(fd)
             self._reap()
         if not self._has_told_stop:
             systemd.notify("STOPPING=1")
@@ -191,12 +201,14 @@ class Parent:
             systemd.notify("WATCHDOG=1", wait=0.0)
             self._feed_at = now + limit / systemd.NOTICES_PER_LIMIT
 
-    def _wait(self) -> None:
+    def _wait(self) -> list[int]:
+        """Wait until there is something to do; what can be read, ended processes among it."""
         due = self._feed_at if self._due is None else min(self._due, self._feed_at)
         seconds = max(0.0, due - time.monotonic())
-        with contextlib.suppress(InterruptedError):
-            for fd, _ in self._poll.poll(seconds * 1000 + 1):
-                self._successor_ended(fd)
+        try:
+            return [fd for fd, _ in self._poll.poll(seconds * 1000 + 1)]
+        except InterruptedError:
+            return []
 
     def _look(self, now: float) -> None:
         """Do what is done when no time is left."""
@@ -247,6 +259,16 @@ class Parent:
     def _pid(self) -> int:
         """The number of the process that we look after; 0 = there is none."""
         return 0 if self._child is None else self._child.pid
+
+    def _is_child(self, pid: int) -> bool:
+        """Whether it is the process that we look after; senders whom nobody knows here are 0."""
+        return self._child is not None and pid == self._child.pid
+
+    def _is_of_ours(self, pid: int) -> bool:
+        """Whether the process that we look after has started it: a node may start others, which
+        have our address, and are replaced, too.
+        """
+        return parent_of(pid) in (self._pid, os.getpid())  # ours as soon as its father has ended
 
     def _watched(self, process: Watched) -> Watched:
         self._poll.register(process, select.POLLIN)
@@ -299,14 +321,15 @@ class Parent:
                 os.close(fd)
         if "FDSTOREREMOVE" in fields:
             self._shelf.remove(fields.get("FDNAME", ""))
-        if heart_child.SUCCESSOR in fields:
+        if heart_child.SUCCESSOR in fields and self._is_of_ours(notice.pid):
             self._announced(notice.pid, fields[heart_child.SUCCESSOR])
         if "READY" in fields:
             self._is_ready(notice.pid)
         main = fields.get("MAINPID", "")
-        if notice.pid == self._pid and main.isascii() and main.isdigit():
+        is_known = main.isascii() and main.isdigit() and len(main) <= PID_DIGITS_MAX
+        if self._is_child(notice.pid) and is_known:
             self._is_ready(int(main))
-        if notice.pid != self._pid:
+        if not self._is_child(notice.pid):
             return
         if heart_child.COMMAND in fields:
             self._code_changed(fields[heart_child.COMMAND])
@@ -349,7 +372,9 @@ class Parent:
             self._child, self._end = process, None
             self._since = time.monotonic()
             self._has_said_stop = False
-        if pid == self._pid and self._phase is not Phase.STOPPING:
+            for number in self._heart.asked:  # for the one before it came too late
+                process.kill(number)
+        if self._is_child(pid) and self._phase is not Phase.STOPPING:
             self._has_served = self._heart.has_served = True
             self._words = self._again
             self._enter(Phase.SERVING, self._beat_due())
@@ -396,9 +421,9 @@ class Parent:
 
     def _ended(self, pid: int, status: int | None) -> None:
         """A process has ended; `status` as wait(2) says it, None = nobody knows it any more."""
-        if pid == self._pid:
+        if self._is_child(pid):
             self._take_notices()  # its last words may have come just now: who takes its place, say
-        if self._child is None or pid != self._pid:
+        if self._child is None or pid != self._child.pid:
             return
         self._forget(self._child)
         self._child = None

@@ -31,8 +31,9 @@ LOW_FD_MAX: Final = systemd.LISTEN_FDS_START + FDS_KEPT_MAX
 
 PR_SET_CHILD_SUBREAPER: Final = 36
 
+_PARENT: Final = 4 - 3
 _EXIT_CODE: Final = 52 - 3
-"""The field of proc_pid_stat(5), behind number and name."""
+"""Fields of proc_pid_stat(5), behind number and name."""
 
 OF_ITS_PARENT: Final = ("WATCHDOG_USEC", "NOTIFY_SOCKET", "FDSTORE")
 """What systemd has told us is not for the process that we start."""
@@ -53,12 +54,17 @@ class Shelf:
     def put(self, name: str, fds: tuple[int, ...]) -> None:
         """Keep a descriptor, in the place of one of that name; it is the shelf's from now on."""
         for fd in fds:
-            if len(self._kept) < FDS_KEPT_MAX or name in self._kept:
-                self.remove(name)
-                self._kept[name] = _moved_up(fd)
-            else:
-                logger.warning("%d sockets are kept already, %s is not", FDS_KEPT_MAX, name)
-            os.close(fd)
+            try:
+                if len(self._kept) < FDS_KEPT_MAX or name in self._kept:
+                    kept = _moved_up(fd)
+                    self.remove(name)
+                    self._kept[name] = kept
+                else:
+                    logger.warning("%d sockets are kept already, %s is not", FDS_KEPT_MAX, name)
+            except OSError as error:  # beyond the limit of open files
+                logger.warning("the socket %s is not kept: %s", name, error)
+            finally:
+                os.close(fd)
 
     def remove(self, name: str) -> None:
         """Close one, if it is there."""
@@ -121,11 +127,11 @@ class Watched:
         Only for a process that has ended: the number must not be a stranger's.
         """
         try:
-            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
+            fields = _stat(self.pid)
             signal.pidfd_send_signal(self._fd, 0)  # so it was not reaped before, and this was it
         except OSError:
             return None
-        return int(stat.rpartition(")")[2].split()[_EXIT_CODE])
+        return int(fields[_EXIT_CODE])
 
     def close(self) -> None:
         """Watch it no more."""
@@ -168,6 +174,19 @@ def start_process(words: tuple[str, ...], says: dict[str, str], shelf: Shelf) ->
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
+
+
+def parent_of(pid: int) -> int:
+    """Return the number of a process's father; -1 = the process has gone."""
+    try:
+        return int(_stat(pid)[_PARENT])
+    except OSError:
+        return -1
+
+
+def _stat(pid: int) -> list[str]:
+    text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    return text.rpartition(")")[2].split()  # the name may hold anything
 
 
 def set_subreaper(*, is_one: bool) -> None:

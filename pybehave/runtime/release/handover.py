@@ -155,7 +155,7 @@ class Channel:
             raise OSError(f"{message.get('is')!r} came in place of {word!r}")
         return message
 
-    def beat_until(self, word: str, seconds: float) -> None:
+    def beat_until(self, word: str, seconds: float) -> dict[str, Any]:
         """Wait for a message while this process's loop does not turn: whoever watches over it, and
         would end it for that, hears that all is well.
 
@@ -170,7 +170,7 @@ class Channel:
             if looking.poll(interval * 1000):
                 break
             systemd.notify("WATCHDOG=1", wait=0.0)
-        self.wait_for(word, interval)
+        return self.wait_for(word, interval)
 
     def close(self) -> None:
         """Hang up."""
@@ -234,14 +234,19 @@ class Successor:
         self.stands_by = False
         self.speaks: dict[str, tuple[int, int]] = {}
 
-    def wait_loaded(self, seconds: float = LOAD_S) -> None:
+    def wait_loaded(self, seconds: float = LOAD_S, *, is_on_loop: bool = False) -> None:
         """Wait until it has imported its code; one that has not is ended.
+
+        Args:
+            seconds: How long at most.
+            is_on_loop: The loop stands still meanwhile.
 
         Raises:
             OSError: It has ended, or takes too long.
         """
+        wait = self.channel.beat_until if is_on_loop else self.channel.wait_for
         try:
-            message = self.channel.wait_for("loaded", seconds)
+            message = wait("loaded", seconds)
         except OSError:
             self.end()
             raise
@@ -415,7 +420,7 @@ class Replacement:
         try:
             assert self._node.releases.command is not None
             successor = Successor(self._node.releases.command)
-            successor.wait_loaded()
+            successor.wait_loaded(is_on_loop=True)
             self._give(successor)
         except OSError as error:
             logger.critical("no process takes over: %s; all connections end", error)

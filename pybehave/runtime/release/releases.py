@@ -130,7 +130,7 @@ class Releases:
         self._before: Wish | None = None
         self._probation: Probation | None = None
         self._end_watch: Callable[[], None] = lambda: None
-        self._is_asked = False
+        self._is_asked = self._is_closed = False
         self._replacement: Replacement | None = None
 
     # --- asking -------------------------------------------------------------------------------
@@ -274,6 +274,8 @@ class Releases:
             answer(facts, error)
 
         try:
+            if self._is_closed:
+                raise UpgradeRefused(version, "the node is stopping")
             if self.under_way is not None or self._is_asked:
                 raise UpgradeRefused(version, "another change of code is under way")
             if from_version not in (None, app.version):
@@ -291,6 +293,7 @@ class Releases:
 
     def close(self) -> None:
         """The node stops: what is under way is given up."""
+        self._is_closed = True
         self._end_watch()
         if self._replacement is not None:
             self._replacement.give_up("the node was told to stop")
@@ -308,6 +311,8 @@ class Releases:
 
     def _when_free(self, what: str, begin: Callable[[Answer], None], answer: Answer) -> None:
         """Begin something when no snapshot is being written (U1)."""
+        if self._is_closed:
+            raise UpgradeRefused(what, "the node is stopping")
         if self.under_way is not None or self._is_asked:
             raise UpgradeRefused(what, "another change of code is under way")
         journal = self.node.journal

@@ -20,7 +20,7 @@ from pybehave.behaviours.backoff import Backoff
 from pybehave.behaviours.heart import End, HeartRules
 from pybehave.runtime import systemd
 from pybehave.runtime.heart import report as heart_report
-from pybehave.runtime.heart.notices import Notices
+from pybehave.runtime.heart.notices import Notice, Notices
 from pybehave.runtime.heart.parent import Parent, keep_alive
 from pybehave.runtime.heart.process import FDS_KEPT_MAX, LOW_FD_MAX, Shelf, Watched, start_process
 from pybehave.runtime.heart.report import REPORTS_KEPT, HeartReport, core_hint, keep, why_of
@@ -404,6 +404,76 @@ def test_a_process_that_cannot_be_started_again_is_a_failure_like_others(
     assert [each["restarts"] for each in reports] == [0, 1, 2]
     assert "could not be started" in reports[1]["why"]
     assert "Resource temporarily unavailable" in reports[2]["why"]
+
+
+def test_no_stranger_takes_a_place(live: Callable[..., int]) -> None:
+    """Whoever is of this user can say so; and a node that ours has started has a successor, too."""
+    assert live(
+        SUCCEEDED + 'systemd.notify("READY=1")\n'
+        "if lives == 0:\n"
+        "    if os.fork() == 0:\n"
+        '        own = succeed("threading.Event().wait()")\n'
+        '        open("stranger", "w").write(str(own.pid))\n'
+        "        own.wait()\n"
+        "        os._exit(0)\n"
+        "    while not (os.path.exists('stranger') and open('stranger').read()): pass\n"
+        "    os.abort()\n"
+        "os.kill(int(open('stranger').read()), 9)\n"
+        'systemd.notify("STOPPING=1")\n',
+        timeout=30,
+    ) == 0  # fmt: skip
+    assert len(lives()) == 2
+
+
+BAD_COMMANDS = [
+    [[""], ""],
+    [["a\0b"], ""],
+    [["a"], "\0"],
+    [["\ud800"], ""],
+    [[], ""],
+    [["a", 1], ""],
+]
+
+
+@pytest.mark.parametrize(
+    "notice",
+    [
+        "MAINPID=" + "1" * 5000,
+        *(f"X_PYBEHAVE_COMMAND={json.dumps(bad)}" for bad in BAD_COMMANDS),
+        *(f"X_PYBEHAVE_SUCCESSOR={json.dumps(bad)}" for bad in BAD_COMMANDS),
+    ],
+)
+def test_nonsense_ends_nobody(live: Callable[..., int], notice: str) -> None:
+    assert live(
+        'systemd.notify("READY=1")\n'
+        f"systemd.notify({notice!r})\n"
+        "if lives == 0: os.abort()\n"
+        'systemd.notify("STOPPING=1")\n'
+    ) == 0  # fmt: skip
+    assert len(lives()) == 2
+
+
+def test_a_sender_whose_number_nobody_knows_is_not_the_process_that_there_is_not() -> None:
+    parent = Parent(("program",), HeartRules(), ("program",), None)
+    before = vars(parent).copy()
+    parent._noticed(Notice(0, {"STOPPING": "1", "MAINPID": "0", "READY": "1", "WATCHDOG": "1"}))
+    assert vars(parent) == before
+    parent._notices.close()
+
+
+def test_a_socket_for_which_there_is_no_room_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(_: int) -> int:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    shelf = Shelf()
+    shelf.put("own", (pipe_copy(),))
+    before, given = len(os.listdir("/proc/self/fd")), shelf.given()
+    monkeypatch.setattr("pybehave.runtime.heart.process._moved_up", no_room)
+    shelf.put("own", (pipe_copy(),))
+    shelf.put("other", (pipe_copy(),))
+    assert shelf.given() == given
+    assert len(os.listdir("/proc/self/fd")) == before
+    shelf.clear()
 
 
 def test_no_such_program(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pybehave.errors import UpgradeRefused
 from pybehave.journal.closed import Closed
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
+from pybehave.runtime import systemd
 from pybehave.runtime.release.handover import FDS_MAX, PIECE_BYTES, Channel, Inheritance, Successor
 from pybehave.runtime.release.places import Held
 from pybehave.testing.disk import SimDisk
@@ -282,6 +283,42 @@ def test_a_node_that_is_followed_stops_when_it_is_told_to(followed: Any) -> None
     assert facts is None
     assert "the node was told to stop" in str(error)
     assert told.empty()
+
+
+def test_no_process_takes_the_place_of_a_node_that_stops() -> None:
+    """It had been loading when the node was told to stop, and got descriptors that were closed."""
+    ended: list[str] = []
+    successor: Any = SimpleNamespace(
+        version="2", names=[], speaks={}, end=lambda: ended.append("ended")
+    )
+    app = Application("t", Supervisor("one_for_one", [Worker("s", Counting)]), version="1")
+    with Simulator(1, app) as sim:
+        sim.node.releases.close()
+        with pytest.raises(UpgradeRefused, match="the node is stopping"):
+            sim.node.releases.begin_replacement(successor, "1", lambda *_: None)
+        assert ended == ["ended"]
+        with pytest.raises(UpgradeRefused, match="the node is stopping"):
+            sim.node.releases.upgrade(
+                Application("t", Supervisor("one_for_one", []), version="2"), from_version="1"
+            )
+
+
+def test_whoever_watches_hears_that_a_standing_loop_waits_for_another_process(
+    ends: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def notify(message: str, **_: object) -> None:
+        said.append(message)
+        if len(said) == 3:
+            Channel(ends[1]).send({"is": "loaded", "version": "2", "names": ["l"]})
+
+    monkeypatch.setattr(systemd, "notify", notify)
+    monkeypatch.setattr(systemd, "watchdog_s", lambda: 0.01)
+    successor = successor_at(ends[0])
+    successor.wait_loaded(WAIT_S, is_on_loop=True)
+    assert said == ["WATCHDOG=1"] * 3
+    assert (successor.version, successor.names) == ("2", ["l"])
 
 
 def test_a_process_that_does_not_say_what_it_understands_is_asked_nothing(ends: Any) -> None:
