@@ -94,7 +94,8 @@ class NotStarted(PybehaveError):
 
     def __init__(self, application: str) -> None:
         super().__init__(
-            f"Application {application!r} does not run here; applications() lists those that do"
+            f"Application {application!r} does not run here; which_applications() lists those "
+            "that do"
         )
         self.application = application
 

@@ -244,7 +244,8 @@ class GenServer(Generic[State, Input, Output]):
 
         Args:
             reason: Why the server ends: `"shutdown"`, `"normal"`, the exception, ...
-            state: The last good state.
+            state: The last good state: the object itself, so what a callback that raised had
+                changed in place is changed there.
         """
         return None
 

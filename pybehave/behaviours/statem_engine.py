@@ -252,9 +252,8 @@ class Turn:
 
     def _take_result(self, result: Any) -> bool:
         """Take a result's state, data and actions; False: the machine stops."""
-        kind = type(result)
+        kind, modules = type(result), self._modules
         if kind is statem.NextState:
-            self._current._check_state(result.state)
             self.state = result.state
             self.data = result.data
         elif kind is statem.KeepState:
@@ -269,6 +268,8 @@ class Turn:
             return False
         if result.actions is not None:
             self._take_actions(result.actions)
+        if kind is statem.NextState or self._modules is not modules:  # it is the new module's state
+            self._current._check_state(self.state)
         return True
 
     def _take_stop(self, result: Any) -> None:

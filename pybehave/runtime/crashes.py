@@ -204,11 +204,14 @@ class Crashes:
 def shaped(
     shape: Callable[[dict[str, Any]], dict[str, Any]], status: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what a server's `format_status` lets be seen of some fields."""
+    """Return what a server's `format_status` lets be seen of some fields. If it raises, that is
+    why it ended, which the log's traceback tells anyway.
+    """
     try:
         return {**dict.fromkeys(status), **shape(dict(status))}
     except Exception as error:  # noqa: BLE001 -- a report must not fail on its subject
-        return dict.fromkeys(status, f"<format_status raised {error!r}>")
+        hidden = dict.fromkeys(status, f"<format_status raised {error!r}>")
+        return hidden | {name: status[name] for name in status if name == "reason"}
 
 
 def user_frames(error: BaseException) -> TracebackType | None:

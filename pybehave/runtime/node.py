@@ -661,7 +661,8 @@ class Node(Requests, Supervision, Forgetting):
             raise LoopClosed(
                 f"Node {self.app.name!r} has stopped{why}; start the application again"
             ) from self._failure
-        self.loop.post(name, kind, message, waiter)
+        if name is None or not self.loop.post_here(name, kind, message, waiter):
+            self.loop.post(name, kind, message, waiter)
 
     # --- applications --------------------------------------------------------------------------
 

@@ -324,15 +324,15 @@ cdef class Loop(Ports):
         """Whether this is the loop's own thread."""
         return PyThread_get_thread_ident() == self.thread
 
-    def post_here(self, str name, int kind, message) -> bool:
-        """Post a cast or an info at once, if this is the loop's own thread; whether it is."""
+    def post_here(self, str name, int kind, message, waiter=None) -> bool:
+        """Post an input at once, if this is the loop's own thread; whether it is."""
         cdef Commit commit = self.dispatcher.commit
         if PyThread_get_thread_ident() != self.thread:
             return False
         if commit is not None and commit.j.open_at and self.dispatcher.whereis(name) is None:
-            self.post(name, kind, message, None) # a family's server may start: that is a record
+            self.post(name, kind, message, waiter) # a family's server may start: that is a record
         else:
-            self.dispatcher.post(name, kind, message, None)
+            self.dispatcher.post(name, kind, message, waiter)
         return True
 
     def attach_journal(self, Commit commit) -> None:

@@ -9,6 +9,7 @@ from .servers cimport Address, Server
 
 
 cdef class Mailboxes(Names):
+    cdef readonly uint64_t session     # names this node's connections in journals
     cdef object ready                  # a deque of the servers that have mail
     cdef list stalled                  # (server, item): infos that the full journal did not take
     cdef object refusal                # why the journal did not take the latest message

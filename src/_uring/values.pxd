@@ -19,7 +19,8 @@ cdef class Values:
     cdef dict names       # type -> name, for declared types
     cdef dict types       # name -> type
     cdef object handles   # (session, slot, generation) -> the one Connection for it
-    cdef public object find_live # (slot, generation) -> Connection of this process, or None
+    cdef object find_live # (slot, generation) -> Connection of this node, or None
+    cdef uint64_t session # of its connections
     cdef dict opaque      # types of outputs without a form -> their outcome
     cdef object latest    # a short output, and ...
     cdef uint32_t latest_outcome # ... its outcome, 0 = there is none
@@ -56,3 +57,6 @@ cdef class Values:
     cdef object _take(self, const uint8_t **at, const uint8_t *end, int depth)
     cdef object _take_ext(self, const uint8_t **at, const uint8_t *end, size_t count, int depth)
     cdef list _take_array(self, const uint8_t **at, const uint8_t *end, size_t count, int depth)
+
+
+cdef uint64_t next_session() noexcept

@@ -54,8 +54,9 @@ cdef extern from "segment.h" nogil:
     uint64_t segment_hash64(const void *, size_t, uint64_t)
     uint32_t segment_outcome(uint64_t)
 
-# Names this process among all that ever wrote the journal.
+# Names this process among all that ever wrote a journal.
 cdef uint64_t SESSION = int.from_bytes(os.urandom(8), "little") | 1
+cdef uint64_t _sessions = 0
 
 cdef int DEPTH_MAX = 64             # deeper is a mistake, or a cycle
 cdef size_t CAPACITY_INITIAL = 4096
@@ -129,6 +130,7 @@ cdef class Values:
     """
 
     def __cinit__(self, types=()):
+        self.session = SESSION
         self.types = {}
         self.names = {}
         self.opaque = {}
@@ -174,6 +176,13 @@ cdef class Values:
         """
         return self.take(<const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
+    def live_in(self, dispatcher) -> None:
+        """Connections are this one's from now on: one process may have several nodes, also one
+        after the other on the same journal, and each begins to count connections anew.
+        """
+        self.find_live = dispatcher.live_connection
+        self.session = dispatcher.session
+
     def reader(self, dict names) -> Values:
         """One that reads what was written when names of types had other meanings, or other names.
 
@@ -187,6 +196,7 @@ cdef class Values:
         other.types.update(names)
         other.handles = self.handles
         other.find_live = self.find_live
+        other.session = self.session
         return other
 
     cdef object as_read(self, object value):
@@ -425,7 +435,7 @@ cdef class Values:
         if kind is set or kind is frozenset:
             return self._put_set(EXT_SET if kind is set else EXT_FROZENSET, value, depth)
         if kind is Connection:
-            fields = ((<Connection>value).session or SESSION, (<Connection>value).slot,
+            fields = ((<Connection>value).session or self.session, (<Connection>value).slot,
                       (<Connection>value).generation, (<Connection>value).peer,
                       (<Connection>value).listener)
             return self.put_ext(EXT_CONNECTION, fields, 5, depth)
@@ -676,7 +686,7 @@ cdef class Values:
         found = self.handles.get(key)
         if found is not None:
             return found
-        if session == SESSION and self.find_live is not None:
+        if session == self.session and self.find_live is not None:
             found = self.find_live(slot, generation)
         if found is None:
             connection = Connection.__new__(Connection)
@@ -687,6 +697,13 @@ cdef class Values:
             connection.listener = listener
             found = self.handles[key] = connection
         return found
+
+
+cdef uint64_t next_session() noexcept:
+    """Names a node among all that ever wrote a journal; never 0."""
+    global _sessions
+    _sessions += 1
+    return SESSION + 2 * _sessions
 
 
 cdef int check_left(const uint8_t **at, const uint8_t *end, size_t count) except -1:

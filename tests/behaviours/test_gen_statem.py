@@ -353,6 +353,37 @@ def test_modules_are_pushed_changed_and_popped() -> None:
         server.handle_cast("back", machine)
 
 
+class High(GenStatem):
+    def up(self, event_type: Any, content: Any, data: Any) -> Any:
+        return NextState("down", [*data, ("up", content)], PopCallbackModule())
+
+
+class Low(GenStatem):
+    def init(self, args: Any) -> Any:
+        return "down", []
+
+    def down(self, event_type: Any, content: Any, data: Any) -> Any:
+        if content == "push alone":
+            return KeepStateAndData(PushCallbackModule(High))
+        if content == "nowhere":
+            return NextState("low", data, PushCallbackModule(High))
+        return NextState("up", [*data, ("down", content)], PushCallbackModule(High))
+
+
+def test_a_state_and_its_module_change_together() -> None:
+    """(OTP, run: the state is the new module's)"""
+    server = Low()
+    server.context = FixedContext(name="m")
+    machine = server._initial("m", None).state
+    for content in (1, 2, 3):
+        machine = server.handle_cast(content, machine)[0]
+    assert (machine.state, machine.data) == ("up", [("down", 1), ("up", 2), ("down", 3)])
+    machine = server.handle_cast(4, machine)[0]
+    for content, state in (("push alone", "down"), ("nowhere", "low")):
+        with pytest.raises(BadReturn, match=f"'{state}'.*High has no method of that name"):
+            server.handle_cast(content, machine)
+
+
 @pytest.mark.parametrize("timeout", [StateTimeout(5), EventTimeout(5)])
 def test_machines_that_wait_without_content_keep_one_object_for_all(timeout: Any) -> None:
     first, second = (begun(args=("a", 0, timeout))[1] for _ in range(2))

@@ -18,6 +18,7 @@ To look into a seed: `Run(seed, is_shown=True).run()` prints what happens.
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import random
 import sys
@@ -378,8 +379,9 @@ class Run:
         name = self.dice.choice((*STEADY, *SPECIAL, *PLAIN, "m-1"))
 
         def change(shown: Any) -> Any:
-            logs_of(name, shown)[0].append("replaced")
-            return shown
+            changed = copy.deepcopy(shown)  # it may be refused
+            logs_of(name, changed)[0].append("replaced")
+            return changed
 
         self.say("replace", name)
         node.sys.replace_state(name, change)

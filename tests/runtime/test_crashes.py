@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from pybehave import (
     NO_REPLY,
@@ -166,6 +167,17 @@ def test_for_programs_a_report_is_plain_and_hides_what_format_status_hides(node:
     assert found["traceback"][-1]["function"] == "step"
     assert found["traceback"][-1]["code"].startswith("raise ValueError")
     assert found["state"] == "{'secret': '***'}"
+    assert "hush" not in json.dumps(found)
+
+
+def test_a_format_status_that_raises_hides_all_but_why_it_ended(node: Any) -> None:
+    def fails(_status: dict[str, Any]) -> Any:
+        raise LookupError("no status")
+
+    found = structs.replace(crash(node), shape=fails).as_dict()
+    assert found["reason"]["text"] == "ValueError: a deliberate bug"
+    assert "no status" in found["state"]
+    assert "no status" in found["message"]
     assert "hush" not in json.dumps(found)
 
 

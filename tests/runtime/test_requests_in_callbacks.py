@@ -207,3 +207,41 @@ def test_meddling_leaves_a_tree_that_agrees_with_the_registry(seed: int, journal
             assert node.call("kept", 0) == ROUNDS
     assert simulator.node.exit_status == 0
     assert not any(world.lives.values())
+
+
+class Hears(GenServer[list[Any], Any, Any]):
+    """Keeps what it hears, and from which side."""
+
+    def init(self, args: Any) -> list[Any]:
+        return []
+
+    def handle_call(self, request: Any, caller: Any, state: list[Any]) -> Any:
+        return [*state, ("call", request)], "heard"
+
+    def handle_cast(self, message: Any, state: list[Any]) -> Any:
+        return [*state, ("cast", message)], None
+
+    def handle_info(self, message: Any, state: list[Any]) -> Any:
+        return [*state, ("info", message)], None
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_what_one_thread_sends_arrives_in_its_order(
+    start: Callable[..., Any], tmp_path: Path, journal: bool
+) -> None:
+    """On the loop's thread, too: a request came behind what was cast after it."""
+    worker = Worker("a", Hears, journal=journal)
+    app = Application("t", Supervisor("one_for_one", [worker]))
+    node = start(app, data=tmp_path if journal else None)
+
+    def send() -> Any:
+        future = node.send_request("a", 1)
+        node.cast("a", 2)
+        node.info("a", 3)
+        node.abcast(["a"], 4)
+        return future, node.send_request("a", 5)
+
+    wanted: list[Any] = [("call", 1), ("cast", 2), ("info", 3), ("cast", 4), ("call", 5)]
+    for sent in (node.run_on_loop(send), send()):
+        assert [future.result(10) for future in sent] == ["heard", "heard"]
+    assert node.get_state("a") == wanted * 2

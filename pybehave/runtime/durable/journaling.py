@@ -418,7 +418,7 @@ class NodeJournal:
         found = self._values.get(worker.name)
         if found is None:
             found = self._values[worker.name] = make_values(worker.name, instance)
-            found.find_live = self._dispatcher.live_connection
+            found.live_in(self._dispatcher)
         return found
 
     def number_of(self, name: str) -> int:
@@ -620,7 +620,7 @@ class NodeJournal:
     def set_values(self, name: str, values: Values) -> None:
         """A server's values are encoded by other code from now on."""
         self._values[name] = values
-        values.find_live = self._dispatcher.live_connection
+        values.live_in(self._dispatcher)
 
     def values_named(self, name: str) -> Values:
         """What encodes a server's values."""
