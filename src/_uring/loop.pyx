@@ -39,6 +39,7 @@ from .handles cimport Connection
 from .leaves cimport *
 from .ports cimport Ports
 from .servers cimport Port
+from .values cimport session_of
 
 import collections
 import errno as _errno
@@ -335,12 +336,13 @@ cdef class Loop(Ports):
             self.dispatcher.post(name, kind, message, waiter)
         return True
 
-    def attach_journal(self, Commit commit) -> None:
-        """Take the commit path of a journal that is open; once."""
+    def attach_journal(self, Commit commit, uint64_t epoch) -> None:
+        """Take the commit path of a journal that is open, in this epoch of it; once."""
         assert self.dispatcher.commit is None
         commit.conns = &self._conns
         commit.source = self._source
         self.dispatcher.commit = commit
+        self.dispatcher.session = session_of(epoch)
 
     cdef int _tick(self, uint64_t limit_ns) except -1:
         cdef uint32_t count

@@ -24,7 +24,7 @@ from .servers cimport (
     ACK_SERVERS, INPUT_CALL, INPUT_CAST, INPUT_INFO, INPUT_TIMER, OVERFLOW_DROP_OLDEST,
     OVERFLOW_REJECT, Address, Alarm, Answer, Port, Server,
 )
-from .values cimport Values, next_session
+from .values cimport Values, session_of
 
 import collections
 
@@ -57,7 +57,7 @@ cdef class Mailboxes(Names):
     """Who has mail, and who waits. Base of the Dispatcher."""
 
     def __cinit__(self):
-        self.session = next_session()
+        self.session = session_of(0)
         self.ready = collections.deque()
         self.stalled = []
         self.parked = []

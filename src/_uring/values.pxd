@@ -19,8 +19,7 @@ cdef class Values:
     cdef dict names       # type -> name, for declared types
     cdef dict types       # name -> type
     cdef object handles   # (session, slot, generation) -> the one Connection for it
-    cdef object find_live # (slot, generation) -> Connection of this node, or None
-    cdef uint64_t session # of its connections
+    cdef object living    # the Dispatcher whose connections are alive, or None
     cdef dict opaque      # types of outputs without a form -> their outcome
     cdef object latest    # a short output, and ...
     cdef uint32_t latest_outcome # ... its outcome, 0 = there is none
@@ -29,6 +28,7 @@ cdef class Values:
     cdef bint has_caller  # ... or a caller, who reads back as one that was answered
     cdef public bint has_waiting # something put since this was False held one who still waits
 
+    cdef uint64_t session(self) except? 0
     cdef int put(self, object value, int depth) except -1
     cdef uint8_t *room(self, size_t count) except NULL
     cdef int _grow(self, size_t count) except -1
@@ -59,4 +59,4 @@ cdef class Values:
     cdef list _take_array(self, const uint8_t **at, const uint8_t *end, size_t count, int depth)
 
 
-cdef uint64_t next_session() noexcept
+cdef uint64_t session_of(uint64_t epoch) noexcept

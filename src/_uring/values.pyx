@@ -56,7 +56,6 @@ cdef extern from "segment.h" nogil:
 
 # Names this process among all that ever wrote a journal.
 cdef uint64_t SESSION = int.from_bytes(os.urandom(8), "little") | 1
-cdef uint64_t _sessions = 0
 
 cdef int DEPTH_MAX = 64             # deeper is a mistake, or a cycle
 cdef size_t CAPACITY_INITIAL = 4096
@@ -130,7 +129,6 @@ cdef class Values:
     """
 
     def __cinit__(self, types=()):
-        self.session = SESSION
         self.types = {}
         self.names = {}
         self.opaque = {}
@@ -177,11 +175,11 @@ cdef class Values:
         return self.take(<const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
     def live_in(self, dispatcher) -> None:
-        """Connections are this one's from now on: one process may have several nodes, also one
-        after the other on the same journal, and each begins to count connections anew.
-        """
-        self.find_live = dispatcher.live_connection
-        self.session = dispatcher.session
+        """From now on connections may be those of a node that runs."""
+        self.living = dispatcher
+
+    cdef uint64_t session(self) except? 0:
+        return SESSION if self.living is None else self.living.session
 
     def reader(self, dict names) -> Values:
         """One that reads what was written when names of types had other meanings, or other names.
@@ -195,8 +193,7 @@ cdef class Values:
         other.types.update(self.types)
         other.types.update(names)
         other.handles = self.handles
-        other.find_live = self.find_live
-        other.session = self.session
+        other.living = self.living
         return other
 
     cdef object as_read(self, object value):
@@ -435,7 +432,7 @@ cdef class Values:
         if kind is set or kind is frozenset:
             return self._put_set(EXT_SET if kind is set else EXT_FROZENSET, value, depth)
         if kind is Connection:
-            fields = ((<Connection>value).session or self.session, (<Connection>value).slot,
+            fields = ((<Connection>value).session or self.session(), (<Connection>value).slot,
                       (<Connection>value).generation, (<Connection>value).peer,
                       (<Connection>value).listener)
             return self.put_ext(EXT_CONNECTION, fields, 5, depth)
@@ -686,8 +683,8 @@ cdef class Values:
         found = self.handles.get(key)
         if found is not None:
             return found
-        if session == self.session and self.find_live is not None:
-            found = self.find_live(slot, generation)
+        if self.living is not None and session == self.session():
+            found = self.living.live_connection(slot, generation)
         if found is None:
             connection = Connection.__new__(Connection)
             connection.session = session
@@ -699,11 +696,11 @@ cdef class Values:
         return found
 
 
-cdef uint64_t next_session() noexcept:
-    """Names a node among all that ever wrote a journal; never 0."""
-    global _sessions
-    _sessions += 1
-    return SESSION + 2 * _sessions
+cdef uint64_t session_of(uint64_t epoch) noexcept:
+    """Names a node among all that ever wrote its journal; never 0. One process may have several,
+    one after the other, and each counts its connections from the beginning.
+    """
+    return SESSION + 2 * epoch
 
 
 cdef int check_left(const uint8_t **at, const uint8_t *end, size_t count) except -1:

@@ -48,7 +48,7 @@ def short_write(path: Path, source: str, payload: bytes) -> dict[str, Any]:
     found = recover(disk, OPTIONS, now_ns=1)
     commit = begin(disk, found, OPTIONS, disk.open(MANIFEST))  # type: ignore[arg-type]
     loop = Loop(source)
-    loop.attach_journal(commit)
+    loop.attach_journal(commit, 1)
     commit.record(INPUT, 1, payload, 5)
     try:
         with files_limited(CROSSED):

@@ -32,7 +32,7 @@ def opened(path: Path, source: str) -> Iterator[tuple[Loop, Any]]:
     disk = FolderDisk(path, is_volatile_allowed=True)
     commit = begin(disk, recover(disk, OPTIONS, now_ns=1), OPTIONS, disk.open(MANIFEST))
     loop = Loop(source)
-    loop.attach_journal(commit)
+    loop.attach_journal(commit, 1)
     yield loop, commit
     loop.close()
     for fd in commit.take_descriptors():

@@ -236,7 +236,7 @@ class NodeJournal:
         self.segment_starts = [(p.number, p.header.first_lsn) for p in found.pieces]
         self.segment_starts.append((found.header.number, found.header.first_lsn))
         self.snapshots.begin(found.report.snapshot_lsn)
-        self.node.loop.attach_journal(self.commit)
+        self.node.loop.attach_journal(self.commit, found.header.epoch)
         is_kept = any(worker.acknowledge == "os" for worker in self.specs().values())
         self.tail.adopt(self.commit, is_wanted=is_kept)
         self.quarantine.record()
