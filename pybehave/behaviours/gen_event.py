@@ -387,8 +387,10 @@ class GenEvent(GenServer[Manager, Any, Any]):
         elif kind is Remove:
             self._remove(manager, actions, entry, "remove_handler", "normal")
         elif kind is Swap:
-            self._swap(manager, actions, entry, result.args, events.key_of(result.handler),
-                       result.new_args)  # fmt: skip
+            answer = self._swap(manager, actions, entry, result.args,
+                                events.key_of(result.handler), result.new_args)  # fmt: skip
+            if answer != OK and entry in manager.entries:  # nobody else hears that it was refused
+                raise answer
         else:
             entry.state = result
 

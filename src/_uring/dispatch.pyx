@@ -742,7 +742,8 @@ cdef class Dispatcher(Ephemeral):
         cdef bint was_running = server.is_running # it may have been stopped by its own turn
         cdef uint64_t barrier = self.barrier
         cdef bint is_heard = caller is not None and not caller.is_done
-        kind = INPUT_CAST if kind == INPUT_CASTS else kind
+        if kind == INPUT_CASTS:
+            kind, message = INPUT_CAST, message[0] if len(message) == 1 else message
         self.stats.crashes += 1
         crash = None # a third of what a crash costs, were it made for nobody
         if is_heard or server.callers_count or server.mailbox:

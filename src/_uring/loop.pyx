@@ -326,9 +326,10 @@ cdef class Loop(Ports):
         return PyThread_get_thread_ident() == self.thread
 
     def post_here(self, str name, int kind, message, waiter=None) -> bool:
-        """Post an input at once, if this is the loop's own thread; whether it is."""
+        """Post an input at once, if this is the loop's own thread and it can run; whether it was
+        posted. A child of a fork has the same thread: `post` says what is wrong."""
         cdef Commit commit = self.dispatcher.commit
-        if PyThread_get_thread_ident() != self.thread:
+        if PyThread_get_thread_ident() != self.thread or self._is_forked or self._is_closed:
             return False
         if commit is not None and commit.j.open_at and self.dispatcher.whereis(name) is None:
             self.post(name, kind, message, waiter) # a family's server may start: that is a record

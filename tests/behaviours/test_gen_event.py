@@ -478,6 +478,19 @@ def test_a_swap_to_a_name_that_is_there_leaves_both() -> None:
     assert len(bus.call(events.which_handlers())) == 2
 
 
+def test_a_handler_that_swaps_itself_for_one_that_is_there_is_removed() -> None:
+    """(E1) It would have been ignored, and nobody told."""
+    bus = Bus(Log, Other)
+    assert bus.sync(("swap", "log")) == "ok"
+    assert bus.call(events.which_handlers()) == [events.key_of(Other)]
+    bus.call(events.add_sup_handler(Log, owner="me"))
+    bus.cast(events.notify(("swap", "log")))
+    bus.info(FLUSH)
+    [told] = [action.message[3] for action in bus.actions if type(action) is Info]
+    assert told[0] == "error"
+    assert "is there already" in told[1]
+
+
 def test_shards_divide_the_events() -> None:
     bus = Bus()
     for index in range(3):

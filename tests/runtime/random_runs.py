@@ -18,7 +18,6 @@ To look into a seed: `Run(seed, is_shown=True).run()` prints what happens.
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import random
 import sys
@@ -122,6 +121,15 @@ class Ear(logging.Handler):
             return
         if (kind and "random_programs.py" not in text) or record.levelno >= logging.CRITICAL:
             self.heard.append(text)
+
+
+def unshared(value: Any) -> Any:
+    """The same in lists and dictionaries of its own; handles stay what they are."""
+    if type(value) is dict:
+        return {key: unshared(each) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(unshared(each) for each in value)
+    return value
 
 
 class Run:
@@ -379,7 +387,7 @@ class Run:
         name = self.dice.choice((*STEADY, *SPECIAL, *PLAIN, "m-1"))
 
         def change(shown: Any) -> Any:
-            changed = copy.deepcopy(shown)  # it may be refused
+            changed = unshared(shown)  # it may be refused
             logs_of(name, changed)[0].append("replaced")
             return changed
 

@@ -27,7 +27,7 @@ from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
-from tests.conftest import dial, receive
+from tests.conftest import dial, receive, until
 from tests.power.machine import wait_for
 
 TCP = "tcp://127.0.0.1:7000"
@@ -167,6 +167,23 @@ def test_a_batch_ends_with_what_stands_last_in_the_mailbox(start: Callable[..., 
     for count, state in ((0, (1, 1)), (1, (3, 3)), (200, (204, 5))):
         assert node.run_on_loop(partial(inputs_for, count)) == count + 1
         assert node.call("bus", events.call(Batches, None)) == state
+
+
+class Choosy(EventHandler):
+    """Cannot say to which shard an event belongs."""
+
+    def shard_of(self, event: Any) -> int:
+        raise ValueError(event)
+
+
+def test_a_cast_that_crashes_the_manager_is_reported_as_it_was_sent(
+    start: Callable[..., Any],
+) -> None:
+    node = start(bus())
+    node.call("bus", events.add_handler(Choosy, shard=(0, 2)))
+    node.cast("bus", events.notify("torn"))
+    until(node, node.crashes)
+    assert [report.message for report in node.crashes()] == [events.notify("torn")]
 
 
 def test_a_slow_handler_holds_up_who_waits_for_it_and_nobody_else(

@@ -7,6 +7,8 @@ the tree says the same of the servers as the registry does.
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -245,3 +247,38 @@ def test_what_one_thread_sends_arrives_in_its_order(
     for sent in (node.run_on_loop(send), send()):
         assert [future.result(10) for future in sent] == ["heard", "heard"]
     assert node.get_state("a") == wanted * 2
+
+
+FORKS = """
+import os, sys
+from pybehave import Application, GenServer, Supervisor, Worker
+from pybehave.errors import LoopForked
+
+class Silent(GenServer):
+    def init(self, args):
+        return 0
+
+app = Application("t", Supervisor("one_for_one", [Worker("a", Silent)]))
+
+def fork():
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    heard = 0
+    for send in (node.send_request, node.cast, node.info):
+        try:
+            send("a", 1)
+        except LoopForked:
+            heard += 1
+    os._exit(heard)
+
+with app.start(backend=sys.argv[1]) as node:
+    print(os.waitstatus_to_exitcode(node.run_on_loop(fork)))
+"""
+
+
+def test_what_a_forked_child_sends_is_refused(source: str) -> None:
+    """It is on the same thread, and the loop is its parent's."""
+    command = [sys.executable, "-c", FORKS, source]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout == "3\n"

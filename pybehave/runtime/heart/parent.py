@@ -45,7 +45,7 @@ import select
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 from pybehave.behaviours.heart import Again, End, Heart, HeartRules
 from pybehave.runtime import systemd
@@ -74,6 +74,9 @@ TOLD_ON: Final = ("READY", "STATUS", "EXTEND_TIMEOUT_USEC")
 """What systemd may hear as the child says it; MAINPID and the watchdog are our own."""
 
 STOPS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+
+Successor: TypeAlias = tuple[Watched, tuple[str, ...], str]
+"""A process that is to take another one's place: its command line, where its code is looked for."""
 
 logger = logging.getLogger("pybehave.heart")
 
@@ -144,7 +147,7 @@ class Parent:
         self._due: float | None = 0.0  # when this phase's time is over
         self._has_served = self._has_said_stop = self._has_told_stop = False
         self._end: tuple[int, End, bool] | None = None  # of whose place somebody is to take
-        self._successors: dict[int, tuple[Watched, tuple[str, ...], str]] = {}
+        self._successors: dict[int, Successor] = {}
         self._status: int | None = None
         self._feed_at = 0.0
 
@@ -154,11 +157,11 @@ class Parent:
             now = time.monotonic()
             self._feed(now)
             self._look(now)
-            readable = self._wait()
+            self._wait()
+            gone = [each for each in self._successors.items() if each[1][0].has_ended()]
             self._pass_signals_on()
             self._take_notices()  # a successor's last words before its end: they may be READY
-            for fd in readable:
-                self._successor_ended(fd)
+            self._forget_successors(gone)
             self._reap()
         if not self._has_told_stop:
             systemd.notify("STOPPING=1")
@@ -201,14 +204,11 @@ class Parent:
             systemd.notify("WATCHDOG=1", wait=0.0)
             self._feed_at = now + limit / systemd.NOTICES_PER_LIMIT
 
-    def _wait(self) -> list[int]:
-        """Wait until there is something to do; what can be read, ended processes among it."""
+    def _wait(self) -> None:
         due = self._feed_at if self._due is None else min(self._due, self._feed_at)
         seconds = max(0.0, due - time.monotonic())
-        try:
-            return [fd for fd, _ in self._poll.poll(seconds * 1000 + 1)]
-        except InterruptedError:
-            return []
+        with contextlib.suppress(InterruptedError):
+            self._poll.poll(seconds * 1000 + 1)
 
     def _look(self, now: float) -> None:
         """Do what is done when no time is left."""
@@ -268,7 +268,8 @@ class Parent:
         """Whether the process that we look after has started it: a node may start others, which
         have our address, and are replaced, too.
         """
-        return parent_of(pid) in (self._pid, os.getpid())  # ours as soon as its father has ended
+        father = parent_of(pid)
+        return self._is_child(father) or father == os.getpid()  # as soon as that one has ended
 
     def _watched(self, process: Watched) -> Watched:
         self._poll.register(process, select.POLLIN)
@@ -392,11 +393,11 @@ class Parent:
             self._forget(self._successors[pid][0])
         self._successors[pid] = (process, words, folder)
 
-    def _successor_ended(self, fd: int) -> None:
-        for pid, (process, _, _) in list(self._successors.items()):
-            if process.fileno() == fd:
-                del self._successors[pid]
-                self._forget(process)
+    def _forget_successors(self, gone: list[tuple[int, Successor]]) -> None:
+        """Those that have ended, and did not take a place before."""
+        for pid, successor in gone:
+            if self._successors.get(pid) is successor:
+                self._forget(self._successors.pop(pid)[0])
         if self._phase is Phase.HANDING and not self._successors:
             assert self._end is not None
             ended, self._end = self._end, None
