@@ -589,26 +589,30 @@ class StartFailed(PybehaveError):
     (`{shutdown, {failed_to_start_child, Id, Reason}}`); `root_cause` is the innermost reason.
 
     Attributes:
-        path: The child, as `kv/sessions/cache`.
+        path: The child, as `kv/sessions/cache`; the application whose start phase failed.
         reason: Why: the exception of its init, or the `StartFailed` of the level below.
     """
 
     path: str
     reason: object
 
-    def __init__(self, path: str, reason: object) -> None:
+    def __init__(self, path: str, reason: object, *, phase: str | None = None) -> None:
         cause: object = reason
         where = path
+        what = "Child" if phase is None else "Application"
         while isinstance(cause, StartFailed):
             where, cause = cause.path, cause.reason
         why = f"the init of {where!r} failed with {show_reason(cause)}"
         mend = "the init"
-        if isinstance(cause, InitStopped):
+        if phase is not None:
+            why = f"its start phase {phase!r} failed with {show_reason(cause)}"
+            mend = "that phase"
+        elif isinstance(cause, InitStopped):
             why = f"the init of {where!r} returned Stop({show_reason(cause.reason)})"
         elif isinstance(cause, SpecError):  # it came to no init
             why, mend = f"of a wrong description ({cause})", "that"
         super().__init__(
-            f"Child {path!r} did not start because {why}; what had started was stopped again; "
+            f"{what} {path!r} did not start because {why}; what had started was stopped again; "
             f"mend {mend} and start again"
         )
         self.path = path

@@ -7,7 +7,13 @@ Does not know: supervisors; it only names what they refuse, and what is asked of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from pybehave.error_base import PybehaveError, show, show_reason
+
+PATHS_SHOWN_MAX: Final = 5
+"""Of several supervisors that an id may mean."""
 
 
 class DoNotRestart(PybehaveError):
@@ -67,10 +73,11 @@ class AlreadyStarted(ChildError):
         ref: The running child's reference, when known.
     """
 
-    def __init__(self, child: str, ref: object = None) -> None:
-        super().__init__(
-            child, f"Child {child!r} runs already; use another id and name, or terminate it first"
-        )
+    def __init__(self, child: str, ref: object = None, *, is_application: bool = False) -> None:
+        what, mend = "Child", "use another id and name, or terminate it first"
+        if is_application:
+            what, mend = "Application", "stop it first, or give this one another name"
+        super().__init__(child, f"{what} {child!r} runs already; {mend}")
         self.ref = ref
 
 
@@ -117,12 +124,23 @@ class ApplicationEnded(PybehaveError):
 
 
 class NotFound(ChildError):
-    """There is no such child, supervisor or event handler. Source: OTP, `not_found`."""
+    """There is no such child, supervisor or event handler, or an id is that of several supervisors.
+    Source: OTP, `not_found`.
+    """
 
     def __init__(
-        self, child: str, kind: str = "child or supervisor", listed_by: str = "which_children"
+        self,
+        child: str,
+        kind: str = "child or supervisor",
+        listed_by: str = "which_children",
+        *,
+        several: Sequence[str] = (),
     ) -> None:
-        super().__init__(child, f"There is no {kind} {child!r}; {listed_by} lists them")
+        sentence = f"There is no {kind} {child!r}; {listed_by} lists them"
+        if several:
+            shown = ", ".join(map(repr, several[:PATHS_SHOWN_MAX]))
+            sentence = f"{len(several)} supervisors are called {child!r}; use a path: {shown}"
+        super().__init__(child, sentence)
 
 
 class Running(ChildError):

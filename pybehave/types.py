@@ -79,10 +79,14 @@ class Shutdown:
 def is_clean(reason: object) -> bool:
     """Say whether a reason of ending is one of the three clean ones.
 
+    `("shutdown", term)`, as OTP writes it, is as clean as `Shutdown(term)`.
+
     Source: OTP supervisor, "transient": `normal`, `shutdown`, `{shutdown, Term}`.
     """
     if isinstance(reason, str):
         return reason in (NORMAL, SHUTDOWN)
+    if type(reason) is tuple:
+        return len(reason) == 2 and isinstance(reason[0], str) and reason[0] == SHUTDOWN
     return isinstance(reason, Shutdown)
 
 

@@ -133,7 +133,7 @@ class Application:
             name=name,
             version=version,
             depends=_check_all(path, "depends", depends, Application),
-            optional=_check_all(path, "optional", optional, str),
+            optional=_check_targets(path, optional),
             included=_check_all(path, "included", included, Application),
             phases=_check_all(path, "phases", phases, str),
             callbacks=Callbacks() if callbacks is None else callbacks,
@@ -344,6 +344,15 @@ def _check_all(path: str, key: str, values: Any, kind: type) -> tuple[Any, ...]:
         if not isinstance(value, kind):
             raise refused(path, key, value, f"a list of {name}")
     return checked
+
+
+def _check_targets(path: str, optional: Any) -> tuple[str, ...]:
+    targets = _check_all(path, "optional", optional, str)
+    for target in targets:
+        module, _, attribute = target.partition(":")
+        if not all(part.isidentifier() for part in [*module.split("."), attribute]):
+            raise refused(path, "optional", target, "MODULE:APP, such as 'shop.audit:app'")
+    return targets
 
 
 def _check_list(path: str, listeners: Any) -> tuple[Any, ...]:

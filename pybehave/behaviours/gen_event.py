@@ -58,6 +58,7 @@ OWNER: Final = (MARK, "owner")
 OK: Final = "ok"
 HANDLED: Final = "return the new state, or Handled, Later, Remove or Swap of pybehave.events"
 ANSWERED: Final = "return (state, reply)"
+BEGINS: Final = "a GenEvent begins with a list of events.add_handler(...)"
 
 
 class GenEvent(GenServer[Manager, Any, Any]):
@@ -99,7 +100,11 @@ class GenEvent(GenServer[Manager, Any, Any]):
         """Begin with the handlers in `args`."""
         manager = Manager(self.capacity)
         actions: list[Any] = []
+        if not isinstance(args or (), list | tuple):
+            raise TypeError(f"args={show(args)}: {BEGINS}")
         for message in args or ():
+            if not _is_message(message) or message[1] != "add":
+                raise TypeError(f"{show(message)} among the args: {BEGINS}")
             answer = self._add(manager, actions, *message[2:])
             if answer != OK:
                 raise answer
@@ -112,7 +117,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
         actions: list[Any] = []
         if not _is_message(request):
             request = events.sync_notify(request)
-        if request[1] == "sync_notify":
+        if request[1] in ("sync_notify", "notify"):  # who calls, waits
             output = self._sync_notify(manager, actions, request[2], caller)
         else:
             self._deliver(manager, actions)
@@ -450,6 +455,8 @@ class GenEvent(GenServer[Manager, Any, Any]):
             return [entry.key for entry in manager.entries]
         if verb == "add":
             return self._add(manager, actions, *words)
+        if verb not in ("call", "delete", "swap"):
+            return TypeError(f"events.{verb}(...) is for cast, not for call")
         entry = find(manager, words[0])
         if verb == "swap":
             return self._swap(manager, actions, entry, *words[1:])

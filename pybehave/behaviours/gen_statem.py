@@ -42,7 +42,7 @@ from pybehave.behaviours.inputs import Validate, gate_of
 from pybehave.behaviours.recovery import Recovery, call_init
 from pybehave.behaviours.statem_engine import MINE, Machine, Turn, as_tuple, plain_start
 from pybehave.errors import BadReturn, InitStopped, SpecError, show
-from pybehave.statem import NextState
+from pybehave.statem import SAME, NextState, Stop
 from pybehave.types import IGNORED, _Ignored
 
 CallbackMode = Literal["state_functions", "handle_event_function"]
@@ -242,7 +242,7 @@ class GenStatem(GenServer[Machine, Any, Any]):
         value = call_init(self, args, recovery)
         if isinstance(value, Ignore):
             return IGNORED
-        if isinstance(value, _actions.Stop):
+        if isinstance(value, _actions.Stop) or _is_stop(value):
             raise InitStopped(server, value.reason)
         if type(value) is not tuple or len(value) not in (2, 3):
             raise BadReturn(server, "init", value, INITS)
@@ -376,6 +376,11 @@ def _is_same(machine: Machine, value: tuple[Any, ...]) -> bool:
 def _is_mine(message: Any) -> bool:
     """Whether an info is the expiry of a time-out."""
     return type(message) is tuple and len(message) == 2 and message[0] == MINE
+
+
+def _is_stop(value: Any) -> bool:
+    """Whether init returned a Stop of pybehave.statem that says no more than one of the actions."""
+    return type(value) is Stop and value.data is SAME and not value.replies
 
 
 def _note(error: Exception, state: Any, event_type: Any, content: Any) -> None:

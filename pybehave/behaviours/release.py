@@ -24,7 +24,8 @@ code_change/3; otp.md section 6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -69,7 +70,8 @@ class Release:
 
     Attributes:
         app: The application as it is to be.
-        upgrades: Versions from which an upgrade may come.
+        upgrades: Versions from which an upgrade may come; a compiled regular expression stands for
+            all that it matches from end to end (OTP, appup).
         migrations: By the name of a worker (of a template: the template's).
 
     Raises:
@@ -77,22 +79,25 @@ class Release:
     """
 
     app: Application
-    upgrades: tuple[str, ...]
+    upgrades: tuple[str | re.Pattern[str], ...]
     migrations: Mapping[str, Migration[Any, Any]]
 
     def __init__(
         self,
         app: Application,
         *,
-        upgrades: str | tuple[str, ...],
+        upgrades: str | re.Pattern[str] | Sequence[str | re.Pattern[str]],
         migrations: Mapping[str, Migration[Any, Any]] | None = None,
     ) -> None:
         path = f"Release {show(getattr(app, 'name', app))}"
         if not isinstance(app, Application):
             raise refused(path, "app", app, "an Application")
-        versions = (upgrades,) if isinstance(upgrades, str) else upgrades
-        is_text = isinstance(versions, tuple) and all(isinstance(v, str) for v in versions)
-        if not is_text or not versions or app.version in versions:
+        versions = upgrades if isinstance(upgrades, list | tuple) else (upgrades,)
+        if not versions or not all(map(_is_version_or_pattern, versions)):
+            raise refused(
+                path, "upgrades", upgrades, "versions, or compiled regular expressions of str"
+            )
+        if app.version in versions:
             raise refused(
                 path, "upgrades", upgrades, f"versions other than its own, {app.version!r}"
             )
@@ -103,11 +108,24 @@ class Release:
                 raise SpecError(path, f"migrations[{show(name)}]: the tree has no such worker")
             if not isinstance(migration, Migration):
                 raise refused(path, f"migrations[{name!r}]", migration, "a Migration")
-        for key, value in (("app", app), ("upgrades", versions), ("migrations", migrations)):
+        for key, value in (("app", app), ("upgrades", tuple(versions)), ("migrations", migrations)):
             object.__setattr__(self, key, value)
+
+    def follows(self, version: str) -> bool:
+        """Whether an upgrade may come from a version."""
+        return any(
+            each == version if isinstance(each, str) else each.fullmatch(version)
+            for each in self.upgrades
+        )
 
     def __str__(self) -> str:
         return f"{self.app.name} {self.app.version}"
+
+
+def _is_version_or_pattern(value: object) -> bool:
+    if isinstance(value, re.Pattern):
+        return isinstance(value.pattern, str)
+    return isinstance(value, str)
 
 
 class Way(Enum):
@@ -137,6 +155,11 @@ def way_of(old: Any, new: Any, migration: Migration[Any, Any] | None, *, is_down
             raise LookupError("its Migration has no down, so there is no way back")
         return Way.MIGRATION
     asked = old if is_down else new
+    if _family_of(old) is not _family_of(new):
+        raise LookupError(
+            f"{type(old).__qualname__} is a {_family_of(old).__name__}, "
+            f"{type(new).__qualname__} a {_family_of(new).__name__}: give the release a Migration"
+        )
     if _changes_code(asked):
         return Way.CODE_CHANGE
     if isinstance(old, Combined) or isinstance(new, Combined):
@@ -156,6 +179,12 @@ def way_of(old: Any, new: Any, migration: Migration[Any, Any] | None, *, is_down
         f"{kind} is version {version_of(asked)} and has nothing that leads from version {before} "
         f"to version {after}: define code_change, or give the release a Migration"
     )
+
+
+def _family_of(instance: Any) -> type:
+    """The behaviour, which says what form its state has."""
+    families = (GenStatem, GenEvent)
+    return next((each for each in families if isinstance(instance, each)), GenServer)
 
 
 def changed_state(

@@ -42,6 +42,7 @@ from msgspec import Struct
 from pybehave import actions as _actions
 from pybehave import statem
 from pybehave.actions import Action, CancelTimer, Reply, StartTimer
+from pybehave.behaviours.class_names import name_of
 from pybehave.errors import BadReturn, EndlessTurn, show
 
 Event = tuple[Any, Any]
@@ -93,6 +94,34 @@ class Machine(Struct, frozen=True):
     def timeouts(self) -> dict[Any, Any]:
         """The contents of the time-outs that run, by the type of the event they bring."""
         return as_dict(self.running)
+
+
+@final
+class Held(Struct, frozen=True):
+    """What a machine holds beside its state and data (OTP, gen_statem:format_status/1).
+
+    Attributes:
+        postponed: Events to be tried again after a change of state, oldest first: type, content.
+        timeouts: The contents of those that run, by the type of the event they bring.
+        modules: The names of the callback modules' classes, the current one last.
+    """
+
+    postponed: tuple[Event, ...]
+    timeouts: dict[Any, Any]
+    modules: tuple[str, ...]
+
+
+def held_by(kind: type, kept: object) -> Held | None:
+    """Return what a server holds beside its state; None where it is no machine, or not begun.
+
+    Args:
+        kind: Its class.
+        kept: What the runtime keeps for it.
+    """
+    if not isinstance(kept, Machine):
+        return None
+    modules = tuple(map(name_of, kept.modules or (kind,)))
+    return Held(kept.postponed, kept.timeouts, modules)
 
 
 def as_dict(running: tuple[Any, ...]) -> dict[Any, Any]:

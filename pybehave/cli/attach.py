@@ -292,6 +292,8 @@ def _reports(found: Any) -> Iterator[str]:
             yield f"  letter   {row['lsn']}"
         if row["mailbox"]:
             yield f"  waited   {row['mailbox']} inputs, first {'; '.join(row['waiting'])}"
+        for what, texts in (row["machine"] or {}).items():
+            yield from [f"  {what:8} {'; '.join(texts)}"] if texts else []
         for frame in row["traceback"]:
             yield f"  at       {frame['file']}:{frame['line']} {frame['function']}: {frame['code']}"
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pybehave._version import __version__
 from pybehave.errors import show_reason
 from pybehave.runtime.counters import totals_of
+from pybehave.runtime.crashes import as_texts
 
 if TYPE_CHECKING:
     from pybehave.runtime.node import Node
@@ -95,6 +96,8 @@ def server(node: Node, name: str) -> dict[str, Any]:
     facts = fields_of(status)
     facts["state"] = shown(status.state)
     facts["debug"] = list(status.debug)
+    del facts["machine"]
+    facts |= {} if status.machine is None else as_texts(status.machine)
     log = status.log if isinstance(status.log, list) else [status.log]
     facts["log"] = [str(event) for event in log[-LINES_MAX:]]
     own = [report for report in node.host.crashes if report.server == name]

@@ -147,11 +147,13 @@ class Applications:
             SpecError, ConfigError: It is described wrongly.
             StartFailed, ListenFailed: What had been started was stopped again.
         """
+        if not isinstance(app, Application):
+            raise refused("start_application", "app", app, "an Application")
         if start_type not in START_TYPES:
             raise refused(f"Application {app.name!r}", "start_type", start_type, _TYPES)
         app = self._config.configured(app)
         if app.name in self._running:
-            raise AlreadyStarted(app.name)
+            raise AlreadyStarted(app.name, is_application=True)
         wanted = ensure_all(app, self._load)
         packed = {each.name: self._packed(each) for each in wanted}
         started: list[str] = []
@@ -185,7 +187,7 @@ class Applications:
         try:
             part.callbacks.start_phase(self._node, phase)
         except Exception as error:
-            raise StartFailed(f"{app.name} start phase {phase}", error) from error
+            raise StartFailed(app.name, error, phase=phase) from error
 
     def _tree_of(self, app: Application) -> Tree:
         root_id = ROOT_ID if app is self.primary else app.name
@@ -354,10 +356,10 @@ class Applications:
         trees = self.trees()
         if len(trees) == 1:
             return trees[0]  # which says itself what it does not have
-        found = [tree for tree in trees if _has(tree, supervisor)]
+        found = [(tree, path) for tree in trees for path in tree.paths_of(supervisor)]
         if len(found) != 1:
-            raise NotFound(supervisor)
-        return found[0]
+            raise NotFound(supervisor, several=[path for _, path in found])
+        return found[0][0]
 
     def workers(self) -> list[Worker[Any, Any]]:
         """All workers that a boot starts."""
@@ -465,11 +467,3 @@ def _error_of(running: Running) -> ApplicationEnded:
 
 
 _TYPES: Final = "one of: " + ", ".join(repr(each) for each in START_TYPES)
-
-
-def _has(tree: Tree, supervisor: str) -> bool:
-    try:
-        tree.supervisor(supervisor)
-    except NotFound:
-        return False
-    return True

@@ -28,6 +28,7 @@ from typing import Any, Final, final
 
 from msgspec import Struct
 
+from pybehave.behaviours.statem_engine import Held, held_by
 from pybehave.errors import show, show_reason
 from pybehave.runtime.debug import KINDS
 from pybehave.runtime.logs import is_heard
@@ -77,6 +78,7 @@ class CrashReport(Struct, frozen=True, eq=False):
         timers: That were armed.
         lsn: Of the failed input in the journal, and of its dead letter; 0 = it is in none.
         log: The newest events, if `sys.log` was on.
+        kept: What the runtime kept for it: a machine's is more than its state.
     """
 
     server: str
@@ -99,6 +101,7 @@ class CrashReport(Struct, frozen=True, eq=False):
     timers: int = 0
     lsn: int = 0
     log: tuple[Any, ...] = ()
+    kept: Any = None
 
     @property
     def crash_id(self) -> str:
@@ -115,6 +118,12 @@ class CrashReport(Struct, frozen=True, eq=False):
         """Where it stood in the tree: ids from the root, joined by "/"; "" = in none."""
         return f"{self.supervisor}/{self.child}" if self.child else ""
 
+    def machine(self) -> Held | None:
+        """What a GenStatem held beside its state, its events as `format_status` shows them under
+        "message"; None for other servers.
+        """
+        return shown_held(self.shape, held_by(self.server_class, self.kept))
+
     def status(self) -> dict[str, Any]:
         """What the server's `format_status` lets be seen of message, state, reason and log."""
         shown = {"message": self.message, "state": self.state, "reason": self.reason}
@@ -127,7 +136,7 @@ class CrashReport(Struct, frozen=True, eq=False):
 
         Messages that waited go through `format_status` one by one, under "message" alone.
         """
-        status = self.status()
+        status, machine = self.status(), self.machine()
         log = status.get("log", [])
         return {
             "crash_id": self.crash_id,
@@ -150,14 +159,14 @@ class CrashReport(Struct, frozen=True, eq=False):
             "timers": self.timers,
             "lsn": self.lsn,
             "log": [str(event) for event in log] if isinstance(log, list) else _short(log),
+            "machine": None if machine is None else as_texts(machine),
         }
 
     def _waited(self, item: tuple[Any, ...]) -> str:
         kind = KINDS.get(item[0], "input")
         if kind == "timer":
             return kind  # what it brings is with the timer
-        shown = shaped(self.shape, {"message": item[1]})["message"]
-        return f"{kind} {show(shown)}"
+        return f"{kind} {show(_message(self.shape, item[1]))}"
 
     def __str__(self) -> str:
         status = self.status()
@@ -169,7 +178,10 @@ class CrashReport(Struct, frozen=True, eq=False):
 
     def _around(self) -> str:
         asked = f" from {self.caller}" if self.caller else ""
-        return f"{asked} with {self.mailbox} more waiting" if self.mailbox else asked
+        held = held_by(self.server_class, self.kept)
+        waiting = [f"{self.mailbox} more waiting"] if self.mailbox else []
+        waiting += [f"{len(held.postponed)} postponed"] if held and held.postponed else []
+        return f"{asked} with {' and '.join(waiting)}" if waiting else asked
 
 
 @final
@@ -212,6 +224,32 @@ def shaped(
     except Exception as error:  # noqa: BLE001 -- a report must not fail on its subject
         hidden = dict.fromkeys(status, f"<format_status raised {error!r}>")
         return hidden | {name: status[name] for name in status if name == "reason"}
+
+
+def shown_held(shape: Callable[[dict[str, Any]], dict[str, Any]], held: Held | None) -> Held | None:
+    """Return what a machine's `format_status` lets be seen of what it holds beside its state."""
+    if held is None:
+        return None
+    return Held(
+        tuple((kind, _message(shape, content)) for kind, content in held.postponed),
+        {kind: _message(shape, content) for kind, content in held.timeouts.items()},
+        held.modules,
+    )
+
+
+def as_texts(held: Held) -> dict[str, list[str]]:
+    """Return what a machine holds for programs: text that is bounded."""
+    return {
+        "postponed": [
+            f"{show(kind)} {show(content)}" for kind, content in held.postponed[:MESSAGES_KEPT]
+        ],
+        "timeouts": [f"{show(kind)} {show(content)}" for kind, content in held.timeouts.items()],
+        "modules": list(held.modules),
+    }
+
+
+def _message(shape: Callable[[dict[str, Any]], dict[str, Any]], message: Any) -> Any:
+    return shaped(shape, {"message": message})["message"]
 
 
 def user_frames(error: BaseException) -> TracebackType | None:

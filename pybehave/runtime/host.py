@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Generator
 from itertools import islice
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from pybehave._uring.handout import Batch, HandOut, events_in
 from pybehave._uring.servers import INPUT_INFO, Server
@@ -58,7 +58,10 @@ from pybehave.runtime.workers import Workers
 from pybehave.types import IGNORED, KILLED, is_clean
 
 if TYPE_CHECKING:
+    from collections import deque
+
     from pybehave._uring.codec import Codec
+    from pybehave._uring.handles import Caller
     from pybehave._uring.loop import Loop
     from pybehave.runtime.durable.journaling import NodeJournal
     from pybehave.runtime.isolation import Isolation
@@ -76,7 +79,10 @@ CALLBACKS = {
     6: "a link to another server",
     7: "sys.terminate",
 }
-NOTHING_LEFT: Final = (None, None, 0, 0, None)
+Left: TypeAlias = tuple[
+    "Caller | None", "deque[tuple[Any, ...]] | None", int, int, "Debug | None", int, Any
+]
+NOTHING_LEFT: Final[Left] = (None, None, 0, 0, None, 0, None)
 """What is known of a server beside its state, when its end has been told already."""
 
 HAND_OUT: Final = HandOut(SPECIAL, RunStopped)
@@ -350,7 +356,7 @@ class LoopHost:
         except InitStopped:
             raise
         except Exception as error:
-            self.crashes.keep(self._crash(server, error, "init", args, worker))
+            self.crashes.keep(self._crash(server, error, "init", args, worker, NOTHING_LEFT))
             raise
         finally:
             self.doing = None  # not what it was: a supervisor at work is not a step
@@ -442,6 +448,9 @@ class LoopHost:
     def _ended(self, server: Server, reason: object, kind: int, message: Any) -> None:
         """A server crashed, or stopped by itself; its name is free already."""
         failure = None
+        left = self.loop.dispatcher.take_left() or NOTHING_LEFT
+        # A Stop comes as no input: say what it was the answer to.
+        on = left[5:] if kind == ACTION and message is None else (kind, message)
         if server.failed_lsn:
             failure = Failure(server.failed_lsn, message, error_text(reason))
         worker, is_crash = spec_of(server.owner), kind not in NOT_CRASHES
@@ -458,7 +467,7 @@ class LoopHost:
         is_free = journal is not None and kind in SENT and journal.is_mended(server, worker)
         limit = None if isinstance(worker.shutdown, str) else worker.shutdown
         if not is_clean(reason):
-            self._report(server, reason, kind, message)
+            self._report(server, reason, _callback(server, on[0]), on[1], left)
 
         waiting = self._ending[server] = []
 
@@ -467,7 +476,7 @@ class LoopHost:
             if how is not reason and order_of(reason) is not None:
                 how = reason  # an order stands, also when the terminate fails or is given up
             if error is not None and error is not reason:
-                self._report(server, error, kind, message)
+                self._report(server, error, "terminate", on[1], NOTHING_LEFT)
             self._gone(server, how)
             for tell in waiting:
                 tell(how)
@@ -496,19 +505,22 @@ class LoopHost:
         error = ended_error(server.name, server.incarnation, server.inputs, reason)
         self.loop.dispatcher.retire(server, error)
 
-    def _report(self, server: Server, reason: object, kind: int, message: Any) -> None:
-        callback = CALLBACKS[kind]
-        if kind in SENT and not overrides(server.instance, callback):
-            callback = "step"
-        self.crashes.add(self._crash(server, reason, callback, message))
+    def _report(
+        self, server: Server, reason: object, callback: str, message: Any, left: Left
+    ) -> None:
+        self.crashes.add(self._crash(server, reason, callback, message, server.owner, left))
 
     def _crash(
-        self, server: Server, reason: object, callback: str, message: Any, owner: Any = None
+        self,
+        server: Server,
+        reason: object,
+        callback: str,
+        message: Any,
+        owner: Any,
+        left: Left,
     ) -> CrashReport:
-        left = self.loop.dispatcher.take_left() or NOTHING_LEFT
-        caller, mail, callers, timers, debug = left
+        caller, mail, callers, timers, debug, *_ = left
         instance, log = server.instance, None if debug is None else getattr(debug, "log", None)
-        owner = server.owner if owner is None else owner
         supervisor, child = place_of(owner)
         return CrashReport(  # in the order of its fields: names for all of them take half a restart
             server.name,
@@ -531,6 +543,7 @@ class LoopHost:
             timers,
             server.failed_lsn,
             () if log is None else tuple(log),
+            server.state,
         )
 
     def _act(self, server: Server, action: object, lsn: int, index: int) -> None:
@@ -544,7 +557,7 @@ class LoopHost:
             self._hand_out(server, action, lsn, index)
         except Exception as error:
             if has_ended:
-                self._report(server, error, ACTION, (action,))
+                self._report(server, error, CALLBACKS[ACTION], (action,), NOTHING_LEFT)
             raise
 
     def _hand_out(self, server: Server, action: object, lsn: int, index: int) -> None:
@@ -588,6 +601,11 @@ class LoopHost:
             self.loop.connect(action.url, found.result(), codec, server, action.tag, settings)
         else:
             self.loop.dispatcher.inform(server, ConnectFailed(action.tag, error))
+
+
+def _callback(server: Server, kind: int) -> str:
+    name = CALLBACKS[kind]
+    return "step" if kind in SENT and not overrides(server.instance, name) else name
 
 
 def _warn_of_info(server: Server, message: Any) -> None:

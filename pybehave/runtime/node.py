@@ -119,9 +119,13 @@ class Node(Requests, Supervision, Forgetting):
         step_abort: Seconds after which a step is aborted, a crash of its server; None is never.
         health: From when on something is a reason not to be well (runtime/health.py).
         loop_options: `buffers`, `buffer_bytes`, `submissions`, `completions`.
+
+    Attributes:
+        is_asked_to_stop: By its owner, by a signal, or by the end of an application that it is not
+            to live without; it stops at the end of this tick, or does so already.
     """
 
-    _is_asked_to_stop = _is_begun = _is_booting = _is_stopping = _is_left = False
+    is_asked_to_stop = _is_begun = _is_booting = _is_stopping = _is_left = False
     _replacement: Replacement | None = None
     _passed: BaseException | None = None
     _failure: BaseException | None = None
@@ -210,7 +214,7 @@ class Node(Requests, Supervision, Forgetting):
             self.boot()
             if on_ready is not None:
                 on_ready(self)
-            if not self._is_asked_to_stop:
+            if not self.is_asked_to_stop:
                 systemd.notify("READY=1")
             systemd.feed_watchdog(self.loop.dispatcher.start_alarm)
             try:
@@ -308,7 +312,7 @@ class Node(Requests, Supervision, Forgetting):
     def request_stop(self, *, drain: bool = True) -> None:
         """Ask the node to stop; from any thread and from signal handlers."""
         self._is_draining = self._is_draining and drain
-        self._is_asked_to_stop = True
+        self.is_asked_to_stop = True
         self.loop.stop()
 
     def __enter__(self) -> Self:
@@ -361,7 +365,7 @@ class Node(Requests, Supervision, Forgetting):
         self.exit_status = 1
 
     def _serve(self) -> None:
-        if not self._is_asked_to_stop:  # a signal may have come while the tree was starting
+        if not self.is_asked_to_stop:  # a signal may have come while the tree was starting
             self.loop.run()
 
     def application_ended(self, error: BaseException | None) -> None:

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, final
 
 from pybehave.behaviours.child_spec import Ref
 from pybehave.behaviours.gen_server import replaced_state, shown_state
+from pybehave.behaviours.statem_engine import Held, held_by
 from pybehave.errors import (
     CallbackFailed,
     CalledInCallback,
@@ -39,7 +40,7 @@ from pybehave.errors import (
     show,
     show_reason,
 )
-from pybehave.runtime.crashes import shaped
+from pybehave.runtime.crashes import shaped, shown_held
 from pybehave.runtime.debug import LOG_COUNT, LOG_COUNT_MAX, Debug, Event, Statistics
 from pybehave.runtime.servers import OVERFLOWS
 from pybehave.runtime.waiters import OUTSIDE, ThreadWaiter
@@ -81,6 +82,8 @@ class Status:
         is_journaled: Whether its inputs are.
         debug: What is switched on.
         log: The newest events, as `format_status` shows them.
+        machine: What a GenStatem holds beside its state: postponed events and time-outs, each as
+            `format_status` shows it under "message", and the callback modules; None for others.
     """
 
     server: str
@@ -98,6 +101,7 @@ class Status:
     is_journaled: bool
     debug: tuple[str, ...]
     log: Any
+    machine: Held | None = None
 
 
 @final
@@ -450,6 +454,7 @@ class Sys:
             is_journaled=found.number != 0,
             debug=() if debug is None else debug.words(),
             log=shown.get("log"),
+            machine=shown_held(instance.format_status, held_by(kind, found.state)),
         )
 
     def _replace(self, found: Server, function: Callable[[Any], Any]) -> tuple[Any, int]:

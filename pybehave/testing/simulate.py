@@ -284,8 +284,10 @@ class Simulator:
 
     @property
     def is_running(self) -> bool:
-        """Whether the tree runs: False when the root gave up, or was told to stop."""
-        return self.node.tree.ended_because is None
+        """Whether the node runs: False when it was told to stop, or when its own tree has ended,
+        or one of a permanent application; `stop` then ends the others in their order.
+        """
+        return self.node.tree.ended_because is None and not self.node.is_asked_to_stop
 
     # --- time --------------------------------------------------------------------------------
 

@@ -70,6 +70,7 @@ cdef object Unlink = _actions.Unlink
 cdef frozenset WATCHING = frozenset((Monitor, Demonitor, Link, Unlink))
 cdef frozenset ASKING = frozenset((Call, Connect, Monitor))
 cdef frozenset JOURNALED = ASKING | {Cast, Info, Link} # what a journal has more to ask about
+cdef str MACHINES = "pybehave.statem" # where the actions of one behaviour alone are
 cdef frozenset KNOWN = frozenset(
     kind for kind in vars(_actions).values()
     if isinstance(kind, type) and issubclass(kind, Action))
@@ -204,7 +205,8 @@ cdef class Acting(System):
                         [action.tag, action.request] if kind is Call and action.idempotent
                         else action.tag)
             elif kind not in KNOWN:
-                raise TypeError(f"{action!r} is not an action that the runtime knows")
+                whose = "a GenStatem's" if kind.__module__ == MACHINES else "unknown to the runtime"
+                raise TypeError(f"{action!r} is not for this server: the action is {whose}")
         self.checked = (actions, encoded, self.is_passing, continues)
         return encoded
 

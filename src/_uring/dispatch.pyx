@@ -298,11 +298,8 @@ cdef class Dispatcher(Ephemeral):
         self.current = None
         if server.number:
             self.recorded(server, INPUT_CALL, self.stops(actions), result[1])
-        if answer is None and caller is not None:
-            self._owe(server, caller)
-        elif caller is not None:
-            caller.is_done = True
-        self._conclude(server, actions, c, answer, None, None)
+        self._answered(server, caller, answer)
+        self._conclude(server, actions, c, answer, None, None, INPUT_CALL, message)
         return self._run_continues(server)
 
     cdef int _post_connection(self, Server server, conn *c, Port port, object message) except -1:
@@ -409,10 +406,10 @@ cdef class Dispatcher(Ephemeral):
         box = self._box(server, caller)
         if result[1] is NO_REPLY:
             self._owe(server, box.caller) # a Stop among the actions tells who waits
-            self._conclude(server, actions, NULL, None, None, None)
+            self._conclude(server, actions, NULL, None, None, None, INPUT_CALL, request)
             if caller is None: self._close_caller(box.caller) # `step` was given none: nobody has it
         else:
-            self._conclude(server, actions, NULL, None, box.caller, result[1])
+            self._conclude(server, actions, NULL, None, box.caller, result[1], INPUT_CALL, request)
         self._run_continues(server)
         return box.take(server.name)
 
@@ -644,7 +641,7 @@ cdef class Dispatcher(Ephemeral):
         if caller is not None and output is NO_REPLY:
             self._owe(server, caller)
             caller = None
-        return self._conclude(server, actions, NULL, answer, caller, output)
+        return self._conclude(server, actions, NULL, answer, caller, output, kind, message)
 
     cdef object _callback(self, Server server, int kind, object message, Caller caller):
         if self.flaw is not None:
@@ -692,17 +689,18 @@ cdef class Dispatcher(Ephemeral):
         return tuple(actions)
 
     cdef int _conclude(self, Server server, tuple actions, conn *c, bytes answer, Caller caller,
-                       object output) except -1:
+                       object output, int kind, object message) except -1:
         """The new state stands: carry out the actions, then stop if asked, then reply.
 
         The reply leaves after `terminate` (OTP, gen_server {stop, Reason, Reply, State}).
         """
         cdef object reason = NOT_STOPPED
         cdef list closes = None
+        cdef Caller asker = None # of the input, also where its reply is put off
         cdef uint64_t barrier = self.barrier # hooks may call servers; what waits, waits for ours
         try:
             if actions:
-                closes = []
+                closes, asker = [], self.current_caller
                 reason = self._carry_out(server, actions, closes)
         except BaseException as error:
             if self.is_passed_on(error):
@@ -712,7 +710,9 @@ cdef class Dispatcher(Ephemeral):
                 caller = self.caller_of(server, c)
             return self._crashed(server, error, 0, actions, caller)
         if reason is not NOT_STOPPED and server.is_running:
-            self.note_left(server, caller)
+            if asker is None:
+                asker = caller if c == NULL else self.caller_of(server, c)
+            self.note_left(server, asker, kind, message)
             ended = ended_error(server.name, server.incarnation, server.inputs, reason)
             self.retire(server, ended)
             self.on_ended(server, reason, 0, None)
@@ -749,7 +749,7 @@ cdef class Dispatcher(Ephemeral):
         if is_heard or server.callers_count or server.mailbox:
             crash = Crashed(server.name, server.crash_id(), error)
         if was_running:
-            self.note_left(server, caller)
+            self.note_left(server, caller, kind, message)
         self.retire(server, crash)
         if was_running:
             self.on_ended(server, error, kind, message)

@@ -18,4 +18,4 @@ cdef class Ephemeral(Exchanging):
     cdef object _callback(self, Server server, int kind, object message, Caller caller)
     cdef tuple _checked(self, Server server, int kind, object result)
     cdef int _conclude(self, Server server, tuple actions, conn *c, bytes answer, Caller caller,
-              object output) except -1
+              object output, int kind, object message) except -1

@@ -100,7 +100,7 @@ cdef class Ephemeral(Exchanging):
         if caller is not None and output is NO_REPLY:
             self._owe(server, caller)
             caller = None
-        self._conclude(server, actions, NULL, answer, caller, output)
+        self._conclude(server, actions, NULL, answer, caller, output, kind, message)
         return self.hibernate(server) if was_asleep else 0
 
     cdef bint is_question(self, Server server, object message) except -1:
@@ -154,11 +154,8 @@ cdef class Ephemeral(Exchanging):
             return self._crashed(server, error, INPUT_CALL, message, caller)
         caller = self.current_caller
         self._passed(server, generator)
-        if answer is None and caller is not None:
-            self._owe(server, caller)
-        elif caller is not None:
-            caller.is_done = True
-        return self._conclude(server, actions, c, answer, None, None)
+        self._answered(server, caller, answer)
+        return self._conclude(server, actions, c, answer, None, None, INPUT_CALL, message)
 
     cdef int _passed(self, Server server, object generator) except -1:
         """It has left no trace; whoever hears its reply may call servers at once (E4)."""
@@ -206,5 +203,5 @@ cdef class Ephemeral(Exchanging):
         raise NotImplementedError # the Dispatcher's
 
     cdef int _conclude(self, Server server, tuple actions, conn *c, bytes answer, Caller caller,
-                       object output) except -1:
+                       object output, int kind, object message) except -1:
         raise NotImplementedError # the Dispatcher's

@@ -31,6 +31,7 @@ cdef class Mailboxes(Names):
     cdef bint _waits_to_wake(self, str name) except -1
     cdef int caught_up(self) except -1
     cdef int _owe(self, Server server, Caller caller) except -1
+    cdef int _answered(self, Server server, Caller caller, bytes answer) except -1
     cdef int _resolve(self, Caller caller, object value, object error) except -1
     cdef uint64_t _wanted(self, Server owner, int level, uint64_t batch) except? 1
     cdef int _close_caller(self, Caller caller) except -1

@@ -520,6 +520,15 @@ cdef class Mailboxes(Names):
             self._hold(caller)
         return 0
 
+    cdef int _answered(self, Server server, Caller caller, bytes answer) except -1:
+        """The reply to who asked on a connection, if a step has looked who: made, or put off."""
+        if caller is None:
+            return 0
+        if answer is None:
+            return self._owe(server, caller)
+        caller.is_done = True
+        return 0
+
     cdef int _reply(self, Caller caller, object value) except -1:
         """Whoever waits hears at once, also of a reply that cannot be encoded.
 

@@ -17,6 +17,6 @@ cdef class System(Mailboxes):
     cdef Control _control(self, Server server)
     cdef int settle_control(self, Server server) except -1
     cdef int release(self, Server server, object error) except -1
-    cdef int note_left(self, Server server, Caller caller) except -1
+    cdef int note_left(self, Server server, Caller caller, int kind, object message) except -1
     cdef bint hold_back(self, Port port, conn *c)
     cdef int _let_go(self, Server server, Control control) except -1

@@ -197,15 +197,17 @@ cdef class System(Mailboxes):
             control.debug.ended(error)
         return self._let_go(server, control)
 
-    cdef int note_left(self, Server server, Caller caller) except -1:
+    cdef int note_left(self, Server server, Caller caller, int kind, object message) except -1:
         """What is known of a server now, and not any more when its end is reported."""
         debug = server.debug()
-        self.left = (caller, server.mailbox, server.callers_count, server.timers_count, debug)
+        self.left = (caller, server.mailbox, server.callers_count, server.timers_count, debug,
+                     kind, message)
         return 0
 
     def take_left(self):
-        """(caller, mailbox or None, callers, timers, debug or None) of the server that has just
-        ended by itself; None when that was told already."""
+        """(caller, mailbox or None, callers, timers, debug or None, kind, message) of the server
+        that has just ended by itself; None when that was told already.
+        """
         left, self.left = self.left, None
         return left
 

@@ -628,3 +628,18 @@ def test_a_ring_is_bounded_and_releases_what_all_are_past() -> None:
     assert (ring.first, len(ring)) == (3, 0)
     with pytest.raises(ValueError, match="1 or more"):
         Ring(0)
+
+
+@pytest.mark.parametrize("args", [[Log], 5, {"log": Log}, [events.which_handlers()]])
+def test_a_manager_begins_with_a_list_of_handlers_to_add(args: Any) -> None:
+    with pytest.raises(TypeError, match=r"a GenEvent begins with a list of events.add_handler"):
+        GenEvent()._initial("bus", args)
+
+
+def test_who_calls_a_notify_waits_and_what_is_for_cast_alone_is_refused() -> None:
+    bus = Bus(Log)
+    assert bus.call(events.notify("event")) == "ok"
+    assert LOG == [("log", "event")]
+    for message in (events.done(Log, 1), events.notify_many(["a"])):
+        assert "is for cast, not for call" in str(bus.call(message))
+    assert bus.call(events.which_handlers()) == [events.key_of(Log)]

@@ -224,6 +224,10 @@ def test_init_may_ignore_stop_and_ask_for_time() -> None:
     assert server._initial("m", Ignore()) is IGNORED
     with pytest.raises(InitStopped, match="no license"):
         server._initial("m", actions.Stop("no license"))
+    with pytest.raises(InitStopped, match="no license"):
+        server._initial("m", Stop("no license"))
+    with pytest.raises(BadReturn):
+        server._initial("m", Stop("no license", "data"))
     with pytest.raises(BadReturn):
         server._initial("m", ("a",))
     initial = server._initial("m", ("a", 0, [StateTimeout(5, "x"), Postpone()]))

@@ -117,7 +117,7 @@ def test_phases_run_over_the_included_ones_that_name_them(start: Callable[..., A
 
 def test_a_phase_that_fails_ends_the_start(start: Callable[..., Any]) -> None:
     log: list[str] = []
-    with pytest.raises(StartFailed, match="top start phase go"):
+    with pytest.raises(StartFailed, match=r"Application 'top' .* start phase 'go' failed with Val"):
         start(make("top", log, phases=["go"], failing="go"))
     assert log == ["init top", "go top", "prep_stop top", "terminate top", "stop top"]
 
@@ -129,8 +129,10 @@ def test_applications_start_and_stop_while_the_node_runs(start: Callable[..., An
     other = make("other", log, depends=[base], phases=["go"])
     assert node.start_application(other) == ["base", "other"]
     assert node.call("other", 1) == 1
-    with pytest.raises(AlreadyStarted, match="other"):
+    with pytest.raises(AlreadyStarted, match="Application 'other' runs already; stop it first"):
         node.start_application(other)
+    with pytest.raises(SpecError, match="app='other' is not allowed; use an Application"):
+        node.start_application("other")
     assert node.start_application(make("third", log, depends=[base])) == ["third"]
     node.stop_application("base")  # others depend on it: allowed, and warned of
     assert sorted(node.names()) == ["other", "third", "top"]
@@ -285,6 +287,9 @@ def test_an_optional_application_is_started_if_it_is_there(
     assert node.names() == ["extra", "top"]
     with pytest.raises(SpecError, match="has no application 'nothing'"):
         start(make("top", log, optional=["is_there_too:nothing"]))
+    for wrong in ("is_there_too", ":app", "is-there:app", "is_there_too:"):
+        with pytest.raises(SpecError, match="use MODULE:APP"):
+            make("top", log, optional=[wrong])
 
 
 def test_a_journaled_worker_is_not_taken_where_no_journal_is_kept(

@@ -45,17 +45,26 @@ class Fragile(GenServer[dict[str, Any], Any, Any]):
             case "later":
                 return state, NO_REPLY, StartTimer("t", 60.0, "tick")
             case "stop":
-                return state, None, Stop("out of order")
+                return state, "stopping", Stop("out of order")
+            case "leave":
+                return state, NO_REPLY, Stop("out of order")
+            case "soon":
+                return state, None, StartTimer("t", 0.0, "over")
             case "deep":
                 return self.step(command, state)
             case ("ask", name):
                 return state, None, Call(name, "break", "tag")
+            case ("to", name, request):
+                return state, None, Call(name, request, "tag")
             case "break":
                 try:
                     {}["key"]
                 except KeyError as error:
                     raise ValueError("a deliberate bug") from error
         return state, command
+
+    def handle_info(self, message: Any, state: dict[str, Any]) -> Any:
+        return state, NO_REPLY, Stop("out of order") if message == "over" else None
 
     def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
         if "state" in status:
@@ -192,7 +201,50 @@ def test_a_reason_that_is_no_exception_is_reported_too(node: Any) -> None:
         pass
     found = node.crashes()[-1].as_dict()
     assert found["reason"]["text"] == "'out of order'"
-    assert (found["traceback"], found["callback"]) == ([], "an action")
+    assert (found["traceback"], found["callback"], found["message"]) == ([], "step", "'stop'")
+    assert found["caller"] == "a thread or task"
+
+
+def test_a_stop_is_reported_with_its_input_and_who_asked(node: Any) -> None:
+    with dial(node) as client:
+        client.sendall(b"stop\n")
+        assert receive(client, 9) == b"stopping\n"
+    wait_for(lambda: len(node.crashes()) == 1, "it is reported")
+    assert node.crashes()[-1].caller.startswith("connection ")
+    node.call("b", ("to", "a", "stop"))
+    wait_for(lambda: len(node.crashes()) == 2, "it is reported")
+    report = node.crashes()[-1]
+    assert (report.callback, report.message, report.caller) == ("step", "stop", "server 'b'")
+    node.cast("a", "stop")
+    wait_for(lambda: len(node.crashes()) == 3, "it is reported")
+    report = node.crashes()[-1]
+    assert (report.callback, report.message, report.caller) == ("step", "stop", "")
+    node.call("a", "soon")
+    wait_for(lambda: len(node.crashes()) == 4, "it is reported")
+    report = node.crashes()[-1]
+    assert (report.callback, report.message, report.caller) == ("handle_info", "over", "")
+
+
+def test_a_stop_that_puts_the_reply_off_is_reported_with_who_waited(node: Any) -> None:
+    with pytest.raises(Crashed):
+        node.call("a", "leave")
+    report = node.crashes()[-1]
+    assert (report.message, report.caller) == ("leave", "a thread or task")
+
+
+def test_a_terminate_that_raises_is_reported_as_such(start: Callable[..., Any]) -> None:
+    class Untidy(Fragile):
+        def terminate(self, reason: object, state: Any) -> None:
+            raise OSError("no room to tidy up")
+
+    tree = Supervisor("one_for_one", [Worker("a", Untidy)], intensity=9)
+    node = start(Application("untidy", tree))
+    node.call("a", "stop")
+    wait_for(lambda: len(node.crashes()) == 2, "both are reported")
+    first, second = node.crashes()
+    assert (first.callback, first.message, first.reason) == ("step", "stop", "out of order")
+    assert (second.callback, second.message) == ("terminate", "stop")
+    assert str(second.reason) == "no room to tidy up"
 
 
 def test_a_machine_is_reported_with_its_state_and_data(node: Any) -> None:

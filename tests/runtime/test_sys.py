@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from pybehave import (
     Supervisor,
     Worker,
     events,
+    statem,
 )
 from pybehave.actions import Call, Cast, Continue, Opened, Reply, StartTimer, Stop
 from pybehave.errors import (
@@ -33,8 +35,9 @@ from pybehave.errors import (
 )
 from pybehave.protocols import Lines
 from pybehave.runtime.debug import DONE
-from pybehave.statem import NextState
+from pybehave.statem import KeepStateAndData, NextState, Postpone, PushCallbackModule
 from tests.conftest import dial, receive, receive_all, until
+from tests.power.machine import wait_for
 
 
 class Log(GenServer[list[Any], Any, Any]):
@@ -148,6 +151,42 @@ def test_the_status_is_shaped_by_format_status_and_says_where_the_server_stands(
     assert (status.state, status.inputs, status.overflow) == ("1 hidden", 1, "block")
     assert status.kind.endswith(":Log")
     assert not status.is_journaled
+
+
+def test_the_status_of_a_machine_has_what_it_holds(start: Callable[..., Any]) -> None:
+    class Busy(GenStatem):
+        def init(self, args: Any) -> Any:
+            return "busy", 0, [statem.Timeout("late", 60, "look"), PushCallbackModule(Door)]
+
+        def busy(self, kind: Any, content: Any, data: int) -> Any:
+            raise ValueError("the pushed module is asked")
+
+        def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
+            return {**status, "message": "***"} if status.get("message") == "secret" else status
+
+    class Door(Busy):
+        def busy(self, kind: Any, content: Any, data: int) -> Any:
+            if content == "crash":
+                raise ValueError("a deliberate bug")
+            return KeepStateAndData(Postpone())
+
+    tree = Supervisor("one_for_one", [Worker("busy", Busy), Worker("a", Log)])
+    node = start(Application("busy", tree))
+    assert node.sys.get_status("a").machine is None
+    node.cast("busy", "first")
+    node.cast("busy", "secret")
+    wait_for(lambda: node.sys.get_status("busy").inputs == 2, "both were taken")
+    held = node.sys.get_status("busy").machine
+    node.cast("busy", "crash")
+    assert held.postponed == (("cast", "first"), ("cast", "***"))
+    assert held.timeouts == {("timeout", "late"): "look"}
+    assert [name.rpartition(".")[2] for name in held.modules] == ["Busy", "Door"]
+    wait_for(node.crashes, "it has crashed")
+    report = node.crashes()[-1]
+    assert report.machine() == held
+    assert "with 2 postponed in state" in str(report)
+    assert report.as_dict()["machine"]["postponed"] == ["'cast' 'first'", "'cast' '***'"]
+    assert node.sys.get_status("busy").machine.postponed == ()
 
 
 def test_requests_work_on_the_loops_own_thread_between_inputs(node: Any) -> None:

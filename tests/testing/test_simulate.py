@@ -1,9 +1,11 @@
 """What the Simulator tells a test whose condition does not come to hold; what its disks hold."""
 
+from typing import ClassVar
+
 import pytest
 
 from pybehave import Application, GenServer, Listener, Supervisor, Worker
-from pybehave.errors import RecordTooLarge
+from pybehave.errors import Crashed, RecordTooLarge
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
 from pybehave.testing import SimDisk, Simulator
@@ -57,3 +59,45 @@ def test_inputs_beyond_4_mib_need_the_options_of_a_node() -> None:
     with Simulator(1, app, disk=SimDisk(1), journal_options=Options()) as sim:
         sim.node.call("a", large)
         assert sim.node.call("a", "") == len(large)
+
+
+class Noted(GenServer[None, str, None]):
+    ends: ClassVar[list[str]] = []
+
+    def init(self, args: object) -> None:
+        return None
+
+    def step(self, command: str, state: None) -> tuple[None, None]:
+        raise ValueError(command)
+
+    def terminate(self, reason: object, state: None) -> None:
+        self.ends.append(self.context.name)
+
+
+def test_the_node_ends_with_a_permanent_application_that_gives_up() -> None:
+    own = Application("own", Supervisor("one_for_one", [Worker("a", Noted)]))
+    tree = Supervisor("one_for_one", [Worker("b", Noted)], intensity=0)
+    with Simulator(1, own) as sim:
+        sim.node.start_application(Application("needed", tree), "permanent")
+        assert sim.is_running
+        Noted.ends.clear()
+        with pytest.raises(Crashed):
+            sim.node.call("b", "a bug")
+        before = sim.now
+        sim.run(60.0)
+        assert not sim.is_running
+        assert sim.now - before < 1.0
+        assert sim.stop() == 1
+        assert Noted.ends == ["b", "a"]
+
+
+def test_the_node_goes_on_without_a_temporary_application() -> None:
+    own = Application("own", Supervisor("one_for_one", [Worker("a", Noted)]))
+    tree = Supervisor("one_for_one", [Worker("b", Noted)], intensity=0)
+    with Simulator(1, own) as sim:
+        sim.node.start_application(Application("spare", tree), "temporary")
+        with pytest.raises(Crashed):
+            sim.node.call("b", "a bug")
+        sim.run(60.0)
+        assert sim.is_running
+        assert sim.node.names() == ["a"]

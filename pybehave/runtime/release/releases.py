@@ -42,7 +42,7 @@ from pybehave.behaviours.release import (
     way_of,
 )
 from pybehave.behaviours.supervisor import find
-from pybehave.errors import DurabilityLost, LoopClosed, UpgradeRefused
+from pybehave.errors import DurabilityLost, LoopClosed, UpgradeRefused, show
 from pybehave.runtime.events import RolledBack, Upgraded
 from pybehave.runtime.release.handover import replace_process
 from pybehave.runtime.release.listeners import facts_of, misunderstood, settle_edges
@@ -168,6 +168,8 @@ class Releases:
             if from_version is None:
                 raise TypeError("an Application does not say what it follows: give from_version")
             release = Release(release, upgrades=from_version)
+        if not isinstance(release, Release):
+            raise TypeError(f"release={show(release)} is not allowed; use a Release or Application")
         wish = Wish(release, [], from_version, code, extra, watch, crashes)
         report: Report = self._waited(partial(self.begin, wish))
         return report
@@ -401,9 +403,9 @@ class Releases:
         version = here.app.version
         if version == app.version:
             raise refused(wish, f"version {version!r} runs already")
-        follows = [each for each in wish.release.upgrades if wish.expected in (None, each)]
-        if version not in follows:
-            wanted = " or ".join(repr(each) for each in follows or wish.release.upgrades)
+        if wish.expected not in (None, version) or not wish.release.follows(version):
+            is_sound = wish.expected is not None and wish.release.follows(wish.expected)
+            wanted = repr(wish.expected) if is_sound else _shown(wish.release)
             raise refused(wish, f"it follows version {wanted}, but {version!r} runs here")
         changes = []
         for each in wish.apps:
@@ -577,6 +579,14 @@ def _reverse(
         release, apps, code=wish.code, is_down=not wish.is_down, watch=0.0,
         command=None if wish.command is None else command,
     )  # fmt: skip
+
+
+def _shown(release: Release) -> str:
+    """The versions that a release follows, for people."""
+    return " or ".join(
+        repr(each) if isinstance(each, str) else f"matching {each.pattern!r}"
+        for each in release.upgrades
+    )
 
 
 def _no_way_back(run: Upgrade, before: Wish) -> str:

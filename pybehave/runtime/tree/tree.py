@@ -369,11 +369,17 @@ class Tree:
         """
         node = self.supervisors.get(name)
         if node is None:
-            found = [n for path, n in self.supervisors.items() if path.endswith(f"/{name}")]
+            found = self.paths_of(name)
             if len(found) != 1:
-                raise NotFound(name)
-            node = found[0]
+                raise NotFound(name, several=found)
+            node = self.supervisors[found[0]]
         return node
+
+    def paths_of(self, name: str) -> list[str]:
+        """The paths of running supervisors that a name means: one, where it is a path itself."""
+        if name in self.supervisors:
+            return [name]
+        return [path for path in self.supervisors if path.endswith(f"/{name}")]
 
     def _ask(self, supervisor: str, request: tree_requests.Request, what: Any) -> Answer[Any]:
         answer: Answer[Any] = Answer()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -24,11 +25,11 @@ from pybehave import (
     events,
 )
 from pybehave.actions import Reply, StartTimer
-from pybehave.errors import Crashed, UpgradeFailed, UpgradeRefused
+from pybehave.errors import Crashed, SpecError, UpgradeFailed, UpgradeRefused
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
 from pybehave.runtime.events import RolledBack, Upgraded
-from pybehave.statem import NextState
+from pybehave.statem import KeepState, NextState
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 from tests.conftest import dial, receive
@@ -151,6 +152,45 @@ def test_another_version_than_expected_is_refused_and_nothing_changes(begin: Any
     node.call("c", "up")
     with pytest.raises(UpgradeRefused, match="it follows version '7', but '1' runs here"):
         node.releases.upgrade(begin.app(), from_version="7")
+    assert node.call("c", "up") == b"2"
+
+
+def test_a_release_may_follow_all_versions_of_a_pattern(begin: Any) -> None:
+    node = begin(version="1.10")
+    for upgrades in (re.compile(r"1\.[0-9]"), ["1", re.compile("10")], re.compile("2.*")):
+        with pytest.raises(UpgradeRefused, match=r"it follows version (matching|'1' or matching)"):
+            node.releases.upgrade(Release(begin.app(), upgrades=upgrades))
+    either = Release(begin.app(), upgrades=["0", re.compile(r"1\.[0-9]+")])
+    with pytest.raises(UpgradeRefused, match=r"it follows version '1.9', but '1.10' runs here"):
+        node.releases.upgrade(either, from_version="1.9")
+    assert node.releases.upgrade(either, from_version="1.10").after == "2"
+
+
+def test_a_release_says_what_versions_may_be() -> None:
+    app = application(version="2")
+    for wrong in ("2", ["1", "2"], [], None, [re.compile(b"1")], re.compile(b"1")):
+        with pytest.raises(SpecError, match="upgrades="):
+            Release(app, upgrades=wrong)  # type: ignore[arg-type]
+
+
+def test_another_behaviour_wants_a_migration(begin: Any) -> None:
+    class Machine(GenStatem):
+        version = 2
+
+        def init(self, args: Any) -> Any:
+            return "counting", 0
+
+        def counting(self, kind: Any, content: Any, data: int) -> Any:
+            return KeepState(data + 1, Reply(kind[1], b"%d" % (data + 1)))
+
+    node = begin()
+    node.call("c", "up")
+    with pytest.raises(UpgradeRefused, match="Machine a GenStatem: give the release"):
+        node.releases.upgrade(begin.app(Machine), from_version="1")
+    with pytest.raises(TypeError, match="release='2' is not allowed; use a Release or Application"):
+        node.releases.upgrade("2")
+    way: Migration[int, tuple[str, int]] = Migration(lambda count: ("counting", count))
+    node.releases.upgrade(Release(begin.app(Machine), upgrades="1", migrations={"c": way}))
     assert node.call("c", "up") == b"2"
 
 

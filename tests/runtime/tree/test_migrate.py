@@ -390,6 +390,20 @@ def test_a_family_keeps_its_members_and_nobody_else_is_there(start: Any) -> None
         node.migrate("x", to="nowhere")
 
 
+def test_an_id_of_several_supervisors_is_answered_with_their_paths(start: Any) -> None:
+    sides = [
+        supervisor("one_for_one", supervisor("one_for_one", id="same"), id=side)
+        for side in ("left", "right")
+    ]
+    node = start(Application("test", Supervisor("one_for_one", sides)))
+    with pytest.raises(NotFound, match="2 supervisors are called 'same'; use a path: 'root/left/s"):
+        node.which_children("same")
+    node.start_application(Application("other", Supervisor("one_for_one", sides[:1])))
+    with pytest.raises(NotFound, match=r"3 supervisors are called 'same'.*'other/left/same'"):
+        node.count_children("same")
+    assert node.which_children("root/left/same") == []
+
+
 class Tens(Ledger):
     """What follows it: counts by tens."""
 
