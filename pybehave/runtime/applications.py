@@ -247,10 +247,18 @@ class Applications:
         if left and not is_late:
             loop.dispatcher.start_alarm(DRAIN_LOOK_S, lambda: self._drain(running, until))
             return
-        self.end_tree(running)
+        self.end_tree(running, seconds=max(until - loop.now(), 0.0))
 
-    def end_tree(self, running: Running, done: Callable[[], None] | None = None) -> None:
-        """Stop an application's tree, with its callbacks around it (P3)."""
+    def end_tree(
+        self, running: Running, done: Callable[[], None] | None = None, *, seconds: float = 0.0
+    ) -> None:
+        """Stop an application's tree, with its callbacks around it (P3).
+
+        Args:
+            running: Whose.
+            done: Called when it has stopped.
+            seconds: How long its servers may take for what waits for them.
+        """
         if done is not None:
             running.waiting.append(done)
         if running.is_ending:
@@ -263,7 +271,12 @@ class Applications:
             for tell in running.waiting:
                 tell()
 
-        running.tree.stop("shutdown", ended)
+        draining.after_waiting(
+            self._node.loop,
+            list(running.tree.workers),
+            seconds,
+            lambda: running.tree.stop("shutdown", ended),
+        )
 
     def in_reverse(self) -> list[Running]:
         """What runs, the latest first."""

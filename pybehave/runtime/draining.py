@@ -6,6 +6,9 @@ not wait for them. To resume it instead would run, on the way out, what an opera
 Nor is anything waited for that a server has not asked for (`active`): it is dropped, as is what the
 kernel has of it.
 
+Then servers take what waits in their mailboxes, in the time that connections have: those of OTP's
+who trap exits do, for the supervisor's signal stands behind it, and all of ours end as those do.
+
 What systemd's users expect of TERM is an end within seconds, and a word on why it takes that long:
 the log and `systemctl status` say who is waited for and who was cut.
 
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pybehave.runtime import systemd
@@ -59,6 +63,39 @@ def close_connections(
     while loop.abort_connections() and ticks:
         loop.run_once(ABORT_TICK_S)
         ticks -= 1
+
+
+def after_waiting(
+    loop: Loop, servers: Iterable[Any], seconds: float, then: Callable[[], None]
+) -> None:
+    """Call a function when servers have taken what waits for them now; on the loop's thread.
+
+    What they send each other meanwhile is waited for by nobody. A server that is suspended takes
+    nothing.
+
+    Args:
+        loop: Whose servers.
+        servers: Those that run.
+        seconds: After these it is called all the same; 0: at once.
+        then: The function.
+    """
+    busy = {server.name for server in servers if server.mailbox_count} if seconds else set()
+    if not busy:
+        then()
+        return
+
+    def has_taken(name: str) -> None:
+        busy.discard(name)
+        if not busy and loop.dispatcher.cancel_alarm(late):
+            then()
+
+    def is_late() -> None:
+        logger.warning("%d servers have not taken all that waited for them", len(busy))
+        then()
+
+    late = loop.dispatcher.start_alarm(seconds, is_late)
+    for name in sorted(busy):
+        loop.dispatcher.in_turn(name, partial(has_taken, name))
 
 
 def refuse_suspended(loop: Loop, servers: Callable[[], Iterable[Any]]) -> None:

@@ -71,7 +71,13 @@ from pybehave.runtime.sys import Name, Sys, name_of
 from pybehave.runtime.tree.supervision import Supervision
 from pybehave.runtime.tree.tree import Tree
 from pybehave.runtime.tree.unstopped import Unstopped, unstopped
-from pybehave.runtime.waiters import ThreadWaiter, check_timeout, is_patient_of, refuse_stop
+from pybehave.runtime.waiters import (
+    ThreadWaiter,
+    check_timeout,
+    is_patient_of,
+    refuse_stop,
+    settling,
+)
 from pybehave.runtime.watchdog import watchdog_for
 from pybehave.types import Acknowledge, OnRestart
 
@@ -440,8 +446,11 @@ class Node(Requests, Supervision, Forgetting):
         )
 
     def _stop_trees(self) -> None:
+        seconds = self.drain_timeout if self._is_draining else 0.0
+        if seconds:
+            self.loop.run_once(0.0)  # what other threads have sent gets into the mailboxes
         for running in self.applications.in_reverse():
-            self._wait(partial(self.applications.end_tree, running))
+            self._wait(partial(self.applications.end_tree, running, seconds=seconds))
         for tree in self.applications.half_started():
             self._wait(partial(_stop_tree, tree))
 
@@ -622,14 +631,7 @@ class Node(Requests, Supervision, Forgetting):
         if self.loop.is_here:
             return function()
         waiter = ThreadWaiter()
-
-        def work() -> None:
-            try:
-                waiter.settle(function(), None)
-            except Exception as error:  # noqa: BLE001 -- raised again in the asking thread
-                waiter.settle(None, error)
-
-        result: T = self.waited(work, waiter, "loop", timeout)
+        result: T = self.waited(settling(function, waiter), waiter, "loop", timeout)
         return result
 
     def waited(

@@ -10,6 +10,10 @@ They work from any thread, and on the loop's own between two inputs; they are no
 not counted, not journaled, and a suspended server answers them too. What changes a server is
 refused from within a callback, for that is in the middle of an input.
 
+A request comes behind what waits for the server when it comes, as a message would (OTP): who has
+cast before sees the cast's effect. One to a suspended server is carried out at once, and so is one
+from within a tick of the loop (a hook, `run_on_loop`, `pybehave attach`), which cannot wait.
+
 All of it belongs to an incarnation, as in OTP: a restarted server is neither suspended nor watched.
 
 A journaled server's state is replaced by a record in the journal, so that a replay replaces it in
@@ -43,7 +47,7 @@ from pybehave.errors import (
 from pybehave.runtime.crashes import shaped, shown_held
 from pybehave.runtime.debug import LOG_COUNT, LOG_COUNT_MAX, Debug, Event, Statistics
 from pybehave.runtime.servers import OVERFLOWS
-from pybehave.runtime.waiters import OUTSIDE, ThreadWaiter
+from pybehave.runtime.waiters import OUTSIDE, ThreadWaiter, settling
 from pybehave.via import Via
 
 if TYPE_CHECKING:
@@ -357,8 +361,22 @@ class Sys:
     # --- how requests reach a server --------------------------------------------------------------
 
     def _look(self, server: Name, look: Callable[[Server], T], timeout: float | None) -> T:
-        name = name_of(server)
-        return self._node.run_on_loop(lambda: self._awake(name, look), timeout=timeout)
+        name, loop = name_of(server), self._node.loop
+        if loop.is_here:
+            self._catch_up(name)
+            return self._awake(name, look)
+        waiter = ThreadWaiter()
+        ask = settling(lambda: self._awake(name, look), waiter)
+        return self._node.waited(  # type: ignore[no-any-return]
+            partial(loop.dispatcher.in_turn, name, ask), waiter, name, timeout
+        )
+
+    def _catch_up(self, name: str) -> None:
+        """Between two ticks of the loop a server can take at once what waits for it."""
+        loop = self._node.loop
+        found = loop.dispatcher.whereis(name)
+        if found is not None and not loop.is_running and loop.dispatcher.stepping_name is None:
+            loop.dispatcher.take_waiting(found)
 
     def _awake(self, name: str, look: Callable[[Server], T]) -> T:
         journal, found = self._node.journal, self._found(name)
@@ -384,14 +402,17 @@ class Sys:
             return change(found)
 
         if node.loop.is_here:
+            self._catch_up(name)
             result = work()
             if batches:
                 node.wait_durable(batches[0], name, timeout)
             return result
-        if batches is None or node.journal is None:
-            return node.run_on_loop(work, timeout=timeout)
-        commit = node.journal.commit
+        in_turn = partial(node.loop.dispatcher.in_turn, name)
         waiter = ThreadWaiter()
+        if batches is None or node.journal is None:
+            ask = partial(in_turn, settling(work, waiter))
+            return node.waited(ask, waiter, name, timeout)  # type: ignore[no-any-return]
+        commit = node.journal.commit
 
         def begin() -> None:
             try:
@@ -401,7 +422,7 @@ class Sys:
             else:
                 commit.settle_when_durable(batches[0], waiter, result)
 
-        return node.waited(begin, waiter, name, timeout)  # type: ignore[no-any-return]
+        return node.waited(partial(in_turn, begin), waiter, name, timeout)  # type: ignore[no-any-return]
 
     def _found(self, name: str) -> Server:
         """The server, between two inputs: what the last one had left to do is done."""

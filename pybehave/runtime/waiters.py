@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
@@ -63,6 +64,20 @@ class ThreadWaiter:
             # A traceback of its own for every waiter: one crash may be told to many.
             raise self.error.with_traceback(None)
         return self.value
+
+
+def settling(function: Callable[[], object], waiter: ThreadWaiter) -> Callable[[], None]:
+    """Return what calls a function and settles a waiter with its result, or with its exception."""
+
+    def work() -> None:
+        try:
+            result = function()
+        except Exception as error:  # noqa: BLE001 -- raised again in the asking thread
+            waiter.settle(None, error)
+        else:
+            waiter.settle(result, None)
+
+    return work
 
 
 @final

@@ -13,8 +13,10 @@ Does not know: what firing means (dispatch.pyx, `alarm_fired`).
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from .asked cimport Asked
 from .leaves cimport token_make, wheel_cancel, wheel_start
 from .replies cimport Replies
+from .requests cimport Requests
 from .servers cimport Alarm, Server
 
 cdef uint64_t NS_PER_MS = 1_000_000
@@ -91,6 +93,23 @@ cdef class Alarms(Replies):
             due_ns = self.unix_ns() + <int64_t>(min(seconds, SECONDS_MAX) * 1e9)
             server.ledger.due[name] = (due_ns, message)
         return 0
+
+    def revive(self, Server server, state, dict due, double idle_s,
+               Requests requests=None, Asked asked=None) -> None:
+        """A journaled server goes on: its state, its timers by their Unix times, its idle time.
+
+        Call before `begin`; a timer whose time has passed fires at once.
+        """
+        server.state = state
+        server.take_requests(requests)
+        server.take_asked(asked)
+        for name, (due_ns, message) in due.items():
+            seconds = max(0.0, (<double>due_ns - <double>self.unix_ns()) / 1e9)
+            self._start_timer(server, name, seconds, message)
+            server.ledger.due[name] = (due_ns, message)
+        if idle_s > 0:
+            server.extra().idle_timer = self._alarm(idle_s, server, None, None)
+            server.extras.idle_s = idle_s
 
     cdef int _cancel_timer(self, Server server, object name) except -1:
         self.cancel_alarm(server.pop_timer(name))

@@ -28,19 +28,18 @@ cimport cython
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 
-from .asked cimport Asked
 from .codec cimport CODEC_PYTHON, Codec, frame_view
 from .exchange cimport Exchange
 from .ephemeral cimport Ephemeral
 from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller
 from .leaves cimport (
     CONN_HOLD, END_ASKED, conn, conn_finish, conn_give_back, conn_hold, conn_output,
-    conn_takes_input, conns_find, token_make,
+    conn_takes_input, conns_find,
 )
 from .requests cimport Request, Requests
 from .servers cimport (
-    INPUT_CALL, INPUT_CAST, INPUT_CONTINUE, INPUT_INFO, INPUT_TIMER, OVERFLOW_BLOCK, Address,
-    Alarm, Asleep, Answer, Port, Server,
+    INPUT_CALL, INPUT_CAST, INPUT_CONTINUE, INPUT_INFO, INPUT_SYSTEM, INPUT_TIMER, OVERFLOW_BLOCK,
+    Address, Alarm, Asleep, Answer, Port, Server,
 )
 from .turn cimport MARK_MESSAGE, MARK_TIMER
 
@@ -111,28 +110,6 @@ cdef class Dispatcher(Ephemeral):
             self._doze(server)
         self.answer_itself(address)
 
-    def live_connection(self, uint32_t slot, uint32_t generation):
-        """The handle of a connection that is still there, or None."""
-        cdef conn *c = conns_find(self.conns, token_make(0, generation, slot))
-        return None if c == NULL else self.connection_of(c)
-
-    def revive(self, Server server, state, dict due, double idle_s,
-               Requests requests=None, Asked asked=None) -> None:
-        """A journaled server goes on: its state, its timers by their Unix times, its idle time.
-
-        Call before `begin`; a timer whose time has passed fires at once.
-        """
-        server.state = state
-        server.take_requests(requests)
-        server.take_asked(asked)
-        for name, (due_ns, message) in due.items():
-            seconds = max(0.0, (<double>due_ns - <double>self.unix_ns()) / 1e9)
-            self._start_timer(server, name, seconds, message)
-            server.ledger.due[name] = (due_ns, message)
-        if idle_s > 0:
-            server.extra().idle_timer = self._alarm(idle_s, server, None, None)
-            server.extras.idle_s = idle_s
-
     def retire(self, Server server, error) -> None:
         """The incarnation ends: the name is free, callers are told `error`, timers are gone."""
         cdef Address address
@@ -168,6 +145,8 @@ cdef class Dispatcher(Ephemeral):
                 self._keep(address, item)
             elif item[0] == INPUT_CAST:
                 self.stats.casts_lost += 1
+            elif item[0] == INPUT_SYSTEM: # whom it was for is gone
+                item[1]()
         if server.has_control():
             self.release(server, error)
         if address.is_asking:
@@ -349,16 +328,24 @@ cdef class Dispatcher(Ephemeral):
         if not server.mailbox and not server.has_continues() and not server.number \
                 and not server.has_control() and self.passes(server.kind, request):
             return self._call_fast(server, request)
-        while not is_urgent and server.is_running and (server.mailbox or server.has_continues()):
-            self._serve(server, server.mail_count() + 1, False)
+        if not is_urgent:
+            self.take_waiting(server)
         server = self.whereis(name)
         if server is None:
             raise NoProc(name)
+        if server.is_suspended(): # by a system request that stood among what waited
+            raise Suspended(name)
         box = Answer.__new__(Answer)
         caller = self._waiter_caller(name, box)
         caller.owner = server
         self._turn(server, INPUT_CALL, request, caller)
         return (<Answer>box).take(name)
+
+    def take_waiting(self, Server server) -> None:
+        """Let a server take what waits for it now, outside any turn; a suspended one takes nothing.
+        """
+        if server.is_running and not server.is_suspended():
+            self._serve(server, server.mail_count(), False)
 
     cdef object _call_fast(self, Server server, object request):
         """A call that needs no mailbox and no record: most are a pair of state and output."""
@@ -461,6 +448,9 @@ cdef class Dispatcher(Ephemeral):
                 self._deliver_timer(server, item[1])
             elif len(item) == 4:
                 self._arrive(server, item)
+            elif item[0] == INPUT_SYSTEM:
+                item[1]()
+                if server.is_suspended(): break
             elif server.kind.on_casts is not None and item[0] == INPUT_CAST \
                     and type(item[1]) is not Once and not server.number \
                     and not server.has_control():
@@ -778,7 +768,7 @@ cdef class Dispatcher(Ephemeral):
     cdef int _server_timer(self, Server server, Alarm alarm) except -1:
         if server.has_idle_timer() and server.extras.idle_timer is alarm:
             server.extras.idle_timer = None
-            if not server.mailbox: # a waiting input wins (OTP, gen_server timeouts)
+            if not server.has_inputs(): # a waiting one wins (OTP, gen_server timeouts)
                 self.tell(server, TIMEOUT)
         elif server.is_running:
             server.mail().append((INPUT_TIMER, alarm, None))

@@ -35,7 +35,7 @@ from .handles cimport FROM_CONNECTION, Caller, Connection, Ticket
 from .leaves cimport (
     CONN_HOLD, END_PROTOCOL, PAUSE_REPLIES, conn, conn_finish, conn_give_back, conn_hold,
     conn_output, conn_released_hold, conn_resume, conn_takes_output, conns_at, conns_find,
-    conns_slots,
+    conns_slots, token_make,
 )
 from .servers cimport Port, Present
 
@@ -101,6 +101,11 @@ cdef class Replies(Present):
                 "age_s": (now_ms - c.opened_ms) // 1000, "idle_s": (now_ms - c.active_ms) // 1000,
                 "input_bytes": c.carry_bytes, "output_bytes": outq_bytes(&c.out)})
         return found
+
+    def live_connection(self, uint32_t slot, uint32_t generation):
+        """The handle of a connection that is still there, or None."""
+        cdef conn *c = conns_find(self.conns, token_make(0, generation, slot))
+        return None if c == NULL else self.connection_of(c)
 
     cdef int connection_ended(self, conn *c) except -1:
         """The slot goes: the handle stays and says so; replies still owed have nowhere to go."""

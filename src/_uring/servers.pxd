@@ -15,6 +15,7 @@ cpdef enum:
     INPUT_INFO = 3
     INPUT_CONTINUE = 4
     INPUT_TIMER = 5
+    INPUT_SYSTEM = 9 # a system request: not an input, but it has its place among them
 
 
 cpdef enum:
@@ -180,6 +181,7 @@ cdef class Server:
     cdef Requests requests_made(self)
     cdef Request request_named(self, tuple named)
     cdef object mail(self)
+    cdef bint has_inputs(self)
     cdef Py_ssize_t mail_count(self)
     cdef int owes_not(self, object caller) except -1
     cdef Alarm timer(self, object name)

@@ -216,6 +216,13 @@ cdef class Server:
             self.mailbox = deque()
         return self.mailbox
 
+    cdef bint has_inputs(self):
+        """Whether something waits that will be stepped."""
+        for item in self.mailbox or ():
+            if item[0] != INPUT_SYSTEM:
+                return True
+        return False
+
     cdef Py_ssize_t mail_count(self):
         return 0 if self.mailbox is None else len(self.mailbox)
 

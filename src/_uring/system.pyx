@@ -19,6 +19,8 @@ Invariants
   (X6) A server whose state is not in memory gets it back before its next input, its end and its
        suspension; a server hibernates only between two inputs, with none that waits, and while it
        owes no reply: `dump` may leave callers out, and those that are read back are answered.
+  (X7) A request has its place behind the inputs that waited when it came, as a message has. A
+       server that is suspended, or ends, takes none of those: then it is carried out at once.
 
 Does not know: who asks, and what the functions are that look (runtime/sys.py, runtime/debug.py).
 Source: OTP sys; suspended processes in gen_server and sys:suspend_loop.
@@ -34,7 +36,7 @@ from .leaves cimport (
     conn_takes_input, conn_token, conns_find,
 )
 from .mailboxes cimport Mailboxes
-from .servers cimport OVERFLOW_BLOCK, Asleep, Control, Kind, Port, Server
+from .servers cimport INPUT_SYSTEM, OVERFLOW_BLOCK, Asleep, Control, Kind, Port, Server
 
 from pybehave.errors import Stopped
 
@@ -69,6 +71,29 @@ cdef class System(Mailboxes):
             server.state = self.on_wake(server, server.state)
         return 0
 
+    def in_turn(self, str name, function) -> None:
+        """Carry a request out when its turn comes (X7).
+
+        Args:
+            function: Looks the server up by itself; it raises nothing.
+        """
+        cdef Server server = self.whereis(name)
+        if server is None or not server.mailbox or server.is_suspended():
+            function()
+            return
+        server.mailbox.append((INPUT_SYSTEM, function, None))
+        self._make_ready(server)
+
+    cdef int _bring_forward(self, Server server) except -1:
+        """Requests do not wait behind inputs that are not taken (X7)."""
+        mailbox = server.mailbox
+        asked = [item[1] for item in mailbox or () if item[0] == INPUT_SYSTEM]
+        if asked:
+            server.mailbox = type(mailbox)(item for item in mailbox if item[0] != INPUT_SYSTEM)
+        for function in asked: # not at once: whoever suspends it is in the middle of something
+            self.start_alarm(0.0, function)
+        return 0
+
     def suspend(self, Server server) -> None:
         """Let a server take no more inputs; suspended twice is suspended."""
         self.wake(server)
@@ -76,6 +101,7 @@ cdef class System(Mailboxes):
         if not control.is_suspended:
             control.is_suspended = True
             self.suspended_count += 1
+            self._bring_forward(server)
 
     def resume(self, Server server) -> None:
         """Let a suspended server go on with what has waited."""
