@@ -235,9 +235,11 @@ class Applications:
             loop.close_port(port)
             kept_sockets.drop(listener)
         until = loop.now() + (self._node.drain_timeout if drain else 0.0)
-        self._drain(running, until)
+        self._drain(
+            running, until, lambda: self.end_tree(running, seconds=max(until - loop.now(), 0.0))
+        )
 
-    def _drain(self, running: Running, until: float) -> None:
+    def _drain(self, running: Running, until: float, then: Callable[[], None]) -> None:
         if running.is_ending:
             return  # the node did not wait for its connections
         loop = self._node.loop
@@ -245,9 +247,9 @@ class Applications:
         draining.refuse_suspended(loop, lambda: list(running.tree.workers))
         left = sum(loop.end_connections(port, is_late) for _, port in running.ports)
         if left and not is_late:
-            loop.dispatcher.start_alarm(DRAIN_LOOK_S, lambda: self._drain(running, until))
+            loop.dispatcher.start_alarm(DRAIN_LOOK_S, lambda: self._drain(running, until, then))
             return
-        self.end_tree(running, seconds=max(until - loop.now(), 0.0))
+        then()
 
     def end_tree(
         self, running: Running, done: Callable[[], None] | None = None, *, seconds: float = 0.0
@@ -315,9 +317,11 @@ class Applications:
         )
         for listener, port in running.ports:
             loop.close_port(port)
-            loop.end_connections(port, True)
-            if not is_needed:  # else the node ends, and a next one may listen
+            if not is_needed:  # else the node ends, with its connections, and a next one may listen
                 kept_sockets.drop(listener)
+        if not is_needed:  # behind the replies of the input that it ended with
+            until = loop.now() + self._node.drain_timeout
+            self._node.host.defer(lambda: self._drain(running, until, _nothing))
         running.is_stopping = True
         self._call_back(running, "prep_stop")
         self._forget(running)
@@ -465,6 +469,10 @@ class Applications:
             app.callbacks.config_change(self._node, *what)
         except Exception:
             logger.exception("config_change of application %r failed", app.name)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _error_of(running: Running) -> ApplicationEnded:

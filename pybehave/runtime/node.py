@@ -773,8 +773,11 @@ class Node(Requests, Supervision, Forgetting):
         return self.watch.ask(timeout)
 
     def crashes(self) -> list[CrashReport]:
-        """The newest crash reports, at most 128, oldest first."""
-        return self.run_on_loop(lambda: list(self.host.crashes))
+        """The newest crash reports, at most 128, oldest first; of a node that has stopped, too."""
+        try:
+            return self.run_on_loop(lambda: list(self.host.crashes))
+        except LoopClosed:
+            return list(self.host.crashes)
 
     def stats(self) -> dict[str, Any]:
         """All counters of the loop, its connections and its servers."""

@@ -19,6 +19,8 @@ from .replies cimport Replies
 from .requests cimport Requests
 from .servers cimport Alarm, Server
 
+from pybehave.errors import LoopClosed
+
 cdef uint64_t NS_PER_MS = 1_000_000
 cdef unsigned OP_ALARM = 0x80           # a token's kind: not a connection's
 cdef double SECONDS_MAX = 3.2e9         # a century is as good as for ever
@@ -38,6 +40,8 @@ cdef class Alarms(Replies):
         cdef Py_ssize_t slot = self.free_slot
         if not seconds >= 0:
             raise ValueError(f"a timer needs seconds >= 0, got {seconds}")
+        if self.wheel == NULL:
+            raise LoopClosed()
         seconds = min(seconds, SECONDS_MAX)
         # Rounded up: a timer is never early.
         deadline_ms = <uint64_t>((self.now_ns + seconds * 1e9 + (NS_PER_MS - 1)) / NS_PER_MS)
@@ -83,6 +87,8 @@ cdef class Alarms(Replies):
             return False
         id = alarm.id
         self._release(alarm)
+        if self.wheel == NULL: # it went with its loop
+            return False
         wheel_cancel(self.wheel, id) # 0: it is due in this very tick, and finds its slot empty
         return True
 

@@ -218,6 +218,7 @@ cdef class Loop(Ports):
                 self._source.verbs.close_fd(self._source, (<Port>port).fd, 0)
         self._ports = []
         self._free()
+        self.dispatcher.wheel = NULL # it may be asked for alarms all the same, and refuses
         self._refuse_inbox()
 
     cdef int _quiesce(self) except -1:
@@ -322,8 +323,8 @@ cdef class Loop(Ports):
 
     @property
     def is_here(self) -> bool:
-        """Whether this is the loop's own thread."""
-        return PyThread_get_thread_ident() == self.thread
+        """Whether this is the loop's own thread; a loop that is closed has none any more."""
+        return PyThread_get_thread_ident() == self.thread and not self._is_closed
 
     def post_here(self, str name, int kind, message, waiter=None) -> bool:
         """Post an input at once, if this is the loop's own thread and it can run; whether it was
@@ -754,7 +755,9 @@ cdef class Loop(Ports):
         return list(self._ports)
 
     def now(self) -> float:
-        """Monotonic seconds: virtual on the simulator."""
+        """Monotonic seconds: virtual on the simulator. Raises LoopClosed."""
+        if self._is_closed:
+            raise LoopClosed()
         return self._source.verbs.now(self._source) / 1e9
 
     def _source_capsule(self):
