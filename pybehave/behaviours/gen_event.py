@@ -41,6 +41,7 @@ from pybehave.behaviours.handout import (
     hand_batches,
     hand_out,
 )
+from pybehave.behaviours.recovery import own_state
 from pybehave.errors import (
     BadReturn,
     NotFound,
@@ -498,7 +499,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
 
     def _made(self, manager: Manager, key: Key, args: Any) -> Entry:
         entry = Entry(key, self._handler(manager, key), manager.ring.published)
-        entry.state = entry.handler.init(args)
+        entry.state = own_state(entry.handler.init(args), args)
         return entry
 
     def _handler(self, manager: Manager, key: Key) -> EventHandler:

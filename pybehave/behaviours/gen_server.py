@@ -39,7 +39,7 @@ from pybehave.behaviours.inputs import (
     gate_of,
 )
 from pybehave.behaviours.plain import SERVER_CALLBACKS, check_plain
-from pybehave.behaviours.recovery import Recovery, call_init
+from pybehave.behaviours.recovery import Recovery, call_init, own_state
 from pybehave.behaviours.schema import names_of
 from pybehave.behaviours.together import step_together
 from pybehave.errors import BadReturn, InitStopped
@@ -123,7 +123,7 @@ class GenServer(Generic[State, Input, Output]):
         check_plain(cls, SERVER_CALLBACKS, may_yield=("terminate",))
 
     def init(self, args: Any) -> Any:
-        """Return the first state; by default that is `args` itself.
+        """Return the first state; by default that is `args`, of which each start has its own copy.
 
         With a journal it is called at each start, and the state counts at the first. Defined as
         `init(self, args, recovery=None)` it decides each time: `recovery` is a `Recovery`, or None
@@ -383,7 +383,7 @@ class GenServer(Generic[State, Input, Output]):
         self, server: str, args: Any, recovery: Recovery[Any] | None = None
     ) -> Initial | _Ignored:
         """What the runtime calls for `init`; other behaviours on top of this one differ."""
-        return interpret_init(server, call_init(self, args, recovery))
+        return interpret_init(server, call_init(self, args, recovery), args)
 
     def _terminate(self, reason: Any, state: State) -> Cleanup | None:
         """What the runtime calls for `terminate`."""
@@ -453,12 +453,13 @@ def interpret(server: str, callback: str, value: Any) -> Turn:
     raise BadReturn(server, callback, value)
 
 
-def interpret_init(server: str, value: Any) -> Initial | _Ignored:
+def interpret_init(server: str, value: Any, args: Any = None) -> Initial | _Ignored:
     """Take init's return value apart.
 
     Args:
         server: The server's name, for the error.
         value: What init returned.
+        args: What it was given; a state that is these is copied (`own_state`).
 
     Returns:
         State and actions, or `IGNORED`.
@@ -474,11 +475,11 @@ def interpret_init(server: str, value: Any) -> Initial | _Ignored:
     if isinstance(value, Stop):
         raise InitStopped(server, value.reason)
     if type(value) is not tuple or len(value) < 2:
-        return Initial(value, ())
+        return Initial(own_state(value, args), ())
     actions = value[1] if len(value) == 2 and type(value[1]) in (list, tuple) else value[1:]
     if actions and _are_actions(actions):
-        return Initial(value[0], tuple(actions))
-    return Initial(value, ())
+        return Initial(own_state(value[0], args), tuple(actions))
+    return Initial(own_state(value, args), ())
 
 
 def initial_of(
@@ -498,7 +499,7 @@ def initial_of(
     """
     if isinstance(instance, GenServer):
         return instance._initial(server, args, recovery)
-    return interpret_init(server, call_init(instance, args, recovery))
+    return interpret_init(server, call_init(instance, args, recovery), args)
 
 
 def shown_state(instance: Any, state: Any) -> Any:

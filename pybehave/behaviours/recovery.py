@@ -12,6 +12,7 @@ Does not know: how a state is found, how a choice is kept (durable/recoveries.py
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from typing import Any, Generic, final
 
 from pybehave.types import Policy, State
 
+_UNCHANGING = frozenset({type(None), bool, int, float, str, bytes})
 KINDS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -79,6 +81,20 @@ def takes_recovery(instance: object) -> bool:
 def _takes_second(init: Callable[..., Any]) -> bool:
     parameters = inspect.signature(init).parameters.values()
     return sum(parameter.kind in KINDS for parameter in parameters) > 2  # self, args
+
+
+def own_state(state: Any, args: Any) -> Any:
+    """Return a first state that steps may change in place: a copy, where it is the args themselves.
+
+    The specification's args are for each start, and for each server of a family (OTP copies them
+    at each start). What cannot be copied is left as it is.
+    """
+    if state is not args or type(state) in _UNCHANGING:
+        return state
+    try:
+        return copy.deepcopy(state)
+    except Exception:  # noqa: BLE001 -- whatever its own copying does
+        return state
 
 
 def call_init(instance: Any, args: Any, recovery: Recovery[Any] | None = None) -> Any:

@@ -43,7 +43,7 @@ from pybehave.runtime.crashes import MESSAGES_KEPT, Crashes, CrashReport
 from pybehave.runtime.debug import Debug
 from pybehave.runtime.durable import asked
 from pybehave.runtime.durable.policies import stop_for
-from pybehave.runtime.durable.recoveries import error_text
+from pybehave.runtime.durable.recoveries import error_text, first_state
 from pybehave.runtime.events import EventHub
 from pybehave.runtime.groups import Groups
 from pybehave.runtime.invariants import Invariants
@@ -294,7 +294,8 @@ class LoopHost:
         )
         if known is None or is_clean:
             self.monitors.forget(worker.name)
-            journal.started(worker, server, {"policy": "clean"})
+            fields = {"policy": "clean", **first_state(server, initial)}
+            journal.started(worker, server, fields)
             self._begin(server, worker, initial)
             return server
         if offer is None:

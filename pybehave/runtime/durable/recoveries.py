@@ -5,18 +5,24 @@ Invariants
        server is `pure`, and it is the same object). Any other stands in the START record itself.
   (O2) All of an offer stands in the journal before the START record, or in it: a replay offers the
        same, and takes the choice from the record.
+  (O3) A first state that is not large stands in the START record: a replay begins with that,
+       whatever args, configuration or a changed constant would let init return by then.
 
 Does not know: how the last good state is found (journaling.py), what START is (replay.py).
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, final
+from weakref import WeakSet
 
 import msgspec
 
 from pybehave import actions
+from pybehave._uring.values import TooLargeError
+from pybehave.behaviours.gen_event import GenEvent
 from pybehave.behaviours.gen_server import Initial
 from pybehave.behaviours.recovery import Failure, Recovery
 from pybehave.errors import StateNotKept, show_reason
@@ -39,6 +45,12 @@ ASKING: Final = (actions.Call, actions.Connect, actions.Monitor, actions.Link)
 """Actions of an init that are the server's own, and so part of what it goes on with."""
 
 ASKED: Final = "asked"
+
+FIRST_STATE_BYTES_MAX: Final = 64 * 1024
+"""Encoded. A larger one is made again by each replay: 100,000 servers begin with one each."""
+
+logger = logging.getLogger("pybehave")
+_warned: WeakSet[type] = WeakSet()
 
 
 @final
@@ -101,6 +113,34 @@ class Offer:
             return values.encode(dump(state))
         except Exception as error:  # whatever dump does
             raise StateNotKept(self._server.name, show_reason(error)) from error
+
+
+def first_state(server: Server, initial: Initial) -> dict[str, Any]:
+    """Return what the START record keeps of a state that counts because there is no other (O3).
+
+    Args:
+        server: The incarnation in the making.
+        initial: What its init has returned.
+    """
+    values, instance = server.values, server.instance
+    assert values is not None
+    if isinstance(instance, GenEvent):  # what its handlers' inits set up is in no state
+        return {}
+    try:
+        state = values.encode(instance.dump(initial.state), FIRST_STATE_BYTES_MAX)
+    except Exception as error:  # noqa: BLE001 -- whatever dump does; no snapshot will keep it, either
+        if not isinstance(error, TooLargeError):
+            _warn_once(type(instance), server.name, error)
+        return {}
+    return {"state": state} if len(state) <= FIRST_STATE_BYTES_MAX else {}
+
+
+def _warn_once(kind: type, name: str, error: Exception) -> None:
+    if kind not in _warned:
+        _warned.add(kind)
+        logger.warning(
+            "server %r: no snapshot will be able to keep its first state: %s", name, error
+        )
 
 
 def offered_by(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
 from pybehave._uring.replay import Replayer
 from pybehave._uring.values import Values
 from pybehave.behaviours.child_spec import Worker
-from pybehave.behaviours.gen_server import Initial, initial_of
+from pybehave.behaviours.gen_server import Initial, initial_of, overrides
 from pybehave.behaviours.recovery import Failure, Recovery, takes_recovery
 from pybehave.behaviours.schema import VERSION_FIRST, Schema
 from pybehave.errors import JournalRefused, show_reason
@@ -406,7 +406,10 @@ class Replay:
             server.go_on(before)
             self._take_choice(server, schema, fields, lsn)
         else:
-            self.replayer.initial(server, initial.state, initial.actions)
+            state = initial.state
+            if "state" in fields and _can_read(schema, fields):
+                state = self._loaded(server, schema, fields["state"], f"it began with at lsn {lsn}")
+            self.replayer.initial(server, state, initial.actions)
         self.servers[worker.name] = server
 
     def _take_choice(
@@ -448,11 +451,14 @@ class Replay:
 
     def _put(self, server: Server, schema: Schema, payload: bytes, which: str) -> None:
         """Let a server have a state that a record holds."""
+        server.replace_state(self._loaded(server, schema, payload, which))
+
+    def _loaded(self, server: Server, schema: Schema, payload: bytes, which: str) -> Any:
         version = self._written_by[server.name]
         values, _ = reader_of(schema, server.values, version)
         try:
             dumped = schema.state(version, values.decode(payload), f"the state {which}")
-            server.replace_state(server.instance.load(dumped))
+            return server.instance.load(dumped)
         except JournalRefused:
             raise
         except Exception as error:
@@ -504,3 +510,9 @@ class Replay:
                 f"let it start, or move the journal away",
             )
         return initial
+
+
+def _can_read(schema: Schema, fields: dict[str, Any]) -> bool:
+    """Whether today's code can take the first state in a START record; else init makes it again."""
+    version = fields.get("version", VERSION_FIRST)
+    return bool(version == schema.version or overrides(schema.instance, "upcast_state"))
