@@ -305,6 +305,25 @@ class Overloaded(PybehaveError):
         self.capacity = capacity
 
 
+class RingOverloaded(Overloaded):
+    """The ring of an event manager is full and its class's policy is to reject.
+
+    Attributes:
+        server: The manager.
+        capacity: How many events the ring holds.
+    """
+
+    def __init__(self, server: str, capacity: int) -> None:
+        PybehaveError.__init__(
+            self,
+            f"The ring of the event manager {server!r} is full: a slow handler is not done with "
+            f"the {capacity} events in it; send more slowly, or give the manager's class a larger "
+            f'capacity or overflow="block"',
+        )
+        self.server = server
+        self.capacity = capacity
+
+
 # --- jobs (`Run`) ------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ Source: OTP stdlib, gen_event, exported functions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any, Final, TypeAlias, final
 
 from msgspec import Struct
@@ -31,11 +31,18 @@ def key_of(handler: Any) -> Key:
     """Return the name of a handler: of a class, of (class, id), or of a name itself.
 
     Raises:
-        TypeError: It is none of these.
+        TypeError: It is none of these, or a class that no module has at its top level.
     """
     if isinstance(handler, tuple) and len(handler) == 2:
+        if not isinstance(handler[1], Hashable):  # an array's == gives no truth value
+            raise TypeError(f"the id {show(handler[1])} of a handler cannot be hashed; use another")
         return (key_of(handler[0]), handler[1])
     if isinstance(handler, type):
+        if "<locals>" in handler.__qualname__:
+            raise TypeError(
+                f"the handler {handler.__qualname__} is defined in a function, where no manager "
+                f"finds it by its name; define it at the top level of a module"
+            )
         return f"{handler.__module__}:{handler.__qualname__}"
     if isinstance(handler, str):
         return handler
@@ -48,7 +55,7 @@ def notify(event: Any) -> tuple[Any, ...]:
 
 
 def notify_many(events: Iterable[Any]) -> tuple[Any, ...]:
-    """For `cast`: one message for many events, in their order."""
+    """For `cast`: one message for many events, in their order; for `call`: as `sync_notify`."""
     return (MARK, "notify_many", list(events))
 
 
@@ -98,7 +105,7 @@ def add_sup_handler(handler: Any, args: Any = None, *, owner: str, **more: Any) 
 
     It gets the info `("event_handler_exit", manager, handler, reason)`: `"normal"` when the handler
     was deleted or removed itself, `"shutdown"` when the manager ends, `("swapped", new)`, or
-    `("error", text)`.
+    `("error", text)`. The reply is a `NoProc`, and nothing has changed, when no such server runs.
 
     Args:
         handler: Its class, or (class, id).
@@ -107,9 +114,15 @@ def add_sup_handler(handler: Any, args: Any = None, *, owner: str, **more: Any) 
         more: `after` and `shard`, as for `add_handler`.
 
     Raises:
-        TypeError, ValueError: As for `add_handler`.
+        TypeError, ValueError: As for `add_handler`; `owner` is no name.
     """
-    return (*add_handler(handler, args, **more)[:-1], owner)
+    return (*add_handler(handler, args, **more)[:-1], _named(owner))
+
+
+def _named(owner: str) -> str:
+    if isinstance(owner, str):
+        return owner
+    raise TypeError(f"owner={show(owner)} is not allowed; use the name of a server that runs")
 
 
 def delete_handler(handler: Any, args: Any = None) -> tuple[Any, ...]:
@@ -153,9 +166,9 @@ def swap_sup_handler(
         owner: The name of a server that runs.
 
     Raises:
-        TypeError: That is no name of a handler.
+        TypeError: That is no name of a handler, or `owner` no name.
     """
-    return (*swap_handler(old, old_args, new, new_args), owner)
+    return (*swap_handler(old, old_args, new, new_args), _named(owner))
 
 
 def call(handler: Any, request: Any) -> tuple[Any, ...]:
@@ -228,6 +241,8 @@ class Remove(Struct, frozen=True):
 @final
 class Swap(Struct, frozen=True):
     """Another handler takes this one's place.
+
+    When its init raises, both are gone, and the owner hears of both ends.
 
     Attributes:
         args: What the terminate of this one gets.

@@ -31,6 +31,9 @@ class Batch:
 class EventHandler:
     """One handler: override `handle_event`, and what else is needed.
 
+    A `format_status`, if it has one, shapes what reports of its crashes show, as a server's does;
+    else the manager's.
+
     Attributes:
         context: The manager's: name, time and randomness.
         batch: The sequence of the current event, and whether it ends a batch.

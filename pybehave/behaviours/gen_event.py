@@ -12,7 +12,8 @@ those that are slow: a handler that returns `Later` is not done until it is told
 come after it wait for it, the others go on, and the ring holds what it has not seen.
 
 Invariants
-  (E1) A handler that raises, or returns nothing, is removed; all others still get that event.
+  (E1) A handler that raises, or returns nothing, is reported and removed; all others still get
+       that event.
   (E2) No handler sees an event before those it comes after are done with it.
   (E3) Whoever sent an event with sync_notify is answered when every handler is done with it.
   (E4) The owner of a supervised handler is told exactly once; when the owner ends first, its
@@ -25,7 +26,7 @@ Source: OTP stdlib, gen_event; for the ring see ring.py. Differs: a name can be 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from pybehave import events
 from pybehave.actions import NO_REPLY, Demonitor, Down, Exit, Info, Monitor, Reply
@@ -44,9 +45,10 @@ from pybehave.behaviours.handout import (
 from pybehave.behaviours.recovery import own_state
 from pybehave.errors import (
     BadReturn,
+    NoProc,
     NotFound,
-    Overloaded,
     PybehaveError,
+    RingOverloaded,
     SpecError,
     show,
     show_reason,
@@ -57,9 +59,12 @@ FLUSH: Final = (MARK, "flush")
 OWNER: Final = (MARK, "owner")
 """The tag of the monitors of handlers' owners."""
 OK: Final = "ok"
+OVERFLOWS: Final = ("block", "reject", "drop_oldest")
 HANDLED: Final = "return the new state, or Handled, Later, Remove or Swap of pybehave.events"
 ANSWERED: Final = "return (state, reply)"
 BEGINS: Final = "a GenEvent begins with a list of events.add_handler(...)"
+HandlerCrashed: TypeAlias = Callable[[Any, Entry, str, Any, Exception], None]
+"""Gets the manager's context, the handler, its callback, what that was called with, and why."""
 
 
 class GenEvent(GenServer[Manager, Any, Any]):
@@ -83,6 +88,10 @@ class GenEvent(GenServer[Manager, Any, Any]):
     hand_batches: HandOut = staticmethod(hand_batches)
     events_in: EventsIn = staticmethod(events_in)
     make_batch: Callable[[], Any] = Batch
+    # What the runtime alone can do, and nobody does when a journal is stepped again: report that a
+    # handler failed, and say whether a server of a name runs.
+    _handler_crashed: HandlerCrashed = staticmethod(lambda *_: None)
+    _is_running: Callable[[str], bool] = staticmethod(lambda _: True)
     _handle_together = None  # type: ignore[assignment]  # it is an event like any other
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -94,6 +103,10 @@ class GenEvent(GenServer[Manager, Any, Any]):
                 "an event manager takes whatever events its handlers understand; leave accepts, "
                 "ephemeral and validate away, and let handle_event pass over what is not for it",
             )
+        if type(cls.capacity) is not int or cls.capacity < 1:
+            raise _not_allowed(cls, "capacity", "use an integer of 1 or more")
+        if cls.overflow not in OVERFLOWS:
+            raise _not_allowed(cls, "overflow", "use " + ", ".join(map(repr, OVERFLOWS)))
         if cls.handle_cast is not GenEvent.handle_cast:
             cls._handle_casts = None  # type: ignore[assignment, method-assign]
 
@@ -101,13 +114,14 @@ class GenEvent(GenServer[Manager, Any, Any]):
         """Begin with the handlers in `args`."""
         manager = Manager(self.capacity)
         actions: list[Any] = []
-        if not isinstance(args or (), list | tuple):
+        given = () if args is None else args
+        if not isinstance(given, list | tuple) or _is_message(given):
             raise TypeError(f"args={show(args)}: {BEGINS}")
-        for message in args or ():
+        for message in given:
             if not _is_message(message) or message[1] != "add":
                 raise TypeError(f"{show(message)} among the args: {BEGINS}")
             answer = self._add(manager, actions, *message[2:])
-            if answer != OK:
+            if answer is not OK:
                 raise answer
         return (manager, *actions) if actions else manager
 
@@ -120,6 +134,8 @@ class GenEvent(GenServer[Manager, Any, Any]):
             request = events.sync_notify(request)
         if request[1] in ("sync_notify", "notify"):  # who calls, waits
             output = self._sync_notify(manager, actions, request[2], caller)
+        elif request[1] == "notify_many":
+            output = self._sync_notify_many(manager, actions, request[2], caller)
         else:
             self._deliver(manager, actions)
             output = self._ask(manager, actions, request)
@@ -129,10 +145,10 @@ class GenEvent(GenServer[Manager, Any, Any]):
     def handle_cast(self, message: Any, manager: Manager) -> Any:
         """An event, or `done`; anything else is an event, too."""
         event, verb = message, "notify"
-        if type(message) is tuple and len(message) > 2 and message[0] == MARK:
+        if type(message) is tuple and len(message) > 2 and _is_message(message):
             verb, event = message[1], message[2]
         actions: list[Any] = []
-        if verb == "notify":
+        if verb in ("notify", "sync_notify"):
             if manager.refused or not manager.ring.offer(event):
                 self._publish(manager, actions, event, None)
             if manager.is_flushing:
@@ -167,13 +183,13 @@ class GenEvent(GenServer[Manager, Any, Any]):
             return manager, None, actions
         gathered: list[Any] = []
         for message in messages:
-            if type(message) is not tuple or len(message) < 3 or message[0] != MARK:
+            if not _is_message(message) or len(message) < 3:
                 gathered.append(message)
-            elif message[1] == "notify":
+            elif message[1] in ("notify", "sync_notify"):
                 gathered.append(message[2])
             else:
                 self._gather(manager, actions, gathered, False)
-                _, _, asked = self.handle_cast(message, manager)
+                _, _, asked = self.handle_cast(self._restated(message), manager)
                 actions += asked
         self._gather(manager, actions, gathered, is_all)
         return manager, None, actions
@@ -195,17 +211,26 @@ class GenEvent(GenServer[Manager, Any, Any]):
             manager.is_flushing = True
             actions.append(Info(self.context.name, FLUSH))
 
+    def _restated(self, message: Any) -> Any:
+        """A request as it counts. Whether its owner runs is asked here, before the journal has it,
+        for who steps it again cannot ask.
+        """
+        if type(message) is tuple and len(message) == 7 and _is_message(message):
+            owner = message[6]
+            if type(owner) is str and not self._is_running(owner):
+                return (MARK, "no_owner", owner)
+        return message
+
     def handle_info(self, message: Any, manager: Manager) -> Any:
         """The end of a batch; anything else goes to every handler's handle_info."""
         actions: list[Any] = []
         self._deliver(manager, actions)
-        if message == FLUSH:
+        if message is FLUSH or (_is_message(message) and message[1] == FLUSH[1]):
             manager.is_flushing = False
-        elif type(message) is Down and message.tag == OWNER:
+        elif type(message) is Down and _is_message(message.tag) and message.tag[1] == OWNER[1]:
             self._owner_ended(manager, actions, message)
         else:
-            for entry in list(manager.entries):
-                self._guarded(manager, actions, entry, entry.handler.handle_info, message)
+            self._inform(manager, actions, message)
         self._settle(manager, actions)
         return manager, None, actions
 
@@ -224,10 +249,21 @@ class GenEvent(GenServer[Manager, Any, Any]):
 
     # --- events --------------------------------------------------------------------------------
 
+    def _sync_notify_many(
+        self, manager: Manager, actions: list[Any], sent: list[Any], caller: Any
+    ) -> Any:
+        """Publish events; the reply is the last one's: behind one that is refused all are."""
+        for event in sent[:-1]:
+            self._publish(manager, actions, event, None)
+        if sent:
+            return self._sync_notify(manager, actions, sent[-1], caller)
+        self._deliver(manager, actions)
+        return OK
+
     def _sync_notify(self, manager: Manager, actions: list[Any], event: Any, caller: Any) -> Any:
         """Publish an event behind what has gathered; the reply when all are done with it (E3)."""
         if not self._publish(manager, actions, event, caller):
-            actions.append(Reply(caller, Overloaded(self.context.name, self.capacity)))
+            actions.append(Reply(caller, RingOverloaded(self.context.name, self.capacity)))
             return NO_REPLY
         self._deliver(manager, actions)
         if manager.ring.is_empty and not manager.refused:
@@ -279,8 +315,9 @@ class GenEvent(GenServer[Manager, Any, Any]):
                     if stopped is None:
                         ring.release_all()
                         break
+                    content = events if in_batches else events[stopped.given - sequence]
                     sequence = stopped.sequence
-                    self._take_special(manager, actions, stopped)
+                    self._take_special(manager, actions, stopped, content)
                 batch.sequence = sequence
                 batch.is_last = sequence == ring.published
                 event = ring.get(sequence)
@@ -303,14 +340,17 @@ class GenEvent(GenServer[Manager, Any, Any]):
                 if caller is not None:
                     manager.waiting.append((published, caller))
 
-    def _take_special(self, manager: Manager, actions: list[Any], stopped: Stopped) -> None:
+    def _take_special(
+        self, manager: Manager, actions: list[Any], stopped: Stopped, content: Any
+    ) -> None:
         """A plain handler gave more than a state, or raised: the others go on without it."""
         entry = manager.entries[stopped.at]
+        callback = "handle_batch" if entry.is_batched else "handle_event"
         if stopped.error is not None:
-            self._failed(manager, actions, entry, stopped.error)
+            self._failed(manager, actions, entry, stopped.error, callback, content)
             return
         entry.given = stopped.given
-        self._guarded(manager, actions, entry, _returned(stopped.result), None)
+        self._guarded(manager, actions, entry, _returned(stopped.result), content, callback)
         if not entry.is_waiting:
             entry.sequence = stopped.given
 
@@ -334,7 +374,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
             entry.sequence = sequence
             return
         entry.given = sequence
-        self._guarded(manager, actions, entry, entry.handler.handle_event, event)
+        self._guarded(manager, actions, entry, entry.handler.handle_event, event, "handle_event")
         if not entry.is_waiting:
             entry.sequence = sequence
 
@@ -349,7 +389,8 @@ class GenEvent(GenServer[Manager, Any, Any]):
             found = [each for at, each in enumerate(found, sequence) if entry.takes(each, at)]
         entry.given = last
         if found:
-            self._guarded(manager, actions, entry, entry.handler.handle_batch, found)
+            batch = entry.handler.handle_batch
+            self._guarded(manager, actions, entry, batch, found, "handle_batch")
         if not entry.is_waiting:
             entry.sequence = max(entry.sequence, last)
 
@@ -371,9 +412,15 @@ class GenEvent(GenServer[Manager, Any, Any]):
 
     # --- handlers' results ---------------------------------------------------------------------
 
+    def _inform(self, manager: Manager, actions: list[Any], message: Any) -> None:
+        for entry in list(manager.entries):
+            callback = entry.handler.handle_info
+            self._guarded(manager, actions, entry, callback, message, "handle_info")
+
     def _guarded(
-        self, manager: Manager, actions: list[Any], entry: Entry, callback: Any, content: Any
-    ) -> None:
+        self, manager: Manager, actions: list[Any], entry: Entry, callback: Any, content: Any,
+        name: str,
+    ) -> None:  # fmt: skip
         """Call a handler and take its result (E1)."""
         try:
             result = callback(content, entry.state)
@@ -381,7 +428,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
                 raise self._bad_return(entry, "", result, HANDLED)
             self._take(manager, actions, entry, result)
         except Exception as error:  # noqa: BLE001 -- whatever it raises is its end, not ours
-            self._failed(manager, actions, entry, error)
+            self._failed(manager, actions, entry, error, name, content)
 
     def _take(self, manager: Manager, actions: list[Any], entry: Entry, result: Any) -> None:
         kind = type(result)
@@ -393,18 +440,36 @@ class GenEvent(GenServer[Manager, Any, Any]):
         elif kind is Remove:
             self._remove(manager, actions, entry, "remove_handler", "normal")
         elif kind is Swap:
-            answer = self._swap(manager, actions, entry, result.args,
-                                events.key_of(result.handler), result.new_args)  # fmt: skip
-            if answer != OK and entry in manager.entries:  # nobody else hears that it was refused
-                raise answer
+            self._take_place(manager, actions, entry, result)
         else:
             entry.state = result
+
+    def _take_place(self, manager: Manager, actions: list[Any], entry: Entry, swap: Swap) -> None:
+        """Where a handler was is the other one; its failed init is a crash (OTP, do_swap)."""
+        key, place, owner = events.key_of(swap.handler), manager.entries.index(entry), entry.owner
+        answer = self._swap(manager, actions, entry, swap.args, key, swap.new_args)
+        if answer is OK:
+            manager.entries.insert(place, manager.entries.pop(0))
+            return
+        if entry in manager.entries:  # nobody else hears that it was refused
+            raise answer
+        try:
+            other = Entry(key, self._handler(manager, key), 0)
+        except Exception:  # noqa: BLE001 -- it was not even found, as the answer says
+            other = entry
+        self._handler_crashed(self.context, other, "init", swap.new_args, answer)
+        if owner is not None:
+            self._tell_owner(actions, owner, key, ("error", show_reason(answer)))
 
     def _bad_return(self, entry: Entry, callback: str, value: Any, allowed: str) -> BadReturn:
         what = f"the handler {show(entry.key)}{callback}"
         return BadReturn(self.context.name, what, value, allowed)
 
-    def _failed(self, manager: Manager, actions: list[Any], entry: Entry, error: Exception) -> None:
+    def _failed(
+        self, manager: Manager, actions: list[Any], entry: Entry, error: Exception, callback: str,
+        content: Any,
+    ) -> None:  # fmt: skip
+        self._handler_crashed(self.context, entry, callback, content, error)
         self._remove(manager, actions, entry, ("error", error), ("error", show_reason(error)))
 
     def _remove(
@@ -418,12 +483,14 @@ class GenEvent(GenServer[Manager, Any, Any]):
             if entry in other.after:
                 other.after.remove(entry)
         if entry.owner is not None:
-            said = ("event_handler_exit", self.context.name, entry.key, told)
-            actions.append(Info(entry.owner, said))
+            self._tell_owner(actions, entry.owner, entry.key, told)
             self._disowned(manager, actions, entry.owner)
         return _terminated(entry, reason)
 
     # --- owners --------------------------------------------------------------------------------
+
+    def _tell_owner(self, actions: list[Any], owner: str, key: Key, told: Any) -> None:
+        actions.append(Info(owner, ("event_handler_exit", self.context.name, key, told)))
 
     def _owned(self, manager: Manager, actions: list[Any], entry: Entry, owner: str) -> None:
         """A handler has an owner: it is watched from its first one on."""
@@ -438,15 +505,14 @@ class GenEvent(GenServer[Manager, Any, Any]):
 
     def _owner_ended(self, manager: Manager, actions: list[Any], down: Down) -> None:
         """Its handlers go without a word; the others hear of the end (OTP, gen_event)."""
-        if down.reason == "restart":  # the whole node was: the owner may be back, as we are
+        if type(down.reason) is str and down.reason == "restart":
+            # The whole node was: the owner may be back, as we are.
             actions.append(Monitor(down.name, OWNER))
             return
         for entry in [each for each in manager.entries if each.owner == down.name]:
             entry.owner = None
             self._remove(manager, actions, entry, ("stop", down.reason), None)
-        for entry in list(manager.entries):
-            told = Exit(down.name, down.reason)
-            self._guarded(manager, actions, entry, entry.handler.handle_info, told)
+        self._inform(manager, actions, Exit(down.name, down.reason))
 
     # --- requests ------------------------------------------------------------------------------
 
@@ -456,6 +522,8 @@ class GenEvent(GenServer[Manager, Any, Any]):
             return [entry.key for entry in manager.entries]
         if verb == "add":
             return self._add(manager, actions, *words)
+        if verb == "no_owner":  # _restated has asked
+            return NoProc(words[0])
         if verb not in ("call", "delete", "swap"):
             return TypeError(f"events.{verb}(...) is for cast, not for call")
         entry = find(manager, words[0])
@@ -471,9 +539,9 @@ class GenEvent(GenServer[Manager, Any, Any]):
                 raise self._bad_return(entry, "'s handle_call", answer, ANSWERED)
             result, reply = answer
         except Exception as error:  # noqa: BLE001 -- its end, and the asker is told
-            self._failed(manager, actions, entry, error)
+            self._failed(manager, actions, entry, error, "handle_call", words[1])
             return error
-        self._guarded(manager, actions, entry, _returned(result), None)
+        self._guarded(manager, actions, entry, _returned(result), words[1], "handle_call")
         return reply
 
     def _add(
@@ -518,23 +586,16 @@ class GenEvent(GenServer[Manager, Any, Any]):
             owner: Of the new one; None: whoever owned the old one.
         """
         term: Any = "error"
-        before = None
         there = find(manager, key)
         if there is not None and there is not entry:
             return _is_there(key)
         if entry is not None:
-            before, entry.owner = entry.owner, None
-            term = self._remove(manager, actions, entry, args, None)
-            if before is not None:
-                self._disowned(manager, actions, before)
-        answer = self._add(manager, actions, key, (new_args, term), [], None, owner or before)
+            owner = owner or entry.owner
+            term = self._remove(manager, actions, entry, args, ("swapped", key))
+        answer = self._add(manager, actions, key, (new_args, term), [], None, owner)
         begun = find(manager, key)
         if entry is not None and begun is not None:
             begun.sequence = begun.given = max(entry.sequence, entry.given)  # it goes on from there
-        if before is not None:
-            told = ("swapped", key) if answer == OK else ("error", show_reason(answer))
-            said = ("event_handler_exit", self.context.name, entry.key if entry else key, told)
-            actions.append(Info(before, said))
         return answer
 
     # --- system requests -----------------------------------------------------------------------
@@ -620,11 +681,20 @@ def _returned(result: Any) -> Callable[[Any, Any], Any]:
 
 
 def _is_message(message: Any) -> bool:
-    return type(message) is tuple and len(message) > 1 and message[0] == MARK
+    """Whether it is one of ours. Types come first: == of a user's value may give no truth value."""
+    return (
+        type(message) is tuple and len(message) > 1
+        and type(message[0]) is str and message[0] == MARK and type(message[1]) is str
+    )  # fmt: skip
+
+
+def _not_allowed(cls: type, field: str, mend: str) -> SpecError:
+    return SpecError(cls.__name__, f"{field}={show(getattr(cls, field))} is not allowed; {mend}")
 
 
 def _is_there(key: Key) -> PybehaveError:
-    return PybehaveError(f"{show(key)} is there already; add it as (class, id)")
+    mend = "use another id" if isinstance(key, tuple) else "add it as (class, id)"
+    return PybehaveError(f"{show(key)} is there already; {mend}")
 
 
 def _not_found(key: Key) -> NotFound:

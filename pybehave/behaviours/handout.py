@@ -80,7 +80,7 @@ def events_in(messages: list[Any], mark: str) -> list[Any] | None:
     for message in messages:
         if type(message) is not tuple or len(message) != 3:
             return None
-        if message[0] != mark or message[1] != "notify":
+        if type(message[0]) is not str or message[0] != mark or message[1] != "notify":
             return None
         found.append(message[2])
     return found

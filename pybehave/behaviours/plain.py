@@ -25,7 +25,7 @@ SERVER_CALLBACKS: Final = (
 )  # fmt: skip
 HANDLER_CALLBACKS: Final = (
     "init", "handle_event", "handle_batch", "handle_call", "handle_info", "terminate",
-    "code_change", "shard_of",
+    "code_change", "shard_of", "format_status",
 )  # fmt: skip
 
 MEND: Final = (

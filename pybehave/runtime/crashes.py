@@ -79,6 +79,8 @@ class CrashReport(Struct, frozen=True, eq=False):
         lsn: Of the failed input in the journal, and of its dead letter; 0 = it is in none.
         log: The newest events, if `sys.log` was on.
         kept: What the runtime kept for it: a machine's is more than its state.
+        handler: Which handler of an event manager failed, which goes on without it: then callback,
+            message, state and class are the handler's. None = the server itself has ended.
     """
 
     server: str
@@ -102,6 +104,7 @@ class CrashReport(Struct, frozen=True, eq=False):
     lsn: int = 0
     log: tuple[Any, ...] = ()
     kept: Any = None
+    handler: Any = None
 
     @property
     def crash_id(self) -> str:
@@ -143,6 +146,7 @@ class CrashReport(Struct, frozen=True, eq=False):
             "server": self.server,
             "incarnation": self.incarnation,
             "kind": self.kind,
+            "handler": None if self.handler is None else show(self.handler),
             "path": self.path,
             "restart": self.restart,
             "at": self.at,
@@ -170,8 +174,9 @@ class CrashReport(Struct, frozen=True, eq=False):
 
     def __str__(self) -> str:
         status = self.status()
+        whose = "" if self.handler is None else f"handler {show(self.handler)} of "
         return (
-            f"server {self.server!r} (incarnation {self.incarnation}) crashed in "
+            f"{whose}server {self.server!r} (incarnation {self.incarnation}) crashed in "
             f"{self.callback} on {_short(status['message'])}{self._around()} "
             f"in state {_short(status['state'])} [crash id {self.crash_id}]"
         )

@@ -15,10 +15,13 @@ from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
+from msgspec.structs import replace
+
 from pybehave._uring.handout import Batch, HandOut, events_in
 from pybehave._uring.servers import INPUT_INFO, Server
 from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Join, Run
 from pybehave.behaviours.child_spec import Worker
+from pybehave.behaviours.event_manager import Entry
 from pybehave.behaviours.gen_event import GenEvent
 from pybehave.behaviours.gen_server import GenServer, Initial, overrides, shown_state
 from pybehave.behaviours.handout import SPECIAL
@@ -318,12 +321,17 @@ class LoopHost:
         """Whether the init of a server of that name has begun, and not returned."""
         return name in self._starting
 
+    def is_running(self, name: str) -> bool:
+        """Whether a server answers to that name."""
+        return self.loop.dispatcher.whereis(name) is not None
+
     def make_instance(self, worker: Worker[Any, Any]) -> Any:
         """Make a server, with somebody who looks over its shoulder if that is wanted."""
         instance = instance_of(worker)
         if isinstance(instance, GenEvent):
             instance.hand_out, instance.events_in = HAND_OUT, events_in
             instance.hand_batches, instance.make_batch = HAND_OUT.batches, Batch
+            instance._handler_crashed, instance._is_running = self._handler_crashed, self.is_running
         self.invariants.watch(instance)
         if self.isolation is not None:
             self.isolation.watch(instance)
@@ -510,6 +518,20 @@ class LoopHost:
         self, server: Server, reason: object, callback: str, message: Any, left: Left
     ) -> None:
         self.crashes.add(self._crash(server, reason, callback, message, server.owner, left))
+
+    def _handler_crashed(
+        self, server: Server, entry: Entry, callback: str, message: Any, error: Exception
+    ) -> None:
+        """A handler of an event manager is gone, and that goes on (OTP gen_event, error report)."""
+        left = (server.caller, None, server.callers_count, server.timers_count, None, 0, None)
+        report = self._crash(server, error, callback, message, server.owner, left)
+        shape = getattr(entry.handler, "format_status", report.shape)
+        self.crashes.add(
+            replace(
+                report, state=entry.state, shape=shape, server_class=type(entry.handler),
+                kept=None, handler=entry.key,
+            )
+        )  # fmt: skip
 
     def _crash(
         self,

@@ -576,6 +576,8 @@ cdef class Dispatcher(Ephemeral):
                 message = self.converted(caller, message)
             except DecodeError as error:
                 return self._resolve(caller, None, error)
+        if server.kind.restated is not None and kind <= INPUT_CAST:
+            message = server.kind.restated(server.instance, message)
         if server.kind.is_gated and kind <= INPUT_CAST:
             if not self.admits(server, kind, message, caller):
                 return 0

@@ -13,6 +13,7 @@ from cpython.method cimport PyMethod_Check, PyMethod_GET_FUNCTION, PyMethod_GET_
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_TYPE
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from cpython.unicode cimport PyUnicode_CheckExact
 from libc.stdlib cimport free, malloc
 
 cdef extern from "Python.h":
@@ -133,6 +134,7 @@ def events_in(list messages, str mark):
     cdef list found = []
     for message in messages:
         if not PyTuple_CheckExact(message) or PyTuple_GET_SIZE(message) != 3 \
+                or not PyUnicode_CheckExact(<object>PyTuple_GET_ITEM(message, 0)) \
                 or <object>PyTuple_GET_ITEM(message, 0) != mark \
                 or <object>PyTuple_GET_ITEM(message, 1) != NOTIFY:
             return None

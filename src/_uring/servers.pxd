@@ -95,6 +95,7 @@ cdef class Kind:
     cdef object on_info
     cdef object on_continue
     cdef object on_casts               # takes many casts at once, or None
+    cdef object restated               # gives a call or cast as it counts, or None: as it is
     cdef object on_together            # takes the commands of a Together, or None: it is a message
     cdef Py_ssize_t capacity
     cdef unsigned char overflow

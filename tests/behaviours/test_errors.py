@@ -39,6 +39,7 @@ SAMPLES = [
     errors.EphemeralTrace("kv", 5, "ask for StartTimer"),
     errors.Overloaded("kv", 1024),
     errors.PoolOverloaded("crunch", 1024),
+    errors.RingOverloaded("bus", 1024),
     errors.JobCancelled("crunch"),
     errors.JobTimedOut("crunch", 1.5),
     errors.JobLost("crunch"),

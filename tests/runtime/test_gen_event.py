@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -22,7 +23,8 @@ from pybehave import (
     events,
 )
 from pybehave.actions import Call, CallReply, Cast, Run, RunDone
-from pybehave.events import Later
+from pybehave.errors import NoProc, Overloaded
+from pybehave.events import Later, Swap
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
 from pybehave.testing.disk import SimDisk
@@ -42,10 +44,30 @@ class Keep(EventHandler):
     def handle_event(self, event: Any, state: list[Any]) -> list[Any]:
         if event == "crash":
             raise ValueError("a deliberate bug")
+        if event == "swap":
+            return Swap(None, "tests.runtime.test_gen_event:Secretive", "refuse")
         return [*state, event]
 
     def handle_call(self, request: Any, state: list[Any]) -> Any:
         return state, list(state)
+
+
+class Secretive(EventHandler):
+    """Shows nothing of what it knows, and fails at whatever it is told to."""
+
+    def init(self, args: Any) -> Any:
+        if args is not None:
+            raise ValueError("a deliberate bug")
+        return "hush"
+
+    def handle_batch(self, events: list[Any], state: Any) -> Any:
+        raise ValueError("a deliberate bug")
+
+    def handle_call(self, request: Any, state: Any) -> Any:
+        raise ValueError("a deliberate bug")
+
+    def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
+        return status | {"state": "***"}
 
 
 class Batches(EventHandler):
@@ -235,3 +257,148 @@ def test_answered_events_survive_power_cuts(seed: int) -> None:
         if life < 3:
             disk = world.lose_power(dice)
     world.stop()
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_a_handler_that_fails_leaves_a_report_and_a_log_record_once(
+    start: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture, journal: bool
+) -> None:
+    options = {"data": tmp_path / "data"} if journal else {}
+    node = start(bus(Batches, Keep, journal=journal), **options)
+    node.call("bus", events.sync_notify("first"))
+    caplog.set_level(logging.ERROR, "pybehave")
+    assert node.call("bus", events.sync_notify("crash")) == "ok"
+    [report], [record] = node.crashes(), caplog.records
+    assert (report.server, report.callback, report.message) == ("bus", "handle_event", "crash")
+    assert (report.kind, report.state) == (events.key_of(Keep), ["first"])
+    assert (record.name, record.levelname, record.crash) == ("pybehave.server", "ERROR", report)
+    assert str(report).startswith(f"handler {events.key_of(Keep)!r} of server 'bus'")
+    assert report.as_dict()["traceback"][-1]["function"] == "handle_event"
+    assert node.call("bus", events.which_handlers()) == [events.key_of(Batches)]
+    if journal:
+        node.stop()
+        node = start(bus(Batches, Keep, journal=journal), **options)
+        assert node.call("bus", events.which_handlers()) == [events.key_of(Batches)]
+        assert (node.crashes(), len(caplog.records)) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("handlers", "send", "callback", "message"),
+    [
+        ([Secretive], lambda node: node.cast("bus", events.notify(1)), "handle_batch", [1]),
+        ([Secretive], lambda node: node.call("bus", events.call(Secretive, 2)), "handle_call", 2),
+        ([Keep], lambda node: node.cast("bus", events.notify("swap")), "init", "refuse"),
+    ],
+)
+def test_a_handler_says_what_its_reports_show(
+    start: Callable[..., Any], handlers: Any, send: Any, callback: str, message: Any
+) -> None:
+    node = start(bus(*handlers))
+    send(node)
+    until(node, node.crashes)
+    [report] = node.crashes()
+    assert (report.callback, report.message) == (callback, message)
+    assert (report.kind, report.as_dict()["state"]) == (events.key_of(Secretive), "'***'")
+    assert "hush" not in str(report)
+
+
+class Discreet(GenEvent):
+    def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
+        return status | {"state": "***"}
+
+
+def test_for_a_handler_that_does_not_say_so_its_manager_does(start: Callable[..., Any]) -> None:
+    node = start(bus(Keep, kind=Discreet))
+    node.call("bus", events.sync_notify("hush"))
+    node.call("bus", events.sync_notify("crash"))
+    [report] = node.crashes()
+    assert "in state '***'" in str(report) and "hush" not in str(report)
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_an_owner_that_does_not_run_is_refused(
+    start: Callable[..., Any], tmp_path: Path, journal: bool
+) -> None:
+    options = {"data": tmp_path / "data"} if journal else {}
+    node = start(bus(Keep, journal=journal), **options)
+    keep, asked = events.key_of(Keep), events.swap_sup_handler(Keep, 1, Batches, 2, owner="nobody")
+    for message in (events.add_sup_handler(Batches, owner="nobody"), asked):
+        answer = node.call("bus", message)
+        assert type(answer) is NoProc and answer.server == "nobody"
+    node.cast("bus", asked)
+    assert node.call("bus", events.which_handlers()) == [keep]
+    assert node.call("bus", events.add_sup_handler(Batches, owner="owner")) == "ok"
+    if journal:
+        node.stop()
+        node = start(bus(Keep, journal=journal), **options)
+    assert node.call("bus", events.which_handlers()) == [events.key_of(Batches), keep]
+
+
+class Array:
+    """As numpy's: == gives an array, whose truth is an error."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> Any:
+        return self
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
+
+class Count(EventHandler):
+    """Counts what comes, whatever it is."""
+
+    def init(self, args: Any) -> int:
+        return 0
+
+    def handle_event(self, event: Any, state: int) -> int:
+        return state + 1
+
+    handle_info = handle_event
+
+    def handle_call(self, request: Any, state: int) -> Any:
+        return state, state
+
+
+def test_what_is_sent_need_have_no_truth_value(start: Callable[..., Any]) -> None:
+    node = start(bus(Count))
+    for message in (Array(), (Array(), 2), (Array(), 2, 3)):
+        node.cast("bus", message)
+        node.info("bus", message)
+        assert node.call("bus", message) == "ok"
+    assert node.call("bus", events.call(Count, "how many?")) == 9
+    assert node.crashes() == []
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_notify_and_its_kin_are_heard_by_call_and_by_cast(
+    start: Callable[..., Any], tmp_path: Path, journal: bool
+) -> None:
+    node = start(bus(Keep, journal=journal), **({"data": tmp_path / "data"} if journal else {}))
+    node.cast("bus", events.sync_notify(1))
+    assert node.call("bus", events.notify_many([2, 3])) == "ok"
+    node.cast("bus", events.notify_many([4]))
+    assert node.call("bus", events.call(Keep, "all")) == [1, 2, 3, 4]
+
+
+class Never(EventHandler):
+    """Is not done with anything."""
+
+    def handle_event(self, event: Any, state: Any) -> Any:
+        return Later(state)
+
+
+class Narrow(GenEvent):
+    capacity = 1
+    overflow = "reject"
+
+
+def test_who_is_refused_by_a_full_ring_hears_which_capacity_is_too_small(
+    start: Callable[..., Any],
+) -> None:
+    node = start(bus(Never, kind=Narrow))
+    node.cast("bus", events.notify(1))
+    refused = node.call("bus", events.sync_notify(2))
+    assert isinstance(refused, Overloaded) and refused.capacity == 1
+    assert "ring of the event manager 'bus' is full" in str(refused)
