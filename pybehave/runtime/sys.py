@@ -411,7 +411,8 @@ class Sys:
         waiter = ThreadWaiter()
         if batches is None or node.journal is None:
             ask = partial(in_turn, settling(work, waiter))
-            return node.waited(ask, waiter, name, timeout)  # type: ignore[no-any-return]
+            answer: T = node.waited(ask, waiter, name, timeout)
+            return answer
         commit = node.journal.commit
 
         def begin() -> None:
@@ -422,7 +423,8 @@ class Sys:
             else:
                 commit.settle_when_durable(batches[0], waiter, result)
 
-        return node.waited(partial(in_turn, begin), waiter, name, timeout)  # type: ignore[no-any-return]
+        ask = partial(in_turn, begin)
+        return node.waited(ask, waiter, name, timeout)  # type: ignore[no-any-return]
 
     def _found(self, name: str) -> Server:
         """The server, between two inputs: what the last one had left to do is done."""

@@ -128,7 +128,7 @@ def first_state(server: Server, initial: Initial) -> dict[str, Any]:
         return {}
     try:
         state = values.encode(instance.dump(initial.state), FIRST_STATE_BYTES_MAX)
-    except Exception as error:  # noqa: BLE001 -- whatever dump does; no snapshot will keep it, either
+    except Exception as error:  # noqa: BLE001 -- whatever dump does; snapshots will, too
         if not isinstance(error, TooLargeError):
             _warn_once(type(instance), server.name, error)
         return {}
