@@ -24,6 +24,7 @@ from pybehave.input_errors import EphemeralTrace as EphemeralTrace
 from pybehave.input_errors import InputTypeMismatch as InputTypeMismatch
 from pybehave.input_errors import Rejected as Rejected
 from pybehave.journal_errors import CodecRefused as CodecRefused
+from pybehave.journal_errors import CodeRefused as CodeRefused
 from pybehave.journal_errors import DurabilityLost as DurabilityLost
 from pybehave.journal_errors import JournalBusy as JournalBusy
 from pybehave.journal_errors import JournalFull as JournalFull

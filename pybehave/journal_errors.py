@@ -175,6 +175,12 @@ class JournalRefused(PybehaveError):
         self.facts = dict(facts or {})
 
 
+class CodeRefused(JournalRefused):
+    """The code does not read what the journal holds: an older version's inputs or states, or a
+    newer one's; nothing was changed. No disk and no other process has to do with it.
+    """
+
+
 class CodecRefused(PybehaveError):
     """A codec of the journal (`Options.codec`) cannot read what is stored, or not write.
 

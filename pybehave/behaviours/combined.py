@@ -370,6 +370,13 @@ class Combined(GenServer[Any, Any, Any]):
         return all(k._understands(own) for k, own in zip(cls.sides, versions, strict=True))  # (B3)
 
     @classmethod
+    def _has_upcast(cls, version: int) -> bool:
+        versions = versions_of(cls.sides, version)
+        if not all(versions):
+            return True  # see `_understands`
+        return all(k._has_upcast(own) for k, own in zip(cls.sides, versions, strict=True))
+
+    @classmethod
     def _versions_from(cls, version: int) -> Iterable[int]:
         return () if version == cls.version else (version,)  # each side has a chain of its own
 

@@ -370,6 +370,11 @@ class GenServer(Generic[State, Input, Output]):
         return version <= cls.version
 
     @classmethod
+    def _has_upcast(cls, version: int) -> bool:
+        """Whether inputs of an older version, or of today's, can be read."""
+        return version == cls.version or cls.upcast is not GenServer.upcast
+
+    @classmethod
     def _versions_from(cls, version: int) -> Iterable[int]:
         """The versions that lead from an older one to today's, an upcast each."""
         return range(version, cls.version)

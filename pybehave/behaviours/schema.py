@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, final
 
-from pybehave.errors import JournalRefused, SpecError, show, show_reason
+from pybehave.errors import CodeRefused, SpecError, show, show_reason
 from pybehave.together import Together
 
 VERSION_FIRST: Final = 1
@@ -87,13 +87,26 @@ class Schema:
             lsn: Where in the journal that begins, for the error.
 
         Raises:
-            JournalRefused: It is newer; names both.
+            CodeRefused: It is newer; names both.
         """
         if not self.instance._understands(version):
-            raise JournalRefused(
+            raise CodeRefused(
                 f"server {self.server!r}",
                 f"version {version} of its class has written the journal from lsn {lsn} on, but "
                 f"{self.kind} is version {self.version}; start the newer code",
+            )
+
+    def check_upcast(self, version: int) -> None:
+        """Make sure that there is an `upcast` for what a version is given.
+
+        Raises:
+            CodeRefused: Inputs of that version could not be read.
+        """
+        if not self.instance._has_upcast(version):
+            raise CodeRefused(
+                f"server {self.server!r}",
+                f"{self.kind} is version {self.version} and version {version} takes its inputs "
+                f"until then, which it could not read: define upcast(self, version, message)",
             )
 
     def names(self, version: int) -> dict[str, type]:
@@ -114,7 +127,7 @@ class Schema:
             what: How it is called in the error: "the input of lsn 7".
 
         Raises:
-            JournalRefused: `upcast` raised (V2).
+            CodeRefused: `upcast` raised (V2).
         """
         if isinstance(message, Together):
             return Together(self.message(version, each, what) for each in message.commands)
@@ -131,7 +144,7 @@ class Schema:
             try:
                 value = upcast(old, value)
             except Exception as error:
-                raise JournalRefused(
+                raise CodeRefused(
                     f"server {self.server!r}",
                     f"{self.kind}.{name} of version {old} raised {show_reason(error)} on {what}; "
                     f"mend it and start again: nothing is left out",

@@ -155,7 +155,8 @@ def replace(target: str | None, path: str | None, before: str | None, node: str)
     )
     click.echo(f"version {facts['version']} serves, in process {facts['pid']}")
     if facts["is_fallback"]:
-        click.echo("that is the old release: the new process did not serve; its log says why")
+        why = facts.get("why") or "its log says why"  # an older pybehave does not say
+        click.echo(f"that is the old release: the new process did not serve: {why}")
         sys.exit(1)
 
 

@@ -244,27 +244,27 @@ def serve(
     sockets = Sockets(admin, no_admin, metrics).checked()
     configure_logging(log_level, log_format)
     room = room_for_connections()
-    inherited = inheritance()
-    application = load(target, code_folder(inherited))
-    apps = planned(application, config)
-    kept = journal_options(segment_bytes, codecs(options.pop("codec"), options.pop("key_file")))
-    with failures(data):
-        node = Node(
-            application,
-            data=None if no_journal else folder_of(apps, data, volatile),
-            config=config,
-            journal_options=kept,
-            step_budget=step_budget or None,
-            health=HealthLimits(every=health_every or None, **said("health")),
-            **options,
-            **said(),
-        )
-        sockets.take_kept(node)
-        know_command(node, target, inherited)
-        with reporting(node, recovery_report) as report:
-            status = node.run(
-                partial(ready, room, started, report, sockets, inherited), is_last=True
+    with inheriting() as inherited:
+        application = load(target, code_folder(inherited))
+        apps = planned(application, config)
+        kept = journal_options(segment_bytes, codecs(options.pop("codec"), options.pop("key_file")))
+        with failures(data):
+            node = Node(
+                application,
+                data=None if no_journal else folder_of(apps, data, volatile),
+                config=config,
+                journal_options=kept,
+                step_budget=step_budget or None,
+                health=HealthLimits(every=health_every or None, **said("health")),
+                **options,
+                **said(),
             )
+            sockets.take_kept(node)
+            know_command(node, target, inherited)
+            with reporting(node, recovery_report) as report:
+                status = node.run(
+                    partial(ready, room, started, report, sockets, inherited), is_last=True
+                )
     return status
 
 
@@ -283,6 +283,27 @@ def know_command(node: Node, target: str, inherited: Inheritance | None) -> None
         inherited.wait(node)
 
 
+class CannotServe(Mistake):
+    """What keeps a node from serving, and is not of the command line."""
+
+    exit_code = 1
+
+
+@contextlib.contextmanager
+def inheriting() -> Iterator[Inheritance | None]:
+    """What this process was started to take over; the one before hears why it ends in place of
+    that.
+    """
+    inherited = inheritance()
+    try:
+        yield inherited
+    except Exception as error:
+        if inherited is not None:
+            is_said = isinstance(error, Mistake)
+            inherited.refuse(str(error) if is_said else show_reason(error))
+        raise
+
+
 @contextlib.contextmanager
 def failures(data: str) -> Iterator[None]:
     """What keeps a node from serving, in one sentence and an exit status."""
@@ -294,8 +315,7 @@ def failures(data: str) -> Iterator[None]:
         refused: Exception = error
         if isinstance(error, OSError) and _is_of(error, data):
             refused = JournalRefused(data, explain(error, data))
-        click.echo(f"pybehave: {refused}{_because(error)}", err=True)
-        sys.exit(1)
+        raise CannotServe(f"{refused}{_because(error)}") from error
 
 
 def _is_of(error: OSError, data: str) -> bool:

@@ -49,7 +49,7 @@ import collections
 
 from pybehave import actions as _actions
 from pybehave import jobs as _jobs
-from pybehave.errors import JournalRefused, NonDeterminism
+from pybehave.errors import CodeRefused, JournalRefused, NonDeterminism
 from pybehave.together import Together as _Together
 
 cdef extern from "Python.h":
@@ -367,7 +367,7 @@ cdef class Replayer:
             if at != end:
                 raise ValueError("bytes are left over behind it")
         except ValueError as error: # and msgspec's, of a declared type
-            raise JournalRefused(
+            raise CodeRefused(
                 f"record {lsn}", f"an input of server {server.name!r} cannot be read: {error}"
             ) from error
         if upcast is None:
@@ -380,7 +380,7 @@ cdef class Replayer:
         """The latest input that a server failed on in this incarnation: (lsn, message), or None.
 
         Raises:
-            JournalRefused: It cannot be read in the server's types.
+            CodeRefused: It cannot be read in the server's types.
         """
         cdef segment_record record
         cdef bytes payload

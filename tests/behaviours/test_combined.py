@@ -46,7 +46,7 @@ from pybehave.behaviours.recovery import Failure
 from pybehave.behaviours.release import Way, changed_state, way_of
 from pybehave.behaviours.schema import Schema
 from pybehave.behaviours.sides import version_of_all, versions_of
-from pybehave.errors import BadReturn, JournalRefused, Rejected, SpecError
+from pybehave.errors import BadReturn, CodeRefused, JournalRefused, Rejected, SpecError
 from pybehave.protocols import Lines
 from pybehave.statem import KeepState, StateTimeout
 from pybehave.testing import FixedContext, fold, run
@@ -573,6 +573,14 @@ def test_names_of_types_are_those_of_each_side() -> None:
 def test_a_newer_side_is_refused(version: int) -> None:
     with pytest.raises(JournalRefused, match="start the newer code"):
         Schema("s", either(Adder, Two)()).check(version, 9)
+
+
+def test_each_side_that_is_newer_needs_an_upcast_of_its_own() -> None:
+    Schema("s", either(Adder, Two)()).check_upcast(1001)
+    schema = Schema("s", either(Changing, Two)())
+    schema.check_upcast(5001)
+    with pytest.raises(CodeRefused, match="define upcast"):
+        schema.check_upcast(4001)
 
 
 @pytest.mark.parametrize("version", [1, 9])

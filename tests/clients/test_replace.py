@@ -92,7 +92,31 @@ def test_a_release_that_does_not_load_changes_nothing(load: Load, tmp_path: Path
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "counts.py").write_text("x = 1 / 0\n")
     result = load.release("replace", "counts:app", "--path", str(tmp_path / "broken"))
-    assert "the new process did not load it" in result.stderr
+    assert "the new process did not load it (importing 'counts' failed: " in result.stderr
+    assert "ZeroDivisionError: division by zero" in result.stderr
+    assert pid_of(load) == before
+    load.wait_for_answers()
+    load.end()
+
+
+@pytest.mark.parametrize("upcast", [False, True])
+def test_code_that_does_not_read_the_journal_changes_nothing(
+    load: Load, tmp_path: Path, upcast: bool
+) -> None:
+    """All clients waited while a process of the old release took the place of another one."""
+    load.wait_for_answers()
+    before = pid_of(load)
+    folder = tmp_path / "unread"
+    folder.mkdir()
+    text = Path(load.two, "counts.py").read_text()
+    text = text.replace("upcast_state", "of_another_name")
+    if not upcast:
+        text = text.replace("def upcast(", "def another_one(")
+    (folder / "counts.py").write_text(text)
+    result = load.release("replace", "counts:app", "--path", str(folder))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "the new process did not follow the journal (server 's': " in result.stderr
+    assert "Server is version 2 and has nothing that leads on from version 1" in result.stderr
     assert pid_of(load) == before
     load.wait_for_answers()
     load.end()
@@ -108,7 +132,8 @@ def test_a_release_that_does_not_start_is_taken_back(load: Load, tmp_path: Path)
     (folder / "counts.py").write_text(text.replace("return {}", 'raise ValueError("no start")'))
     result = load.release("replace", "counts:app", "--path", str(folder))
     assert result.returncode == 1
-    assert "that is the old release" in result.stdout
+    assert "that is the old release: the new process did not serve: " in result.stdout
+    assert "ValueError: no start" in result.stdout
     assert pid_of(load) != before
     load.wait_for_answers()
     load.end()

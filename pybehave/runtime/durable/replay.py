@@ -27,7 +27,7 @@ from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.gen_server import Initial, initial_of, overrides
 from pybehave.behaviours.recovery import Failure, Recovery, takes_recovery
 from pybehave.behaviours.schema import VERSION_FIRST, Schema
-from pybehave.errors import JournalRefused, show_reason
+from pybehave.errors import CodeRefused, JournalRefused, show_reason
 from pybehave.jobs import JOBS_FROM, forget
 from pybehave.journal.codec import Coder
 from pybehave.journal.snapshot import Entry, Snapshot
@@ -177,7 +177,7 @@ class Replay:
         """Let the servers be what a snapshot says; records behind its lsn follow.
 
         Raises:
-            JournalRefused: A state cannot be read by the server's code.
+            CodeRefused: A state cannot be read by the server's code.
         """
         for entry in found.entries:
             facts = self._reader.decode(entry.facts)
@@ -242,7 +242,7 @@ class Replay:
         except JournalRefused:
             raise
         except Exception as error:
-            raise JournalRefused(
+            raise CodeRefused(
                 f"server {server.name!r}",
                 f"its state in the snapshot of lsn {lsn} cannot be loaded: {show_reason(error)}",
             ) from error
@@ -313,6 +313,16 @@ class Replay:
         schema = Schema(name, server.instance)
         values, upcast = reader_of(schema, server.values, self._versions.get(name, schema.version))
         return upcast(values.decode(message.data), lsn)
+
+    def check_upcasts(self) -> None:
+        """Make sure that inputs that follow can be read, too.
+
+        Raises:
+            CodeRefused: A server's class is newer than what has written, and has no `upcast`.
+        """
+        for server in self.servers.values():
+            if server.number in self.replayer.older:
+                Schema(server.name, server.instance).check_upcast(self._written_by[server.name])
 
     def known(self, *, but: Collection[int] = ()) -> dict[str, Known]:
         """What the servers have become.
@@ -462,7 +472,7 @@ class Replay:
         except JournalRefused:
             raise
         except Exception as error:
-            raise JournalRefused(
+            raise CodeRefused(
                 f"server {server.name!r}",
                 f"the state {which} cannot be loaded: {show_reason(error)}",
             ) from error

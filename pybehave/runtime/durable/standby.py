@@ -10,8 +10,10 @@ Invariants
   (B2) What was stepped counts only when the one that closed the journal says where it ends, what
        was read is the beginning of what is there, and no record since then says something of one
        before (marks.py). Else all is done again, as at any start.
-  (B3) What fails here may be the other one's writing, and is tried again at the start; but code
-       that does not repeat the journal never will: it is refused while the other one can go on.
+  (B3) What fails here may be the other one's writing, or what only one process can have, and is
+       tried again at the start; but code that does not read or repeat the journal never will, and
+       keys that do not open it: that is refused while the other one can go on. So is code that
+       would not read what the other one is given from now on.
 
 Does not know: sockets, who the other process is.
 """
@@ -23,7 +25,13 @@ import time
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from pybehave._uring import blocks
-from pybehave.errors import JournalRefused, NonDeterminism
+from pybehave.errors import (
+    CodecRefused,
+    CodeRefused,
+    JournalRefused,
+    NonDeterminism,
+    SpecError,
+)
 from pybehave.journal import recovery
 from pybehave.journal.ahead import make_room
 from pybehave.journal.marks import Marks
@@ -47,6 +55,9 @@ steps is not followed for ever."""
 
 FAILURES_MAX: Final = 3
 """So many looks are not thwarted by snapshots that end, and segments that go with them."""
+
+LASTING: Final = (CodeRefused, CodecRefused, NonDeterminism, SpecError)
+"""What no other process has to do with, and no second attempt mends (B3)."""
 
 logger = logging.getLogger("pybehave.journal")
 
@@ -111,7 +122,8 @@ class Standby:
         """Read and step what is there, and then what came meanwhile, until that is little.
 
         Raises:
-            NonDeterminism: The code does not repeat it.
+            CodeRefused, CodecRefused, NonDeterminism, SpecError: The code does not read or repeat
+                it, and would not at the start either.
         """
         disk, failures = self._journal.disk, 0
         try:
@@ -129,7 +141,7 @@ class Standby:
                 self._seen(ahead)
                 if self._stepped is None or self.lsn - before < LITTLE:
                     break
-        except NonDeterminism:
+        except LASTING:
             raise
         except Exception as error:  # noqa: BLE001 -- also what an init raises while another runs
             self._stepped = None
@@ -145,6 +157,7 @@ class Standby:
             self._stepped = None
         if self._stepped is not None:
             self._step(found, self._stepped)
+            self._stepped.check_upcasts()
 
     def _begin(self, found: recovery.Recovery) -> None:
         journal = self._journal

@@ -21,6 +21,8 @@ serves.
     connections, done   ->              take them over, serve
     end                 <-  serving
 
+In the place of each word of the new process may come "refused", with why; it ends then.
+
 Invariants
   (T1) Before `go` the old process can go on, and does when anything fails.
   (T2) After `go` the old process keeps every socket until the new one serves: when that ends or
@@ -37,6 +39,7 @@ Source: unix(7), SCM_RIGHTS; nginx, "Upgrading Executable on the Fly".
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -148,9 +151,11 @@ class Channel:
         """Receive a message that is to be of that kind.
 
         Raises:
-            OSError: It is another, or none comes.
+            OSError: It is another, or none comes; or the other process has said why it ends.
         """
         message, _, _ = self.receive(seconds)
+        if message.get("is") == "refused":
+            raise OSError(message["why"])
         if message.get("is") != word:
             raise OSError(f"{message.get('is')!r} came in place of {word!r}")
         return message
@@ -371,7 +376,9 @@ class Replacement:
 
         def stood_by(_: Any, error: BaseException | None) -> None:
             if error is not None:
-                self.give_up(f"the new process did not follow the journal ({error}); see its log")
+                self.give_up(
+                    f"the new process did not follow the journal ({error}); all goes on as before"
+                )
             else:
                 self._hold_from_now()
 
@@ -413,8 +420,9 @@ class Replacement:
         """
         try:
             self._give(self._successor)
-            return self._succeeded(self._successor, is_fallback=False)
+            return self._succeeded(self._successor)
         except OSError as error:
+            why = str(error)
             logger.error("the new process does not serve: %s; one of the old release will", error)
             self._successor.end()
         try:
@@ -426,13 +434,14 @@ class Replacement:
             logger.critical("no process takes over: %s; all connections end", error)
             self._answer(None, UpgradeRefused("another process", f"no process takes over: {error}"))
             return False
-        return self._succeeded(successor, is_fallback=True)
+        return self._succeeded(successor, why)
 
-    def _succeeded(self, successor: Successor, *, is_fallback: bool) -> bool:
+    def _succeeded(self, successor: Successor, why: str = "") -> bool:
+        """That process serves; the one before it did not, for that reason, if there is one."""
         pid = successor.process.pid
         successor.leave()
         systemd.notify(f"MAINPID={pid}")
-        facts = {"pid": pid, "version": successor.version, "is_fallback": is_fallback}
+        facts = {"pid": pid, "version": successor.version, "is_fallback": bool(why), "why": why}
         self._answer(facts, None)
         return True
 
@@ -468,7 +477,7 @@ class Inheritance:
 
         Raises:
             CodecRefused: This one could not read its journal; the old process goes on.
-            NonDeterminism: Its code does not repeat the journal; the old process goes on.
+            CodeRefused, NonDeterminism: Its code does not read or repeat it; neither.
             OSError: It goes on itself, or has ended.
         """
         if node.journal is not None:
@@ -500,6 +509,11 @@ class Inheritance:
         node.journal.standby = Standby(node.journal)
         node.journal.standby.follow()
         self._channel.send({"is": "standing by"})
+
+    def refuse(self, why: str) -> None:
+        """Say why this process ends: whoever has asked for it looks at the old one's answer."""
+        with contextlib.suppress(OSError):  # the old one has ended, or has been told all
+            self._channel.send({"is": "refused", "why": why})
 
     def take(self, node: Node) -> None:
         """The servers run and the listeners are open: take the connections; then the node serves.

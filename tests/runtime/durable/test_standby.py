@@ -15,7 +15,7 @@ import pytest
 from pybehave import Application, GenServer, Supervisor, Worker
 from pybehave._uring import blocks
 from pybehave.actions import Cast, Continue
-from pybehave.errors import JournalRefused, NonDeterminism
+from pybehave.errors import CodeRefused, JournalRefused, NonDeterminism, SpecError
 from pybehave.journal import recovery
 from pybehave.journal.attempts import ATTEMPTS
 from pybehave.journal.closed import Closed
@@ -267,6 +267,70 @@ def test_code_that_does_not_repeat_the_journal_is_refused_in_time(
         follower(Clock).standby.follow()
     fill(served, 20)
     assert len(served.get_state("ledger")) > 20
+
+
+class Newer(Ledger):
+    """Reads what version 1 has written."""
+
+    version = 2
+
+    def upcast(self, version: int, message: Any) -> Any:
+        return message
+
+    def upcast_state(self, version: int, dumped: Any) -> Any:
+        return dumped
+
+
+class NoUpcast(Newer):
+    upcast = GenServer.upcast
+
+
+class NoUpcastState(Newer):
+    upcast_state = GenServer.upcast_state
+
+
+class Raises(Newer):
+    def upcast(self, version: int, message: Any) -> Any:
+        raise KeyError("an input that nobody has thought of")
+
+
+class Unloadable(Ledger):
+    def load(self, data: Any) -> Any:
+        raise TypeError("of no shape that is known")
+
+
+class BadVersion(Ledger):
+    version: Any = "2"  # type: ignore[misc]
+
+
+def test_code_that_does_not_read_the_journal_is_refused_in_time(
+    served: Any, follower: Callable[..., Follower]
+) -> None:
+    """(B3). Such failures were left for the start: by then the other process had let go."""
+    fill(served, 20)
+    follower(Newer).standby.follow()
+    for kind, said in ((NoUpcast, "C.upcast"), (Raises, "nobody has thought of")):
+        with pytest.raises(CodeRefused, match=said.replace("C", kind.__name__)):
+            follower(kind).standby.follow()
+    with pytest.raises(SpecError, match="an integer >= 1"):
+        follower(BadVersion).standby.follow()
+    served.run_on_loop(served.journal.snapshots.take)
+    until(served, lambda: served.journal.snapshots.taken == 1)
+    for kind, said in ((NoUpcastState, "define upcast_state"), (Unloadable, "cannot be loaded")):
+        with pytest.raises(CodeRefused, match=said):
+            follower(kind).standby.follow()
+
+
+def test_code_that_would_not_read_what_comes_yet_is_refused_in_time(
+    served: Any, follower: Callable[..., Follower]
+) -> None:
+    """Behind a snapshot there was nothing that had asked for its upcast."""
+    fill(served, 20)
+    served.run_on_loop(served.journal.snapshots.take)
+    until(served, lambda: served.journal.snapshots.taken == 1)
+    follower(Newer).standby.follow()
+    with pytest.raises(CodeRefused, match=r"takes its inputs until then.*define upcast\(self"):
+        follower(NoUpcast).standby.follow()
 
 
 class Fails(Ledger):

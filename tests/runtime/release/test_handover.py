@@ -191,6 +191,16 @@ def test_connections_with_much_that_was_read_come_in_pieces(ends: Any, pipes: li
         os.close(fd)
 
 
+def test_a_process_that_ends_says_why(ends: Any) -> None:
+    """The old one heard that it had ended, and no more."""
+    inheritance = Inheritance(os.dup(ends[1].fileno()), None)
+    inheritance.refuse("its code does not read the journal")
+    with pytest.raises(OSError, match="its code does not read the journal"):
+        successor_at(ends[0]).channel.beat_until("ready", WAIT_S)
+    ends[0].close()
+    inheritance.refuse("there is nobody any more")
+
+
 class Counting(GenServer[Any, Any, Any]):
     def init(self, args: Any) -> Any:
         return 0
