@@ -35,7 +35,7 @@ from pybehave.behaviours.application import Application
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.combined import Combined
 from pybehave.behaviours.gen_event import GenEvent
-from pybehave.behaviours.gen_server import GenServer, overrides, replaced_state, shown_state
+from pybehave.behaviours.gen_server import GenServer, replaced_state, shown_state
 from pybehave.behaviours.gen_statem import GenStatem
 from pybehave.behaviours.rules import refused
 from pybehave.behaviours.schema import Schema, is_version, version_of
@@ -155,12 +155,12 @@ def way_of(old: Any, new: Any, migration: Migration[Any, Any] | None, *, is_down
             raise LookupError("its Migration has no down, so there is no way back")
         return Way.MIGRATION
     asked = old if is_down else new
-    if _family_of(old) is not _family_of(new):
+    if family_of(old) is not family_of(new):
         raise LookupError(
-            f"{type(old).__qualname__} is a {_family_of(old).__name__}, "
-            f"{type(new).__qualname__} a {_family_of(new).__name__}: give the release a Migration"
+            f"{type(old).__qualname__} is a {family_of(old).__name__}, "
+            f"{type(new).__qualname__} a {family_of(new).__name__}: give the release a Migration"
         )
-    if _changes_code(asked):
+    if changes_code(asked):
         return Way.CODE_CHANGE
     if isinstance(old, Combined) or isinstance(new, Combined):
         for before, after in paired(old, new):
@@ -173,7 +173,7 @@ def way_of(old: Any, new: Any, migration: Migration[Any, Any] | None, *, is_down
     for version in (before, after):
         if not is_version(version):
             raise LookupError(f"version={show(version)} is not allowed; use an integer >= 1")
-    if not is_down and before < after and overrides(new, "upcast_state"):
+    if not is_down and before < after and upcasts_state(new):
         return Way.UPCAST
     raise LookupError(
         f"{kind} is version {version_of(asked)} and has nothing that leads from version {before} "
@@ -181,7 +181,7 @@ def way_of(old: Any, new: Any, migration: Migration[Any, Any] | None, *, is_down
     )
 
 
-def _family_of(instance: Any) -> type:
+def family_of(instance: Any) -> type:
     """The behaviour, which says what form its state has."""
     families = (GenStatem, GenEvent)
     return next((each for each in families if isinstance(instance, each)), GenServer)
@@ -225,7 +225,7 @@ def changed_state(
             state = replaced_state(new, state, shown)
         case Way.CODE_CHANGE:
             version = version_of(new if is_down else old)
-            changed = _code_changed(old if is_down else new, version, state, extra, is_down)
+            changed = _code_changed(old if is_down else new, version, state, extra, is_down=is_down)
             state = _returned(server, "code_change", state, changed)
         case Way.UPCAST:
             dumped = Schema(server, new).state(version_of(old), old.dump(state), "its state")
@@ -265,7 +265,41 @@ def _returned(server: str, function: str, before: Any, after: Any) -> Any:
     return after
 
 
-def _changes_code(instance: Any) -> bool:
+def led_on(
+    server: str, instance: Any, version: int, dumped: Any, migration: Migration[Any, Any] | None
+) -> Any:
+    """Return what a snapshot has of an older version, as `load` wants it today; for a check, where
+    no instance of the older code is to be had.
+
+    Args:
+        server: Its name, for errors.
+        instance: Of the new code, which loads what `dump` of the older one returned.
+        version: The older one.
+        dumped: What it returned.
+        migration: Of the release; None: the class has a code_change.
+
+    Raises:
+        BadReturn: The way's code returned None in the place of a state.
+        BaseException: Whatever the way's code raises.
+    """
+    state = instance.load(dumped)
+    if migration is not None:
+        before = shown_state(instance, state)
+        shown = _returned(server, "its Migration", before, migration.up(before))
+        state = replaced_state(instance, state, shown)
+    else:
+        changed = _code_changed(instance, version, state, None, is_down=False)
+        state = _returned(server, "code_change", state, changed)
+    return instance.dump(instance._adopted(state) if isinstance(instance, GenServer) else state)
+
+
+def upcasts_state(instance: Any) -> bool:
+    """Whether a class has an upcast_state of its own."""
+    own = getattr(type(instance), "upcast_state", None)
+    return own not in (None, GenServer.upcast_state, GenStatem.upcast_state)
+
+
+def changes_code(instance: Any) -> bool:
     """Whether a class has a code_change; a GenEvent asks those of its handlers."""
     own = getattr(type(instance), "code_change", None)
     return isinstance(instance, GenEvent) or own not in (
@@ -275,7 +309,7 @@ def _changes_code(instance: Any) -> bool:
     )
 
 
-def _code_changed(asked: Any, version: int, state: Any, extra: Any, is_down: bool) -> Any:
+def _code_changed(asked: Any, version: int, state: Any, extra: Any, *, is_down: bool) -> Any:
     old_version = (DOWN, version) if is_down else version
     if isinstance(asked, GenServer):
         return asked._code_changed(old_version, state, extra)

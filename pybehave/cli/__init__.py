@@ -1,7 +1,7 @@
 """The command `pybehave`: one file a command, imported only when it is asked for.
 
 Exit statuses: 0 stopped as asked, 1 the application ended by itself or could not start, 2 the
-command line or what it names is wrong. `health` and `ping` have their own.
+command line or what it names is wrong. `health`, `ping` and `release check` have their own.
 """
 
 from __future__ import annotations

@@ -36,7 +36,13 @@ class Mistake(click.ClickException):
 
 
 def load(target: str, folder: str | None = None) -> Application:
-    """Import MODULE and return its APP; that of a Release is its application.
+    """Import MODULE and return its APP; that of a Release is its application. See load_release."""
+    found = load_release(target, folder)
+    return found.app if isinstance(found, Release) else found
+
+
+def load_release(target: str, folder: str | None = None) -> Application | Release:
+    """Import MODULE and return its APP.
 
     Args:
         target: "MODULE:APP".
@@ -58,9 +64,7 @@ def load(target: str, folder: str | None = None) -> Application:
     if not hasattr(module, attribute):
         raise Mistake(_without(module, attribute))
     application = getattr(module, attribute)
-    if isinstance(application, Release):
-        return application.app
-    if not isinstance(application, Application):
+    if not isinstance(application, Application | Release):
         raise Mistake(f"{target} is {_said(application, attribute)}")
     return application
 

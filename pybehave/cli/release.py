@@ -12,19 +12,22 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import click
 
-from pybehave.behaviours.application import Application
+from pybehave.behaviours.release import Release
+from pybehave.behaviours.upgrade_schema import Uncheckable, UpgradeSchema
 from pybehave.cli.codecs import codec_options
 from pybehave.cli.folder import check_folder, data_option
-from pybehave.cli.load import Mistake, load
+from pybehave.cli.load import Mistake, load_release
 from pybehave.cli.release_clients import check_clients, spoken_lines
 from pybehave.cli.replay import say_unknown, show_changes
 from pybehave.cli.seconds import Seconds
 from pybehave.errors import (
     CodecRefused,
+    CodeRefused,
     JournalRefused,
     NonDeterminism,
     NotAnswered,
@@ -39,6 +42,9 @@ from pybehave.runtime.release.probation import CRASHES, WATCH_S
 
 CHANGE_S: Final = 600.0
 """How long a change may take: an import, and a snapshot of all that is journaled."""
+
+CANNOT_CHECK: Final = 3
+"""Exit status: the journal says nothing of whether the code may follow. 2 is click's."""
 
 Option = Callable[[Any], Any]
 
@@ -172,34 +178,63 @@ def check(target: str, path: str | None, data: str, codec: tuple[Codec, ...]) ->
 
     Nothing is locked, written or sent; the node may run, and is asked then which versions its
     clients speak. Exit status 1: something differs, or the new code does not read what the journal
-    holds, or does not understand what is spoken.
+    holds, or does not understand what is spoken; 3: what is there cannot be checked.
     """
-    application = load(target, path)
+    found = load_release(target, path)
+    application = found.app if isinstance(found, Release) else found
+    migrations = found.migrations if isinstance(found, Release) else {}
+    begin = partial(
+        History,
+        application,
+        data,
+        is_strict=False,
+        codec=codec,
+        schema=partial(UpgradeSchema, migrations=migrations),
+    )
     check_folder(data)
     unheard = check_clients(application, data)
-    history, lsn, first = _replayed(application, data, codec)
+    history, lsn, first = _replayed(begin)
     click.echo(f"{history.replay.replayer.inputs} inputs up to lsn {history.replay.replayer.lsn}")
     say_unknown(history, application.name)
-    if history.replay.is_old:
-        click.echo("some are of an older version of their class: read by upcast, not compared")
+    _say_older(history)
     if first is None:
         click.echo(
             f"no outcome differs: {application.name} {application.version} "
             f"{'does not follow, for the clients' if unheard else 'may follow'}"
         )
         sys.exit(1 if unheard else 0)
-    click.echo(f"the first that differs: {first}")
+    status = _say_first(first)
     if lsn is not None:
-        _show(application, data, lsn, codec)
-    sys.exit(1)
+        _show(begin, lsn)
+    sys.exit(status)
 
 
-def _replayed(
-    application: Application, data: str, codec: tuple[Codec, ...]
-) -> tuple[History, int | None, object]:
+def _say_first(first: object) -> int:
+    """What kept the code from repeating the journal; returns the exit status."""
+    if isinstance(first, Uncheckable):
+        click.echo(f"it cannot be checked: {first}")
+        return CANNOT_CHECK
+    click.echo(f"the first that differs: {first}")
+    return 1
+
+
+def _say_older(history: History) -> None:
+    """What was made of the inputs of older versions."""
+    if history.replay.upcast:
+        click.echo("some are of an older version of their class: read by upcast, not compared")
+    for name in sorted(history.replay.alike):
+        click.echo(
+            f"some are of an older version of {name!r}, whose class has no upcast: stepped as they "
+            f"are; that is right for `release upgrade`, and not enough for `release replace`"
+        )
+
+
+def _replayed(begin: Callable[..., History]) -> tuple[History, int | None, object]:
     """The history as far as it goes, and the first difference with its lsn."""
     try:
-        history = History(application, data, is_strict=False, codec=codec)
+        history = begin()
+    except (CodeRefused, Uncheckable) as error:  # already the snapshot
+        sys.exit(_say_first(error))
     except (JournalRefused, CodecRefused, SpecError) as error:
         raise Mistake(str(error)) from error
     try:
@@ -214,9 +249,9 @@ def _replayed(
     return (history, found[0].lsn, found[0]) if found else (history, None, None)
 
 
-def _show(application: Application, data: str, lsn: int, codec: tuple[Codec, ...]) -> None:
+def _show(begin: Callable[..., History], lsn: int) -> None:
     """What the new code makes of that input."""
-    history = History(application, data, lsn - 1, is_strict=False, codec=codec)
+    history = begin(to=lsn - 1)
     click.echo("what the new code changes there:")
     show_changes(history, lsn)
     history.close()

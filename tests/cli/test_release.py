@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from pybehave.cli.release import command
-from tests.conftest import receive
+from tests.conftest import receive, until
 from tests.processes import Process, run, serving
 from tests.releases import write_releases
 
@@ -210,3 +211,105 @@ def test_newer_code_without_an_upcast_is_told(sums: Path) -> None:
     result = run("release", "check", "sums:app", "--path", "two")
     assert result.returncode == 1
     assert "define upcast(self, version, message)" in result.stdout
+
+
+TALLY = """
+import re
+from pybehave import Application, GenServer, Migration, Release, Supervisor, Worker
+
+class Tally(GenServer):
+    def init(self, args):
+        return 0
+
+    def step(self, command, count):
+        return count + command, count + command
+
+app = Application("t", Supervisor("one_for_one", [Worker("s", Tally, journal=True)]), version="1")
+"""
+
+WITHOUT_UPCAST = (
+    TALLY.replace("return 0", 'return {"count": 0}')
+    .replace("    def init", "    version = 2\n\n    def init")
+    .replace('version="1"', 'version="2"')
+    .replace("count + command, count + command", "self.added(count, command)")
+    .replace(
+        "\napp =",
+        """
+    def added(self, state, command):
+        state["count"] += command
+        return state, state["count"]
+
+    def code_change(self, old_version, state, extra):
+        return state["count"] if old_version == ("down", 1) else {"count": state}
+
+app =""",
+    )
+)
+
+
+@pytest.fixture(params=["snapshot", "no snapshot"])
+def tally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: Any) -> Path:
+    """A journal of version 1, with a state in it or not, and a folder for the next release."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two").mkdir()
+    namespace: dict[str, Any] = {}
+    exec(TALLY, namespace)
+    with namespace["app"].start(data=tmp_path / "data", backend="epoll") as node:
+        for number in range(1, 11):
+            node.call("s", number)
+        if request.param == "snapshot":
+            node.run_on_loop(node.journal.snapshots.take)
+            until(node, lambda: node.journal.snapshots.taken == 1)
+        node.call("s", 1)
+    return tmp_path
+
+
+def checked(folder: Path, text: str, app: str = "app") -> tuple[int, str]:
+    (folder / "two" / "tally.py").write_text(text)
+    result = run("release", "check", f"tally:{app}", "--path", "two")
+    assert result.stderr == ""
+    return result.returncode, result.stdout
+
+
+def test_a_release_that_needs_no_upcast_may_follow(tally: Path) -> None:
+    """It was refused for the upcast that the guide says is not needed."""
+    status, said = checked(tally, WITHOUT_UPCAST)
+    assert (status, "no outcome differs: t 2 may follow" in said) == (0, True)
+    assert "of an older version of 's', whose class has no upcast: stepped as they are" in said
+
+
+def test_a_release_that_needs_no_upcast_and_differs_is_told(tally: Path) -> None:
+    other = 'return state, state["count"]', 'return state, -state["count"]'
+    status, said = checked(tally, WITHOUT_UPCAST.replace(*other))
+    assert status == 1
+    assert "the first that differs: Server 's' does not repeat itself" in said
+    assert "what the new code changes there:" in said
+
+
+def test_a_state_comes_by_the_migration_of_the_release(tally: Path) -> None:
+    text = WITHOUT_UPCAST.replace("def code_change", "def another") + (
+        'ways = {"s": Migration(lambda count: {"count": count})}\n'
+        'release = Release(app, upgrades="1", migrations=ways)\n'
+    )
+    status, said = checked(tally, text, "release")
+    assert (status, "no outcome differs" in said) == (0, True)
+    status, said = checked(tally, text)  # which nothing leads to
+    assert (status, "nothing that leads on from version 1" in said) == (1, True)
+
+
+@pytest.mark.parametrize("tally", ["snapshot"], indirect=True)
+def test_a_way_that_raises_is_told(tally: Path) -> None:
+    status, said = checked(tally, WITHOUT_UPCAST.replace('{"count": state}', "1 / 0"))
+    assert status == 1
+    assert "Tally.code_change of version 1 raised ZeroDivisionError: division by zero on" in said
+
+
+@pytest.mark.parametrize("tally", ["snapshot"], indirect=True)
+def test_a_state_that_only_the_older_code_could_load_is_not_guessed(tally: Path) -> None:
+    text = WITHOUT_UPCAST.replace(
+        "    def init", "    def load(self, data): return data\n\n    def init"
+    )
+    status, said = checked(tally, text)
+    assert status == 3
+    assert "it cannot be checked: " in said
+    assert "only upcast_state(self, version, dumped) could read it" in said

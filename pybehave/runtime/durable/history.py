@@ -8,7 +8,7 @@ Does not know: how history is shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any, Final, final
 
@@ -17,6 +17,7 @@ from pybehave._uring.loop import Loop
 from pybehave._uring.values import Values
 from pybehave.behaviours.application import Application, ensure_all
 from pybehave.behaviours.child_spec import Worker
+from pybehave.behaviours.schema import Schema
 from pybehave.behaviours.supervisor import workers
 from pybehave.errors import JournalRefused
 from pybehave.journal import reader
@@ -43,6 +44,7 @@ class History:
         to: The history goes no further than this lsn.
         is_strict: Stop at the first outcome that differs.
         codec: What it is opened with.
+        schema: How what an older version has written is read; see Replay.
 
     Attributes:
         names: Of the journaled servers.
@@ -63,6 +65,7 @@ class History:
         *,
         is_strict: bool = True,
         codec: Iterable[Codec] = (),
+        schema: Callable[[str, Any], Schema] = Schema,
     ) -> None:
         self.loop = Loop("epoll")
         self.node = SimpleNamespace(loop=self.loop)
@@ -85,7 +88,12 @@ class History:
         marks = Marks(found)
         self._failed = [(lsn, number) for kind, lsn, number, _ in found if kind == reader.INPUT]
         self.replay = Replay(
-            self, specs, is_strict=is_strict, skipped=marks.skipped, forgotten=marks.forgotten
+            self,
+            specs,
+            is_strict=is_strict,
+            skipped=marks.skipped,
+            forgotten=marks.forgotten,
+            schema=schema,
         )
         self.lsn = self._begin(path, snapshots, to)
         self.last_lsn = max((end for _, end, _ in self._pieces), default=1) - 1

@@ -135,9 +135,12 @@ class Replay:
         skipped: The lsns of inputs that are not stepped.
         forgotten: Server number -> the lsn up to which its records belong to nobody.
         marker: Tells the next process what is stepped now (pybehave/journal/attempts.py).
+        schema: Says how what an older version has written is read; called with a server's name and
+            instance.
 
     Attributes:
-        is_old: Whether an older version of a server's class has written some of it.
+        upcast: Servers whose inputs of older versions went through `upcast`.
+        alike: Servers whose inputs of older versions were stepped as they are.
     """
 
     def __init__(
@@ -149,8 +152,10 @@ class Replay:
         skipped: Iterable[int] = (),
         forgotten: Mapping[int, int] | None = None,
         marker: memoryview | None = None,
+        schema: Callable[[str, Any], Schema] = Schema,
     ) -> None:
         self.journal = journal
+        self._schema = schema
         self.specs = specs
         self.servers: dict[str, Server] = {}
         self._skipped = frozenset(skipped)
@@ -165,7 +170,8 @@ class Replay:
         )
         self.replayer.coder = journal.coder
         self.replayer.is_member = getattr(specs, "is_member", None)
-        self.is_old = False
+        self.upcast: set[str] = set()
+        self.alike: set[str] = set()
         self._absent: dict[int, Absent] = {}
         self._names: dict[int, str] = {}
         self._versions: dict[str, int] = {}
@@ -212,6 +218,11 @@ class Replay:
         self._load(server, entry, self._versions[name], lsn)
         self.servers[name] = server
         self.replayer.bind(number, server)
+
+    @property
+    def is_old(self) -> bool:
+        """Whether an older version of a server's class has written some of it."""
+        return bool(self.upcast or self.alike)
 
     @property
     def unknown(self) -> list[str]:
@@ -270,13 +281,17 @@ class Replay:
 
     def _read_as(self, server: Server, version: int, lsn: int) -> Schema:
         """From here on that version of a server's class was given its inputs."""
-        schema = Schema(server.name, server.instance)
+        schema = self._schema(server.name, server.instance)
         schema.check(version, lsn)
         self._written_by[server.name] = version
         self.replayer.older.pop(server.number, None)
+        self.replayer.alike.discard(server.number)
         if version < schema.version:
-            self.is_old = True
             self.replayer.older[server.number] = reader_of(schema, server.values, version)
+            is_alike = schema.is_alike(version)
+            (self.alike if is_alike else self.upcast).add(server.name)
+            if is_alike:
+                self.replayer.alike.add(server.number)
         return schema
 
     def _take_outbox(self, data: bytes) -> None:
@@ -310,7 +325,7 @@ class Replay:
         server = self.servers.get(name)
         if server is None or not isinstance(message, Encoded):
             return message
-        schema = Schema(name, server.instance)
+        schema = self._schema(name, server.instance)
         values, upcast = reader_of(schema, server.values, self._versions.get(name, schema.version))
         return upcast(values.decode(message.data), lsn)
 
@@ -322,7 +337,9 @@ class Replay:
         """
         for server in self.servers.values():
             if server.number in self.replayer.older:
-                Schema(server.name, server.instance).check_upcast(self._written_by[server.name])
+                self._schema(server.name, server.instance).check_upcast(
+                    self._written_by[server.name]
+                )
 
     def known(self, *, but: Collection[int] = ()) -> dict[str, Known]:
         """What the servers have become.
@@ -339,7 +356,7 @@ class Replay:
                 server.incarnation,
                 dump=server.instance.dump,
                 requests=server.requests,
-                version=Schema(name, server.instance).version,
+                version=self._schema(name, server.instance).version,
                 failure=self._failure(server),
                 server=server,
                 asked=server.asked,
@@ -455,7 +472,7 @@ class Replay:
         """An operator has put another state in place (runtime/sys.py)."""
         server = self.servers.get(name)
         if server is not None:
-            schema = Schema(name, server.instance)
+            schema = self._schema(name, server.instance)
             self._put(server, schema, payload, f"that was put in place at lsn {lsn}")
         return server
 
