@@ -215,8 +215,9 @@ class NonDeterminism(PybehaveError):
         super().__init__(
             f"Server {server!r} does not repeat itself: input {lsn} gave the outcome "
             f"{expected:08x} when it was journaled and {got:08x} now; its code has changed, or it "
-            f"uses a clock, randomness or other state that is not its own; start the code that "
-            f"wrote the journal, or see what differs with `pybehave replay --check`"
+            f"uses a clock, randomness, the order of a set (another one in each process: take "
+            f"sorted(), or a dict for the set) or other state that is not its own; start the code "
+            f"that wrote the journal, or see what differs with `pybehave replay --check`"
         )
         self.server = server
         self.lsn = lsn

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,3 +121,44 @@ def test_statistics_of_a_journal_whose_segment_is_missing_name_it(sums: Path) ->
     result = run("journal", "stat", "data")
     assert result.returncode == 1
     assert "it is missing; restore it from a copy" in json.loads(result.stdout)["problems"][0]
+
+
+NAMES = """
+from pybehave import Application, GenServer, Supervisor, Worker
+
+class Names(GenServer):
+    def init(self, args):
+        return set()
+
+    def step(self, command, names):
+        if command == "list":
+            return names, ORDER(names)
+        names.add(command)
+        return names, len(names)
+
+app = Application("names", Supervisor("one_for_one", [Worker("s", Names, journal=True)]))
+
+if __name__ == "__main__":
+    with app.start(data="data", backend="epoll") as node:
+        for number in range(20):
+            node.call("s", f"name {number}")
+        node.call("s", "list")
+"""
+
+
+@pytest.mark.parametrize("order", ["list", "sorted", "set"])
+def test_the_order_of_a_set_is_another_one_in_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    """The error spoke of clocks and randomness, and such a step has none of them."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "names.py").write_text(NAMES.replace("ORDER", order))
+    monkeypatch.setenv("PYTHONHASHSEED", "1")
+    subprocess.run([sys.executable, "names.py"], check=True, timeout=60)
+    assert run("replay", "names:app", "--data", "data").returncode == 0
+    monkeypatch.setenv("PYTHONHASHSEED", "2")
+    result = run("replay", "names:app", "--data", "data")
+    if order == "list":
+        assert "the order of a set (another one in each process: take sorted()" in result.stderr
+    else:
+        assert (result.returncode, result.stderr) == (0, "")
