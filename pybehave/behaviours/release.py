@@ -45,6 +45,11 @@ from pybehave.errors import BadReturn, SpecError, show
 Old = TypeVar("Old")
 New = TypeVar("New")
 
+ONLY_BY_MIGRATION: Final = (
+    "only a Migration leads from one to the other, and only a Release has Migrations: use one"
+)
+"""Also for who has no release at all: `sys.change_code` gives other code to a single server."""
+
 DOWN: Final = "down"
 """Begins the old version that `code_change` gets on the way back (OTP)."""
 
@@ -158,7 +163,7 @@ def way_of(old: Any, new: Any, migration: Migration[Any, Any] | None, *, is_down
     if family_of(old) is not family_of(new):
         raise LookupError(
             f"{type(old).__qualname__} is a {family_of(old).__name__}, "
-            f"{type(new).__qualname__} a {family_of(new).__name__}: give the release a Migration"
+            f"{type(new).__qualname__} a {family_of(new).__name__}: {ONLY_BY_MIGRATION}"
         )
     if changes_code(asked):
         return Way.CODE_CHANGE
@@ -177,7 +182,7 @@ def way_of(old: Any, new: Any, migration: Migration[Any, Any] | None, *, is_down
         return Way.UPCAST
     raise LookupError(
         f"{kind} is version {version_of(asked)} and has nothing that leads from version {before} "
-        f"to version {after}: define code_change, or give the release a Migration"
+        f"to version {after}: define code_change, or upgrade to a Release with a Migration of it"
     )
 
 
@@ -249,7 +254,7 @@ def paired(old: Any, new: Any) -> list[tuple[Any, Any]]:
     if len(sides[0]) != len(sides[1]):
         raise LookupError(
             f"{type(old).__qualname__} and {type(new).__qualname__} do not have the same sides: "
-            f"give the release a Migration"
+            f"{ONLY_BY_MIGRATION}"
         )
     return list(zip(*sides, strict=True))
 

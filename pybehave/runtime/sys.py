@@ -234,7 +234,8 @@ class Sys:
             extra: What `code_change` gets.
 
         Raises:
-            UpgradeRefused: It is not suspended, or nothing leads to the new class.
+            UpgradeRefused: It is not suspended, or nothing leads to the new class; another
+                behaviour wants the Migration of a Release.
             UpgradeFailed: `code_change` raised; it goes on with its old code and state.
             CalledInCallback: From within a callback, or within a tick of the loop.
 

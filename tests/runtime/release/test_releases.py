@@ -173,19 +173,24 @@ def test_a_release_says_what_versions_may_be() -> None:
             Release(app, upgrades=wrong)  # type: ignore[arg-type]
 
 
+class Machine(GenStatem):
+    version = 2
+
+    def init(self, args: Any) -> Any:
+        return "counting", 0
+
+    def counting(self, kind: Any, content: Any, data: int) -> Any:
+        return KeepState(data + 1, Reply(kind[1], b"%d" % (data + 1)))
+
+
+class Machine3(Machine):
+    version = 3
+
+
 def test_another_behaviour_wants_a_migration(begin: Any) -> None:
-    class Machine(GenStatem):
-        version = 2
-
-        def init(self, args: Any) -> Any:
-            return "counting", 0
-
-        def counting(self, kind: Any, content: Any, data: int) -> Any:
-            return KeepState(data + 1, Reply(kind[1], b"%d" % (data + 1)))
-
     node = begin()
     node.call("c", "up")
-    with pytest.raises(UpgradeRefused, match="Machine a GenStatem: give the release"):
+    with pytest.raises(UpgradeRefused, match="Machine a GenStatem: only a Migration"):
         node.releases.upgrade(begin.app(Machine), from_version="1")
     with pytest.raises(TypeError, match="release='2' is not allowed; use a Release or Application"):
         node.releases.upgrade("2")
@@ -520,6 +525,28 @@ def test_one_suspended_server_gets_other_code(begin: Any) -> None:
     assert node.call("c", "up") == b"11"
     node.restart("root", "c")
     assert node.call("c", "version") == b"2"
+
+
+@pytest.mark.parametrize(("old", "new"), [(Counter, Machine), (Machine, Counter2)])
+def test_one_server_does_not_become_another_behaviour(begin: Any, old: Any, new: Any) -> None:
+    """It was told to give a release a Migration, and had no release."""
+    node = begin(old)
+    node.call("c", "up")
+    node.sys.suspend("c")
+    only = "only a Migration leads from one to the other, and only a Release has Migrations"
+    with pytest.raises(UpgradeRefused, match=rf"other code of 'c': .* {only}"):
+        node.sys.change_code("c", new)
+    assert node.sys.get_status("c").mode == "suspended"
+    node.sys.resume("c")
+    assert node.call("c", "up") == b"2"
+
+
+def test_a_machine_that_nothing_leads_to_is_refused_before_it_is_touched(begin: Any) -> None:
+    """Every machine seemed to have an upcast_state: the upgrade failed in the middle of it."""
+    node = begin(Machine)
+    with pytest.raises(UpgradeRefused, match="define code_change, or upgrade to a Release"):
+        node.releases.upgrade(begin.app(Machine3), from_version="1")
+    node.call("c", "up")
 
 
 def test_one_server_whose_code_change_raises_is_suspended_as_before(begin: Any) -> None:
