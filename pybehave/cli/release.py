@@ -60,12 +60,30 @@ def node_option(command: Any) -> Any:
     )(command)
 
 
+class AboutANode(click.Command):
+    """A command that is told its node or folder by an option, and says so to who writes it as an
+    argument.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the command line apart."""
+        ctx.allow_extra_args = True  # click would refuse them, and not say where they belong
+        extra = super().parse_args(ctx, args)
+        if extra and not ctx.resilient_parsing:
+            options = [each.opts[0] for each in self.params if each.name in ("node", "data")]
+            ctx.fail(
+                f"Got unexpected extra argument ({extra[0]}); which node is meant is said by "
+                f"{options[0]} {extra[0]}"
+            )
+        return extra
+
+
 @click.group()
 def command() -> None:
     """Take a running node to new code, look how it is, and go back."""
 
 
-@command.command()
+@command.command(cls=AboutANode)
 @node_option
 def status(node: str) -> None:
     """What runs, since when, and what could be gone back to."""
@@ -87,7 +105,7 @@ def status(node: str) -> None:
         click.echo(f"{at}  {_sentence(report)}")
 
 
-@command.command()
+@command.command(cls=AboutANode)
 @click.argument("target", metavar="MODULE:APP")
 @click.option(
     "--path", type=click.Path(file_okay=False, exists=True), help="The new code's folder."
@@ -132,14 +150,14 @@ def upgrade(
         click.echo(f"there is no way back: {report['no_way_back']}")
 
 
-@command.command()
+@command.command(cls=AboutANode)
 @node_option
 def rollback(node: str) -> None:
     """Let a running node go on with the release before. What was acknowledged stays."""
     click.echo(_sentence(_ask(node, "release_rollback")))
 
 
-@command.command()
+@command.command(cls=AboutANode)
 @click.argument("target", metavar="[MODULE:APP]", required=False)
 @click.option(
     "--path", type=click.Path(file_okay=False, exists=True), help="The new code's folder."
@@ -166,7 +184,7 @@ def replace(target: str | None, path: str | None, before: str | None, node: str)
         sys.exit(1)
 
 
-@command.command()
+@command.command(cls=AboutANode)
 @click.argument("target", metavar="MODULE:APP")
 @click.option(
     "--path", type=click.Path(file_okay=False, exists=True), help="The new code's folder."

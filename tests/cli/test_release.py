@@ -148,6 +148,25 @@ def test_a_probation_that_cannot_be_is_a_mistake_of_the_command_line(option: str
     assert f"Invalid value for '{option.partition('=')[0]}'" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("status",), "--node"),
+        (("rollback",), "--node"),
+        (("upgrade", "counts:app"), "--node"),
+        (("replace", "counts:app"), "--node"),
+        (("check", "counts:app"), "--data"),
+    ],
+)
+def test_a_folder_that_is_no_option_is_told_which_one_it_is(
+    words: tuple[str, ...], option: str
+) -> None:
+    result = CliRunner().invoke(command, [*words, "jd"])
+    assert result.exit_code == 2
+    assert "Got unexpected extra argument (jd); which node is meant is said by" in result.stderr
+    assert f"{option} jd" in result.stderr
+
+
 def test_a_node_that_is_not_there(tmp_path: Path) -> None:
     result = run("release", "status", "--node", str(tmp_path))
     assert result.returncode == 1
