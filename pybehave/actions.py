@@ -55,6 +55,17 @@ class Action:
     __slots__ = ()
 
 
+def are_actions(output: object) -> bool:
+    """Say whether a value is an action, or a list or tuple of actions; an empty one is a value.
+
+    Args:
+        output: What stands where an output belongs.
+    """
+    if type(output) in (list, tuple) and output:
+        return all(isinstance(each, Action) for each in output)  # type: ignore[attr-defined]
+    return isinstance(output, Action)
+
+
 def _check_address(action: Action, server: Any) -> None:
     if not isinstance(server, str) and not isinstance(server, Via):
         _check_server(action, server)

@@ -493,6 +493,7 @@ STEPPED: Final = ("handle_call", "handle_cast")
 """What stands for a server's step, unless it overrides them."""
 
 RESULT: Final = "return (state, output) or (state, output, actions)"
+MISPLACED: Final = "actions are the third: (state, output, actions)"
 
 
 class BadReturn(PybehaveError):
@@ -517,7 +518,10 @@ class BadReturn(PybehaveError):
         elif type(value) is tuple and len(value) == 3 and allowed is RESULT:
             mend = f"its third is no action of pybehave.actions, nor a list of them; {allowed}"
         whose = f"{callback} (or step)" if callback in STEPPED else callback
-        super().__init__(f"Server {server!r}: {whose} returned {show(value)}; {mend}")
+        said = f"{show(value)}; {mend}"
+        if allowed is MISPLACED and type(value) is tuple:  # the mend first: it may be long
+            said = f"actions as its output; {mend}; it was {show(value[1])}"
+        super().__init__(f"Server {server!r}: {whose} returned {said}")
         self.server = server
         self.callback = callback
         self.value = value

@@ -17,7 +17,8 @@ Invariants
   (G1) A returned tuple is taken apart only if it is exactly a tuple of two or three items; a
        subclass (a named tuple that is the state, say) is a bad return, never misread.
   (G2) What `interpret` accepts has only actions among its actions.
-  (G3) Any other value is `BadReturn`, a crash whose message shows the value.
+  (G3) Any other value is `BadReturn`, a crash whose message shows the value; so is an action, or a
+       list of them, in the place of the output.
 
 Does not know: mailboxes, journals, who calls it.
 Source: OTP stdlib, gen_server, callback functions; `bad_return_value`.
@@ -30,7 +31,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
-from pybehave.actions import Action, Ignore, Stop, _NoReply
+from pybehave.actions import Action, Ignore, Stop, _NoReply, are_actions
 from pybehave.behaviours.inputs import (
     InputTypes,
     Validate,
@@ -42,7 +43,7 @@ from pybehave.behaviours.plain import SERVER_CALLBACKS, check_plain
 from pybehave.behaviours.recovery import Recovery, call_init, own_state
 from pybehave.behaviours.schema import names_of
 from pybehave.behaviours.together import step_together
-from pybehave.errors import BadReturn, InitStopped
+from pybehave.errors import MISPLACED, BadReturn, InitStopped
 from pybehave.types import IGNORED, Context, Input, Output, State, _Ignored
 from pybehave.via import Via
 
@@ -445,6 +446,8 @@ def interpret(server: str, callback: str, value: Any) -> Turn:
     Source: OTP gen_server, `bad_return_value`.
     """
     if type(value) is tuple:  # exactly: (G1)
+        if len(value) > 1 and are_actions(value[1]):
+            raise BadReturn(server, callback, value, MISPLACED)
         if len(value) == 2:
             return Turn(value[0], value[1], ())
         if len(value) == 3:

@@ -1,8 +1,42 @@
 """Actions: what the runtime does for a step that has returned them."""
 
+from cpython.object cimport PyObject, PyTypeObject, Py_TPFLAGS_HEAPTYPE
+from cpython.list cimport PyList_CheckExact, PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
+
 from .handles cimport Caller, Connection
 from .servers cimport Address, Server
 from .system cimport System
+
+
+cdef extern from "Python.h":
+    const unsigned long Py_TPFLAGS_LIST_SUBCLASS
+    const unsigned long Py_TPFLAGS_TUPLE_SUBCLASS
+    bint PyType_IsSubtype(PyTypeObject *, PyTypeObject *)
+
+
+cdef inline bint is_action(PyObject *item, PyTypeObject *action) noexcept:
+    """Whether something is an action. Their classes are made in Python; most types are not."""
+    return item.ob_type.tp_flags & Py_TPFLAGS_HEAPTYPE != 0 \
+        and PyType_IsSubtype(item.ob_type, action)
+
+
+cdef inline bint begins_with(PyObject *output, PyTypeObject *action) noexcept:
+    """Whether an output is an action, or a list or tuple whose first item is one.
+
+    Every input asks this, and the flags of its type answer for most: by pointers, for a reference
+    that is counted costs more than the question.
+    """
+    if not output.ob_type.tp_flags & (
+            Py_TPFLAGS_HEAPTYPE | Py_TPFLAGS_LIST_SUBCLASS | Py_TPFLAGS_TUPLE_SUBCLASS):
+        return False
+    if PyList_CheckExact(<object>output):
+        return PyList_GET_SIZE(<object>output) > 0 \
+            and is_action(PyList_GET_ITEM(<object>output, 0), action)
+    if PyTuple_CheckExact(<object>output):
+        return PyTuple_GET_SIZE(<object>output) > 0 \
+            and is_action(PyTuple_GET_ITEM(<object>output, 0), action)
+    return is_action(output, action)
 
 
 cdef class Acting(System):

@@ -25,9 +25,11 @@ Source: OTP gen_server (stdlib) for the meaning of calls, casts, infos and their
 """
 
 cimport cython
+from cpython.object cimport PyTypeObject
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 
+from .acting cimport begins_with
 from .codec cimport CODEC_PYTHON, Codec, frame_view
 from .exchange cimport Exchange
 from .ephemeral cimport Ephemeral
@@ -45,9 +47,10 @@ from .turn cimport MARK_MESSAGE, MARK_TIMER
 
 
 from pybehave import actions as _actions
+from pybehave.actions import are_actions
 from pybehave._uring.acting import NOT_STOPPED as _NOT_STOPPED
 from pybehave.errors import (
-    BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, NoProc,
+    MISPLACED, BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, NoProc,
     PybehaveError, RequestKnown, Suspended, Timeout, ended_error,
 )
 from pybehave.once import Once as _Once
@@ -64,6 +67,7 @@ cdef object NO_REPLY = _actions.NO_REPLY
 cdef object NOT_STOPPED = _NOT_STOPPED
 cdef object TIMEOUT = _actions.TIMEOUT
 cdef type Action = _actions.Action
+cdef PyTypeObject *ACTION = <PyTypeObject *>_actions.Action
 cdef type Once = _Once
 cdef type Together = _Together
 
@@ -247,7 +251,8 @@ cdef class Dispatcher(Ephemeral):
             if self.is_disturbed:
                 self.disturbed()
             if PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2 \
-                    and self.current_caller is None and not (c.flags & CONN_HOLD):
+                    and self.current_caller is None and not (c.flags & CONN_HOLD) \
+                    and not begins_with(PyTuple_GET_ITEM(result, 1), ACTION):
                 output = <object>PyTuple_GET_ITEM(result, 1)
                 if output is not NO_REPLY:
                     port.codec.encode(output, self.pool, &c.out, c.protocol)
@@ -372,7 +377,8 @@ cdef class Dispatcher(Ephemeral):
             if self.is_disturbed:
                 self.disturbed()
             if PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2 \
-                    and <object>PyTuple_GET_ITEM(result, 1) is not NO_REPLY:
+                    and <object>PyTuple_GET_ITEM(result, 1) is not NO_REPLY \
+                    and not begins_with(PyTuple_GET_ITEM(result, 1), ACTION):
                 server.state = <object>PyTuple_GET_ITEM(result, 0)
                 self.current = None
                 if caller is not None:
@@ -664,6 +670,9 @@ cdef class Dispatcher(Ephemeral):
         if not PyTuple_CheckExact(result): # a subclass may well be the state, forgotten alone
             raise BadReturn(server.name, _CALLBACKS[kind], result)
         count = len(result)
+        if 2 <= count <= 3 and begins_with(PyTuple_GET_ITEM(result, 1), ACTION) \
+                and are_actions(result[1]):
+            raise BadReturn(server.name, _CALLBACKS[kind], result, MISPLACED)
         if count == 2:
             return ()
         if count != 3:

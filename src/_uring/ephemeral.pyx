@@ -23,8 +23,10 @@ Invariants
 Does not know: how types are declared (pybehave/behaviours/inputs.py), other turns (dispatch.pyx).
 """
 
+from cpython.object cimport PyTypeObject
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 
+from .acting cimport begins_with
 from .exchanging cimport Exchanging
 from .handles cimport FROM_CONNECTION, Caller
 from .leaves cimport CONN_HOLD, conn, conn_hold, conns_find
@@ -35,6 +37,7 @@ from pybehave.actions import NO_REPLY as _NO_REPLY
 from pybehave.errors import EphemeralTrace
 
 cdef object NO_REPLY = _NO_REPLY
+cdef PyTypeObject *ACTION = <PyTypeObject *>_actions.Action
 
 # What changes nothing that is kept. A reply to another caller would: who waits is known to others.
 cdef frozenset TRACELESS = frozenset((
@@ -132,7 +135,8 @@ cdef class Ephemeral(Exchanging):
                 self.disturbed()
             if looks is None and PyTuple_CheckExact(result) and PyTuple_GET_SIZE(result) == 2 \
                     and <object>PyTuple_GET_ITEM(result, 0) is server.state \
-                    and self.current_caller is None and not (c.flags & CONN_HOLD):
+                    and self.current_caller is None and not (c.flags & CONN_HOLD) \
+                    and not begins_with(PyTuple_GET_ITEM(result, 1), ACTION):
                 output = <object>PyTuple_GET_ITEM(result, 1)
                 if output is not NO_REPLY:
                     port.codec.encode(output, self.pool, &c.out, c.protocol)

@@ -68,6 +68,14 @@ def test_S2_bad_return_any_other_value_is_a_crash_that_shows_it(value: Any) -> N
     assert caught.value.value == value
 
 
+@pytest.mark.parametrize("output", [CAST, [CAST], (CAST, GO)])
+def test_G3_actions_in_the_place_of_the_output_are_a_bad_return(output: Any) -> None:
+    for value in ((1, output), (1, output, [GO])):
+        with pytest.raises(BadReturn, match="actions are the third"):
+            interpret("kv", "handle_info", value)
+    assert interpret("kv", "step", (1, [CAST, 2])).output == [CAST, 2]
+
+
 def test_G1_a_named_tuple_is_never_taken_apart() -> None:
     with pytest.raises(BadReturn):
         interpret("kv", "step", Point(1, 2))

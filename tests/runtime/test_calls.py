@@ -109,6 +109,35 @@ def test_a_bad_return_is_a_crash_that_shows_it(node: Any) -> None:
     assert "nonsense" in str(caught.value.reason)
 
 
+TIMER = StartTimer("late", 60, "late")
+
+
+@pytest.mark.parametrize("output", [TIMER, [TIMER], (TIMER, TIMER)], ids=["one", "list", "tuple"])
+@pytest.mark.parametrize("more", [(), ([],)], ids=["pair", "triple"])
+def test_actions_in_the_place_of_the_output_are_a_crash(node: Any, output: Any, more: Any) -> None:
+    with pytest.raises(Crashed, match=r"actions are the third: \(state, output, actions\)"):
+        node.call("a", lambda _self, state: (state, output, *more))
+    node.cast("a", lambda _self, state: (state, output, *more))
+    until(node, lambda: node.whereis("a") == 3)
+    assert node.call("a", lambda _self, state: (state, [TIMER, "kept"])) == [TIMER, "kept"]
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_a_client_does_not_hear_an_action(serve: Any, tmp_path: Any, journal: bool) -> None:
+    class Wrong(GenServer[int, bytes, Any]):
+        def init(self, args: Any) -> int:
+            return 0
+
+        def step(self, command: bytes, state: int) -> Any:
+            return state + 1, TIMER if command == b"bad!" else b"%04d" % state
+
+    node = serve(Wrong, Fixed(4), worker={"journal": journal}, loop={"data": tmp_path})
+    with dial(node) as client:
+        client.sendall(b"okaybad!okay")
+        answers = receive(client, 12)
+    assert answers[:4] + answers[8:] == (b"00000001" if journal else b"00000000")
+
+
 def test_an_output_that_cannot_be_encoded_is_a_crash(serve: Any) -> None:
     class Wrong(GenServer[int, bytes, Any]):
         def init(self, args: Any) -> int:
