@@ -11,7 +11,7 @@ from pybehave.testing.linearizability import (
     Verdict,
     check_linearizable,
 )
-from pybehave.testing.run import FixedContext, Outcome, fold, run
+from pybehave.testing.run import FixedCaller, FixedContext, Outcome, fold, run
 
 if TYPE_CHECKING:
     from pybehave.testing.crash import repeat
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "UNANSWERED",
     "Faults",
+    "FixedCaller",
     "FixedContext",
     "History",
     "Model",

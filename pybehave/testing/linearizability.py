@@ -37,9 +37,9 @@ from typing import Any, Final, Literal, final
 
 import msgspec
 
-from pybehave.behaviours.gen_server import GenServer, Initial, initial_of
+from pybehave.behaviours.gen_server import GenServer, Initial, initial_of, overrides
 from pybehave.errors import Stopped, show
-from pybehave.testing.run import FixedContext
+from pybehave.testing.run import FixedCaller, FixedContext, handler_of
 
 STEPS_MAX: Final = 1_000_000
 """Steps of the model before the search gives up; some seconds of a small model's."""
@@ -164,10 +164,11 @@ class Model:
         *,
         key: Callable[[Any], Hashable] | None = None,
     ) -> Model:
-        """Make a model of a server's class: its own `step`, from the state of its `init`.
+        """Make a model of a server's class: its own callbacks, from the state of its `init`.
 
         Args:
-            server: The class; its `step` must not depend on its context.
+            server: The class, a GenStatem for example; what it answers must not depend on its
+                context, and it answers before the next request.
             args: What init gets.
             key: As above.
 
@@ -180,7 +181,11 @@ class Model:
         initial = initial_of(server.__name__, instance, args)
         if not isinstance(initial, Initial):
             raise Stopped(server.__name__, "ignore")
-        return cls(instance.step, initial.state, key=key, is_pure=server.pure)
+        step: Callable[[Any, Any], Any] = instance.step
+        if overrides(instance, "handle_call"):
+            handle, caller = handler_of(instance), FixedCaller()
+            step = lambda command, state: handle(command, caller, state)  # noqa: E731 -- a function
+        return cls(step, initial.state, key=key, is_pure=server.pure)
 
     def applied(self, operation: Operation, state: Any) -> tuple[bool, Any]:
         """Carry out an operation: whether its output is as seen, and the state then."""

@@ -4,7 +4,8 @@
 
 A server is a sequential function, so folding it over inputs is all a unit test needs. A crash is
 the exception itself, as it was raised. `Continue` is followed, as the runtime would, before the
-next input; all other actions are collected and not carried out.
+next input. A `Reply` to the input's own caller is its output, as its caller would hear it; all
+other actions are collected and not carried out.
 
 Does not know: supervision (a crash ends the run), timers, connections.
 Source: the `Run` function of "Implementing Erlang's behaviours without lightweight processes".
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, final
 
-from pybehave.actions import Action, Continue, Stop
+from pybehave.actions import NO_REPLY, Action, Continue, Reply, Stop
 from pybehave.behaviours.gen_server import GenServer, Initial, Turn, initial_of, interpret
 from pybehave.behaviours.inputs import check_trace, refusal
 from pybehave.errors import Stopped
@@ -28,6 +29,18 @@ CONTINUES_MAX: Final = 1000
 """More continues after one input than this are a loop that never ends."""
 
 _FROM_INIT: Final = object()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FixedCaller:
+    """Who waits for the reply to an input: the caller that its callback is given.
+
+    Attributes:
+        input: Which one it is; the first is 0.
+    """
+
+    input: int = 0
 
 
 @final
@@ -41,7 +54,7 @@ class FixedContext:
         now: Unix seconds.
         monotonic: Monotonic seconds.
         random: The same numbers in every run.
-        caller: Nobody.
+        caller: Of the input, in `run`; else nobody.
         connection: None.
     """
 
@@ -61,8 +74,9 @@ class Outcome:
 
     Attributes:
         state: After the last input.
-        outputs: One per input.
-        actions: All that were asked for, in order, without the continues.
+        outputs: One per input: what its caller hears, or `NO_REPLY` if that is not yet known.
+        actions: All others that were asked for, in order, without the continues. A reply that was
+            put off is to the `FixedCaller` of its input.
     """
 
     state: Any
@@ -112,14 +126,31 @@ def fold(
     actions: list[Action] = []
     if state is _FROM_INIT:
         state = _init(instance, args, actions)
-    handle = _handler(instance)
+    handle = handler_of(instance)
     outputs = []
-    for command in inputs:
+    for index, command in enumerate(inputs):
         _refuse_stopped(actions)
-        turn = handle(command, state)
+        turn = handle(command, FixedCaller(index), state)
         outputs.append(turn.output)
-        state = _continue(instance, turn, actions)
+        actions += turn.actions
+        state = turn.state
     return Outcome(state, tuple(outputs), tuple(actions))
+
+
+def handler_of(instance: Any) -> Callable[[Any, FixedCaller, Any], Turn]:
+    """Return what gives one input to a server, and what came of it without its continues.
+
+    Args:
+        instance: A server object, or a step function.
+    """
+    if isinstance(instance, GenServer):
+        _give_context(instance)
+        return lambda command, caller, state: _handled(instance, command, caller, state)
+    step = getattr(instance, "step", instance)
+    name = getattr(step, "__qualname__", repr(step))
+    return lambda command, caller, state: _continued(
+        instance, interpret(name, "step", step(command, state)), caller
+    )
 
 
 def _init(instance: Any, args: Any, actions: list[Action]) -> Any:
@@ -129,30 +160,51 @@ def _init(instance: Any, args: Any, actions: list[Action]) -> Any:
     initial = initial_of(type(instance).__name__, instance, args)
     if not isinstance(initial, Initial):
         raise Stopped(type(instance).__name__, "ignore")
-    return _continue(instance, Turn(initial.state, None, initial.actions), actions)
+    turn = _continued(instance, Turn(initial.state, None, initial.actions), None)
+    actions += turn.actions
+    return turn.state
 
 
-def _handler(instance: Any) -> Callable[[Any, Any], Turn]:
-    if isinstance(instance, GenServer):
-        _give_context(instance)
-        return lambda command, state: _call(instance, command, state)
-    step = getattr(instance, "step", instance)
-    name = getattr(step, "__qualname__", repr(step))
-    return lambda command, state: interpret(name, "step", step(command, state))
+def _handled(
+    instance: GenServer[Any, Any, Any], command: Any, caller: FixedCaller, state: Any
+) -> Turn:
+    context: Any = instance.context
+    context.caller = caller
+    try:
+        turn = _call(instance, command, caller, state)
+    finally:
+        context.caller = None  # a continue has none
+    return _continued(instance, turn, caller)
 
 
-def _call(instance: GenServer[Any, Any, Any], command: Any, state: Any) -> Turn:
+def _call(
+    instance: GenServer[Any, Any, Any], command: Any, caller: FixedCaller, state: Any
+) -> Turn:
     name = type(instance).__name__
     error = refusal(name, instance, command, state)
     if error is not None:
         raise error
     if isinstance(command, Together):
-        returned = instance._handle_together(command.commands, True, None, state)
+        returned = instance._handle_together(command.commands, True, caller, state)
         return interpret(name, "handle_call", returned)
     before = _copy_of(state) if isinstance(command, instance._passing()) else state
-    turn = interpret(name, "handle_call", instance.handle_call(command, None, state))
+    turn = interpret(name, "handle_call", instance.handle_call(command, caller, state))
+    turn = _answered(turn, caller)
     check_trace(name, instance, command, before, turn)
     return turn
+
+
+def _answered(turn: Turn, caller: FixedCaller) -> Turn:
+    """A reply to the caller is what it hears: the first one, also before the output."""
+    own = [each for each in turn.actions if _is_to(caller, each)]
+    if not own:
+        return turn
+    others = tuple(each for each in turn.actions if not _is_to(caller, each))
+    return Turn(turn.state, own[0].value, others)  # type: ignore[attr-defined]
+
+
+def _is_to(caller: FixedCaller | None, action: Action) -> bool:
+    return caller is not None and isinstance(action, Reply) and action.to is caller
 
 
 def _copy_of(state: Any) -> Any:
@@ -168,17 +220,20 @@ def _give_context(instance: Any) -> None:
         instance.context = FixedContext()
 
 
-def _continue(instance: Any, turn: Turn, actions: list[Action]) -> Any:
-    """Follow `Continue` until none is left; collect the other actions, return the state."""
+def _continued(instance: Any, turn: Turn, caller: FixedCaller | None) -> Turn:
+    """Follow `Continue` until none is left; with the other actions of all, and the first reply."""
+    output, actions = turn.output, []
     terms: list[Any] = []
     for _ in range(CONTINUES_MAX):
         for action in turn.actions:
             if isinstance(action, Continue):
                 terms.append(action.term)
-            else:
+            elif not _is_to(caller, action):
                 actions.append(action)
+            elif output is NO_REPLY:
+                output = action.value  # type: ignore[attr-defined]
         if not terms:
-            return turn.state
+            return Turn(turn.state, output, tuple(actions))
         returned = instance.handle_continue(terms.pop(0), turn.state)
         turn = interpret(type(instance).__name__, "handle_continue", returned)
     raise RuntimeError(f"handle_continue asked for more than {CONTINUES_MAX} continues in a row")

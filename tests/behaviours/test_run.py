@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 
-from pybehave.actions import Cast, Continue, Ignore, Stop
+from pybehave.actions import NO_REPLY, Cast, Continue, Ignore, Reply, Stop
 from pybehave.behaviours.gen_server import GenServer
+from pybehave.behaviours.gen_statem import GenStatem
 from pybehave.errors import BadReturn, Stopped
-from pybehave.testing import fold, run
+from pybehave.statem import KeepState, KeepStateAndData, NextState, StateTimeout
+from pybehave.statem import Stop as machine_stop
+from pybehave.testing import FixedCaller, Outcome, fold, run
 
 
 def add(command: int, state: int) -> tuple[int, int]:
@@ -80,6 +83,55 @@ def test_a_step_function_needs_a_state_and_run_an_input() -> None:
         run(add, [1])
     with pytest.raises(ValueError, match="at least one input"):
         run(add, [], state=0)
+
+
+class Seat(GenStatem):
+    """Answers in every form that there is."""
+
+    def init(self, args: Any) -> Any:
+        return "free", []
+
+    def free(self, kind: Any, content: Any, data: list[Any]) -> Any:
+        reply = Reply(kind[1], content)
+        match content:
+            case "next":
+                return NextState("free", data, reply)
+            case "list":
+                return NextState("free", data, [reply])
+            case "timed":
+                return KeepState(data, [StateTimeout(5), reply])
+            case "wait":
+                return KeepState([*data, kind[1]])
+            case "wake":
+                return KeepState([], [Reply(data[0], "woken"), reply])
+            case "stop":
+                return machine_stop("normal", data, [reply])
+        return KeepStateAndData(reply)
+
+
+@pytest.mark.parametrize("form", ["next", "list", "keep", "timed", "stop"])
+def test_a_reply_to_its_own_caller_is_the_output_of_an_input(form: str) -> None:
+    outcome = fold(Seat, [form])
+    assert outcome.outputs == (form,)
+    assert not [action for action in outcome.actions if isinstance(action, Reply)]
+
+
+def test_a_reply_that_was_put_off_is_an_action_to_the_caller_of_its_input() -> None:
+    outcome = fold(Seat, ["keep", "wait", "wake"])
+    assert outcome.outputs == ("keep", NO_REPLY, "wake")
+    assert outcome.actions == (Reply(FixedCaller(1), "woken"),)
+
+
+class Late(GenServer[Any, Any, Any]):
+    def step(self, command: Any, state: Any) -> Any:
+        return state, NO_REPLY, Continue((self.context.caller, command))
+
+    def handle_continue(self, term: Any, state: Any) -> Any:
+        return self.context.caller, None, [Reply(*term), Reply(term[0], "a second one")]
+
+
+def test_a_continue_may_reply_and_has_no_caller_itself() -> None:
+    assert fold(Late, [1, 2], state="?") == Outcome(None, (1, 2), ())
 
 
 class Dice(GenServer[None, Any, Any]):

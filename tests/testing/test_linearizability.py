@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pybehave.actions import Ignore
+from pybehave.actions import Ignore, Reply
 from pybehave.behaviours.gen_server import GenServer
+from pybehave.behaviours.gen_statem import GenStatem
 from pybehave.errors import Stopped
+from pybehave.statem import KeepStateAndData, NextState
 from pybehave.testing import UNANSWERED, History, Model, Operation, check_linearizable
 from pybehave.testing.linearizability import frozen
 
@@ -154,6 +156,23 @@ def test_a_server_is_its_own_model() -> None:
     assert not check_linearizable([op(1, 11, 0, 5), op(2, 12, 0, 5)], model)
     with pytest.raises(Stopped, match="ignore"):
         Model.of(Counter)
+
+
+class Seat(GenStatem):
+    def init(self, args: Any) -> Any:
+        return "free", None
+
+    def free(self, kind: Any, content: Any, data: Any) -> Any:
+        return NextState("taken", content, [Reply(kind[1], "ok")])
+
+    def taken(self, kind: Any, content: Any, data: Any) -> Any:
+        return KeepStateAndData(Reply(kind[1], data))
+
+
+def test_a_state_machine_is_its_own_model_however_it_replies() -> None:
+    model = Model.of(Seat)
+    assert check_linearizable([op("b", "a", 0, 5), op("a", "ok", 0, 5)], model)
+    assert not check_linearizable([op("b", "ok", 0, 5), op("a", "ok", 0, 5)], model)
 
 
 def test_a_recorder_keeps_the_order_of_what_happens() -> None:
