@@ -16,13 +16,16 @@ Source: RFC 9110, sections 9.3.7 (OPTIONS) and 15.5.6 (Allow).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from dataclasses import KW_ONLY, dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 from urllib.parse import parse_qsl, unquote
 
-from pybehave.errors import DecodeError, EncodeError, NoProc, Overloaded, SpecError
+import msgspec
+
+from pybehave.errors import DecodeError, EncodeError, NoProc, Overloaded, SpecError, show
 from pybehave.protocols.framing import require, require_size
 from pybehave.protocols.http_answers import LAST, HttpExchange, refusal
 from pybehave.protocols.http_bodies import BODIES, HttpBody
@@ -32,7 +35,17 @@ from pybehave.protocols.protocol import Protocol, Reader
 if TYPE_CHECKING:
     from pybehave.protocols.http_reader import Head
 
+logger = logging.getLogger("pybehave.http")
+
 Route: TypeAlias = Callable[[HttpRequest], tuple[str, Any] | HttpReply | None]
+
+ANSWERS: Final = "(server, input), an HttpReply or None"
+"""What a route may return."""
+
+OF_REQUESTS: Final = (LookupError, ValueError, msgspec.MsgspecError)
+"""What a route raises of a request that it can do nothing with, as `request.query["key"]` does."""
+
+FAILED: Final = "the route of this listener has failed; the server's log says how"
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 """What a route may be asked for; HEAD comes with GET, and OPTIONS is answered here."""
@@ -56,8 +69,9 @@ class Http(Protocol):
     and one to `/` for the listener's own. A server may answer with an HttpReply.
 
     Attributes:
-        route: Returns (server, input) for a request; an HttpReply answers it at once; None is 404,
-            an exception 400.
+        route: Returns (server, input) for a request; an HttpReply answers it at once; None is 404.
+            A LookupError or ValueError is 400; all else is a mistake of the route: 500, and the
+            log has it.
         body: How bodies are values: "text", "json", "bytes", or an HttpBody.
         methods: What is allowed; POST, or with a route GET, POST, PUT, PATCH and DELETE.
         servers: The names that may be asked, beside the listener's own; None is all of them.
@@ -204,15 +218,33 @@ class _Hooks(Protocol):
             return path[1:] or None, value
         method = "GET" if head.method == "HEAD" else head.method
         request = HttpRequest(method, path, query, all_headers(head), value)
-        wanted = self._route(request)
+        wanted = self._routed(self._route, request)
         if wanted is None:
             raise Refused(404, f"there is nothing at {path}")
-        if isinstance(wanted, HttpReply):
+        return wanted
+
+    def _routed(self, route: Route, request: HttpRequest) -> tuple[str, Any] | HttpReply | None:
+        """Ask the route; a mistake of its own is no fault of the client's.
+
+        Raises:
+            Refused: The route has failed; the log says how.
+        """
+        asked = f"{request.method} {request.path}"
+        try:
+            wanted = route(request)
+        except (DecodeError, NoProc, *OF_REQUESTS):
+            raise
+        except Exception as error:
+            logger.exception("the route has failed on %s", show(asked))
+            raise Refused(500, FAILED) from error
+        if wanted is None or isinstance(wanted, HttpReply):
             return wanted
-        name, message = wanted
-        if not isinstance(name, str):
-            raise TypeError(f"the route names a server by a str, not by {type(name).__name__}")
-        return name, message
+        if type(wanted) is tuple and len(wanted) == 2 and isinstance(wanted[0], str):
+            return wanted
+        logger.error(
+            "the route returned %s for %s; it returns %s", show(wanted), show(asked), ANSWERS
+        )
+        raise Refused(500, FAILED)
 
 
 def _parsed(target: bytes) -> tuple[str, dict[str, str]]:

@@ -227,6 +227,35 @@ def test_a_route_may_answer_or_have_nothing_or_fail():
     assert failed.failure.detail == "KeyError: 'key'"
 
 
+@pytest.mark.parametrize("wrong", ["s", {}, ("kv", 1, 2), ("kv",), (1, 2), ["kv", 1], 0])
+def test_what_a_route_may_not_return_is_its_own_fault(wrong, caplog):
+    (failed,) = exchanges(head(start="GET /x HTTP/1.1"), route=lambda request: wrong)
+    assert said(failed) == b"HTTP/1.1 500 Internal Server Error"
+    (line,) = caplog.messages
+    assert line.startswith(f"the route returned {wrong!r} for 'GET /x'; it returns (server, input)")
+
+
+@pytest.mark.parametrize("error", [AttributeError, TypeError, ZeroDivisionError, RuntimeError])
+def test_an_exception_that_no_request_explains_is_logged(error, caplog):
+    def route(request):
+        raise error("ouch")
+
+    (failed,) = exchanges(head(start="GET /x HTTP/1.1"), route=route)
+    assert said(failed) == b"HTTP/1.1 500 Internal Server Error"
+    assert "ouch" not in failed.failure.detail
+    (record,) = caplog.records
+    assert record.exc_info[0] is error
+
+
+def test_an_exception_that_a_request_explains_is_for_its_client(caplog):
+    def route(request):
+        return "kv", int(request.path[1:])
+
+    (failed,) = exchanges(head(start="GET /x HTTP/1.1"), route=route)
+    assert said(failed) == b"HTTP/1.1 400 Bad Request"
+    assert not caplog.records
+
+
 def test_head_is_the_head_of_get():
     (found,) = exchanges(
         head(start="HEAD /x HTTP/1.1"), route=lambda request: (request.method, None)
