@@ -2,7 +2,8 @@
 
     pybehave run examples.chat:app        then, in several terminals: nc 127.0.0.1 7009
 
-The first line a client sends is its name; every further line goes to all.
+The first line a client sends is its name; every further line goes to all. A room that has crashed
+asks everybody for a name again: it is told of the connections that stand.
 """
 
 from __future__ import annotations

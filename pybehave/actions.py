@@ -761,6 +761,8 @@ class Exit:
 class Opened:
     """A client connected (only for listeners with `events=True`).
 
+    A new incarnation is told of those that stand, too, where its state cannot know them.
+
     Attributes:
         connection: Its handle.
     """

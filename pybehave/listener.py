@@ -137,7 +137,8 @@ class Listener:
         nodelay: Send small replies at once.
         reuse_port: Let several processes listen on the same port.
         keepalive: Idle seconds before the kernel probes the peer; None is off.
-        events: Whether the server gets `Opened` and `Closed`.
+        events: Whether the server gets `Opened` and `Closed`; a new incarnation gets `Opened` for
+            those that stand and that its state cannot know.
         active: How many messages a connection hands on before its server asks for more with the
             action `Active`: True all, "once" or a number so many, False none (needs `events`).
         high_water_bytes: With this much unsent, reading from the client stops ...

@@ -232,12 +232,19 @@ class LoopHost:
                 "journal; start the node with this worker",
             )
 
-    def _begin(self, server: Server, worker: Worker[Any, Any], initial: Initial) -> None:
+    def _begin(
+        self,
+        server: Server,
+        worker: Worker[Any, Any],
+        initial: Initial,
+        *,
+        is_known: bool = False,
+    ) -> None:
         """Let a server answer to its name, its observers looking on."""
         server.owner = worker
         dispatcher = self.loop.dispatcher
         if not worker.observers:
-            dispatcher.begin(server, initial.state, initial.actions)
+            dispatcher.begin(server, initial.state, initial.actions, is_known)
             return
         commit = self.journal.commit if self.journal is not None and server.number else None
         watch = self.observed.started(worker, server, commit)
@@ -245,7 +252,7 @@ class LoopHost:
         debug.observed = watch
         dispatcher.set_debug(server, debug)
         try:
-            dispatcher.begin(server, initial.state, initial.actions)
+            dispatcher.begin(server, initial.state, initial.actions, is_known)
         except BaseException:
             self.observed.forget(server)
             raise
@@ -311,7 +318,7 @@ class LoopHost:
             server, initial.state, known.due, known.idle_s, known.requests, known.asked
         )
         before = [] if known.asked is None else known.asked.actions()
-        self._begin(server, worker, initial)
+        self._begin(server, worker, initial, is_known=True)
         for connection in known.lost:
             dispatcher.inform(server, Closed(connection, "restart"))
         self._settle_later(server, before)

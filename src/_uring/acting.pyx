@@ -24,8 +24,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from .codec cimport AGREED_VERSION, outq_bytes
 from .handles cimport FROM_CONNECTION, Caller, Connection
 from .leaves cimport (
-    ACTIVE_ALWAYS, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort, conn_activate, conn_finish,
-    conn_hold, conn_takes_input, conn_takes_output, conns_at, conns_find, conns_slots,
+    ACTIVE_ALWAYS, CONN_EVENTS, CONN_FREE, END_ASKED, END_SLOW_CONSUMER, conn, conn_abort,
+    conn_activate, conn_finish, conn_hold, conn_takes_input, conn_takes_output,
+    conns_at, conns_find, conns_slots,
 )
 from .servers cimport INPUT_CAST, INPUT_INFO, Address, Port, Server
 from .system cimport System
@@ -341,4 +342,33 @@ cdef class Acting(System):
             if conn_takes_input(c) and (<Port>c.port).address is address \
                     and c.active_left < max(c.limits.active, 1):
                 conn_activate(self.conns, c, max(c.limits.active, 1))
+        return 0
+
+    cdef int greet(self, Server server, Address address, bint is_known) except -1:
+        """Tell a new incarnation of the connections that stand, in the order in which they came.
+
+        What its state knows is not told again: with `is_known`, of whom one before was told. Nor
+        is a connection whose `Opened` was a crash, for it would end each one. Of the end of one
+        that it was not told of it does not hear. Until all are taken, what comes waits in its
+        mailbox, behind them (decision 0005).
+        """
+        cdef uint32_t slot
+        cdef conn *c
+        cdef list found = []
+        for slot in range(conns_slots(self.conns)):
+            c = conns_at(self.conns, slot)
+            if c.state == CONN_FREE or (<Port>c.port).address is not address \
+                    or not (<Port>c.port).has_events or (is_known and c.flags & CONN_EVENTS):
+                continue
+            if not conn_takes_input(c) or \
+                    (c.hold != NULL and (<Connection>c.hold).is_unwelcome):
+                c.flags &= ~CONN_EVENTS
+                continue
+            c.flags |= CONN_EVENTS
+            found.append((c.id, self.connection_of(c)))
+        if found:
+            found.sort()
+            server.extra().is_greeting = True
+            for _, connection in found:
+                server.mail().append((INPUT_INFO, _actions.Opened(connection), None))
         return 0

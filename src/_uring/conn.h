@@ -94,7 +94,7 @@ enum conn_flag {
     CONN_CANCELLING = 16,
     CONN_SEND = 32,      /* a send is in flight */
     CONN_HOLD = 64,      /* replies are still to come (deferred): DRAINING waits for them */
-    CONN_EVENTS = 128,   /* the loop's own: open and close are told to the server */
+    CONN_EVENTS = 128,   /* the loop's: its server was told that it came, and will be of its end */
 };
 
 #define ACTIVE_ALWAYS UINT32_MAX

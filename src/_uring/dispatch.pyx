@@ -33,9 +33,9 @@ from .acting cimport begins_with
 from .codec cimport CODEC_PYTHON, Codec, frame_view
 from .exchange cimport Exchange
 from .ephemeral cimport Ephemeral
-from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller
+from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller, Connection
 from .leaves cimport (
-    CONN_HOLD, END_ASKED, conn, conn_finish, conn_give_back, conn_hold, conn_output,
+    CONN_EVENTS, CONN_HOLD, END_ASKED, conn, conn_finish, conn_give_back, conn_hold, conn_output,
     conn_takes_input, conns_find,
 )
 from .requests cimport Request, Requests
@@ -90,8 +90,11 @@ cdef class Dispatcher(Ephemeral):
 
     # ---- life --------------------------------------------------------------------------------
 
-    def begin(self, Server server, state, tuple actions) -> None:
-        """`init` has returned: the name answers from now on."""
+    def begin(self, Server server, state, tuple actions, bint is_known=False) -> None:
+        """`init` has returned: the name answers from now on.
+
+        `is_known`: the state is that of the incarnation before, with the connections it was told.
+        """
         cdef Address address = self.address(server.name)
         if address.server is not None:
             raise PybehaveError(f"the name {server.name!r} is taken")
@@ -106,6 +109,8 @@ cdef class Dispatcher(Ephemeral):
         except BaseException:
             self.retire(server, NoProc(server.name))
             raise
+        if address.has_events:
+            self.greet(server, address, is_known)
         if address.kept is not None:
             self._take_kept(server, address)
         if server.has_continues() or server.mailbox:
@@ -205,9 +210,10 @@ cdef class Dispatcher(Ephemeral):
         """Tell a server of a new connection, before anything that comes from it (decision 0005)."""
         self.barrier = 0
         if server is None or not server.is_running:
-            return 0
+            return 0 # the next incarnation is told (`greet`)
+        c.flags |= CONN_EVENTS
         opened = _actions.Opened(self.connection_of(c))
-        if server.is_suspended():
+        if server.is_suspended() or server.is_greeting():
             return self.tell(server, opened)
         return self._turn(server, INPUT_INFO, opened, None)
 
@@ -437,6 +443,8 @@ cdef class Dispatcher(Ephemeral):
                 self._make_ready(server)
             else:
                 server.mailbox = None # an idle server owns nothing that it can do without
+                if server.is_greeting():
+                    server.extras.is_greeting = False
                 if server.has_control():
                     self.settle_control(server)
         return 0
@@ -746,6 +754,8 @@ cdef class Dispatcher(Ephemeral):
         if kind == INPUT_CASTS:
             kind, message = INPUT_CAST, message[0] if len(message) == 1 else message
         self.stats.crashes += 1
+        if kind == INPUT_INFO and type(message) is _actions.Opened:
+            (<Connection>message.connection).is_unwelcome = True
         crash = None # a third of what a crash costs, were it made for nobody
         if is_heard or server.callers_count or server.mailbox:
             crash = Crashed(server.name, server.crash_id(), error)

@@ -62,6 +62,7 @@ cdef class Gate(Acting):
         """Whether plain commands of a connection need no mailbox and no caller (A3)."""
         return server.kind.is_fast_call and server.kind.overflow == OVERFLOW_BLOCK \
             and not server.has_continues() and not server.has_control() \
+            and not server.is_greeting() \
             and port.is_direct and c.protocol <= AGREED_VERSION \
             and c.spoken == port.version
 

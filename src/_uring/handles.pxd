@@ -23,6 +23,7 @@ cdef class Connection:
     cdef Py_ssize_t waiting_bytes  # of tickets and the answers in them
     cdef object tickets    # deque of Ticket, or None while every answer was given at once
     cdef readonly object place     # where its contract stands; None = at the beginning
+    cdef bint is_unwelcome         # a server has crashed on its Opened
     cdef Partial partial   # a message that its protocol's reader has not had the end of, or None
     cdef uint64_t token(self)
 

@@ -96,6 +96,7 @@ cdef class Ports:
         port.fd = result
         port.connections_max = bounded(settings.connections_max or UINT32_MAX, UINT32_MAX)
         to.is_asking = to.is_asking or port.limits.active != ACTIVE_ALWAYS
+        to.has_events = to.has_events or port.has_events
         self._ports.append(port)
         if self._is_enabled:
             self._accept(port)
@@ -169,7 +170,6 @@ cdef class Ports:
         conn_activate(&self._conns, c, c.active_left)
         conn_arm(&self._conns, c)
         if port.has_events:
-            c.flags |= CONN_EVENTS
             self.dispatcher.opened(port.address.server, c)
         return 0
 
@@ -320,7 +320,6 @@ cdef class Ports:
             conn_abort(&self._conns, c, END_MEMORY, ENOMEM)
             return
         if port.has_events:
-            c.flags |= CONN_EVENTS
             self.dispatcher.opened(port.address.server, c)
         conn_resume(&self._conns, c, PAUSE_MOVING) # and with it what waits in its carry
 

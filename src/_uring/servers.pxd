@@ -51,6 +51,7 @@ cdef class Address:
     cdef readonly uint64_t incarnation # of the latest
     cdef bint is_journaled             # a server of this name was, since the node started
     cdef bint is_asking                # a listener of it hands on what it is asked for
+    cdef bint has_events               # a listener of it tells who comes and goes
     cdef list kept                     # journaled messages for the next one, or None
 
 
@@ -130,6 +131,7 @@ cdef class Extras:
     cdef double idle_s                 # of the idle timer, 0 = not armed
     cdef Requests requests             # of clients that name them
     cdef Control control               # what system requests have set
+    cdef bint is_greeting              # connections that stood before it are told in its mail
     cdef object generator              # `random`
 
 
@@ -165,6 +167,9 @@ cdef class Server:
 
     cdef inline bint has_control(self) noexcept:
         return self.extras is not None and self.extras.control is not None
+
+    cdef inline bint is_greeting(self) noexcept:
+        return self.extras is not None and self.extras.is_greeting
 
     cdef inline object debug(self):
         return self.extras.control.debug if self.has_control() else None
