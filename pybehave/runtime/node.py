@@ -209,8 +209,8 @@ class Node(Requests, Supervision, Forgetting):
     def run(self, on_ready: Callable[[Node], None] | None = None, is_last: bool = False) -> int:
         """Serve on this thread until stopped; returns the process's exit status.
 
-        On the main thread TERM drains, INT stops, a second INT ends at once, HUP and USR1 are
-        events (see runtime/signals.py).
+        On the main thread TERM drains, INT stops, a second INT ends at once (130), HUP and USR1
+        are events (see runtime/signals.py).
 
         Args:
             on_ready: Called when the node serves; one that it asks to stop is not said to be ready.
@@ -227,12 +227,18 @@ class Node(Requests, Supervision, Forgetting):
                 self._serve()
             except KeyboardInterrupt:
                 self._is_draining = False
+                self.exit_status = self.exit_status or signals.INTERRUPTED
             except LoopForked:  # a step has forked, and this is the child: it has no node
                 raise
             except BaseException as error:  # noqa: BLE001 -- raised again below
                 self._loop_failed(error)
                 self._passed = self._passed or error
-            self._shut_down()
+            try:
+                self._shut_down()
+            except KeyboardInterrupt:  # at once; a program that goes on has to know of it
+                if not is_last:
+                    raise
+                self.exit_status = self.exit_status or signals.INTERRUPTED
         if self._passed is not None:
             raise self._passed
         return self.exit_status

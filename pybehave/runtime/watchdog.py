@@ -112,6 +112,11 @@ class Watchdog:
         if self._thread.ident is not None:  # the start may have failed before
             self._thread.join()
 
+    def seconds_of(self, seen: tuple[Any, ...]) -> float:
+        """For how long it has been seen to run, of what `running` gave; from any thread."""
+        known, since = self._seen, self._since
+        return time.monotonic() - since if known == seen else 0.0
+
     def stats(self) -> dict[str, Any]:
         """Counters."""
         return {
@@ -136,7 +141,7 @@ class Watchdog:
         Args:
             now: Monotonic seconds.
         """
-        seen = self._now()
+        seen = running(self._node)
         if seen is None or seen != self._seen:
             self._seen, self._since, self._is_aborting = seen, now, False
             self._due = self._budget_s
@@ -147,22 +152,17 @@ class Watchdog:
         if self._abort_s is not None and seconds >= self._abort_s and not self._is_aborting:
             self._abort(seen, seconds)
 
-    def _now(self) -> tuple[Any, ...] | None:
-        """What runs: (Server, count), or what the host does for a server."""
-        stepping = self._node.loop.dispatcher.stepping()
-        return self._node.host.doing if stepping is None else stepping
-
     def _report(self, seen: tuple[Any, ...], seconds: float) -> None:
         frame = sys._current_frames().get(self._node.loop.thread)
         stack = _extract(frame)
         del frame
-        if self._now() != seen:
+        if running(self._node) != seen:
             return  # it has just ended, and the stack is another one's
         if self._due == self._budget_s:
             self._steps += 1
         self._due = max(2 * self._due, 2 * seconds)
         self._longest_s = max(self._longest_s, seconds)
-        name, what = (seen[0].name, "step") if not isinstance(seen[0], str) else seen[:2]
+        name, what = named(seen)
         event = StepTooLong("", name, what, seconds, "".join(stack.format()))
         logger.warning("%s\n%s", event, event.stack.rstrip())
         tell(self._node.host.defer, lambda: self._node.events.hand_on(event))
@@ -175,6 +175,19 @@ class Watchdog:
         if loop.dispatcher.abort_step(seen[0], seen[1], loop.thread, seconds):
             self._aborted += 1
             logger.error("the step of server %r is aborted after %.3g s", seen[0].name, seconds)
+
+
+def running(node: Node) -> tuple[Any, ...] | None:
+    """What runs on a node's loop: (Server, count), or what the host does for a server; None =
+    nothing that is a user's. From any thread.
+    """
+    stepping = node.loop.dispatcher.stepping()
+    return node.host.doing if stepping is None else stepping
+
+
+def named(seen: tuple[Any, ...]) -> tuple[str, str]:
+    """The server's name and "step", "init" or "terminate", of what `running` gave."""
+    return (seen[0].name, "step") if not isinstance(seen[0], str) else (seen[0], seen[1])
 
 
 def _extract(frame: FrameType | None) -> traceback.StackSummary:

@@ -135,7 +135,7 @@ def test_INT_twice_ends_a_node_that_is_in_a_step_that_never_returns(source: str)
             process.send_signal(signal.SIGINT)
             assert process.stdout.readline() == b"interrupted\n"
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0
+            assert process.wait(20) == 130
     finally:
         process.kill()
         process.communicate()
@@ -159,6 +159,92 @@ class Stuck(GenServer):
         threading.Event().wait()
 
 app = Application("stuck", Supervisor("one_for_one", [Worker("s", Stuck)]),
+                  listeners=[Listener("tcp://127.0.0.1:0", Lines(), to="s")])
+"""
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_who_holds_a_stop_up_is_told_and_INT_ends_it_at_once(
+    first: signal.Signals, source: str
+) -> None:
+    """Nothing happened that could be seen, and behind TERM one INT more was needed."""
+    script = SERVER.replace("from examples.echo import app", HANGING)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, source],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        port = int(process.stdout.readline().rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), 20) as client:
+            client.sendall(b"go\n")
+            assert process.stdout.readline() == "in the step\n"
+            process.send_signal(first)
+            told = process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+    finally:
+        process.kill()
+        process.communicate()
+    again = "" if first is signal.SIGTERM else "again "
+    assert "'hanging' is asked to stop, but a step of server 's' has been running for " in told
+    assert told.endswith(f" s; INT {again}ends at once\n")
+
+
+HANGING = """
+import threading
+from pybehave import Application, GenServer, Listener, Supervisor, Worker
+from pybehave.protocols import Lines
+
+class Hanging(GenServer):
+    def step(self, command, state):
+        print("in the step", flush=True)
+        threading.Event().wait()
+
+app = Application("hanging", Supervisor("one_for_one", [Worker("s", Hanging)]),
+                  listeners=[Listener("tcp://127.0.0.1:0", Lines(), to="s")])
+"""
+
+
+def test_INT_behind_TERM_ends_a_drain_in_order(source: str) -> None:
+    """No step holds it up, so nothing has to be cut off."""
+    script = SERVER.replace("from examples.echo import app", OWING)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, source], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        port = int(process.stdout.readline().rpartition(b":")[2])
+        with socket.create_connection(("127.0.0.1", port), 20) as client:
+            client.sendall(b"go\n")
+            assert process.stdout.readline() == b"asked\n"
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(ConnectionRefusedError):  # until it listens no more: it drains
+                while True:
+                    socket.create_connection(("127.0.0.1", port), 20).close()
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == b"terminated\n"
+            assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+OWING = """
+from pybehave import NO_REPLY, Application, GenServer, Listener, Supervisor, Worker
+from pybehave.protocols import Lines
+
+class Owing(GenServer):
+    def handle_call(self, command, caller, state):
+        print("asked", flush=True)
+        return caller, NO_REPLY
+
+    def terminate(self, reason, state):
+        print("terminated", flush=True)
+
+app = Application("owing", Supervisor("one_for_one", [Worker("s", Owing)]),
                   listeners=[Listener("tcp://127.0.0.1:0", Lines(), to="s")])
 """
 
