@@ -1,6 +1,7 @@
 """A server's end: its `terminate`, at once or as a generator that gives the loop time back.
 
-A plain `terminate` runs to its end and cannot be interrupted. One that yields seconds is resumed
+A plain `terminate` runs to its end and cannot be interrupted; that it took longer than its worker's
+`shutdown` is told afterwards (host.py). One that yields seconds is resumed
 after them, and is given up when its worker's `shutdown` is over: with no processes, a time limit
 can bind only cleanup that yields.
 

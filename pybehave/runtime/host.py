@@ -57,6 +57,7 @@ from pybehave.runtime.registries import Registries
 from pybehave.runtime.servers import instance_of, make_server
 from pybehave.runtime.tree.workers import place_of, spec_of
 from pybehave.runtime.trimming import Trimmer
+from pybehave.runtime.watchdog import StepTooLong
 from pybehave.runtime.workers import Workers
 from pybehave.types import IGNORED, KILLED, is_clean
 
@@ -395,8 +396,11 @@ class LoopHost:
             done(reason, None)
             return
 
+        began = self.now()
+
         def is_done(how: object, error: BaseException | None) -> None:
-            self.terminating.pop(server, None)
+            if self.terminating.pop(server, None) is None:  # it has not yielded
+                self._note_long_terminate(server, self.now() - began, limit)
             done(how, error)
 
         self._done += 1
@@ -409,6 +413,19 @@ class LoopHost:
             self.doing = None  # not what it was: a supervisor at work is not a step
         if server in self.terminating:
             self.terminating[server] = steps
+
+    def _note_long_terminate(self, server: Server, seconds: float, limit: float | None) -> None:
+        """Nothing could end a plain terminate when its time was over; somebody should know."""
+        if limit is None or seconds <= limit:
+            return
+        logger.getChild("server").warning(
+            "terminate of server %r took %.3g s, and its limit is shutdown=%.3g; nothing can end "
+            "one that does not yield, and everything else has waited for it",
+            server.name,
+            seconds,
+            limit,
+        )
+        self.events.hand_on(StepTooLong("", server.name, "terminate", seconds, ""))
 
     def stop_worker(
         self, ref: Server, reason: object, timeout: float | None, done: Callable[[object], None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -15,6 +16,7 @@ from pybehave.actions import Stop
 from pybehave.errors import ApplicationEnded, LoopClosed, TerminateTree
 from pybehave.protocols import Http, Lines, Resp
 from pybehave.runtime.node import Node
+from pybehave.runtime.watchdog import StepTooLong
 from pybehave.testing import SimDisk, Simulator
 from tests.conftest import dial, receive_all
 
@@ -127,6 +129,31 @@ def test_a_node_that_has_stopped_refuses_on_its_own_thread_too(
             request(node)
     assert node.crashes() == []
     assert node.stop() == 0
+
+
+class Blocking(GenServer[None, Any, Any]):
+    def terminate(self, reason: Any, state: None) -> None:
+        threading.Event().wait(0.1)  # a plain one: no limit can end it
+
+
+@pytest.mark.parametrize("shutdown", [0.01, 30.0, "infinity"])
+def test_a_plain_terminate_over_its_limit_is_told(
+    shutdown: Any, source: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It left no trace: the limit was nothing but a number."""
+    app = Application("a", Supervisor("one_for_one", [Worker("slow", Blocking, shutdown=shutdown)]))
+    seen: list[Any] = []
+    with app.start(backend=source, data=None) as node:
+        node.events.add(seen.append)
+        node.terminate_child("root", "slow")
+    told = [each.getMessage() for each in caplog.records if each.name == "pybehave.server"]
+    events = [event for event in seen if isinstance(event, StepTooLong)]
+    if shutdown != 0.01:
+        assert (told, events) == ([], [])
+        return
+    assert told[0].startswith("terminate of server 'slow' took 0.1")
+    assert "shutdown=0.01" in told[0]
+    assert [(event.child, event.what) for event in events] == [("slow", "terminate")]
 
 
 def test_a_simulated_node_without_power_refuses() -> None:
