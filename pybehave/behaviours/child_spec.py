@@ -170,7 +170,8 @@ class Worker(Generic[Input, Output]):
         args: What init gets.
         restart: When it is started again: "permanent" always, "transient" after an abnormal
             end, "temporary" never.
-        shutdown: Seconds it has for cleaning up, "infinity", or "brutal_kill" for none.
+        shutdown: Seconds it has for cleaning up when its supervisor stops it, "infinity", or
+            "brutal_kill" for none. One that ends by itself takes the time that it needs.
         significant: Whether its end may end its supervisor (see auto_shutdown).
         name: Its registered name, unique in the whole tree; the id unless given.
         mailbox: How many inputs may wait.

@@ -26,7 +26,7 @@ Source: OTP stdlib, gen_server, callback functions; `bad_return_value`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias
 
 from msgspec import Struct
@@ -240,7 +240,8 @@ class GenServer(Generic[State, Input, Output]):
         """Clean up; the server ends whatever this returns or raises.
 
         A plain method blocks the loop while it runs and cannot be interrupted. A generator gives
-        the loop its time back at every `yield seconds` and is bounded by the worker's shutdown.
+        the loop its time back at every `yield seconds`. The worker's shutdown bounds it when its
+        supervisor has ordered the stop; a server that ends by itself takes the time that it needs.
         It is not called for shutdown="brutal_kill" and after a failed init.
 
         Args:
@@ -417,6 +418,10 @@ class GenServer(Generic[State, Input, Output]):
         """The state in which what `_shown` shows is something else."""
         return shown
 
+    def _shape(self, state: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        """Whose `format_status` counts in a state; a machine's modules have their own."""
+        return self.format_status
+
     def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
         """Shape what reports and observers show of this server, to hide secrets for example.
 
@@ -508,6 +513,19 @@ def initial_of(
     if isinstance(instance, GenServer):
         return instance._initial(server, args, recovery)
     return interpret_init(server, call_init(instance, args, recovery), args)
+
+
+def shape_of(instance: Any, state: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return the `format_status` that shapes what is shown of a server.
+
+    Args:
+        instance: The server.
+        state: What the runtime keeps for it.
+    """
+    if isinstance(instance, GenServer):
+        return instance._shape(state)
+    shape: Callable[[dict[str, Any]], dict[str, Any]] = instance.format_status
+    return shape
 
 
 def shown_state(instance: Any, state: Any) -> Any:

@@ -10,7 +10,7 @@ the supervisor hears of it and acts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
@@ -23,7 +23,7 @@ from pybehave.actions import Cancel, Closed, Connect, ConnectFailed, Join, Run
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.event_manager import Entry
 from pybehave.behaviours.gen_event import GenEvent
-from pybehave.behaviours.gen_server import GenServer, Initial, overrides, shown_state
+from pybehave.behaviours.gen_server import GenServer, Initial, overrides, shape_of, shown_state
 from pybehave.behaviours.handout import SPECIAL
 from pybehave.behaviours.handout import Stopped as RunStopped
 from pybehave.behaviours.hosted import Beside, HostedServer
@@ -41,7 +41,7 @@ from pybehave.errors import (
 )
 from pybehave.listener import Listener
 from pybehave.runtime import addresses
-from pybehave.runtime.cleanup import has_terminate, terminate
+from pybehave.runtime.cleanup import Cleanup, has_terminate, terminate
 from pybehave.runtime.crashes import MESSAGES_KEPT, Crashes, CrashReport
 from pybehave.runtime.debug import Debug
 from pybehave.runtime.durable import asked
@@ -142,11 +142,11 @@ class LoopHost:
         self.doing: tuple[str, str, int] | None = None  # what else than a step: for the watchdog
         self._done = 0
         self.journal: NodeJournal | None = None
-        self.terminating: dict[Server, Generator[Any, None, None] | None] = {}
+        self.terminating: dict[Server, Cleanup | None] = {}
         self._starting: set[str] = set()
         self._trimmer = Trimmer(self.after)
         self._random = Random(f"{loop.dispatcher.seed}/tree")
-        # Servers whose own terminate still yields after a crash, and who else waits for it.
+        # Servers that end by themselves and whose terminate still yields, and who else waits.
         self._ending: dict[Server, list[Callable[[object], None]]] = {}
         loop.dispatcher.on_ended = self._ended
         loop.dispatcher.on_unexpected = _warn_of_info
@@ -433,6 +433,9 @@ class LoopHost:
         """End a server: its callers are told, `terminate` runs, `done` gets the reason."""
         if ref in self._ending:
             self._ending[ref].append(done)  # it terminates already, and only once
+            cleanup = self.terminating.get(ref)
+            if cleanup is not None:
+                cleanup.limit(timeout)  # now it is an order, too
             return
         self.on_change(ref.name, None)
         dispatcher = self.loop.dispatcher
@@ -459,7 +462,15 @@ class LoopHost:
         return ref.name if isinstance(ref, Server) and not ref.is_running else None
 
     def kill_worker(self, ref: Server) -> None:
-        """End a server without its `terminate` (brutal_kill)."""
+        """End a server without its `terminate`, or in the middle of it (brutal_kill)."""
+        cleanup = self.terminating.pop(ref, None)
+        if cleanup is not None:
+            self._ending.pop(ref, None)
+            error = cleanup.drop()
+            if error is not None:
+                self._report(ref, error, "terminate", None, NOTHING_LEFT)
+            self._gone(ref, KILLED)
+            return
         self.on_change(ref.name, None)
         if isinstance(ref.instance, HostedServer) and ref.instance.beside is not None:
             ref.instance.beside.kill(KILLED)
@@ -498,7 +509,9 @@ class LoopHost:
         # Asked now: a ladder may have come to another policy when its terminate is over.
         journal = self.journal
         is_free = journal is not None and kind in SENT and journal.is_mended(server, worker)
-        limit = None if isinstance(worker.shutdown, str) else worker.shutdown
+        # `shutdown` limits orders. What runs beside the loop may never end: it is left alone then.
+        is_beside = isinstance(server.instance, HostedServer)
+        limit = worker.shutdown if is_beside and not isinstance(worker.shutdown, str) else None
         if not is_clean(reason):
             self._report(server, reason, _callback(server, on[0]), on[1], left)
 
@@ -578,7 +591,7 @@ class LoopHost:
             message,
             shown_state(instance, server.state),
             server.now,
-            instance.format_status,
+            shape_of(instance, server.state),
             type(instance),
             supervisor,
             child,

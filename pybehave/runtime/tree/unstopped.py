@@ -44,12 +44,13 @@ def unstopped(trees: list[Tree], host: LoopHost) -> list[Unstopped]:
         if child.ref is not None
     }
     found = []
-    for server, steps in list(host.terminating.items()):
-        frames = _frames_of(steps) if steps is not None else _blocked(host.loop.thread)
+    for server, cleanup in list(host.terminating.items()):
+        is_blocking = cleanup is None
+        frames = _blocked(host.loop.thread) if cleanup is None else _frames_of(cleanup.steps)
         where = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames)
         stack = "".join(where.format())
         path = paths.get(id(server), server.name)
-        found.append(Unstopped(path, server.name, steps is None, stack))
+        found.append(Unstopped(path, server.name, is_blocking, stack))
     return found
 
 

@@ -88,7 +88,7 @@ def test_an_order_to_end_the_tree_ends_the_node_with_status_1() -> None:
     app = nested(Worker("pump", Slow, shutdown=1.0, restart="transient"))
     with Simulator(1, app) as world:
         assert world.node.call("pump", "end") == "ended"
-        world.run(5)
+        world.run(61)
         assert world.node.tree.ended_because == "terminate"
     assert world.node.exit_status == 1
 
