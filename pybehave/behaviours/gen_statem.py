@@ -32,6 +32,7 @@ Source: OTP stdlib, gen_statem.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Final, Literal
 
 from pybehave import actions as _actions
@@ -284,12 +285,17 @@ class GenStatem(GenServer[Machine, Any, Any]):
     def _shown(self, machine: Machine) -> Any:
         return machine.state, machine.data
 
+    def _shape(self, state: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        own = self._current(state.modules) if isinstance(state, Machine) else self
+        return own.format_status
+
     def _replaced(self, machine: Machine, shown: Any) -> Any:
         if type(shown) is not tuple or len(shown) != 2:
             raise BadReturn(self._name(), "replace_state", shown, "a pair (state, data) is wanted")
-        self._check_state(shown[0])
         if not isinstance(machine, Machine):  # of code that was no machine
+            self._check_state(shown[0])
             return Machine(*shown)
+        self._current(machine.modules)._check_state(shown[0])
         return Machine(*shown, machine.postponed, machine.running, machine.modules)
 
     def handle_call(self, request: Any, caller: Any, machine: Machine) -> Any:

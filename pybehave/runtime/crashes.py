@@ -66,7 +66,7 @@ class CrashReport(Struct, frozen=True, eq=False):
         state: The last good state (the object itself: a server that changes its state in place
             may have changed it half way).
         at: Unix time.
-        shape: The server's `format_status`.
+        shape: The `format_status` of its code in that state.
         server_class: Its class ...
         supervisor: ... the path of its supervisor ...
         child: ... and its id there; both are "" for a server that is in no tree.

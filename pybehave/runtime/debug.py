@@ -21,6 +21,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, TypeAlias, final
 
@@ -217,12 +218,18 @@ class Debug:
 
     def keep_file(self, file: TextIO | None) -> None:
         """Write events to a file, which is closed when another or none takes its place."""
-        if self._file is not None:
-            self._file.close()
-        self._file = file
+        old, self._file = self._file, file
+        if old is None:
+            return
+        try:
+            old.close()
+        except BaseException:  # (B1): a close writes what is left, and a disk may be full
+            logger.exception("the log of %r to %s lacks its end", self.server.name, old.name)
 
     def count(self, *, is_on: bool) -> None:
-        """Begin to count, or forget the counts."""
+        """Begin to count, or forget the counts; who counts already goes on (OTP)."""
+        if is_on and self._since is not None:
+            return
         self._since = self._now() if is_on else None
         self._inputs = self._outputs = 0
 
@@ -233,9 +240,9 @@ class Debug:
         return Statistics(self._since, self._now(), self._inputs, self._outputs)
 
     def install(self, function: Installed, state: Any) -> None:
-        """Add a function; one that is there is replaced (OTP)."""
-        self.remove(function)
-        self._functions.append((function, state))
+        """Add a function; one that is there keeps its state (OTP, sys:install/2)."""
+        if all(found[0] != function for found in self._functions):
+            self._functions.append((function, state))
 
     def remove(self, function: Installed) -> None:
         """Take a function away; one that is not there is no error (OTP)."""
@@ -272,7 +279,9 @@ class Debug:
             file.flush()
         except BaseException:  # (B1)
             logger.exception("the log of %r to %s ends", event.server, file.name)
-            self.keep_file(None)
+            self._file = None
+            with suppress(BaseException):  # it writes what is left: the same again
+                file.close()
 
     def _called(self, function: Installed, state: Any, event: Event) -> Any:
         try:

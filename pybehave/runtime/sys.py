@@ -30,10 +30,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, TypeVar, final
 
 from pybehave.behaviours.child_spec import Ref
-from pybehave.behaviours.gen_server import replaced_state, shown_state
+from pybehave.behaviours.gen_server import replaced_state, shape_of, shown_state
 from pybehave.behaviours.statem_engine import Held, held_by
 from pybehave.errors import (
     CallbackFailed,
@@ -47,7 +47,7 @@ from pybehave.errors import (
 from pybehave.runtime.crashes import shaped, shown_held
 from pybehave.runtime.debug import LOG_COUNT, LOG_COUNT_MAX, Debug, Event, Statistics
 from pybehave.runtime.servers import OVERFLOWS
-from pybehave.runtime.waiters import OUTSIDE, ThreadWaiter, settling
+from pybehave.runtime.waiters import OUTSIDE, ThreadWaiter, check_timeout, settling
 from pybehave.via import Via
 
 if TYPE_CHECKING:
@@ -113,7 +113,8 @@ class Sys:
     """The system requests of one node.
 
     All of them raise NoProc when no server has the name, and Timeout when the loop does not come
-    round to them in `timeout` seconds.
+    round to them in `timeout` seconds; what has been asked for is then carried out all the same.
+    ValueError says that `timeout` is no time, and that nothing was asked for.
 
     Args:
         node: Whose servers.
@@ -245,19 +246,29 @@ class Sys:
 
     # --- watching ---------------------------------------------------------------------------------
 
-    def trace(self, server: Name, to: Watcher | None, *, timeout: float | None = TIMEOUT_S) -> None:
-        """Call a function with every Event of a server from now on; None ends that.
+    def trace(
+        self,
+        server: Name,
+        to: Watcher | Literal[False] | None,
+        *,
+        timeout: float | None = TIMEOUT_S,
+    ) -> None:
+        """Call a function with every Event of a server from now on; None or False ends that.
 
         It runs on the loop's thread, in the middle of things: it must be quick.
 
         Args:
             to: `print`, a list's `append`, ...
+
+        Raises:
+            TypeError: It cannot be called.
         """
+        watcher = None if to is None or to is False else _callable(to, "to", "print")
 
         def switch(debug: Debug) -> None:
             debug.remove(_traced)
-            if to is not None:
-                debug.install(_traced, to)
+            if watcher is not None:
+                debug.install(_traced, watcher)
 
         self._debug(server, switch, timeout)
 
@@ -288,11 +299,13 @@ class Sys:
         """Switch counting on or off, or look at the counts.
 
         Args:
-            is_on: True begins at zero, False ends it; None changes nothing.
+            is_on: True begins at zero, or goes on; False ends it; None changes nothing.
 
         Returns:
             The counts so far; None when they are not kept.
         """
+        if is_on is not None and type(is_on) is not bool:
+            raise TypeError(f"is_on={show(is_on)} is not allowed; use True, False, or None to look")
         if is_on is not None:
             self._debug(server, lambda debug: debug.count(is_on=is_on), timeout)
 
@@ -305,21 +318,24 @@ class Sys:
     def log_to_file(
         self,
         server: Name,
-        path: str | os.PathLike[str] | None,
+        path: str | os.PathLike[str] | Literal[False] | None,
         *,
         timeout: float | None = TIMEOUT_S,
     ) -> None:
-        """Write every Event of a server to a file, a line each, from now on; None ends that.
+        """Write every Event of a server to a file, a line each, from now on; None or False ends it.
 
-        The file is written on the loop's thread: for looking into something, not for ever.
+        The file is written on the loop's thread: for looking into something, not for ever. One
+        that cannot be written to any more is given up, and the log says so.
 
         Args:
             path: Lines are added to what is there.
 
         Raises:
             OSError: It cannot be opened.
+            TypeError: It is no path. A number would be taken for an open file of the process.
         """
-        file = None if path is None else open(path, "a", encoding="utf-8")  # noqa: SIM115
+        check_timeout(timeout)
+        file = None if path is None or path is False else _opened(path)
 
         def switch(debug: Debug) -> None:
             debug.keep_file(file)
@@ -349,8 +365,12 @@ class Sys:
 
         Args:
             function: `function(state, event)` returns its next state, or DONE to be removed.
-            state: Its first.
+            state: Its first; a function that is installed already goes on with the one it has.
+
+        Raises:
+            TypeError: It cannot be called.
         """
+        _callable(function, "function", "a function of a state and an Event")
         self._debug(server, lambda debug: debug.install(function, state), timeout)
 
     def remove(
@@ -363,6 +383,7 @@ class Sys:
 
     def _look(self, server: Name, look: Callable[[Server], T], timeout: float | None) -> T:
         name, loop = name_of(server), self._node.loop
+        check_timeout(timeout)
         if loop.is_here:
             self._catch_up(name)
             return self._awake(name, look)
@@ -392,6 +413,7 @@ class Sys:
     ) -> T:
         """Do something to a server; with `batches`, wait until what is recorded is durable."""
         name = name_of(server)
+        check_timeout(timeout)
         node = self._node
 
         def work() -> T:
@@ -424,8 +446,8 @@ class Sys:
             else:
                 commit.settle_when_durable(batches[0], waiter, result)
 
-        ask = partial(in_turn, begin)
-        return node.waited(ask, waiter, name, timeout)  # type: ignore[no-any-return]
+        settled: T = node.waited(partial(in_turn, begin), waiter, name, timeout)
+        return settled
 
     def _found(self, name: str) -> Server:
         """The server, between two inputs: what the last one had left to do is done."""
@@ -453,8 +475,9 @@ class Sys:
     def _status(self, found: Server) -> Status:
         instance = found.instance
         debug = _debug_of(found)
+        shape = shape_of(instance, found.state)
         shown = shaped(
-            instance.format_status,
+            shape,
             {
                 "state": shown_state(instance, found.state),
                 "log": [] if debug is None else list(debug.log or ()),
@@ -478,7 +501,7 @@ class Sys:
             is_journaled=found.number != 0,
             debug=() if debug is None else debug.words(),
             log=shown.get("log"),
-            machine=shown_held(instance.format_status, held_by(kind, found.state)),
+            machine=shown_held(shape, held_by(kind, found.state)),
         )
 
     def _replace(self, found: Server, function: Callable[[Any], Any]) -> tuple[Any, int]:
@@ -520,6 +543,18 @@ def name_of(server: Name) -> str:
     if isinstance(server, Ref | Via):
         return server.name
     raise TypeError(f"a server is named by a str, worker.ref or Via, not by {show(server)}")
+
+
+def _callable(function: T, word: str, example: str) -> T:
+    if not callable(function):
+        raise TypeError(f"{word}={show(function)} cannot be called; give {example}")
+    return function
+
+
+def _opened(path: str | os.PathLike[str]) -> TextIO:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path={show(path)} is no path; give a str or a Path, or None to end it")
+    return open(path, "a", encoding="utf-8")
 
 
 def _made(found: Server, function: Callable[[Any], Any]) -> Any:

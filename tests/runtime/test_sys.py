@@ -6,6 +6,8 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -187,6 +189,41 @@ def test_the_status_of_a_machine_has_what_it_holds(start: Callable[..., Any]) ->
     assert "with 2 postponed in state" in str(report)
     assert report.as_dict()["machine"]["postponed"] == ["'cast' 'first'", "'cast' '***'"]
     assert node.sys.get_status("busy").machine.postponed == ()
+
+
+class Upper(GenStatem):
+    """A callback module whose states are no methods, on top of a machine whose states are."""
+
+    def handle_event(self, kind: Any, content: Any, state: Any, data: Any) -> Any:
+        if content == "crash":
+            raise ValueError("asked to")
+        return NextState(("sub", 1), data, Reply(kind[1], state))
+
+    def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
+        return dict.fromkeys(status, "the upper one's")
+
+
+class Lower(GenStatem):
+    def init(self, args: Any) -> Any:
+        return "one", 0
+
+    def one(self, kind: Any, content: Any, data: int) -> Any:
+        return statem.KeepStateAndData([PushCallbackModule(Upper), Reply(kind[1], "pushed")])
+
+    def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
+        return dict.fromkeys(status, "the lower one's")
+
+
+def test_a_machines_current_module_checks_its_state_and_shapes_what_is_shown(start: Any) -> None:
+    node = start(Application("stack", Supervisor("one_for_one", [Worker("m", Lower)])))
+    assert node.sys.get_status("m").state == "the lower one's"
+    node.call("m", "push")
+    node.call("m", "go")
+    assert node.sys.replace_state("m", lambda shown: shown) == (("sub", 1), 0)
+    assert node.sys.get_status("m").state == "the upper one's"
+    with pytest.raises(Crashed):
+        node.call("m", "crash")
+    assert node.crashes()[-1].status()["state"] == "the upper one's"
 
 
 def test_requests_work_on_the_loops_own_thread_between_inputs(node: Any) -> None:
@@ -529,6 +566,82 @@ def test_statistics_count_inputs_and_outputs_from_when_they_are_switched_on(node
     assert (found.inputs, found.outputs) == (3, 3)
     assert found.now >= found.since
     assert node.sys.statistics("a", False) is None
+
+
+def test_counting_goes_on_when_it_is_switched_on_again(node: Any) -> None:
+    node.sys.statistics("a", True)
+    node.call("a", 1)
+    assert node.sys.statistics("a", True).inputs == 1
+    with pytest.raises(TypeError, match="is_on="):
+        node.sys.statistics("a", "get")
+
+
+def test_a_full_disk_ends_the_log_to_a_file_and_nothing_else(node: Any, caplog: Any) -> None:
+    with caplog.at_level(logging.ERROR, "pybehave"):
+        node.sys.log_to_file("a", "/dev/full")
+        assert node.call("a", 1, timeout=2) == 1
+        assert node.call("b", 1, timeout=2) == 1
+    assert node.sys.get_status("a").debug == ()
+    assert "the log of 'a' to /dev/full ends" in caplog.text
+    assert node.failure is None
+
+
+def test_false_ends_a_log_to_a_file_and_a_trace_as_none_does(node: Any, tmp_path: Path) -> None:
+    seen: list[Any] = []
+    node.sys.log_to_file("a", tmp_path / "log")
+    node.sys.trace("a", seen.append)
+    node.sys.log_to_file("a", False)
+    node.sys.trace("a", False)
+    node.call("a", 1)
+    assert node.sys.get_status("a").debug == ()
+    assert (seen, (tmp_path / "log").read_text()) == ([], "")
+
+
+@pytest.mark.parametrize("path", [True, 0, 5, b"log", 1.5])
+def test_what_is_no_path_is_refused(node: Any, path: Any) -> None:
+    with pytest.raises(TypeError, match="is no path"):
+        node.sys.log_to_file("a", path)
+
+
+@pytest.mark.parametrize("what", ["trace", "install"])
+def test_what_cannot_be_called_is_refused(node: Any, what: str) -> None:
+    with pytest.raises(TypeError, match="5 cannot be called"):
+        getattr(node.sys, what)("a", 5)
+    assert node.sys.get_status("a").debug == ()
+
+
+@pytest.mark.parametrize("timeout", ["x", -1, True])
+def test_a_timeout_that_is_no_time_is_refused_and_nothing_has_happened(
+    node: Any, timeout: Any, tmp_path: Path
+) -> None:
+    sys, path = node.sys, tmp_path / "log"
+    for ask in (
+        partial(sys.suspend, "a"),
+        partial(sys.replace_state, "a", lambda _: [7]),
+        partial(sys.terminate, "a", "normal"),
+        partial(sys.log_to_file, "a", path),
+        partial(sys.log, "a"),
+        partial(sys.get_state, "a"),
+    ):
+        with pytest.raises(ValueError, match="timeout="):
+            ask(timeout=timeout)
+    status = sys.get_status("a")
+    assert (status.incarnation, status.mode, status.debug) == (1, "running", ())
+    assert sys.get_state("a") == []
+    assert not path.exists()
+
+
+def test_a_function_that_is_installed_again_keeps_its_state(node: Any) -> None:
+    seen: list[int] = []
+
+    def count(state: int, event: Any) -> int:
+        seen.append(state)
+        return state + 1
+
+    node.sys.install("a", count, 1)
+    node.sys.install("a", count, 10)
+    node.call("a", 1)
+    assert seen == [1, 2]
 
 
 def test_an_installed_function_has_a_state_and_ends_with_done(node: Any) -> None:
