@@ -15,7 +15,6 @@ cdef class Dispatcher(Ephemeral):
 
     cdef int message(self, conn *c, Port port, const frame_view *view) except -1
     cdef int opened(self, Server server, conn *c) except -1
-    cdef int _native(self, conn *c, Codec codec, const frame_view *view) except -1
     cdef int _step_connection(self, Server server, conn *c, Port port, object message) except -1
     cdef int _post_connection(self, Server server, conn *c, Port port, object message) except -1
     cdef object _call_now(self, str name, object request, bint is_urgent)

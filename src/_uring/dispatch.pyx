@@ -35,8 +35,7 @@ from .exchange cimport Exchange
 from .ephemeral cimport Ephemeral
 from .handles cimport FROM_CONNECTION, FROM_WAITER, Caller, Connection
 from .leaves cimport (
-    CONN_EVENTS, CONN_HOLD, END_ASKED, conn, conn_finish, conn_give_back, conn_hold, conn_output,
-    conn_takes_input, conns_find,
+    CONN_EVENTS, CONN_HOLD, conn, conn_give_back, conn_hold, conn_takes_input, conns_find,
 )
 from .requests cimport Request, Requests
 from .servers cimport (
@@ -216,22 +215,6 @@ cdef class Dispatcher(Ephemeral):
         if server.is_suspended() or server.is_greeting():
             return self.tell(server, opened)
         return self._turn(server, INPUT_INFO, opened, None)
-
-    cdef int _native(self, conn *c, Codec codec, const frame_view *view) except -1:
-        cdef int answered
-        self.facts.id = c.id
-        if not (c.flags & CONN_HOLD):
-            answered = codec.native(view, &self.facts, self.pool, &c.out, &c.protocol)
-            if answered == 2:
-                conn_output(self.conns, c)
-                conn_finish(self.conns, c, END_ASKED)
-            return answered
-        answered = codec.native(view, &self.facts, self.pool, &self.scratch, &c.protocol)
-        if answered:
-            self._append(c, self._scratch_bytes())
-        if answered == 2:
-            conn_finish(self.conns, c, END_ASKED)
-        return answered
 
     cdef int _step_connection(self, Server server, conn *c, Port port, object message) except -1:
         cdef object result, output

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from .codec cimport Codec, conn_facts, outq, outq_pool
+from .codec cimport Codec, conn_facts, frame_view, outq, outq_pool
 from .commit cimport Commit
 from .handles cimport Caller, Connection
 from .leaves cimport conn, conns, loop_stats
@@ -18,6 +18,7 @@ cdef class Replies(Present):
     cdef readonly Commit commit   # None without a journal
     cdef uint64_t barrier         # what is answered now waits until this batch is durable
 
+    cdef int _native(self, conn *c, Codec codec, const frame_view *view) except -1
     cdef int unreadable(self, conn *c, Port port, object error) except -1
     cdef int answer_error(self, conn *c, Port port, object error) except -1
     cdef Caller caller_of(self, Server server, conn *c)

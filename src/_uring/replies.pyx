@@ -28,12 +28,12 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from .codec cimport (
-    AGREED_OFF, AGREED_SKIP, AGREED_VERSION, Codec, outq, outq_begin, outq_bytes, outq_commit,
-    outq_reserve, outq_sent,
+    AGREED_OFF, AGREED_SKIP, AGREED_VERSION, Codec, frame_view, outq, outq_begin, outq_bytes,
+    outq_commit, outq_reserve, outq_sent,
 )
 from .handles cimport FROM_CONNECTION, Caller, Connection, Ticket
 from .leaves cimport (
-    CONN_HOLD, END_PROTOCOL, PAUSE_REPLIES, conn, conn_finish, conn_give_back, conn_hold,
+    CONN_HOLD, END_ASKED, END_PROTOCOL, PAUSE_REPLIES, conn, conn_finish, conn_give_back, conn_hold,
     conn_output, conn_released_hold, conn_resume, conn_takes_output, conns_at, conns_find,
     conns_slots, token_make,
 )
@@ -132,6 +132,23 @@ cdef class Replies(Present):
         return caller
 
     # ---- answers -----------------------------------------------------------------------------
+
+    cdef int _native(self, conn *c, Codec codec, const frame_view *view) except -1:
+        """Let the codec answer what is the protocol's own (codec.pxd); 0 = it is for a server."""
+        cdef int answered
+        self.facts.id = c.id
+        if not (c.flags & CONN_HOLD):
+            answered = codec.native(view, &self.facts, self.pool, &c.out, &c.protocol)
+            if answered == 2:
+                conn_output(self.conns, c)
+                conn_finish(self.conns, c, END_ASKED)
+            return answered
+        answered = codec.native(view, &self.facts, self.pool, &self.scratch, &c.protocol)
+        if answered:
+            self._append(c, self._scratch_bytes())
+        if answered == 2:
+            conn_finish(self.conns, c, END_ASKED)
+        return answered
 
     cdef int unreadable(self, conn *c, Port port, object error) except -1:
         """The stream cannot be framed any further: answer what came before, say why, close."""
