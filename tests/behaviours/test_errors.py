@@ -81,6 +81,7 @@ SAMPLES = [
     errors.DurabilityLost("Input/output error"),
     errors.JournalLocked("data", 4711),
     errors.CodecRefused("the frame of lsn 7", "zlib", "it is too short"),
+    errors.CodeRefused("server 's'", "version 2 of its class has written it; start the newer code"),
     errors.JournalRefused("data/MANIFEST", "none of its copies is sound"),
     errors.NonDeterminism("kv", 7, 0x1234, 0x5678),
     errors.RequestRefused("There is no request 'x'"),
