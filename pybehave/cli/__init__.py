@@ -75,5 +75,6 @@ class LazyGroup(click.Group):
 def main() -> None:
     """Erlang/OTP's behaviours for Python: supervised servers on one io_uring loop.
 
-    A first application: examples/kv.py. Serve it with `pybehave run examples.kv:app`.
+    `pybehave run first:app` serves the Application that is called app in first.py, or in an
+    installed module. A clone of the repository has some: `pybehave run examples.kv:app`.
     """

@@ -53,7 +53,7 @@ def load_release(target: str, folder: str | None = None) -> Application | Releas
     """
     module_name, colon, attribute = target.partition(":")
     if not colon or not module_name or not attribute:
-        raise Mistake(f"{target!r} is not MODULE:APP; write for example examples.kv:app")
+        raise Mistake(f"{target!r} is not MODULE:APP; write first:app for `app` in first.py")
     try:
         place = os.getcwd() if folder is None else os.path.abspath(folder)
     except FileNotFoundError as error:
