@@ -160,6 +160,11 @@ def until(node: Any, condition: Callable[[], Any]) -> None:
         pass
 
 
+def kept_by(node: Any, name: str) -> Any:
+    """What the runtime keeps for a server: a machine's or a manager's is more than its state."""
+    return node.run_on_loop(lambda: node.loop.dispatcher.whereis(name).state)
+
+
 def receive(client: socket.socket, count: int) -> bytes:
     """Exactly so many bytes, or what came before the end."""
     data = bytearray()

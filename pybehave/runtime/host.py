@@ -128,7 +128,7 @@ class LoopHost:
         self.crashes = Crashes()
         self.workers = Workers()
         self.pools = Pools(loop, self.defer)
-        self.monitors = Monitors(loop.dispatcher, self._end_linked, self.defer)
+        self.monitors = Monitors(loop.dispatcher, self._end_linked, self.defer, self._ending_of)
         self.groups = Groups(loop.dispatcher, run_on_loop)
         self.settled: Callable[[], None] = lambda: None
         self.on_worker_ended: Callable[[Server, object, bool], None] | None = None
@@ -456,6 +456,10 @@ class LoopHost:
             for name, message in instance._last_words(server.state):
                 self.loop.dispatcher.post(name, INPUT_INFO, message, None)
         self.monitors.ended(server, how)
+
+    def _ending_of(self, name: str) -> Server | None:
+        """The newest server of a name whose terminate is under way."""
+        return next((each for each in reversed(self.terminating) if each.name == name), None)
 
     def ended_name(self, ref: Any) -> str | None:
         """The name of a server that has ended, or None."""

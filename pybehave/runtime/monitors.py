@@ -6,7 +6,8 @@ watched incarnation, and the other way round under the watcher, so that its own 
 
 Invariants
   (O1) Each monitor makes exactly one `Down`, unless it is taken back or its watcher ends before.
-  (O2) `Down` and `Exit` come after the ended server's `terminate`, before its supervisor acts.
+  (O2) `Down` and `Exit` come after the ended server's `terminate`, before its supervisor acts; also
+       to who has asked for them while it yielded, when nobody else has the name.
   (O3) A link that breaks ends the other server after the current input, never within it.
 
 A journaled watcher's monitors outlive it, for its next incarnation goes on with its state; what
@@ -58,6 +59,7 @@ class Monitors:
         dispatcher: Whose servers they are about.
         end: Ends a server with a reason as if by itself, because a linked one has ended.
         defer: Calls a function at the end of the loop's queue.
+        ending: Finds the server of a name whose terminate is under way.
     """
 
     def __init__(
@@ -65,8 +67,10 @@ class Monitors:
         dispatcher: Dispatcher,
         end: Callable[[Server, object], None],
         defer: Callable[[Callable[[], None]], None],
+        ending: Callable[[str], Server | None] = lambda _: None,
     ) -> None:
         self._dispatcher = dispatcher
+        self._ending = ending
         self._end = end
         self._defer = defer
         self._watched: dict[Server, _Watched] = {}
@@ -90,7 +94,7 @@ class Monitors:
 
     def monitor(self, server: Server, name: str, tag: Any) -> None:
         """Let a server hear of the end of whoever has the name now."""
-        watched = self._dispatcher.whereis(name)
+        watched = self._named(name)
         if watched is None:
             self._dispatcher.inform(server, Down(name, 0, NOPROC, tag))
         else:
@@ -99,7 +103,7 @@ class Monitors:
     def monitor_outside(self, name: str, loop: Loop) -> Future[Down]:
         """Like `monitor`, for somebody who is no server."""
         future: Future[Down] = LoopFuture(loop, name)
-        watched = self._dispatcher.whereis(name)
+        watched = self._named(name)
         if watched is None:
             future.set_result(Down(name, 0, NOPROC))
         else:
@@ -114,7 +118,7 @@ class Monitors:
 
     def link(self, server: Server, name: str) -> None:
         """Tie two servers together."""
-        other = self._dispatcher.whereis(name)
+        other = self._named(name)
         if other is server:
             return
         if other is None:
@@ -122,6 +126,10 @@ class Monitors:
             return
         for one, two in ((server, other), (other, server)):
             self._watched.setdefault(one, _Watched()).links[two] = None
+
+    def _named(self, name: str) -> Server | None:
+        found = self._dispatcher.whereis(name)
+        return self._ending(name) if found is None else found
 
     def is_watching(self, server: Server, name: str, tag: Any) -> bool:
         """Whether such a monitor of a journaled server has outlived the one before it."""

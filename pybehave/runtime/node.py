@@ -42,7 +42,6 @@ from pybehave.errors import (
     DurabilityLost,
     LoopClosed,
     LoopForked,
-    NoProc,
     Overloaded,
     Timeout,
     show_reason,
@@ -753,22 +752,13 @@ class Node(Requests, Supervision, Forgetting):
         return None if server is None else server.incarnation
 
     def get_state(self, server: Name) -> Any:
-        """What the runtime keeps as a server's state, the object itself; see `sys.get_state`.
+        """As `sys.get_state`, but it does not wait for what the server has yet to take.
 
         Raises:
             NoProc: No server has this name.
         """
         name = name_of(server)
-
-        def look() -> Any:
-            found = self.loop.dispatcher.whereis(name)
-            if found is None:
-                raise NoProc(name)
-            if self.journal is not None:
-                return self.journal.hibernation.look(found, lambda server: server.state)
-            return found.state
-
-        return self.run_on_loop(look)
+        return self.run_on_loop(lambda: self.sys.state_now(name))
 
     def health(self, *, timeout: float | None = ASK_S) -> Health:
         """Say whether the node is well, and why not; from any thread.

@@ -20,7 +20,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pybehave._uring.servers import ACK_SERVERS, INPUT_CALL, INPUT_CAST
 from pybehave.behaviours.child_spec import Ref
-from pybehave.errors import CalledInCallback, LoopClosed, PybehaveError, Stopped, Timeout
+from pybehave.errors import (
+    CalledInCallback,
+    Crashed,
+    LoopClosed,
+    NoProc,
+    PybehaveError,
+    Stopped,
+    Timeout,
+    show,
+    show_reason,
+)
 from pybehave.runtime.sys import Name, name_of
 from pybehave.runtime.waiters import (
     FutureWaiter,
@@ -28,12 +38,13 @@ from pybehave.runtime.waiters import (
     check_timeout,
     is_patient_of,
 )
-from pybehave.types import Acknowledge, OnRestart
+from pybehave.types import KILLED, Acknowledge, OnRestart, is_clean
 from pybehave.via import Via
 
 if TYPE_CHECKING:
     from pybehave._uring.loop import Loop
     from pybehave.actions import Down
+    from pybehave.runtime.crashes import CrashReport
     from pybehave.runtime.host import LoopHost
     from pybehave.runtime.sys import Sys
 
@@ -100,6 +111,10 @@ class Requests:
     @abstractmethod
     def level(self, acknowledge: Acknowledge | None) -> int:
         """Return the number of a call's level."""
+
+    @abstractmethod
+    def crashes(self) -> list[CrashReport]:
+        """Return the newest crash reports."""
 
     @abstractmethod
     def monitor(self, server: Name) -> Future[Down]:
@@ -215,8 +230,9 @@ class Requests:
         """End a server and wait until it has ended (OTP, gen_server:stop/3).
 
         It ends as if by itself: what waits for it fails, `terminate` runs, and its supervisor does
-        what its restart type says. To stop one for good is `terminate_child`. On the loop's own
-        thread this returns before a `terminate` that yields is over.
+        what its restart type says. To stop one for good is `terminate_child`. One that is ending
+        already, its `terminate` yields, is waited for. On the loop's own thread this returns before
+        a `terminate` that yields is over.
 
         Args:
             server: Name, or a worker's `ref`; of any behaviour.
@@ -226,13 +242,18 @@ class Requests:
         Raises:
             NoProc: No server has this name.
             Timeout: It has not ended yet.
-            Stopped: It has ended with another reason, for its `terminate` raised.
+            Crashed, Stopped: It has ended with another reason: its `terminate` raised, it was
+                ending already, or its supervisor has stopped it.
             CalledInCallback: From within a callback; return `Stop` there, or Cast to the other.
         """
         name = name_of(server)
         check_timeout(timeout)
         future = self.monitor(name)
-        self.sys.terminate(name, reason, timeout=timeout)
+        try:
+            self.sys.terminate(name, reason, timeout=timeout)
+        except NoProc:
+            if future.done() and not future.result().incarnation:  # nor is one of that name ending
+                raise
         if self.loop.is_here:
             future.cancel()
             return
@@ -242,7 +263,20 @@ class Requests:
             future.cancel()
             raise Timeout(name, timeout or 0.0) from None
         if down.reason is not reason and down.reason != reason:
-            raise Stopped(name, down.reason)
+            raise self._other_end(down, reason)
+
+    def _other_end(self, down: Down, wanted: object) -> Crashed | Stopped:
+        """What who has stopped a server hears that has ended with another reason."""
+        name, reason = down.name, down.reason
+        if not is_clean(reason) and reason != KILLED:
+            reports = (report for report in reversed(self.crashes()) if report.server == name)
+            ids = (each.crash_id for each in reports if each.incarnation == down.incarnation)
+            return Crashed(name, next(ids, ""), reason)
+        error = Stopped(name, reason)
+        error.args = (
+            f"Server {name!r} ended with reason {show_reason(reason)}, not with {show(wanted)}",
+        )
+        return error
 
     def _abandon(self, waiter: ThreadWaiter | FutureWaiter) -> None:
         self.host.defer(partial(self.loop.dispatcher.abandon, waiter))

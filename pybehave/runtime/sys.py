@@ -132,6 +132,10 @@ class Sys:
         """
         return self._look(server, lambda found: shown_state(found.instance, found.state), timeout)
 
+    def state_now(self, name: str) -> Any:
+        """As `get_state`, on the loop's thread, ahead of what waits for the server."""
+        return self._awake(name, lambda found: shown_state(found.instance, found.state))
+
     def get_status(self, server: Name, *, timeout: float | None = TIMEOUT_S) -> Status:
         """Return what is known of a server, shaped by its `format_status`."""
         return self._look(server, self._status, timeout)

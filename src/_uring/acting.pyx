@@ -110,8 +110,7 @@ cdef class Acting(System):
             if kind is Send:
                 self._send(action.connection, action.data, encoded)
             elif kind is Reply:
-                if action.to is not None:
-                    self._reply_as(action.to, action.value, encoded.get(id(action)))
+                self._reply_as(action.to, action.value, encoded.get(id(action)))
             elif kind is Cast:
                 target = action.server
                 if type(target) is not str:
@@ -180,8 +179,7 @@ cdef class Acting(System):
                     raise TypeError(f"Send needs a connection, not {show(action.connection)}")
                 self._answer_for(action.connection, action.data, encoded)
             elif kind is Reply:
-                if action.to is not None:
-                    self._check_reply(action, encoded)
+                self._check_reply(action, encoded)
             elif kind is Close or kind is Active:
                 if action.connection is not None and type(action.connection) is not Connection:
                     raise TypeError(
@@ -221,7 +219,8 @@ cdef class Acting(System):
         cdef Caller caller
         cdef conn *c
         if type(action.to) is not Caller:
-            raise TypeError(f"Reply: to is a caller, not {show(action.to)}")
+            hint = ": a cast and an info have none" if action.to is None else ""
+            raise TypeError(f"Reply: to is a caller, not {show(action.to)}{hint}")
         caller = action.to
         if caller.is_done or caller.kind != FROM_CONNECTION or isinstance(action.value, Overloaded):
             return 0

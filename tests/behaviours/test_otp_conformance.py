@@ -236,6 +236,14 @@ def test_gen_server_reply_from_anywhere_once(node: Any) -> None:
     assert node.call("a", "alive") == "alive"
 
 
+@pytest.mark.parametrize("to", [None, "a", ("caller", 1)])
+def test_gen_server_a_reply_to_nobody_is_a_crash(node: Any, to: Any) -> None:
+    """reply/2 and {reply, From, R} with what is no From: badarg, or no clause."""
+    with pytest.raises(Crashed, match="Reply: to is a caller, not") as caught:
+        node.call("a", lambda _, state: (state, NO_REPLY, Reply(to, "lost")), timeout=9)
+    assert isinstance(caught.value.reason, TypeError)
+
+
 def test_gen_server_a_callers_timeout_leaves_the_effect_and_no_late_reply(node: Any) -> None:
     """call/3: the server still runs the request; its late reply is never seen."""
     kept: list[Any] = []
@@ -446,9 +454,10 @@ def test_gen_server_stop_tells_of_another_reason(node: Any) -> None:
         raise KeyError("in terminate")
 
     node.call("a", lambda _, state: ([wrong], None))
-    with pytest.raises(Stopped) as caught:
+    with pytest.raises(Crashed, match="crashed with KeyError: 'in terminate'") as caught:
         node.stop_server("a")
     assert isinstance(caught.value.reason, KeyError)
+    assert caught.value.crash_id == node.crashes()[-1].crash_id
 
 
 def test_gen_server_format_status_that_raises_hides_and_does_not_hurt(start: Start) -> None:

@@ -29,7 +29,7 @@ from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
-from tests.conftest import dial, receive, until
+from tests.conftest import dial, kept_by, receive, until
 from tests.power.machine import wait_for
 
 TCP = "tcp://127.0.0.1:7000"
@@ -216,7 +216,7 @@ def test_a_slow_handler_holds_up_who_waits_for_it_and_nobody_else(
         node.cast("bus", events.notify(number))
     assert node.call("bus", events.call(Keep, "all")) == [0, 1, 2, 3, 4]
     assert node.call("bus", events.sync_notify("last")) == "ok"
-    assert len(node.get_state("bus").ring) == 0
+    assert len(kept_by(node, "bus").ring) == 0
 
 
 def test_handlers_and_what_they_know_come_back(start: Callable[..., Any], tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_answered_events_survive_power_cuts(seed: int) -> None:
         options = Options(segment_bytes=64 << 10)
         world = Simulator(seed + life, app, disk=disk, journal_options=options, shake=True).start()
         world.node.journal.snapshots.records = dice.choice((3, 1000))
-        [keep] = world.node.get_state("bus").entries
+        [keep] = kept_by(world.node, "bus").entries
         assert len(keep.state) >= answered
         client = world.connect(TCP)
         for number in range(dice.randrange(1, 12)):

@@ -30,7 +30,7 @@ from pybehave.statem import (
 )
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
-from tests.conftest import dial, receive
+from tests.conftest import dial, kept_by, receive
 from tests.power.machine import wait_for
 from tests.processes import Process, serving
 
@@ -99,7 +99,7 @@ def test_who_waits_for_a_state_is_answered_in_it(start: Callable[..., Any]) -> N
     node = start(door(listeners=[Listener("tcp://127.0.0.1:0", Lines(), to="door")]))
     waiting, pushing = dial(node), dial(node)
     waiting.sendall(b"pass\npass\n")
-    wait_for(lambda: len(node.get_state("door").postponed) == 2, "both are postponed")
+    wait_for(lambda: len(kept_by(node, "door").postponed) == 2, "both are postponed")
     pushing.sendall(b"push\n")
     assert receive(waiting, 14) == b"passed\npassed\n"
     assert receive(pushing, 2) == b"1\n"
@@ -134,7 +134,7 @@ def test_state_postponed_events_and_time_outs_come_back(
     assert node.call("door", "where") == b"open"
     node.stop()
     node = start(app, **options)
-    assert node.get_state("door").data["pushes"] == 1
+    assert kept_by(node, "door").data["pushes"] == 1
     wait_for(lambda: node.call("door", "where") == b"closed", "the time-out goes on")
     assert node.call("door", "push") == b"2"
 
@@ -192,12 +192,12 @@ def test_an_event_that_waits_for_its_state_survives_as_an_event(
     node = start(app, **options)
     client = dial(node)
     client.sendall(b"pass\n")
-    wait_for(lambda: len(node.get_state("door").postponed) == 1, "it is postponed")
+    wait_for(lambda: len(kept_by(node, "door").postponed) == 1, "it is postponed")
     node.stop(drain=False)
     node = start(app, **options)
-    assert len(node.get_state("door").postponed) == 1
+    assert len(kept_by(node, "door").postponed) == 1
     assert node.call("door", "push") == b"1"
-    assert node.get_state("door").postponed == ()
+    assert kept_by(node, "door").postponed == ()
 
 
 class Walker(GenStatem):
@@ -238,7 +238,7 @@ def test_machines_survive_power_cuts(seed: int) -> None:
             seed * 10 + life, app, disk=disk, journal_options=Options(segment_bytes=64 << 10)
         ).start()
         world.node.journal.snapshots.records = dice.choice((3, 1000))
-        data = world.node.get_state("w").data
+        data = kept_by(world.node, "w").data
         assert len([word for word in data if isinstance(word, bytes)]) >= acknowledged
         client = world.connect(TCP)
         for number in range(dice.randrange(1, 12)):
@@ -249,7 +249,7 @@ def test_machines_survive_power_cuts(seed: int) -> None:
             disk = world.lose_power(dice)
         else:
             world.run(1.0)
-            assert world.node.get_state("w").timeouts == {}
+            assert kept_by(world.node, "w").timeouts == {}
             world.stop()
 
 
@@ -300,7 +300,7 @@ def test_callers_of_a_machine_that_stops_are_told(start: Callable[..., Any]) -> 
     node = start(door(listeners=[Listener("tcp://127.0.0.1:0", Lines(), to="door")]))
     client = dial(node)
     client.sendall(b"pass\n")
-    wait_for(lambda: len(node.get_state("door").postponed) == 1, "it is postponed")
+    wait_for(lambda: len(kept_by(node, "door").postponed) == 1, "it is postponed")
     node.call("door", "stop")
     assert b"door" in client.recv(100)
     with pytest.raises(NoProc):

@@ -136,6 +136,7 @@ def test_get_state_is_what_the_servers_own_code_knows(node: Any) -> None:
     node.call("door", "push")
     assert node.sys.get_state("a") == ["x"]
     assert node.sys.get_state("door") == ("open", 1)
+    assert node.get_state("door") == ("open", 1)
     [(_, count)] = node.sys.get_state("bus")
     assert count == 5
 

@@ -107,6 +107,18 @@ def start_child(node: SupervisorNode, what: tuple[Any, str | None], answer: Answ
         node.carry_out(plan, answer)
 
 
+def id_of(node: SupervisorNode, child: Any) -> str:
+    """The id of a child that is named by it or by its ref; to look at it.
+
+    Raises:
+        NotFound: The reference is of no child that is there.
+    """
+    child_id = child if isinstance(child, str) else _find_ref(node, child)
+    if child_id is None:
+        raise NotFound(f"{node.path}/{show(child)}")
+    return child_id
+
+
 def terminate_child(node: SupervisorNode, child: Any, answer: Answer[Any]) -> None:
     """Plan the stop of a child, named by its id or, under a simple_one_for_one, by its ref."""
     try:

@@ -216,25 +216,30 @@ class Supervision:
         """List a supervisor's children, newest first."""
         return self.run_on_loop(lambda: self._tree(supervisor).which_children(supervisor))
 
-    def which_child(self, supervisor: str, child_id: str) -> ChildInfo:
+    def which_child(self, supervisor: str, child: Any) -> ChildInfo:
         """Find one of a supervisor's children (OTP 28, supervisor:which_child/2).
+
+        Args:
+            supervisor: As for start_child.
+            child: Its id, or the ref that start_child returned.
 
         Raises:
             NotFound: There is no such child or supervisor.
         """
-        return self.run_on_loop(lambda: self._tree(supervisor).which_child(supervisor, child_id))
+        return self.run_on_loop(lambda: self._tree(supervisor).which_child(supervisor, child))
 
-    def get_childspec(self, supervisor: str, child_id: str) -> ChildSpec:
+    def get_childspec(self, supervisor: str, child: Any) -> ChildSpec:
         """Return what a child is specified as (OTP, supervisor:get_childspec/2).
 
         Args:
             supervisor: As for start_child.
-            child_id: Its id; of a simple_one_for_one a child's name, or the template's id.
+            child: Its id, or the ref that start_child returned; of a simple_one_for_one a child's
+                name, its ref, or the template's id.
 
         Raises:
             NotFound: There is no such child or supervisor.
         """
-        return self.run_on_loop(lambda: self._tree(supervisor).get_childspec(supervisor, child_id))
+        return self.run_on_loop(lambda: self._tree(supervisor).get_childspec(supervisor, child))
 
     def count_children(self, supervisor: str) -> ChildCount:
         """Count a supervisor's children by kind and whether they run."""

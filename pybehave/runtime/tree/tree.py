@@ -331,14 +331,14 @@ class Tree:
         """
         return which_children(self.supervisor(supervisor).state)
 
-    def which_child(self, supervisor: str, child_id: str) -> ChildInfo:
-        """Find one of a supervisor's children as it is now.
+    def which_child(self, supervisor: str, child: Any) -> ChildInfo:
+        """Find one of a supervisor's children as it is now, by its id or its ref.
 
         Raises:
             NotFound: There is no such child or supervisor.
         """
         node = self.supervisor(supervisor)
-        return child_info(find_child(node.state, node.path, child_id))
+        return child_info(find_child(node.state, node.path, tree_requests.id_of(node, child)))
 
     def count_children(self, supervisor: str) -> ChildCount:
         """Count a supervisor's children as they are now.
@@ -348,8 +348,8 @@ class Tree:
         """
         return count_children(self.supervisor(supervisor).state)
 
-    def get_childspec(self, supervisor: str, child_id: str) -> ChildSpec:
-        """Return what a child is specified as, defaults included.
+    def get_childspec(self, supervisor: str, child: Any) -> ChildSpec:
+        """Return what a child is specified as, defaults included; by its id or its ref.
 
         Under a simple_one_for_one the template's id will do, too, with or without children (OTP).
 
@@ -357,9 +357,9 @@ class Tree:
             NotFound: There is no such child or supervisor.
         """
         node = self.supervisor(supervisor)
-        if node.state.is_simple and child_id == node.state.spec.child_ids[0]:
+        if node.state.is_simple and child == node.state.spec.child_ids[0]:
             return node.state.spec.children[0]
-        return find_child(node.state, node.path, child_id).spec
+        return find_child(node.state, node.path, tree_requests.id_of(node, child)).spec
 
     def supervisor(self, name: str) -> SupervisorNode:
         """Find a running supervisor by its path, or by its id where only one has it.

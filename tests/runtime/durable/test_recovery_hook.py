@@ -27,6 +27,7 @@ from pybehave.protocols import Lines
 from pybehave.statem import NextState, StateTimeout
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
+from tests.conftest import kept_by
 from tests.power.machine import wait_for
 from tests.processes import run
 
@@ -366,7 +367,7 @@ def test_a_machine_goes_on_as_it_is(live: Callable[..., Any]) -> None:
     node.cast("l", "go")
     node.cast("l", "break")
     wait_for(lambda: node.whereis("l") == 2, "the restart")
-    for machine in (node.get_state("l"), live(Machine).get_state("l")):
+    for machine in (kept_by(node, "l"), kept_by(live(Machine), "l")):
         assert (machine.state, machine.data) == ("busy", ["go"])
         assert machine.timeouts == {"state_timeout": "late"}
 
@@ -379,7 +380,7 @@ def test_a_machine_begins_anew_in_another_state(live: Callable[..., Any]) -> Non
     wait_for(lambda: node.whereis("l") == 2, "the restart")
     node.run_on_loop(lambda: None)
     assert node.stats()["servers"]["l"]["timers"] == 0
-    for machine in (node.get_state("l"), live(Machine).get_state("l")):
+    for machine in (kept_by(node, "l"), kept_by(live(Machine), "l")):
         assert (machine.state, machine.data) == ("idle", ["go", "last_good"])
         assert machine.timeouts == {}
 

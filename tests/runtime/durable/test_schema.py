@@ -19,6 +19,7 @@ from pybehave.statem import KeepStateAndData, NextState, Postpone, StateTimeout
 from pybehave.testing import repeat
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
+from tests.conftest import kept_by
 from tests.power.machine import wait_for
 from tests.snapshots import take_snapshot
 
@@ -399,14 +400,14 @@ def test_a_machine_is_upcast_with_what_it_has_postponed(
         take_snapshot(node)
     node.stop()
     node = start(app(DoorTwo), data=tmp_path, journal_options=OPTIONS)
-    machine = node.get_state("s")
+    machine = kept_by(node, "s")
     assert machine.state == "shut"
     assert machine.postponed == (("cast", (2, "wait")),)
     assert machine.timeouts == {"state_timeout": (2, "soon")}
     node.cast("s", (2, "open"))
     assert node.run_on_loop(lambda: None) is None
-    wait_for(lambda: len(node.get_state("s").data) == 2, "the postponed event")
-    assert node.get_state("s").data == [(2, "open"), (2, "wait")]
+    wait_for(lambda: len(kept_by(node, "s").data) == 2, "the postponed event")
+    assert kept_by(node, "s").data == [(2, "open"), (2, "wait")]
 
 
 def text_of(entry: Any) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pybehave import Application, GenServer, Supervisor, Worker
-from pybehave.actions import Down, Link, Stop
-from pybehave.errors import Crashed
+from pybehave.actions import Down, Exit, Link, Monitor, Stop
+from pybehave.errors import Crashed, NoProc, Stopped, Timeout
 from pybehave.runtime.node import Node
 from tests.runtime.work import until
 
@@ -139,6 +139,49 @@ def test_a_node_that_stops_orders_those_that_end_by_themselves_too(
     stopping.join(20)
     assert not stopping.is_alive()
     assert down.result(0).reason == "killed"
+
+
+def test_who_comes_while_a_server_ends_waits_for_its_end(start: Callable[..., Node]) -> None:
+    node = start(application(0.1, 5.0, "temporary"))
+    ending(node)
+    down = node.monitor("a")
+    with pytest.raises(Timeout):
+        node.stop_server("a", timeout=0.001)
+    node.stop_server("a")
+    assert down.result(0).reason == "normal"
+    with pytest.raises(NoProc):
+        node.stop_server("a")
+
+
+def test_who_comes_while_a_server_ends_hears_its_own_reason(start: Callable[..., Node]) -> None:
+    node = start(application(0.1, 5.0, "temporary"))
+    ending(node)
+    with pytest.raises(Stopped, match="ended with reason 'normal', not with 'shutdown'"):
+        node.stop_server("a", "shutdown")
+
+
+def test_servers_watch_one_that_is_ending(start: Callable[..., Node]) -> None:
+    heard: list[Any] = []
+
+    class Watcher(GenServer[Any, Any, Any]):
+        trap_exit = True
+
+        def init(self, args: Any) -> None:
+            return None
+
+        def step(self, command: Any, state: Any) -> Any:
+            return state, None, [Monitor("a", 1), Link("a")]
+
+        def handle_info(self, message: Any, state: Any) -> Any:
+            heard.append(message)
+            return state, None
+
+    node = start(application(0.1, 5.0, "temporary"))
+    node.start_child("root", Worker("w", Watcher))
+    ending(node)
+    node.call("w", "watch")
+    until(lambda: len(heard) == 2)
+    assert heard == [Down("a", 1, "normal", 1), Exit("a", "normal")]
 
 
 def test_a_supervisor_whose_time_is_over_drops_who_ends_by_itself(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pybehave import Application, GenServer, Supervisor, Worker
-from pybehave.errors import Crashed, NoProc
+from pybehave.errors import Crashed, NoProc, NotFound
 from pybehave.testing.disk import SimDisk
 from pybehave.testing.simulate import Simulator
 
@@ -52,7 +52,12 @@ def test_children_answer_to_their_names_and_begin_again_with_their_arguments(sta
         node.call("seven", "crash")
     assert node.call("seven", 0) == 7
     assert node.count_children("sessions") == (1, 2, 0, 2)
+    assert node.which_child("sessions", ref).id == "session-1"
+    assert node.get_childspec("sessions", ref) == node.get_childspec("sessions", "session-1")
     node.terminate_child("sessions", ref)
+    for look in (node.which_child, node.get_childspec):
+        with pytest.raises(NotFound, match="sessions/<Server session-1"):
+            look("sessions", ref)
     with pytest.raises(NoProc):
         node.call("session-1", 1)
     assert [info.id for info in node.which_children("sessions")] == ["seven"]
