@@ -185,11 +185,20 @@ def ended_error(server: str, incarnation: int, inputs: int, reason: object) -> C
 
 
 class InitStopped(Stopped):
-    """A server did not start because its init returned `Stop(reason)`."""
+    """A server did not start because its init returned `Stop(reason)`, or a machine's first turn.
 
-    def __init__(self, server: str, reason: object) -> None:
+    Attributes:
+        what: `"init"` or `"first turn"`.
+    """
+
+    def __init__(self, server: str, reason: object, what: str = "init") -> None:
         super().__init__(server, reason)
-        self.args = (f"The init of {server!r} returned Stop({show_reason(reason)})",)
+        self.what = what
+        self.args = (f"The {what} of {server!r} returned Stop({show_reason(reason)})",)
+
+
+FIRST_TURN: Final = "in the machine's first turn, which is part of its start"
+"""The note of what a state callback raised before its machine had started."""
 
 
 class Interrupted(PybehaveError):
@@ -626,13 +635,15 @@ class StartFailed(PybehaveError):
         what = "Child" if phase is None else "Application"
         while isinstance(cause, StartFailed):
             where, cause = cause.path, cause.reason
-        why = f"the init of {where!r} failed with {show_reason(cause)}"
-        mend = "the init"
+        own = "first turn" if FIRST_TURN in getattr(cause, "__notes__", ()) else "init"
+        why = f"the {own} of {where!r} failed with {show_reason(cause)}"
+        mend = f"the {own}"
         if phase is not None:
             why = f"its start phase {phase!r} failed with {show_reason(cause)}"
             mend = "that phase"
         elif isinstance(cause, InitStopped):
-            why = f"the init of {where!r} returned Stop({show_reason(cause.reason)})"
+            why = f"the {cause.what} of {where!r} returned Stop({show_reason(cause.reason)})"
+            mend = f"the {cause.what}"
         elif isinstance(cause, SpecError):  # it came to no init
             why, mend = f"of a wrong description ({cause})", "that"
         super().__init__(

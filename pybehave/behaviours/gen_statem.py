@@ -42,7 +42,7 @@ from pybehave.behaviours.gen_server import GenServer, Initial
 from pybehave.behaviours.inputs import Validate, gate_of
 from pybehave.behaviours.recovery import Recovery, call_init, own_state
 from pybehave.behaviours.statem_engine import MINE, Machine, Turn, as_tuple, plain_start
-from pybehave.errors import BadReturn, InitStopped, SpecError, show
+from pybehave.errors import FIRST_TURN, BadReturn, InitStopped, SpecError, show
 from pybehave.statem import SAME, NextState, Stop
 from pybehave.types import IGNORED, _Ignored
 
@@ -259,9 +259,13 @@ class GenStatem(GenServer[Machine, Any, Any]):
                 return Initial(*plain)
         gone = () if before is None else [CancelTimer((MINE, key)) for key in before.timeouts]
         turn = Turn(self, Machine(value[0], value[1]))
-        turn.begin(actions)
+        try:
+            turn.begin(actions)
+        except Exception as error:
+            error.add_note(FIRST_TURN)
+            raise
         if turn.stop is not None:
-            raise InitStopped(server, turn.stop.reason)
+            raise InitStopped(server, turn.stop.reason, "first turn")
         return Initial(turn.machine(), (*gone, *turn.timers, *turn.out))
 
     def _terminate(self, reason: Any, machine: Machine) -> Any:

@@ -292,8 +292,22 @@ def test_a_machine_that_stops_in_its_first_turn_does_not_start(start: Callable[.
         def up(self, event_type: Any, content: Any, data: Any) -> Any:
             return Stop("too short")
 
-    with pytest.raises(StartFailed, match=r"returned Stop\('too short'\)"):
+    with pytest.raises(StartFailed, match=r"first turn of 'root/s' returned Stop\('too short'\)"):
         start(Application("t", Supervisor("one_for_one", [Worker("s", Short)])))
+
+
+def test_a_machine_that_fails_in_its_first_turn_does_not_start(start: Callable[..., Any]) -> None:
+    class Entered(GenStatem):
+        state_enter = True
+
+        def init(self, args: Any) -> Any:
+            return "up", None
+
+        def up(self, event_type: Any, content: Any, data: Any) -> Any:
+            raise ValueError("in enter")
+
+    with pytest.raises(StartFailed, match="the first turn of 'root/s' failed with ValueError"):
+        start(Application("t", Supervisor("one_for_one", [Worker("s", Entered)])))
 
 
 def test_callers_of_a_machine_that_stops_are_told(start: Callable[..., Any]) -> None:
