@@ -672,6 +672,11 @@ class Node(Requests, Supervision, Forgetting):
             raise LoopClosed(
                 f"Node {self.app.name!r} has stopped{why}; start the application again"
             ) from self._failure
+        if waiter is not None and self.loop.source == "sim" and not self._is_begun:
+            raise LoopClosed(  # nobody would ever answer: only the test itself runs this loop
+                f"The simulation of {self.app.name!r} has not begun; use it in a `with` block, or "
+                f"call start()"
+            )
         if name is None or not self.loop.post_here(name, kind, message, waiter):
             self.loop.post(name, kind, message, waiter)
 

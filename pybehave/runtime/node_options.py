@@ -14,8 +14,10 @@ import os
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from pybehave.behaviours.application import Application
 from pybehave.behaviours.rules import Rule, check, is_count, is_number
 from pybehave.config import Config
+from pybehave.errors import SpecError, show
 from pybehave.journal.recovery import Options
 from pybehave.runtime.health import HealthLimits
 
@@ -113,6 +115,9 @@ def check_options(arguments: Mapping[str, Any]) -> None:
         SpecError: A value is not allowed; names the option, shows the value and what to use.
         TypeError: There is no such option; names one that is written alike.
     """
+    app = arguments["app"]
+    if not isinstance(app, Application):
+        raise SpecError("Node", f"app={show(app)} is not allowed; use an Application")
     options = {name: arguments[name] for name in arguments if name in NODE_RULES}
     for name, value in arguments["loop_options"].items():
         if name not in NODE_RULES:

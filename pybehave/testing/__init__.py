@@ -55,6 +55,10 @@ has pybehave: then no more is wanted than that the plugin is there.
 """
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
+
 def __getattr__(name: str) -> Any:
     """Import a name of `_LATER` when it is asked for."""
     if name in _LATER:

@@ -13,7 +13,9 @@ from typing import Literal, TypeAlias, final
 from pybehave.testing.linearizability import History
 from pybehave.testing.script import Act
 
-Promise: TypeAlias = Literal["invariant", "crash", "history", "unanswered", "end", "start"]
+Promise: TypeAlias = Literal[
+    "invariant", "crash", "history", "unanswered", "snapshot", "end", "start"
+]
 """See the table in trial.py."""
 
 
@@ -52,6 +54,8 @@ class Played:
         trace_hash: Of all that clients heard and the loop did; the same in each replay.
         histories: What the clients saw, by server.
         counts: What was met: answers, errors, lives of the node, crashes, ...
+        met: The names of servers that have said something.
+        missed: Names that nobody had when they were asked for.
     """
 
     seed: int
@@ -60,3 +64,5 @@ class Played:
     trace_hash: str
     histories: Mapping[str, History]
     counts: Counter[str]
+    met: frozenset[str] = frozenset()
+    missed: frozenset[str] = frozenset()

@@ -142,6 +142,8 @@ class Playing:
         self._hash = hashlib.sha256(f"{seed}".encode())
         self._numbers: Counter[str] = Counter()
         self._crashes: Counter[str] = Counter()
+        self._met: set[str] = set()
+        self._missed: set[str] = set()
         self._began = 0.0
         self._world: Simulator | None = None
         self._connections: Connections[Asked] | None = None
@@ -166,6 +168,8 @@ class Playing:
             self._hash.hexdigest(),
             self._histories,
             self.counts,
+            frozenset(self._met),
+            frozenset(self._missed),
         )
 
     def _play(self) -> None:
@@ -312,8 +316,12 @@ class Playing:
     @_act.register
     def _(self, act: Snapshot) -> None:
         journal = self.world.node.journal
-        if journal is not None and journal.snapshots.take():
+        if journal is None:
+            return
+        if journal.snapshots.take():
             self.counts["snapshots"] += 1
+        if journal.snapshots.why_not:  # a server's own doing; a disk that fails is no reason
+            self._fail("snapshot", "dump", journal.snapshots.why_not)
 
     @_act.register
     def _(self, act: Restart) -> None:
@@ -392,6 +400,7 @@ class Playing:
 
     def replied(self, asked: Asked, value: Any, error: BaseException | None) -> None:
         """A reply leaves the node."""
+        (self._missed if isinstance(error, NoProc) else self._met).add(asked.what.server)
         if asked.what.lost == "reply":
             self.counts["lost"] += 1
             asked.is_over = not self.trial.once

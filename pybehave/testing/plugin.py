@@ -46,7 +46,7 @@ TEST_SEED: Final = pytest.StashKey[int]()
 
 MARK: Final = (
     "pybehave(app=None, shake=False, **options): for this test's `node` and `sim`: another "
-    "application, the simulator's weather, options of the Simulator"
+    "application (or its MODULE:APP), the simulator's weather, options of the Simulator"
 )
 NO_APP: Final = (
     "which application is under test? Define a fixture `pybehave_app` that returns it, "
@@ -99,12 +99,7 @@ def pybehave_app(request: pytest.FixtureRequest) -> Application:
     target = request.config.getini("pybehave_app")
     if not target:
         raise pytest.UsageError(NO_APP)
-    from pybehave.cli.load import Mistake, load
-
-    try:
-        return load(target)
-    except Mistake as mistake:
-        raise pytest.UsageError(f"pybehave_app: {mistake.format_message()}") from mistake
+    return _loaded(target, "pybehave_app")
 
 
 @pytest.fixture
@@ -161,7 +156,19 @@ def _under_test(request: pytest.FixtureRequest) -> tuple[Application, dict[str, 
     app = options.pop("app", None)
     if mark is not None and mark.args:
         raise pytest.UsageError(f"the marker takes keywords only: {MARK}")
+    if isinstance(app, str):
+        app = _loaded(app, "the marker's app")
     return (request.getfixturevalue("pybehave_app") if app is None else app), options
+
+
+def _loaded(target: str, where: str) -> Application:
+    """The application that MODULE:APP means."""
+    from pybehave.cli.load import Mistake, load
+
+    try:
+        return load(target)
+    except Mistake as mistake:
+        raise pytest.UsageError(f"{where}: {mistake.format_message()}") from mistake
 
 
 def _urls(app: Application, folder: Path) -> tuple[str, ...]:

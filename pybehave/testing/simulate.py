@@ -37,7 +37,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, final
 from pybehave._uring.sim import Network, Peer
 from pybehave.behaviours.application import Application
 from pybehave.behaviours.gen_server import shown_state
-from pybehave.errors import InvariantViolated
+from pybehave.errors import InvariantViolated, LoopClosed
 from pybehave.journal.recovery import Options
 from pybehave.runtime.jobs.hands import DIES, Fate
 from pybehave.runtime.node import Node
@@ -240,6 +240,13 @@ class Simulator:
         self.node.boot()
         return self
 
+    def _check_begun(self) -> None:
+        if not self.node.loop.is_here and not self._is_stopped:
+            raise LoopClosed(
+                f"The simulation of {self.node.app.name!r} has not begun; use it in a `with` "
+                f"block, or call start()"
+            )
+
     def stop(self) -> int:
         """Let the weather calm down, stop the application, return its exit status."""
         if not self._is_stopped:
@@ -259,8 +266,15 @@ class Simulator:
         """Let the power go, and return the disk as it is found when it is back.
 
         What was on its way to clients is lost; the application ends unheard.
+
+        Raises:
+            ValueError: It has no disk.
         """
-        assert self.disk is not None
+        if self.disk is None:
+            raise ValueError(
+                "without a disk nothing is kept that could be found again; give the Simulator one: "
+                "disk=SimDisk(seed)"
+            )
         found = self.disk.cut(random)
         self.disk.switch_off()
         self._agenda.clear()
@@ -319,7 +333,12 @@ class Simulator:
             self.tick(end)
 
     def tick(self, until: float) -> None:
-        """One tick of the loop, then the turn of everybody else; stops short of `until`."""
+        """One tick of the loop, then the turn of everybody else; stops short of `until`.
+
+        Raises:
+            LoopClosed: It has not been started.
+        """
+        self._check_begun()
         limit = min(until, self._agenda[0][0]) if self._agenda else until
         self.node.run_once(max(limit - self.now, 0.0))
         for kind, peer, _value in self.network.events():
@@ -335,8 +354,19 @@ class Simulator:
     # --- clients -----------------------------------------------------------------------------
 
     def connect(self, address: Address | None = None) -> Client:
-        """Connect a client; by default to the application's first listener."""
+        """Connect a client; by default to the application's first listener.
+
+        Raises:
+            ValueError: It has none.
+            LoopClosed: It has not been started.
+        """
+        self._check_begun()
         if address is None:
+            if not self.node.app.listeners:
+                raise ValueError(
+                    f"Application {self.node.app.name!r} has no listeners; give it one, or use "
+                    f"sim.node.call"
+                )
             address = self.node.app.listeners[0].url
         return self._client(self.network.connect(address))
 

@@ -20,7 +20,13 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, Union, get_args, get_origin
 
-from hypothesis import strategies as st
+try:
+    from hypothesis import strategies as st
+except ImportError as missing:  # the one extra that only this module needs
+    raise ImportError(
+        f"{missing}: pybehave.testing.strategies needs hypothesis; pip install pybehave[testing]",
+        name=missing.name,
+    ) from missing
 from msgspec import inspect
 
 from pybehave.behaviours.child_spec import OVERFLOWS, RESTARTS, Worker

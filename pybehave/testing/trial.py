@@ -14,6 +14,7 @@ quiet for a while, and a journaled application is cut off and started once more.
 | "crash"     | a callback raises what is neither simulated nor `expected`                         |
 | "history"   | what the clients saw of a server has no order that its model explains              |
 | "unanswered"| nothing was lost, and yet a request has no answer after the quiet                  |
+| "snapshot"  | a state has no form that a snapshot can keep                                       |
 | "end"       | a check of `at_end` fails, at the end or after the last start                      |
 | "start"     | the node does not start again                                                      |
 
@@ -137,6 +138,13 @@ class Trial:
                 "once=True is for calls in process; over a wire, let `ask` and the protocol name "
                 "requests",
             )
+        if not isinstance(app, Application) and not callable(app):
+            raise SpecError("Trial", f"app={show(app)} is not allowed; use an Application")
+        if model is not None and not _are_models(model):
+            raise SpecError(
+                "Trial",
+                f"model={show(model)} is not allowed; use a dict from servers' names to Models",
+            )
         self._app = app
         self.ask = ask
         self.clients = clients
@@ -211,12 +219,28 @@ class Trial:
 
         Raises:
             TrialFailed: A promise was broken; shows the seed and the smallest script.
+            SpecError: `ask` names a server that none of these worlds has had.
         """
         counts: Counter[str] = Counter()
+        missed, met = set[str](), {worker.name for worker in named_workers(self.app().tree)}
         for seed in seeds:
             played = self.play(seed)
             if played.failure is not None:
                 raise TrialFailed(self.shrink(played, tries_max=tries_max), played)
             counts += played.counts
             counts["seeds"] += 1
+            missed |= played.missed
+            met |= played.met
+        if missed - met:
+            raise SpecError(
+                "Trial",
+                f"ask names {', '.join(map(repr, sorted(missed - met)))}, and no server had that "
+                f"name in any of these worlds; there are {', '.join(map(repr, sorted(met)))}",
+            )
         return counts
+
+
+def _are_models(value: object) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    return all(isinstance(each, Model) for each in value.values())

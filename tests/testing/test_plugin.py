@@ -180,6 +180,23 @@ def test_without_an_application_the_error_says_what_to_do(
     assert sentence in result.stdout.str()
 
 
+def test_a_marker_may_name_an_application(user: pytest.Pytester) -> None:
+    user.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.pybehave(app="application:app")
+        def test_it(sim): sim.node.call("echo", b"x")
+
+        @pytest.mark.pybehave(app="application:nothing")
+        def test_nothing(sim): pass
+        """
+    )
+    result = user.runpytest()
+    result.assert_outcomes(passed=1, errors=1)
+    assert "the marker's app: module 'application' has no" in result.stdout.str()
+
+
 def test_a_marker_without_keywords_is_refused(user: pytest.Pytester) -> None:
     user.makepyfile(
         """

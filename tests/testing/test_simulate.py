@@ -1,11 +1,12 @@
 """What the Simulator tells a test whose condition does not come to hold; what its disks hold."""
 
+from random import Random
 from typing import ClassVar
 
 import pytest
 
-from pybehave import Application, GenServer, Listener, Supervisor, Worker
-from pybehave.errors import Crashed, RecordTooLarge
+from pybehave import Application, GenServer, Listener, Supervisor, Worker, testing
+from pybehave.errors import Crashed, LoopClosed, RecordTooLarge, SpecError
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
 from pybehave.testing import SimDisk, Simulator
@@ -72,6 +73,34 @@ class Noted(GenServer[None, str, None]):
 
     def terminate(self, reason: object, state: None) -> None:
         self.ends.append(self.context.name)
+
+
+def test_what_was_not_started_says_so_at_once(app: Application) -> None:
+    sim = Simulator(1, app)
+    for act in (sim.connect, lambda: sim.run(1), lambda: sim.node.call("echo", b"x", timeout=None)):
+        with pytest.raises(LoopClosed, match=r"has not begun; use it in a `with` block"):
+            act()  # type: ignore[no-untyped-call]
+    sim.start().stop()
+
+
+def test_without_a_disk_no_power_is_lost(app: Application) -> None:
+    with Simulator(1, app) as sim, pytest.raises(ValueError, match=r"disk=SimDisk\(seed\)"):
+        sim.lose_power(Random(1))
+
+
+def test_without_listeners_nobody_connects(app: Application) -> None:
+    mute = Application("mute", app.tree)
+    with Simulator(1, mute) as sim, pytest.raises(ValueError, match="'mute' has no listeners"):
+        sim.connect()
+
+
+def test_only_an_application_is_simulated() -> None:
+    with pytest.raises(SpecError, match="app=5 is not allowed; use an Application"):
+        Simulator(1, 5)  # type: ignore[arg-type]
+
+
+def test_all_names_are_listed() -> None:
+    assert set(testing.__all__) <= set(dir(testing))
 
 
 def test_the_node_ends_with_a_permanent_application_that_gives_up() -> None:

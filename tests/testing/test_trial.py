@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -139,7 +140,31 @@ def test_randomness_and_time_of_a_step_follow_from_the_seed(*, journal: bool) ->
     assert heard[0] == heard[1] != heard[2]
 
 
+def test_names_that_nobody_has_are_told() -> None:
+    trial = Trial(bank(), lambda dice: (dice.choice(["bank", "bnak"]), ("sum",)))
+    with pytest.raises(SpecError, match=r"ask names 'bnak', and no server .* there are 'bank'"):
+        trial.check(range(2))
+
+
+def test_what_is_no_application_or_model_is_refused() -> None:
+    with pytest.raises(SpecError, match="app=5 is not allowed; use an Application"):
+        Trial(5, ask)  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="use a dict from servers' names to Models"):
+        Trial(bank(), ask, model=Model.of(Bank))  # type: ignore[arg-type]
+
+
 # --- one planted mistake for each promise ---------------------------------------------------------
+
+
+class Locked(Bank):
+    def init(self, args: Any) -> Any:
+        return {**super().init(args), "lock": Lock()}
+
+
+def test_a_state_that_no_snapshot_can_keep_is_found() -> None:
+    failed = found(Trial(bank(Locked), ask, faults=EVERYTHING))
+    assert failed.played.failure is not None
+    assert str(failed.played.failure).startswith("snapshot 'dump': the state of server 'bank'")
 
 
 class Generous(Bank):
