@@ -536,7 +536,7 @@ def _combination(base: type[Combined], word: str, sides: Sides) -> type[Combined
 
 
 def _init_with_recovery(self: Combined, args: Any, recovery: Any = None) -> Any:
-    """As `init`; by its second parameter the runtime sees that a side decides (`_initial`)."""
+    """As `init`; by its parameter the runtime sees that a side decides (`_initial`)."""
     return Combined.init(self, args)
 
 

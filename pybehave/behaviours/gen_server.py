@@ -40,10 +40,10 @@ from pybehave.behaviours.inputs import (
     gate_of,
 )
 from pybehave.behaviours.plain import SERVER_CALLBACKS, check_plain
-from pybehave.behaviours.recovery import Recovery, call_init, own_state
+from pybehave.behaviours.recovery import Recovery, call_init, check_init, own_state
 from pybehave.behaviours.schema import names_of
 from pybehave.behaviours.together import step_together
-from pybehave.errors import MISPLACED, BadReturn, InitStopped
+from pybehave.errors import MISPLACED, BadReturn, InitStopped, SpecError, show
 from pybehave.types import IGNORED, Context, Input, Output, State, _Ignored
 from pybehave.via import Via
 
@@ -122,6 +122,11 @@ class GenServer(Generic[State, Input, Output]):
         super().__init_subclass__(**words)
         check_accepts(cls)
         check_plain(cls, SERVER_CALLBACKS, may_yield=("terminate",))
+        check_init(cls)
+        if not isinstance(cls.types, tuple | list):
+            raise SpecError(
+                cls.__name__, f"types={show(cls.types)} is not allowed; use a tuple of classes"
+            )
 
     def init(self, args: Any) -> Any:
         """Return the first state; by default that is `args`, of which each start has its own copy.

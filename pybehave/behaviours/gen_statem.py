@@ -48,6 +48,8 @@ from pybehave.types import IGNORED, _Ignored
 
 CallbackMode = Literal["state_functions", "handle_event_function"]
 
+MODES: Final = '"state_functions" or "handle_event_function"; or leave it away'
+STEPS: Final = "events go to the method named by the state, or to handle_event"
 INITS: Final = "return (state, data), (state, data, actions), Ignore() or Stop(reason)"
 
 
@@ -184,7 +186,9 @@ class GenStatem(GenServer[Machine, Any, Any]):
             own = cls.handle_event is not GenStatem.handle_event
             mode = "handle_event_function" if own else "state_functions"
         if mode not in ("state_functions", "handle_event_function"):
-            raise SpecError(cls.__name__, f"callback_mode={show(mode)} is not allowed")
+            raise SpecError(cls.__name__, f"callback_mode={show(mode)} is not allowed; use {MODES}")
+        if cls.step is not GenServer.step:
+            raise SpecError(cls.__name__, f"step is never called: {STEPS}")
         cls._is_by_function = mode == "state_functions"
         cls._states = frozenset(
             name for name in dir(cls) if callable(getattr(cls, name)) and name not in _OWN
@@ -200,6 +204,8 @@ class GenStatem(GenServer[Machine, Any, Any]):
             if state in self._states or not self._is_by_function:
                 return
             why = f"{type(self).__name__} has no method of that name"
+            if state in _OWN:
+                why = "that is the name of a callback; call the state something else"
         except TypeError:
             why = "a state is hashable"
         raise BadReturn(self._name(), "a state callback or init", state, why)

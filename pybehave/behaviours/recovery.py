@@ -1,4 +1,4 @@
-"""What a server's `init` is told of the time before, when it takes a second parameter.
+"""What a server's `init` is told of the time before, when it has a parameter of that name.
 
 Theory. Whoever starts a journaled server again has a candidate for its state: the last good one.
 Mostly that is right; sometimes only the server can say whether it is. So an `init(args, recovery)`
@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Generic, final
 
+from pybehave.errors import SpecError
 from pybehave.types import Policy, State
 
 _UNCHANGING = frozenset({type(None), bool, int, float, str, bytes})
@@ -68,19 +69,40 @@ class Recovery(Generic[State]):
 
 
 def takes_recovery(instance: object) -> bool:
-    """Say whether a server's init has a second parameter.
+    """Say whether a server's init has a parameter `recovery`.
 
     Args:
         instance: The server.
     """
     init = getattr(type(instance), "init", None)
-    return init is not None and _takes_second(init)
+    return init is not None and _takes_it(init)
 
 
 @lru_cache(maxsize=1024)  # an application has fewer classes; a start asks several times
-def _takes_second(init: Callable[..., Any]) -> bool:
-    parameters = inspect.signature(init).parameters.values()
-    return sum(parameter.kind in KINDS for parameter in parameters) > 2  # self, args
+def _takes_it(init: Callable[..., Any]) -> bool:
+    found = inspect.signature(init).parameters.get("recovery")
+    return found is not None and found.kind in KINDS
+
+
+def check_init(kind: type) -> None:
+    """Refuse an init that wants more than it is given.
+
+    Args:
+        kind: The server's class.
+
+    Raises:
+        SpecError: It has another parameter behind `args`, without a default.
+    """
+    init: Callable[..., Any] = kind.init  # type: ignore[attr-defined]
+    parameters = list(inspect.signature(init).parameters.values())
+    for each in parameters[2:]:  # self, args
+        is_needed = each.kind in KINDS and each.default is inspect.Parameter.empty
+        if is_needed and each.name != "recovery":
+            raise SpecError(
+                kind.__name__,
+                f"init has a parameter {each.name!r}, and is given nothing for it; it is "
+                f"init(self, args) or init(self, args, recovery=None)",
+            )
 
 
 def own_state(state: Any, args: Any) -> Any:
@@ -106,6 +128,6 @@ def call_init(instance: Any, args: Any, recovery: Recovery[Any] | None = None) -
         recovery: What there is to go on from; None = nothing.
     """
     init = getattr(type(instance), "init", None)
-    if init is not None and _takes_second(init):
-        return instance.init(args, recovery)
+    if init is not None and _takes_it(init):
+        return instance.init(args, recovery=recovery)  # by its name: others may stand before it
     return instance.init(args)

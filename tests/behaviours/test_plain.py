@@ -7,6 +7,7 @@ import pytest
 from pybehave import EventHandler, GenServer, GenStatem
 from pybehave.behaviours.plain import HANDLER_CALLBACKS, SERVER_CALLBACKS
 from pybehave.errors import BadReturn, SpecError
+from pybehave.testing import run
 
 
 async def suspended(*_args: object) -> None: ...
@@ -40,6 +41,25 @@ def test_a_handler_has_plain_callbacks_only(name: str) -> None:
     for function in (suspended, yielding):
         with pytest.raises(SpecError, match=f"Bad: .*{name}"):
             type("Bad", (EventHandler,), {name: function})
+
+
+def test_types_are_a_tuple() -> None:
+    with pytest.raises(SpecError, match=r"Bad: types=<class 'int'> is not allowed; use a tuple"):
+        type("Bad", (GenServer,), {"types": int})
+
+
+def test_a_state_machine_has_no_step_and_one_of_two_modes() -> None:
+    with pytest.raises(SpecError, match="Bad: step is never called: events go to the method"):
+        type("Bad", (GenStatem,), {"step": lambda self, command, state: (state, None)})
+    with pytest.raises(SpecError, match=r'callback_mode=.* use "state_functions" or "handle_event'):
+        type("Bad", (GenStatem,), {"callback_mode": "bogus"})
+
+
+@pytest.mark.parametrize("name", ["init", "terminate", "handle_event", "validate"])
+def test_a_state_has_no_callbacks_name(name: str) -> None:
+    machine = type("Bad", (GenStatem,), {"init": lambda self, args: (args, None)})
+    with pytest.raises(BadReturn, match="that is the name of a callback; call the state something"):
+        run(machine, [1], args=name)
 
 
 def test_helpers_may_be_what_they_like() -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from pybehave import GenServer, Recovery
+from pybehave import GenServer, GenStatem, Recovery
 from pybehave.behaviours.gen_server import Initial, initial_of
 from pybehave.behaviours.recovery import takes_recovery
+from pybehave.errors import SpecError
 from pybehave.testing import run
 
 RECOVERY = Recovery(7, "last_good")
@@ -33,9 +34,29 @@ class Plain(GenServer[Any, Any, Any]):
 
 
 @pytest.mark.parametrize("kind, is_told", [(Told, True), (Required, True), (Plain, False)])
-def test_an_init_is_told_if_it_has_a_second_positional_parameter(kind: Any, is_told: bool) -> None:
+def test_an_init_is_told_if_it_has_a_parameter_of_that_name(kind: Any, is_told: bool) -> None:
     assert takes_recovery(kind()) is is_told
     assert not takes_recovery(GenServer()) and not takes_recovery(object())
+
+
+def test_a_parameter_of_another_name_is_its_own() -> None:
+    class Own(GenServer[Any, Any, Any]):
+        def init(self, args: Any, seen: Any = "mine") -> Any:
+            return seen
+
+    class Both(GenServer[Any, Any, Any]):
+        def init(self, args: Any, seen: Any = "mine", recovery: Any = None) -> Any:
+            return seen, recovery
+
+    assert not takes_recovery(Own())
+    assert initial_of("s", Own(), 1, RECOVERY) == Initial("mine", ())
+    assert initial_of("s", Both(), 1, RECOVERY) == Initial(("mine", RECOVERY), ())
+
+
+@pytest.mark.parametrize("base", [GenServer, GenStatem])
+def test_an_init_that_wants_more_than_there_is_is_refused(base: Any) -> None:
+    with pytest.raises(SpecError, match=r"Bad: init has a parameter 'more', .* recovery=None\)"):
+        type("Bad", (base,), {"init": lambda self, args, more: args})
 
 
 def test_init_gets_what_it_takes() -> None:
