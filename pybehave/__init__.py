@@ -5,6 +5,8 @@ One single-threaded loop (io_uring, or epoll) takes every input, one at a time, 
 `README.md`; the names below are the whole public face, with `actions`, `errors` and `protocols`.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from pybehave import actions, errors, events, statem
 from pybehave._version import __version__
 from pybehave.actions import NO_REPLY, TIMEOUT
@@ -33,6 +35,9 @@ from pybehave.together import Together
 from pybehave.types import Rollback, Shutdown
 from pybehave.via import Registry, Via
 
+if TYPE_CHECKING:
+    from pybehave.runtime.node import Node
+
 __all__ = [
     "NO_REPLY",
     "TIMEOUT",
@@ -49,6 +54,7 @@ __all__ = [
     "GenStatem",
     "Listener",
     "Migration",
+    "Node",
     "Observer",
     "Once",
     "Pool",
@@ -74,3 +80,12 @@ __all__ = [
     "family",
     "statem",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Node` when it is asked for: it needs compiled modules, a specification does not."""
+    if name == "Node":
+        from pybehave.runtime.node import Node
+
+        return Node
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -70,12 +70,13 @@ class NoProc(PybehaveError):
     """No server has this name. Source: OTP, `noproc`.
 
     Attributes:
-        server: The name that was asked for.
+        server: The name that was asked for, which may be a pool's.
     """
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, why: str = "") -> None:
         super().__init__(
-            f"No server is named {server!r}: it was never started, has ended, or is just being "
+            why
+            or f"No server is named {server!r}: it was never started, has ended, or is just being "
             f"restarted; names() lists those that run"
         )
         self.server = server
@@ -85,14 +86,15 @@ class Timeout(PybehaveError, TimeoutError):
     """No reply came in time; the request may still be applied. Source: OTP, gen_server:call/3.
 
     Attributes:
-        server: Who was called.
+        server: Who was called; "" if that was the loop, or a supervisor.
         seconds: How long the caller waited.
     """
 
-    def __init__(self, server: str, seconds: float) -> None:
+    def __init__(self, server: str, seconds: float, who: str = "") -> None:
         super().__init__(
-            f"Server {server!r} did not reply within {seconds:g} s; the request may still be "
-            f"applied and its late reply is dropped; ask again or give the call a longer timeout"
+            f"{who or f'Server {server!r}'} did not reply within {seconds:g} s; the request may "
+            f"still be applied and its late reply is dropped; ask again or give the call a longer "
+            f"timeout"
         )
         self.server = server
         self.seconds = seconds

@@ -636,7 +636,7 @@ class Node(Requests, Supervision, Forgetting):
         if self.loop.is_here:
             return function()
         waiter = ThreadWaiter()
-        result: T = self.waited(settling(function, waiter), waiter, "loop", timeout)
+        result: T = self.waited(settling(function, waiter), waiter, "", timeout)
         return result
 
     def waited(
@@ -645,7 +645,7 @@ class Node(Requests, Supervision, Forgetting):
         """Let the loop call `work`, and return what it settles `waiter` with."""
         self.post(None, 0, work, waiter)
         if not waiter.wait(timeout):
-            raise Timeout(name, timeout or 0.0)
+            raise Timeout(name, timeout or 0.0, "" if name else "The loop")
         return waiter.take()
 
     def _send(self, name: str, kind: int, message: Any) -> None:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 
-from pybehave import Application, GenServer, Listener, Supervisor, Worker, testing
+from pybehave import Application, GenServer, Listener, Node, Supervisor, Worker, testing
 from pybehave.errors import Crashed, LoopClosed, RecordTooLarge, SpecError
 from pybehave.journal.recovery import Options
 from pybehave.protocols import Lines
@@ -97,6 +97,10 @@ def test_without_listeners_nobody_connects(app: Application) -> None:
 def test_only_an_application_is_simulated() -> None:
     with pytest.raises(SpecError, match="app=5 is not allowed; use an Application"):
         Simulator(1, 5)  # type: ignore[arg-type]
+
+
+def test_a_node_is_where_the_guides_say(app: Application) -> None:
+    assert type(Simulator(1, app).node) is Node
 
 
 def test_all_names_are_listed() -> None:

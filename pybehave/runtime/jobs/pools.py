@@ -286,8 +286,10 @@ class Pools:
     def _submit(self, task: Task) -> None:
         pool = self._pool(task.run.pool)
         if pool is None:
-            failed = RunFailed(task.run.tag, NoProc(task.run.pool or DEFAULT_POOL))
-            self._answer(task.owner, task.origin, failed)
+            name = task.run.pool or DEFAULT_POOL
+            there = ", ".join(map(repr, sorted(self._running))) or "none"
+            why = f"No pool is named {name!r}, or it is just being restarted; there are: {there}"
+            self._answer(task.owner, task.origin, RunFailed(task.run.tag, NoProc(name, why)))
             return
         job = Job(task, task.run.timeout)
         self._jobs.setdefault(task.owner, {})[job] = pool

@@ -362,7 +362,7 @@ class Supervision:
 
         self.post(None, 0, work, waiter)
         if not waiter.wait(timeout):
-            raise Timeout("of the supervisor", timeout or 0.0)
+            raise Timeout("", timeout or 0.0, "The supervisor")
         return waiter.take()
 
 

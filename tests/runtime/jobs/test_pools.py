@@ -221,6 +221,7 @@ def test_a_pool_outlives_what_it_does_not_understand(start: Any) -> None:
 def test_a_pool_that_nobody_has_is_named(start: Any) -> None:
     failed = outcome(start(app()), Run(work.add, 1, 1, pool="nobody"))
     assert isinstance(failed.error, NoProc)
+    assert str(failed.error).startswith("No pool is named ")
     assert failed.error.server == "nobody"
 
 

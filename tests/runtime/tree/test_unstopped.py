@@ -65,8 +65,10 @@ def test_a_terminate_that_blocks_the_loop_is_found_from_another_thread(
 ) -> None:
     gate = threading.Event()
     node = start(nested(Worker("pump", Blocking, gate)))
-    with pytest.raises(Timeout):
+    with pytest.raises(Timeout, match=r"^The supervisor did not reply within"):
         node.terminate_child("inner", "pump", timeout=0.01)
+    with pytest.raises(Timeout, match=r"^The loop did not reply within"):
+        node.run_on_loop(node.names, timeout=0.01)
     (late,) = node.unstopped()
     assert (late.path, late.is_blocking) == ("root/inner/pump", True)
     assert "gate.wait()" in late.stack
