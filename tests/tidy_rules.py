@@ -26,7 +26,7 @@ NATIVE_FUNCTION_LINES_MAX = 70
 
 # A module imports its own package and packages of a lower or equal level.
 LEVELS = {
-    "error_base": 0, "input_errors": 0, "journal_errors": 0, "release_errors": 0,
+    "error_base": 0, "input_errors": 0, "job_errors": 0, "journal_errors": 0, "release_errors": 0,
     "store_errors": 0, "supervision_errors": 0, "errors": 0,
     "actions": 0, "flow": 0, "jobs": 0, "once": 0, "tagged": 0, "together": 0, "statem": 0,
     "events": 0, "via": 0, "awaiting": 0, "types": 0, "_version": 0,
