@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, final
 
 from pybehave.behaviours.plain import HANDLER_CALLBACKS, check_plain
+from pybehave.behaviours.recovery import own_state
 from pybehave.types import Context
 
 
@@ -50,12 +51,12 @@ class EventHandler:
         check_plain(cls, HANDLER_CALLBACKS)
 
     def init(self, args: Any) -> Any:
-        """Return the first state; raise to refuse.
+        """Return the first state, by default a copy of `args`; raise to refuse.
 
         Args:
             args: Of `add_handler`; after a swap `(new_args, what the old terminate returned)`.
         """
-        return args
+        return own_state(args)
 
     def handle_event(self, event: Any, state: Any) -> Any:
         """Handle an event.

@@ -42,7 +42,6 @@ from pybehave.behaviours.handout import (
     hand_batches,
     hand_out,
 )
-from pybehave.behaviours.recovery import own_state
 from pybehave.errors import (
     BadReturn,
     NoProc,
@@ -567,7 +566,7 @@ class GenEvent(GenServer[Manager, Any, Any]):
 
     def _made(self, manager: Manager, key: Key, args: Any) -> Entry:
         entry = Entry(key, self._handler(manager, key), manager.ring.published)
-        entry.state = own_state(entry.handler.init(args), args)
+        entry.state = entry.handler.init(args)
         return entry
 
     def _handler(self, manager: Manager, key: Key) -> EventHandler:

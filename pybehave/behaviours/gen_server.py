@@ -129,7 +129,7 @@ class GenServer(Generic[State, Input, Output]):
             )
 
     def init(self, args: Any) -> Any:
-        """Return the first state; by default that is `args`, of which each start has its own copy.
+        """Return the first state; by default that is a copy of `args`, for each start its own.
 
         With a journal it is called at each start, and the state counts at the first. Defined as
         `init(self, args, recovery=None)` it decides each time: `recovery` is a `Recovery`, or None
@@ -144,7 +144,7 @@ class GenServer(Generic[State, Input, Output]):
             `Stop(reason)`. A tuple is a state with actions only if all that follows its first item
             are actions, or one list of at least one.
         """
-        return args
+        return own_state(args)
 
     def via(self, args: Any) -> Via | None:
         """Say under which key of which registry this server is to be found, beside its name.
@@ -395,7 +395,7 @@ class GenServer(Generic[State, Input, Output]):
         self, server: str, args: Any, recovery: Recovery[Any] | None = None
     ) -> Initial | _Ignored:
         """What the runtime calls for `init`; other behaviours on top of this one differ."""
-        return interpret_init(server, call_init(self, args, recovery), args)
+        return interpret_init(server, call_init(self, args, recovery))
 
     def _terminate(self, reason: Any, state: State) -> Cleanup | None:
         """What the runtime calls for `terminate`."""
@@ -471,13 +471,12 @@ def interpret(server: str, callback: str, value: Any) -> Turn:
     raise BadReturn(server, callback, value)
 
 
-def interpret_init(server: str, value: Any, args: Any = None) -> Initial | _Ignored:
+def interpret_init(server: str, value: Any) -> Initial | _Ignored:
     """Take init's return value apart.
 
     Args:
         server: The server's name, for the error.
         value: What init returned.
-        args: What it was given; a state that is these is copied (`own_state`).
 
     Returns:
         State and actions, or `IGNORED`.
@@ -493,11 +492,11 @@ def interpret_init(server: str, value: Any, args: Any = None) -> Initial | _Igno
     if isinstance(value, Stop):
         raise InitStopped(server, value.reason)
     if type(value) is not tuple or len(value) < 2:
-        return Initial(own_state(value, args), ())
+        return Initial(value, ())
     actions = value[1] if len(value) == 2 and type(value[1]) in (list, tuple) else value[1:]
     if actions and _are_actions(actions):
-        return Initial(own_state(value[0], args), tuple(actions))
-    return Initial(own_state(value, args), ())
+        return Initial(value[0], tuple(actions))
+    return Initial(value, ())
 
 
 def initial_of(
@@ -517,7 +516,7 @@ def initial_of(
     """
     if isinstance(instance, GenServer):
         return instance._initial(server, args, recovery)
-    return interpret_init(server, call_init(instance, args, recovery), args)
+    return interpret_init(server, call_init(instance, args, recovery))
 
 
 def shape_of(instance: Any, state: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:

@@ -40,7 +40,7 @@ from pybehave.actions import NO_REPLY, CancelTimer, Ignore, Reply
 from pybehave.behaviours.class_names import class_named, name_of
 from pybehave.behaviours.gen_server import GenServer, Initial
 from pybehave.behaviours.inputs import Validate, gate_of
-from pybehave.behaviours.recovery import Recovery, call_init, own_state
+from pybehave.behaviours.recovery import Recovery, call_init
 from pybehave.behaviours.statem_engine import MINE, Machine, Turn, as_tuple, plain_start
 from pybehave.errors import FIRST_TURN, BadReturn, InitStopped, SpecError, show
 from pybehave.statem import SAME, NextState, Stop
@@ -254,8 +254,6 @@ class GenStatem(GenServer[Machine, Any, Any]):
         if type(value) is not tuple or len(value) not in (2, 3):
             raise BadReturn(server, "init", value, INITS)
         self._check_state(value[0])
-        if value[1] is args:
-            value = (value[0], own_state(args, args), *value[2:])
         if before is not None and _is_same(before, value):
             return Initial(before, ())
         actions = value[2] if len(value) == 3 else None

@@ -62,6 +62,10 @@ class HostedServer(GenServer[Any, Any, Any]):
     beside: Beside | None = None
     _handle_together = None  # type: ignore[assignment]  # it takes no commands
 
+    def init(self, args: Any) -> Any:
+        """Its state are the args themselves: they are for what runs beside the loop."""
+        return args
+
     def open(self, host: Any, server: Any) -> Beside:
         """Make what runs beside the loop; called when the server's name answers.
 

@@ -105,18 +105,18 @@ def check_init(kind: type) -> None:
             )
 
 
-def own_state(state: Any, args: Any) -> Any:
-    """Return a first state that steps may change in place: a copy, where it is the args themselves.
+def own_state(args: Any) -> Any:
+    """Return args as a first state that steps may change in place: a copy.
 
     The specification's args are for each start, and for each server of a family (OTP copies them
     at each start). What cannot be copied is left as it is.
     """
-    if state is not args or type(state) in _UNCHANGING:
-        return state
+    if type(args) in _UNCHANGING:
+        return args
     try:
-        return copy.deepcopy(state)
+        return copy.deepcopy(args)
     except Exception:  # noqa: BLE001 -- whatever its own copying does
-        return state
+        return args
 
 
 def call_init(instance: Any, args: Any, recovery: Recovery[Any] | None = None) -> Any:

@@ -244,6 +244,9 @@ def test_attributes_of_the_instance_are_looked_at(start: Any) -> None:
 
 def test_arguments_that_two_workers_keep_are_found_at_the_start(start: Any) -> None:
     class Given(GenServer[Any, Any, Any]):
+        def init(self, args: Any) -> Any:
+            return args
+
         def step(self, command: Any, state: Any) -> Any:
             return state, None
 
