@@ -49,9 +49,10 @@ from pybehave import actions as _actions
 from pybehave.actions import are_actions
 from pybehave._uring.acting import NOT_STOPPED as _NOT_STOPPED
 from pybehave.errors import (
-    MISPLACED, BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, NoProc,
+    BadReturn, CalledInCallback, CallingSelf, Crashed, DecodeError, InitStopped, NoProc,
     PybehaveError, RequestKnown, Suspended, Timeout, ended_error,
 )
+from pybehave.errors import MISPLACED as _MISPLACED
 from pybehave.once import Once as _Once
 from pybehave.together import Together as _Together
 
@@ -663,7 +664,7 @@ cdef class Dispatcher(Ephemeral):
         count = len(result)
         if 2 <= count <= 3 and begins_with(PyTuple_GET_ITEM(result, 1), ACTION) \
                 and are_actions(result[1]):
-            raise BadReturn(server.name, _CALLBACKS[kind], result, MISPLACED)
+            raise BadReturn(server.name, _CALLBACKS[kind], result, _MISPLACED)
         if count == 2:
             return ()
         if count != 3:
