@@ -112,10 +112,12 @@ class Crashed(PybehaveError):
         server: Who was called.
         crash_id: Leads to the crash in the log.
         reason: The exception, or any other abnormal reason.
+        lsn: Of the input that it failed on, in the journal; 0 = it is in none.
     """
 
-    def __init__(self, server: str, crash_id: str, reason: object) -> None:
+    def __init__(self, server: str, crash_id: str, reason: object, lsn: int = 0) -> None:
         super().__init__(server, crash_id, reason)
+        self.lsn = lsn
         self.server = server
         self.crash_id = crash_id
         self.reason = reason

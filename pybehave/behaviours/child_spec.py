@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, Final, Generic, final
 
 from pybehave.behaviours.backoff import BACKOFF_RULE, Backoff
@@ -60,7 +61,13 @@ def _is_shutdown(value: Any) -> bool:
 
 def _makes_server(value: Any) -> bool:
     """A class must be a server's; what a function makes is seen when it is called."""
-    return issubclass(value, GenServer) if isinstance(value, type) else callable(value)
+    if isinstance(value, type):
+        return issubclass(value, GenServer)
+    if isinstance(value, FunctionType) and value.__code__.co_argcount > len(
+        value.__defaults__ or ()
+    ):
+        return False  # nobody would give it what it wants: a step function, mostly
+    return callable(value)
 
 
 def _is_id(value: Any) -> bool:

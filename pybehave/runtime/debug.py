@@ -223,7 +223,7 @@ class Debug:
             return
         try:
             old.close()
-        except BaseException:  # (B1): a close writes what is left, and a disk may be full
+        except Exception:  # (B1): a close writes what is left, and a disk may be full
             logger.exception("the log of %r to %s lacks its end", self.server.name, old.name)
 
     def count(self, *, is_on: bool) -> None:
@@ -280,7 +280,7 @@ class Debug:
         except BaseException:  # (B1)
             logger.exception("the log of %r to %s ends", event.server, file.name)
             self._file = None
-            with suppress(BaseException):  # it writes what is left: the same again
+            with suppress(Exception):  # it writes what is left: the same again
                 file.close()
 
     def _called(self, function: Installed, state: Any, event: Event) -> Any:

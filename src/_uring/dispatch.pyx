@@ -742,7 +742,7 @@ cdef class Dispatcher(Ephemeral):
             (<Connection>message.connection).is_unwelcome = True
         crash = None # a third of what a crash costs, were it made for nobody
         if is_heard or server.callers_count or server.mailbox:
-            crash = Crashed(server.name, server.crash_id(), error)
+            crash = Crashed(server.name, server.crash_id(), error, server.failed_lsn)
         if was_running:
             self.note_left(server, caller, kind, message)
         self.retire(server, crash)

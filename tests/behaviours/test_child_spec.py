@@ -115,3 +115,12 @@ def test_a_ref_calls_by_name() -> None:
     node = FakeNode()
     ref.cast(node, "put")
     assert node.cast_to == ("store", "put")
+
+
+def test_a_step_function_is_no_worker() -> None:
+    def step(command: object, state: object) -> object:
+        return state, command
+
+    with pytest.raises(SpecError, match=r"server=.* use a GenServer class, or a function"):
+        Worker("a", step)  # type: ignore[arg-type]
+    Worker("a", lambda kind=Idle: kind())

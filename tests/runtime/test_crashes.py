@@ -280,9 +280,12 @@ def test_the_report_of_a_journaled_server_leads_to_its_dead_letter(
 ) -> None:
     data = tmp_path / "data"
     node = start(application(journal=True), data=data)
-    report = crash(node)
+    with pytest.raises(Crashed) as failed:
+        node.call("a", "break")
+    report = node.crashes()[-1]
     node.stop()
     assert dead_letters.get(str(data), report.lsn).crash_id == report.crash_id
+    assert (failed.value.lsn, failed.value.crash_id) == (report.lsn, report.crash_id)
 
 
 def test_only_the_newest_reports_are_kept(start: Callable[..., Any]) -> None:
