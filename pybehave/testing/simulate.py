@@ -61,6 +61,9 @@ WITHIN_S: Final = 60.0
 DRAIN_S: Final = 20.0
 """Virtual seconds before the end for completions drawn late: more than the source's longest."""
 
+LAST_S: Final = 0.1
+"""Virtual seconds for what is on its way to clients when a node ends by itself."""
+
 GONE_SHOWN_MAX: Final = 8
 """Connections named when a condition has not come to hold: a sentence is for reading."""
 
@@ -311,9 +314,12 @@ class Simulator:
         return self.network.now
 
     def run(self, seconds: float) -> None:
-        """Let so many virtual seconds pass; less when the application ends by itself."""
+        """Let so many virtual seconds pass; no more than a moment when the node ends by itself."""
         end = self.now + seconds
         while self.now < end and (self.is_running or self._is_stopped):
+            self.tick(end)
+        end = min(end, self.now + LAST_S)
+        while self.now < end:
             self.tick(end)
 
     def run_until(self, condition: Callable[[], Any], *, within: float = WITHIN_S) -> None:
