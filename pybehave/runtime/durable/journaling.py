@@ -773,11 +773,11 @@ class NodeJournal:
         """
         if not self._is_open:
             return
-        loop = self.node.loop
         if not is_followed:
             self.snapshots.take_last(CLOSE_S)
         self.commit.finish()
-        until = loop.now() + CLOSE_S
+        loop, until = self.node.loop, self.node.loop.now() + CLOSE_S
+        loop.run_once(0.0)  # what is left is on its way to the disk when a tick has ended
         while not self.commit.is_closed and loop.now() < until:
             if self.commit.error and not self.commit.is_busy:
                 break

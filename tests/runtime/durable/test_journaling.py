@@ -90,6 +90,19 @@ def test_state_survives_an_orderly_end(begin: Callable[..., Any]) -> None:
     assert begin().call("ledger", "lines") == [0, 1, 2]
 
 
+def test_a_journal_is_closed_without_waiting_for_a_timer() -> None:
+    """On virtual time, for that is what is measured: clients wait for this when another process
+    takes over. What was recorded between two ticks was written behind the next wait."""
+    with Simulator(1, ledger(), disk=SimDisk(1)) as world:
+        world.node.call("ledger", ("add", 1))
+        while world.node.run_once(0.0):
+            pass
+        began = world.node.loop.now()
+        world.node.journal.close(is_followed=True)
+        assert world.node.journal.commit.is_closed
+        assert world.node.loop.now() - began < 0.005  # the disk itself takes microseconds
+
+
 def test_values_keep_their_types(begin: Callable[..., Any]) -> None:
     values = [(1, (2, "x")), {"a": {1, 2}}, 2**70, b"\x00", None, frozenset({("k", 1)}), -1.5]
     node = begin()
