@@ -49,14 +49,16 @@ class Running:
     """A worker that the fake host has started: what the real node calls a server."""
 
     def __init__(
-        self, worker: Worker[Any, Any], name: str, instance: Any, state: Any, incarnation: int
-    ):
+        self, worker: Worker[Any, Any], name: str, instance: Any, state: Any, incarnation: int,
+        began: float,
+    ):  # fmt: skip
         self.name = name
         self.worker = worker
         self.owner: object = worker
         self.instance = instance
         self.state = state
         self.incarnation = incarnation
+        self.began = began
 
     def __repr__(self) -> str:
         return str(self.incarnation)
@@ -124,7 +126,7 @@ class FakeHost:
             return IGNORED
         self.trace.append(f"init {name}")
         self.incarnations += 1
-        running = Running(worker, name, instance, initial.state, self.incarnations)
+        running = Running(worker, name, instance, initial.state, self.incarnations, self.time)
         self.names[name] = running
         return running
 

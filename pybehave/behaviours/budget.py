@@ -62,6 +62,15 @@ class Budget:
             return False
         return not attempts or attempts[0] >= now - spec.period
 
+    def charged(self, now: float) -> float:
+        """Return how many attempts count against the intensity; with decay, what is left."""
+        if self._spec.decay is not None:
+            return self.failures(now)
+        if self._is_healthy(now):
+            return 0.0
+        self._expire(now)
+        return float(len(self.attempts))
+
     def charge(self, now: float) -> None:
         """Take note of an attempt."""
         spec = self._spec
@@ -69,8 +78,7 @@ class Budget:
             self.clear()
         if spec.decay is not None:
             self.count = self.failures(now) + 1
-        while self.attempts and self.attempts[0] < now - spec.period:
-            self.attempts.popleft()
+        self._expire(now)
         self.attempts.append(now)
         self.latest = now
 
@@ -84,6 +92,10 @@ class Budget:
         self.attempts.clear()
         self.count = 0.0
         self.latest = None
+
+    def _expire(self, now: float) -> None:
+        while self.attempts and self.attempts[0] < now - self._spec.period:
+            self.attempts.popleft()
 
     def _is_healthy(self, now: float) -> bool:
         reset_after, latest = self._spec.reset_after, self.latest

@@ -55,6 +55,9 @@ class ChildInfo(NamedTuple):
         ref: What the runtime knows it by while it runs; else None.
         type: `"worker"` or `"supervisor"`.
         restarts: How often it was started again by its supervisor.
+        uptime: Whole seconds since which it runs; None while it does not.
+        restarts_in: Seconds that its back-off, or its supervisor's pause, has yet to last; None
+            when none does.
     """
 
     id: str
@@ -62,6 +65,8 @@ class ChildInfo(NamedTuple):
     ref: Any
     type: ChildType
     restarts: int
+    uptime: int | None = None
+    restarts_in: float | None = None
 
 
 class ChildCount(NamedTuple):
@@ -80,14 +85,22 @@ class ChildCount(NamedTuple):
     workers: int
 
 
-def which_children(state: SupervisorState) -> list[ChildInfo]:
-    """List the children, newest first as OTP does."""
-    return [child_info(child) for child in reversed(state.children.values())]
+def which_children(state: SupervisorState, now: float) -> list[ChildInfo]:
+    """List the children, newest first as OTP does; `now` in monotonic seconds."""
+    return [child_info(state, child, now) for child in reversed(state.children.values())]
 
 
-def child_info(child: Child) -> ChildInfo:
-    """Return what there is to know of one child."""
-    return ChildInfo(child.id, child.status.value, child.ref, _type_of(child), child.restarts)
+def child_info(state: SupervisorState, child: Child, now: float) -> ChildInfo:
+    """Return what there is to know of one child; `now` in monotonic seconds."""
+    status, began, uptime, wait = child.status, child.began, None, None
+    if status is Status.RUNNING and began is not None:
+        uptime = max(int(now) - int(began), 0)
+    elif status is Status.RESTARTING:
+        row = state.pauses if state.is_paused else child.row
+        wait = row.latest - now if row is not None and row.latest > now else None
+    return ChildInfo(
+        child.id, status.value, child.ref, _type_of(child), child.restarts, uptime, wait
+    )
 
 
 def count_children(state: SupervisorState) -> ChildCount:

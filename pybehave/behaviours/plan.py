@@ -200,6 +200,11 @@ class Child:
         """How long each of its restarts waits. A supervisor's own back-off is another thing."""
         return self.spec.backoff if isinstance(self.spec, Worker) else None
 
+    @property
+    def began(self) -> float | None:
+        """Monotonic seconds since which it runs, as far as who runs it says so."""
+        return getattr(self.ref, "began", None)
+
     def adopt(self, spec: ChildSpec) -> None:
         """Go by another specification from now on."""
         self.spec = spec

@@ -143,6 +143,9 @@ class ChildTerminated(Event, frozen=True):
         reason: The exception with its traceback, or another reason.
         restart: The child's restart type.
         verdict: What follows: `"restart"`, `"give_up"`, `"forget"`, ...
+        failures: Restarts that count against the threshold so far, the one that follows not among
+            them; with `decay`, what is left of them.
+        threshold: The supervisor's intensity: one restart more is too many.
     """
 
     level = logging.ERROR
@@ -151,6 +154,8 @@ class ChildTerminated(Event, frozen=True):
     reason: object
     restart: str
     verdict: str
+    failures: float = 0.0
+    threshold: int = 0
 
     def __str__(self) -> str:
         return (

@@ -99,7 +99,8 @@ cdef class Dispatcher(Ephemeral):
         if address.server is not None:
             raise PybehaveError(f"the name {server.name!r} is taken")
         server.state = state
-        server.is_running = True
+        server.runs = True
+        server.began_s = <uint32_t>(self.now_ns // 1_000_000_000)
         address.server = server
         try:
             self._check_actions(server, actions)
@@ -125,10 +126,10 @@ cdef class Dispatcher(Ephemeral):
         cdef Caller caller
         cdef tuple item
         cdef bint is_awaited = False
-        if not server.is_running:
+        if not server.runs:
             return
         self.wake(server)
-        server.is_running = False
+        server.runs = False
         address = self.address(server.name)
         if address.server is server:
             address.server = None
@@ -209,7 +210,7 @@ cdef class Dispatcher(Ephemeral):
     cdef int opened(self, Server server, conn *c) except -1:
         """Tell a server of a new connection, before anything that comes from it (decision 0005)."""
         self.barrier = 0
-        if server is None or not server.is_running:
+        if server is None or not server.runs:
             return 0 # the next incarnation is told (`greet`)
         c.flags |= CONN_EVENTS
         opened = _actions.Opened(self.connection_of(c))
@@ -339,7 +340,7 @@ cdef class Dispatcher(Ephemeral):
     def take_waiting(self, Server server) -> None:
         """Let a server take what waits for it now, outside any turn; a suspended one takes nothing.
         """
-        if server.is_running and not server.is_suspended():
+        if server.runs and not server.is_suspended():
             self._serve(server, server.mail_count(), False)
 
     cdef object _call_fast(self, Server server, object request):
@@ -423,7 +424,7 @@ cdef class Dispatcher(Ephemeral):
                 continue
             server.is_ready = False
             self._serve(server, INPUTS_PER_TURN, may_wait)
-            if server.is_running and (server.mailbox or server.has_continues()):
+            if server.runs and (server.mailbox or server.has_continues()):
                 self._make_ready(server)
             else:
                 server.mailbox = None # an idle server owns nothing that it can do without
@@ -435,9 +436,9 @@ cdef class Dispatcher(Ephemeral):
 
     cdef int _serve(self, Server server, Py_ssize_t budget, bint may_wait) except -1:
         cdef tuple item
-        if server.is_running and server.has_continues():
+        if server.runs and server.has_continues():
             self._run_continues(server)
-        while budget > 0 and server.is_running and server.mailbox:
+        while budget > 0 and server.runs and server.mailbox:
             if may_wait and self.commit.must_wait():
                 break
             budget -= 1
@@ -513,7 +514,7 @@ cdef class Dispatcher(Ephemeral):
     cdef int _turn(self, Server server, int kind, object message, Caller caller) except -1:
         if server.has_continues():
             self._run_continues(server)
-        if not server.is_running:
+        if not server.runs:
             return self._not_begun(server, kind, message, caller)
         if type(message) is Once and (kind == INPUT_CALL or kind == INPUT_CAST):
             self._once(server, kind, message, caller)
@@ -556,7 +557,7 @@ cdef class Dispatcher(Ephemeral):
     cdef int _run_continues(self, Server server) except -1:
         if not server.has_continues(): return 0
         try:
-            while server.is_running and server.has_continues():
+            while server.runs and server.has_continues():
                 self.continued[server] = self.continued.get(server, -1) + 1
                 self._one(server, INPUT_CONTINUE, server.extras.continues.pop(0), None)
         finally:
@@ -702,7 +703,7 @@ cdef class Dispatcher(Ephemeral):
             if caller is None and c != NULL and answer is not None:
                 caller = self.caller_of(server, c)
             return self._crashed(server, error, 0, actions, caller)
-        if reason is not NOT_STOPPED and server.is_running:
+        if reason is not NOT_STOPPED and server.runs:
             if asker is None:
                 asker = caller if c == NULL else self.caller_of(server, c)
             self.note_left(server, asker, kind, message)
@@ -732,7 +733,7 @@ cdef class Dispatcher(Ephemeral):
     cdef int _crashed(self, Server server, object error, int kind, object message,
                       Caller caller) except -1:
         """The incarnation ends by an exception; whoever waits is told at once."""
-        cdef bint was_running = server.is_running # it may have been stopped by its own turn
+        cdef bint was_running = server.runs # it may have been stopped by its own turn
         cdef uint64_t barrier = self.barrier
         cdef bint is_heard = caller is not None and not caller.is_done
         if kind == INPUT_CASTS:
@@ -775,7 +776,7 @@ cdef class Dispatcher(Ephemeral):
             server.extras.idle_timer = None
             if not server.has_inputs(): # a waiting one wins (OTP, gen_server timeouts)
                 self.tell(server, TIMEOUT)
-        elif server.is_running:
+        elif server.runs:
             server.mail().append((INPUT_TIMER, alarm, None))
             self._make_ready(server)
         return 0

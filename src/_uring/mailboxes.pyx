@@ -306,7 +306,7 @@ cdef class Mailboxes(Names):
         """A message of a journaled server was not recorded: the journal had no room, or its
         receiver had just stopped. What has no form in the journal is lost; a job's result that has
         none has failed."""
-        if not server.is_running:
+        if not server.runs:
             return self._keep(self.address(server.name), item)
         if self.commit.is_full or self.commit.is_behind:
             self.stalled.append((server, item))
@@ -331,7 +331,7 @@ cdef class Mailboxes(Names):
 
     cdef int tell(self, Server server, object message) except -1:
         """An info from the runtime itself: not subject to the mailbox's bound."""
-        if server is not None and server.is_running:
+        if server is not None and server.runs:
             server.barrier = max(server.barrier, self.barrier)
             server.mail().append((INPUT_INFO, message, None))
             self._make_ready(server)
@@ -510,7 +510,7 @@ cdef class Mailboxes(Names):
         """The reply is put off: remember who waits, so that a crash can tell them."""
         if caller.is_done:
             return 0
-        if not server.is_running: # it was stopped by its own turn: nobody will reply
+        if not server.runs: # it was stopped by its own turn: nobody will reply
             return self._resolve(caller, None, Stopped(server.name, "shutdown"))
         caller.owner = server
         if server.extra().waiting is None:

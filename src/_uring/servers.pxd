@@ -149,8 +149,9 @@ cdef class Server:
     cdef Extras extras                 # None until one of them is needed
     cdef readonly uint32_t incarnation
     cdef readonly uint32_t number      # in the journal; 0 = not journaled
-    cdef readonly bint is_running
-    cdef bint is_ready
+    cdef uint32_t began_s              # monotonic
+    cdef unsigned char runs            # bytes, not bints: it is no larger than it has to be
+    cdef unsigned char is_ready
 
     cdef str _seed(self)
     cdef inline Extras extra(self):

@@ -106,6 +106,16 @@ cdef class Server:
     """
 
     @property
+    def is_running(self) -> bool:
+        """Whether it answers to its name."""
+        return self.runs != 0
+
+    @property
+    def began(self) -> float:
+        """When it began to, whole monotonic seconds of its loop; 0 before that."""
+        return self.began_s
+
+    @property
     def now(self) -> float:
         """Unix time of the current input, seconds."""
         return self.kind.present.unix_ns() / 1e9

@@ -55,7 +55,7 @@ cdef class System(Mailboxes):
 
     cpdef int hibernate(self, Server server) except -1:
         """An input has asked for it, and is over (X6)."""
-        if self.on_hibernate is None or not server.is_running or not server.number \
+        if self.on_hibernate is None or not server.runs or not server.number \
                 or server.has_continues() or server.mailbox or server.has_control() \
                 or (server.extras is not None and server.extras.waiting) \
                 or type(server.state) is Asleep:

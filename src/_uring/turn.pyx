@@ -88,7 +88,7 @@ cdef class Turn(Alarms):
         From another thread, which holds the GIL: the step cannot end meanwhile. If it ends before
         it comes to notice (it was in C, or swallows the exception), `disturbed` raises instead.
         """
-        if self.current is not server or server.inputs != inputs or not server.is_running:
+        if self.current is not server or server.inputs != inputs or not server.runs:
             return False
         self.aborted = (server.name, seconds)
         self.is_disturbed = True

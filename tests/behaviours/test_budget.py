@@ -33,6 +33,24 @@ def test_what_is_dropped_would_not_have_decided(intensity: int) -> None:
             times.append(now)
 
 
+@pytest.mark.parametrize("intensity", [0, 1, 3, 10])
+def test_what_counts_is_what_was_charged_within_the_period(intensity: int) -> None:
+    charged = budget(intensity, 2)
+    for now in (0.0, 1.0, 1.5):
+        charged.charge(now)
+    counts = [charged.charged(now) for now in (1.5, 2.0, 2.5, 3.25, 9.0)]
+    assert counts == [min(many, intensity) for many in (3, 3, 2, 1, 0)]
+
+
+def test_what_counts_is_gone_after_a_healthy_run_and_decays() -> None:
+    charged = Budget(supervisor("one_for_one", "a", intensity=3, period=9, reset_after=2))
+    charged.charge(0.0)
+    assert [charged.charged(now) for now in (1.0, 2.0)] == [1, 0]
+    charged = Budget(supervisor("one_for_one", "a", intensity=3, decay=2))
+    charged.charge(0.0)
+    assert [charged.charged(now) for now in (0.0, 2.0, 4.0)] == [1, 0.5, 0.25]
+
+
 def test_flags_beyond_what_a_deque_counts_are_adopted() -> None:
     charged = budget(3, 5)
     charged.charge(1.0)

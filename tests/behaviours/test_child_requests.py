@@ -111,7 +111,7 @@ def test_S1_8_start_child_checks_the_significance() -> None:
 
 def test_S1_8_which_children_lists_the_newest_first() -> None:
     state = SupervisorState.of(supervisor("one_for_one", "a b", supervisor("one_for_one", "c")))
-    listed = [(info.id, info.type) for info in which_children(state)]
+    listed = [(info.id, info.type) for info in which_children(state, 0.0)]
     assert listed == [("supervisor-3", "supervisor"), ("b", "worker"), ("a", "worker")]
 
 

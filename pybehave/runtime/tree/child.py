@@ -57,6 +57,12 @@ class TreeChild(Child):
     owner: SupervisorNode
 
     @property
+    def began(self) -> float | None:
+        """Monotonic seconds since which it runs."""
+        node = self.rare.node
+        return super().began if node is None else node.began
+
+    @property
     def path(self) -> str:
         """Ids from the root, joined by "/"."""
         return f"{self.owner.path}/{self.id}"

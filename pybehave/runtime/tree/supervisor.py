@@ -124,6 +124,7 @@ class SupervisorNode:
     """The machine of one supervisor.
 
     Attributes:
+        began: When it began to start its children, monotonic seconds.
         state: What decisions depend on.
         path: Ids from the root, joined by "/".
         phase: Where it stands.
@@ -133,6 +134,7 @@ class SupervisorNode:
 
     __slots__ = (
         "answer",
+        "began",
         "deadline",
         "entry",
         "error",
@@ -152,6 +154,7 @@ class SupervisorNode:
         self.path = path
         self.entry = entry
         self.state = SupervisorState(spec)
+        self.began = tree.host.now()
         self.phase: Phase = STARTING
         self.plan: Plan | None = None
         self.answer: Answer[Any] | None = None
@@ -239,8 +242,9 @@ class SupervisorNode:
         plan = restart.plan_restart(self.state, child.id, host.now(), reason, host.draw())
         rare.node = child.ref = None
         if restart.is_end_reported(child, reason):
-            how = child.spec.restart
-            host.emit(ChildTerminated(self.path, child.id, ref, reason, how, plan.verdict.word))
+            how, verdict = child.spec.restart, plan.verdict.word
+            count, limit = self.state.budget.charged(host.now()), self.state.spec.intensity
+            host.emit(ChildTerminated(self.path, child.id, ref, reason, how, verdict, count, limit))
         self.take_up(plan, child)
 
     def handle_retry(self, child: TreeChild, attempt: int) -> None:

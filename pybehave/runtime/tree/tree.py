@@ -329,7 +329,7 @@ class Tree:
         Raises:
             NotFound: There is no such supervisor, or it is ambiguous.
         """
-        return which_children(self.supervisor(supervisor).state)
+        return which_children(self.supervisor(supervisor).state, self.host.now())
 
     def which_child(self, supervisor: str, child: Any) -> ChildInfo:
         """Find one of a supervisor's children as it is now, by its id or its ref.
@@ -338,7 +338,8 @@ class Tree:
             NotFound: There is no such child or supervisor.
         """
         node = self.supervisor(supervisor)
-        return child_info(find_child(node.state, node.path, tree_requests.id_of(node, child)))
+        found = find_child(node.state, node.path, tree_requests.id_of(node, child))
+        return child_info(node.state, found, self.host.now())
 
     def count_children(self, supervisor: str) -> ChildCount:
         """Count a supervisor's children as they are now.

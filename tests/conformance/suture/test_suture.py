@@ -21,6 +21,7 @@ from pybehave.runtime.events import (
     SupervisorResumed,
 )
 from pybehave.runtime.node import Node
+from pybehave.testing.simulate import Simulator
 from tests.builders import Boom, Idle, Run, running, supervisor, workers
 
 PAUSE = Backoff(15, 15, jitter="none")
@@ -130,6 +131,51 @@ def test_a_start_that_fails_after_the_pause_is_charged_and_pauses_again() -> Non
     assert run.host.reported(SupervisorPaused) == ["SupervisorPaused a"] * 2
     run.host.advance(15)
     assert run.host.take() == "term a, initfail a, init a"
+
+
+def test_E17_an_end_says_how_many_count_and_how_many_may() -> None:
+    run = suture(intensity=2, decay=10.0)
+    for seconds in (0, 0, 10, 0):
+        run.host.advance(seconds)
+        run.host.crash("a")
+    ended = [event for event in run.host.events if isinstance(event, ChildTerminated)]
+    assert [event.failures for event in ended] == [0, 1, 1, 2]
+    assert {event.threshold for event in ended} == {2}
+
+
+def test_E15_a_list_says_how_long_each_runs_and_waits() -> None:
+    run = running("one_for_one", *workers("a", backoff=SLOW), *workers("b c"), intensity=100)
+    run.host.advance(7)
+    run.host.crash("b")
+    run.host.crash("a")
+    run.host.advance(0.5)
+    run.tree.terminate_child("root", "c").result()
+    children = {info.id: info for info in run.tree.which_children("root")}
+    assert [children[name].uptime for name in "abc"] == [None, 0, None]
+    assert [children[name].restarts_in for name in "abc"] == [0.5, None, None]
+    run.host.advance(3)
+    assert run.tree.which_child("root", "a").uptime == 2
+    assert run.tree.which_child("root", "a").restarts_in is None
+
+
+def test_E15_servers_and_supervisors_say_how_long_they_run() -> None:
+    """On virtual time, that of a real node's loop being no test's to make pass."""
+    inner = Supervisor("one_for_one", [Worker("b", Idle)], id="inner")
+    app = Application("t", Supervisor("one_for_one", [Worker("a", Idle), inner], id="root"))
+    with Simulator(1, app) as world:
+        world.run(5)
+        found = {info.id: info.uptime for info in world.node.which_children("root")}
+        assert found["a"] in (4, 5) and found["inner"] in (4, 5)
+        world.node.terminate_child("root", "a")
+        world.node.restart_child("root", "a")
+        assert world.node.which_child("root", "a").uptime == 0
+
+
+def test_E15_whoever_waits_for_the_end_of_a_pause_says_how_long() -> None:
+    run = suture(intensity=0)
+    run.host.crash("a")
+    run.host.advance(5)
+    assert run.tree.which_child("root", "a").restarts_in == 10
 
 
 # --- a child's back-off --------------------------------------------------------
