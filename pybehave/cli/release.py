@@ -20,6 +20,7 @@ import click
 from pybehave.behaviours.release import Release
 from pybehave.behaviours.upgrade_schema import Uncheckable, UpgradeSchema
 from pybehave.cli.codecs import codec_options
+from pybehave.cli.configuration import config_options, planned, read_config
 from pybehave.cli.folder import check_folder, data_option
 from pybehave.cli.load import Mistake, load_release
 from pybehave.cli.release_clients import check_clients, spoken_lines
@@ -190,17 +191,28 @@ def replace(target: str | None, path: str | None, before: str | None, node: str)
     "--path", type=click.Path(file_okay=False, exists=True), help="The new code's folder."
 )
 @data_option
+@config_options
 @codec_options
-def check(target: str, path: str | None, data: str, codec: tuple[Codec, ...]) -> None:
+def check(
+    target: str,
+    path: str | None,
+    data: str,
+    files: tuple[str, ...],
+    settings: tuple[str, ...],
+    codec: tuple[Codec, ...],
+) -> None:
     """Step a recorded journal again with new code; name the first outcome that differs.
 
     Nothing is locked, written or sent; the node may run, and is asked then which versions its
-    clients speak. Exit status 1: something differs, or the new code does not read what the journal
-    holds, or does not understand what is spoken; 3: what is there cannot be checked.
+    clients speak. Give it the configuration that the node has. Exit status 1: something differs, or
+    the new code does not read what the journal holds, or does not understand what is spoken; 3:
+    what is there cannot be checked.
     """
     found = load_release(target, path)
     application = found.app if isinstance(found, Release) else found
     migrations = found.migrations if isinstance(found, Release) else {}
+    config = read_config(files, settings)
+    planned(application, config)
     begin = partial(
         History,
         application,
@@ -208,6 +220,7 @@ def check(target: str, path: str | None, data: str, codec: tuple[Codec, ...]) ->
         is_strict=False,
         codec=codec,
         schema=partial(UpgradeSchema, migrations=migrations),
+        config=config,
     )
     check_folder(data)
     unheard = check_clients(application, data)

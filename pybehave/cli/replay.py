@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import click
 
 from pybehave.cli.codecs import codec_options
+from pybehave.cli.configuration import config_options, planned, read_config
 from pybehave.cli.folder import check_journal, check_range, check_server, data_option
 from pybehave.cli.load import Mistake, load
 from pybehave.errors import CodecRefused, JournalRefused, NonDeterminism, SpecError
@@ -30,6 +31,7 @@ LSN = click.IntRange(min=0)
 @click.option("--break-on", metavar="EXPRESSION", help="Stop when it is true of `state`.")
 @click.option("--check", is_flag=True, help="Name every outcome that differs; exit status 1.")
 @data_option
+@config_options
 @codec_options
 def command(
     target: str,
@@ -40,19 +42,25 @@ def command(
     break_on: str | None,
     check: bool,
     data: str,
+    files: tuple[str, ...],
+    settings: tuple[str, ...],
     codec: tuple[Codec, ...],
 ) -> None:
     """Show the states of an application's servers as they were at an lsn.
 
-    MODULE:APP is the code that steps the inputs; it may be newer than the journal.
+    MODULE:APP is the code that steps the inputs; it may be newer than the journal. Give it the
+    configuration that the node has.
     """
-    application = load(target)
+    application, config = load(target), read_config(files, settings)
+    planned(application, config)
     check_journal(data)
     check_range(first or 0, last)
     try:
         problems = verify(data).problems
         before = (first or last + 1) - 1
-        history = History(application, data, before, is_strict=not check, codec=codec)
+        history = History(
+            application, data, before, is_strict=not check, codec=codec, config=config
+        )
         check_server(server, history.names)
         for problem in problems:
             click.echo(f"damaged: {problem}; history ends with lsn {history.last_lsn}", err=True)

@@ -51,6 +51,53 @@ def test_the_state_at_any_lsn(sums: Path) -> None:
     assert "{'sum': 15}" in run("replay", "sums:app", "--data", "data", "--to", str(lsn)).stdout
 
 
+CONFIGURED = """
+import dataclasses
+
+from pybehave import Application, GenServer, Supervisor, Worker
+
+@dataclasses.dataclass(frozen=True)
+class Env:
+    factor: int = 1
+
+class Sum(GenServer):
+    def init(self, args):
+        self.factor = args.factor
+        return 0
+
+    def step(self, command, state):
+        return state + self.factor * command, state + self.factor * command
+
+app = Application(
+    "sums",
+    lambda env: Supervisor("one_for_one", [Worker("s", Sum, env, journal=True)]),
+    env=Env,
+)
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [("replay", "sums:app", "--check"), ("release", "check", "sums:app")]
+)
+def test_an_application_is_configured_as_its_node_was(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without, its code did not repeat what it had done itself."""
+    (tmp_path / "sums.py").write_text(CONFIGURED)
+    (tmp_path / "node.toml").write_text("[sums]\nfactor = 3\n\n[pybehave]\nbackend = 'epoll'\n")
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {}
+    exec(CONFIGURED, namespace)
+    with namespace["app"].start(data="data", config={"sums": {"factor": 3}}) as node:
+        assert node.call("s", 5) == 15
+    assert run(*words, "--data", "data").returncode == 1
+    for given in (("--config", "node.toml"), ("--set", "sums.factor=3")):
+        result = run(*words, "--data", "data", *given)
+        assert result.returncode == 0, result
+    result = run(*words, "--data", "data", "--set", "sums.faktor=3")
+    assert (result.returncode, "sums.faktor" in result.stderr) == (2, True)
+
+
 def test_it_stops_where_it_is_told_to(sums: Path) -> None:
     words = ("replay", "sums:app", "--data", "data", "--break-on", "state['sum'] > 20")
     result = run(*words)

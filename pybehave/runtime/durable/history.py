@@ -19,6 +19,7 @@ from pybehave.behaviours.application import Application, ensure_all
 from pybehave.behaviours.child_spec import Worker
 from pybehave.behaviours.schema import Schema
 from pybehave.behaviours.supervisor import workers
+from pybehave.config import Config, loader
 from pybehave.errors import JournalRefused
 from pybehave.journal import reader
 from pybehave.journal.codec import Codec, Coder
@@ -45,6 +46,7 @@ class History:
         is_strict: Stop at the first outcome that differs.
         codec: What it is opened with.
         schema: How what an older version has written is read; see Replay.
+        config: What the application is configured with; None: nothing.
 
     Attributes:
         names: Of the journaled servers.
@@ -54,6 +56,7 @@ class History:
     Raises:
         JournalRefused: The journal cannot be read.
         CodecRefused: It cannot be read without other codecs or keys.
+        ConfigError: A key or a value is not allowed.
         NonDeterminism: An outcome differs (strict).
     """
 
@@ -66,11 +69,13 @@ class History:
         is_strict: bool = True,
         codec: Iterable[Codec] = (),
         schema: Callable[[str, Any], Schema] = Schema,
+        config: Config | None = None,
     ) -> None:
+        config = config or Config()
         self.loop = Loop("epoll")
         self.node = SimpleNamespace(loop=self.loop)
         self._values: dict[str, Values] = {}
-        apps = ensure_all(app, load_optional)
+        apps = ensure_all(config.configured(app), loader(load_optional, config))
         specs = {w.name: w for each in apps for w in workers(each.tree) if w.journal}
         self.names = tuple(specs)
         with held(path, codec) as (self.manifest, segments):  # a node may remove them meanwhile
