@@ -96,7 +96,9 @@ def status(node: str) -> None:
     if found["under_way"]:
         click.echo(f"on the way to {found['under_way']}")
     if found["old"] is not None:
-        click.echo(f"old: {found['old']}; `pybehave release rollback` goes back to it")
+        why = found["history"][-1].get("no_way_back")  # an older pybehave does not say
+        rest = f"there is no way back: {why}" if why else "`pybehave release rollback` goes back"
+        click.echo(f"old: {found['old']}; {rest}")
     for name, version, kind in found["applications"]:
         click.echo(f"  {name} {version}, {kind}")
     for line in spoken_lines(found["listeners"]):

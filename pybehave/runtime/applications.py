@@ -310,7 +310,7 @@ class Applications:
         if is_orderly:
             logger.info("application %r ended with its significant children", name)
         else:
-            logger.critical("application %r ended with reason %r", name, reason)
+            logger.critical("%s", _error_of(running))
         loop = self._node.loop
         is_needed = running.start_type == "permanent" or (
             running.start_type == "transient" and reason != "normal"

@@ -69,7 +69,7 @@ def test_there_and_back(node: Node) -> None:
     assert node.ask(b"INCR x") == b":2\r\n"
     status = node.said("status").splitlines()
     assert status[0] == "counts 2.0 is current: on probation, 0 crashes"
-    assert status[1] == "old: 1.0; `pybehave release rollback` goes back to it"
+    assert status[1] == "old: 1.0; `pybehave release rollback` goes back"
     assert status[2] == "  counts 2.0, permanent"
     assert "counts went back from 2.0 to 1.0" in node.said("rollback")
     assert node.ask(b"INCR x") == b":3\r\n"
@@ -123,6 +123,18 @@ def test_a_migration_that_raises_is_told_and_changes_nothing(node: Node) -> None
     assert node.ask(b"INCR x") == b":2\r\n"
     node.upgrade()
     assert node.ask(b"INCR x") == b":3\r\n"
+
+
+def test_a_rollback_that_would_be_refused_is_not_offered(node: Node) -> None:
+    code = Path(node.two, "counts.py")
+    only_up = code.read_text().replace("def code_change", "def not_called").replace(
+        'upgrades="1.0"', 'upgrades="1.0", migrations={"s": Migration(lambda old: {})}'
+    )  # fmt: skip
+    code.write_text(only_up.replace("import App", "import Migration, App"))
+    why = "there is no way back: server 's'"
+    assert why in node.upgrade()
+    assert f"old: 1.0; {why}" in node.said("status")
+    node.refused("rollback")
 
 
 def test_there_is_nothing_to_go_back_to(node: Node) -> None:

@@ -41,7 +41,7 @@ def ask(node: Node, command: str) -> None:
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_leaving_the_block_of_a_node_whose_tree_gave_up_raises_why(
-    start: Callable[..., Any], depth: int
+    start: Callable[..., Any], depth: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(ApplicationEnded, match=r"'t'.*ValueError: a deliberate bug") as caught:
         with start(app(depth=depth), data=None) as node:
@@ -49,6 +49,8 @@ def test_leaving_the_block_of_a_node_whose_tree_gave_up_raises_why(
             node._thread.join(20)
     assert isinstance(caught.value.__cause__, ValueError)
     assert node.exit_status == 1
+    logged = [each.getMessage() for each in caplog.records if each.levelname == "CRITICAL"]
+    assert logged == [str(caught.value)]
 
 
 def test_an_order_to_end_is_the_cause(start: Callable[..., Any]) -> None:
