@@ -641,7 +641,10 @@ class NotAnswered(PybehaveError):
         self.reason = reason
 
 
-_HUNG_UP = "The node at {} has ended the connection; it was stopped, or is another program"
+_HUNG_UP = (
+    "The node at {} has ended the connection; it was stopped, has no descriptor left, or is "
+    "another program"
+)
 _CANNOT_ASK = "The node at {} cannot be asked: {}"
 _NO_SOCKET = (
     "{} is no socket; name the admin socket of a node that runs, or the folder of its journal"

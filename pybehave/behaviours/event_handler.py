@@ -56,7 +56,7 @@ class EventHandler:
         Args:
             args: Of `add_handler`; after a swap `(new_args, what the old terminate returned)`.
         """
-        return own_state(args)
+        return own_state(type(self), args)
 
     def handle_event(self, event: Any, state: Any) -> Any:
         """Handle an event.

@@ -29,7 +29,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from pybehave import events
-from pybehave.actions import NO_REPLY, Demonitor, Down, Exit, Info, Monitor, Reply
+from pybehave.actions import NO_REPLY, Action, Demonitor, Down, Exit, Info, Monitor, Reply
 from pybehave.behaviours.class_names import class_named
 from pybehave.behaviours.event_handler import Batch, EventHandler
 from pybehave.behaviours.event_manager import Entry, Manager, find, next_of, release, takes_at
@@ -209,6 +209,11 @@ class GenEvent(GenServer[Manager, Any, Any]):
         elif not manager.is_flushing:
             manager.is_flushing = True
             actions.append(Info(self.context.name, FLUSH))
+
+    @staticmethod
+    def _unfinished(manager: Manager) -> Any:
+        """What ends a batch, if one has begun: a system request stands behind all its events."""
+        return FLUSH if manager.is_flushing else None
 
     def _restated(self, message: Any) -> Any:
         """A request as it counts. Whether its owner runs is asked here, before the journal has it,
@@ -537,6 +542,8 @@ class GenEvent(GenServer[Manager, Any, Any]):
             if not isinstance(answer, tuple) or len(answer) != 2:
                 raise self._bad_return(entry, "'s handle_call", answer, ANSWERED)
             result, reply = answer
+            if isinstance(reply, Action):  # a manager's output that is one would be its own end
+                raise self._bad_return(entry, "'s handle_call", answer, ANSWERED)
         except Exception as error:  # noqa: BLE001 -- its end, and the asker is told
             self._failed(manager, actions, entry, error, "handle_call", words[1])
             return error

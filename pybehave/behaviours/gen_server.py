@@ -144,7 +144,7 @@ class GenServer(Generic[State, Input, Output]):
             `Stop(reason)`. A tuple is a state with actions only if all that follows its first item
             are actions, or one list of at least one.
         """
-        return own_state(args)
+        return own_state(type(self), args)
 
     def via(self, args: Any) -> Via | None:
         """Say under which key of which registry this server is to be found, beside its name.

@@ -14,15 +14,19 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Generic, final
+from weakref import WeakSet
 
-from pybehave.errors import SpecError
+from pybehave.errors import SpecError, show_reason
 from pybehave.types import Policy, State
 
 _UNCHANGING = frozenset({type(None), bool, int, float, str, bytes})
+logger = logging.getLogger("pybehave")
+_warned: WeakSet[type] = WeakSet()
 KINDS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -105,17 +109,25 @@ def check_init(kind: type) -> None:
             )
 
 
-def own_state(args: Any) -> Any:
-    """Return args as a first state that steps may change in place: a copy.
+def own_state(of: type, args: Any) -> Any:
+    """Return args as a first state that steps of a class may change in place: a copy.
 
     The specification's args are for each start, and for each server of a family (OTP copies them
-    at each start). What cannot be copied is left as it is.
+    at each start). What cannot be copied is left as it is, and the log says so, once a class.
     """
     if type(args) in _UNCHANGING:
         return args
     try:
         return copy.deepcopy(args)
-    except Exception:  # noqa: BLE001 -- whatever its own copying does
+    except Exception as error:  # noqa: BLE001 -- whatever its own copying does
+        if of not in _warned:
+            _warned.add(of)
+            logger.warning(
+                "%s has no init, and its args cannot be copied (%s): what steps change in them is "
+                "what the next start begins with; give it an init",
+                of.__name__,
+                show_reason(error),
+            )
         return args
 
 

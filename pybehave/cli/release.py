@@ -36,6 +36,7 @@ from pybehave.errors import (
     SpecError,
 )
 from pybehave.journal.codec import Codec
+from pybehave.journal.verify import verify
 from pybehave.observer.client import AdminClient
 from pybehave.runtime.durable.history import LSN_MAX, History
 from pybehave.runtime.node import DATA
@@ -230,6 +231,7 @@ def check(
     click.echo(f"{history.replay.replayer.inputs} inputs up to lsn {history.replay.replayer.lsn}")
     say_unknown(history, application.name)
     _say_older(history)
+    _say_damaged(history, verify(data).problems, is_all=first is None)
     if first is None:
         click.echo(
             f"no outcome differs: {application.name} {application.version} "
@@ -249,6 +251,15 @@ def _say_first(first: object) -> int:
         return CANNOT_CHECK
     click.echo(f"the first that differs: {first}")
     return 1
+
+
+def _say_damaged(history: History, problems: list[str], *, is_all: bool) -> None:
+    """What cuts the history off; that is an end, if nothing else is to be said."""
+    for problem in problems:
+        click.echo(f"damaged: {problem}; history ends with lsn {history.last_lsn}")
+    if problems and is_all:
+        click.echo("no outcome differs before that; what is behind it cannot be checked")
+        sys.exit(CANNOT_CHECK)
 
 
 def _say_older(history: History) -> None:

@@ -49,7 +49,8 @@ def command(
     """Show the states of an application's servers as they were at an lsn.
 
     MODULE:APP is the code that steps the inputs; it may be newer than the journal. Give it the
-    configuration that the node has.
+    configuration that the node has. Exit status 1: the journal is damaged; what is before that is
+    shown.
     """
     application, config = load(target), read_config(files, settings)
     planned(application, config)
@@ -80,6 +81,7 @@ def command(
     if not diff and not break_on:
         click.echo("\n".join(_lines(history, server)))
     history.close()
+    sys.exit(1 if problems else 0)
 
 
 def _say_end(history: History, first: int, last: int) -> None:

@@ -234,7 +234,7 @@ class _Hooks(Protocol):
             wanted = route(request)
         except (DecodeError, NoProc, *OF_REQUESTS):
             raise
-        except Exception as error:
+        except (Exception, SystemExit, GeneratorExit) as error:  # as in a step: no node's end
             logger.exception("the route has failed on %s", show(asked))
             raise Refused(500, FAILED) from error
         if wanted is None or isinstance(wanted, HttpReply):

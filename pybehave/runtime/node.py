@@ -405,6 +405,7 @@ class Node(Requests, Supervision, Forgetting):
         if self._is_stopping:
             return
         self._is_stopping = True
+        until = self.loop.now() + self.drain_timeout
         self.watch.stopping()
         self.releases.close()
         if self._replacement is None:
@@ -414,7 +415,7 @@ class Node(Requests, Supervision, Forgetting):
             self.applications.leave_files()
             self._beside = dict.fromkeys(self._beside)
         self.host.pools.is_closing = True
-        self._stop_trees()
+        self._stop_trees(until)
         if self.loop.dispatcher.is_deciding:  # there was no tick any more to tell who waits
             self.loop.dispatcher.decided()
         self.host.pools.close()
@@ -450,11 +451,11 @@ class Node(Requests, Supervision, Forgetting):
             self.loop, self.drain_timeout, lambda: self._is_draining, self.applications.servers
         )
 
-    def _stop_trees(self) -> None:
-        seconds = self.drain_timeout if self._is_draining else 0.0
-        if seconds:
+    def _stop_trees(self, until: float) -> None:
+        if self._is_draining:
             self.loop.run_once(0.0)  # what other threads have sent gets into the mailboxes
         for running in self.applications.in_reverse():
+            seconds = max(until - self.loop.now(), 0.0) if self._is_draining else 0.0
             self._wait(partial(self.applications.end_tree, running, seconds=seconds))
         for tree in self.applications.half_started():
             self._wait(partial(_stop_tree, tree))

@@ -343,6 +343,15 @@ cdef class Acting(System):
                 conn_activate(self.conns, c, max(c.limits.active, 1))
         return 0
 
+    cdef int untold(self, object connection) except -1:
+        """An incarnation has ended that was to be told of a connection: the next one is."""
+        cdef conn *c = NULL
+        if type(connection) is Connection: # else a server has made that message up
+            c = conns_find(self.conns, (<Connection>connection).token())
+        if c != NULL:
+            c.flags &= ~CONN_EVENTS
+        return 0
+
     cdef int greet(self, Server server, Address address, bint is_known) except -1:
         """Tell a new incarnation of the connections that stand, in the order in which they came.
 
@@ -353,14 +362,17 @@ cdef class Acting(System):
         """
         cdef uint32_t slot
         cdef conn *c
+        cdef bint is_unwelcome
         cdef list found = []
         for slot in range(conns_slots(self.conns)):
             c = conns_at(self.conns, slot)
             if c.state == CONN_FREE or (<Port>c.port).address is not address \
-                    or not (<Port>c.port).has_events or (is_known and c.flags & CONN_EVENTS):
+                    or not (<Port>c.port).has_events:
                 continue
-            if not conn_takes_input(c) or \
-                    (c.hold != NULL and (<Connection>c.hold).is_unwelcome):
+            is_unwelcome = c.hold != NULL and (<Connection>c.hold).is_unwelcome
+            if is_known and c.flags & CONN_EVENTS and not is_unwelcome:
+                continue
+            if is_unwelcome or not conn_takes_input(c):
                 c.flags &= ~CONN_EVENTS
                 continue
             c.flags |= CONN_EVENTS

@@ -40,7 +40,7 @@ from .leaves cimport (
 from .requests cimport Request, Requests
 from .servers cimport (
     INPUT_CALL, INPUT_CAST, INPUT_CONTINUE, INPUT_INFO, INPUT_SYSTEM, INPUT_TIMER, OVERFLOW_BLOCK,
-    Address, Alarm, Asleep, Answer, Port, Server,
+    Address, Alarm, Asleep, Answer, Extras, Port, Server,
 )
 from .turn cimport MARK_MESSAGE, MARK_TIMER
 
@@ -157,6 +157,8 @@ cdef class Dispatcher(Ephemeral):
                 self.stats.casts_lost += 1
             elif item[0] == INPUT_SYSTEM: # whom it was for is gone
                 item[1]()
+            elif type(item[1]) is _actions.Opened:
+                self.untold(item[1].connection)
         if server.has_control():
             self.release(server, error)
         if address.is_asking:
@@ -338,10 +340,9 @@ cdef class Dispatcher(Ephemeral):
         return (<Answer>box).take(name)
 
     def take_waiting(self, Server server) -> None:
-        """Let a server take what waits for it now, outside any turn; a suspended one takes nothing.
-        """
+        """Let a server take what waits for it now, outside any turn, unless it is suspended."""
         if server.runs and not server.is_suspended():
-            self._serve(server, server.mail_count(), False)
+            self._serve(server, len(server.mailbox or ()), False)
 
     cdef object _call_fast(self, Server server, object request):
         """A call that needs no mailbox and no record: most are a pair of state and output."""
@@ -448,6 +449,9 @@ cdef class Dispatcher(Ephemeral):
             elif len(item) == 4:
                 self._arrive(server, item)
             elif item[0] == INPUT_SYSTEM:
+                if (unfinished := self._unfinished(server)) is not None: # a batch ends before it
+                    self._turn(server, INPUT_INFO, unfinished, None)
+                server.extras.asked -= 1
                 item[1]()
                 if server.is_suspended(): break
             elif server.kind.on_casts is not None and item[0] == INPUT_CAST \

@@ -360,7 +360,7 @@ cdef class Mailboxes(Names):
     cdef bint _drop_oldest(self, Server server) except -1:
         """Make room by refusing the oldest call or cast; what the runtime itself sent stays."""
         cdef Py_ssize_t index
-        for index in range(server.mail_count()):
+        for index in range(len(server.mailbox)):
             item = server.mailbox[index]
             if (item[0] == INPUT_CALL or item[0] == INPUT_CAST) and not _is_urgent(item[2]):
                 del server.mailbox[index]

@@ -131,6 +131,7 @@ cdef class Names(Turn):
             found.on_info = kind.handle_info
             found.on_continue = kind.handle_continue
             found.on_casts = getattr(kind, "_handle_casts", None)
+            found.unfinished = getattr(kind, "_unfinished", None)
             found.restated = getattr(kind, "_restated", None)
             found.on_together = getattr(kind, "_handle_together", None)
             found.accepts, found.validate = kind._gate() if hasattr(kind, "_gate") else (None, None)

@@ -96,6 +96,7 @@ cdef class Kind:
     cdef object on_info
     cdef object on_continue
     cdef object on_casts               # takes many casts at once, or None
+    cdef object unfinished             # gives what ends what a state has begun, or None
     cdef object restated               # gives a call or cast as it counts, or None: as it is
     cdef object on_together            # takes the commands of a Together, or None: it is a message
     cdef Py_ssize_t capacity
@@ -131,6 +132,7 @@ cdef class Extras:
     cdef double idle_s                 # of the idle timer, 0 = not armed
     cdef Requests requests             # of clients that name them
     cdef Control control               # what system requests have set
+    cdef uint32_t asked                # system requests in its mailbox, which are no inputs
     cdef bint is_greeting              # connections that stood before it are told in its mail
     cdef object generator              # `random`
 

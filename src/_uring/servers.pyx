@@ -234,7 +234,9 @@ cdef class Server:
         return False
 
     cdef Py_ssize_t mail_count(self):
-        return 0 if self.mailbox is None else len(self.mailbox)
+        if self.mailbox is None:
+            return 0
+        return len(self.mailbox) - (0 if self.extras is None else self.extras.asked)
 
     cdef int owes_not(self, object caller) except -1:
         """The caller has been answered."""

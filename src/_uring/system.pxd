@@ -15,6 +15,7 @@ cdef class System(Mailboxes):
     cpdef int wake(self, Server server) except -1
     cpdef int hibernate(self, Server server) except -1
     cdef Control _control(self, Server server)
+    cdef object _unfinished(self, Server server)
     cdef int _bring_forward(self, Server server) except -1
     cdef int settle_control(self, Server server) except -1
     cdef int release(self, Server server, object error) except -1

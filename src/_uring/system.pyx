@@ -36,7 +36,7 @@ from .leaves cimport (
     conn_takes_input, conn_token, conns_find,
 )
 from .mailboxes cimport Mailboxes
-from .servers cimport INPUT_SYSTEM, OVERFLOW_BLOCK, Asleep, Control, Kind, Port, Server
+from .servers cimport INPUT_SYSTEM, OVERFLOW_BLOCK, Asleep, Control, Extras, Kind, Port, Server
 
 from pybehave.errors import Stopped
 
@@ -78,11 +78,21 @@ cdef class System(Mailboxes):
             function: Looks the server up by itself; it raises nothing.
         """
         cdef Server server = self.whereis(name)
-        if server is None or not server.mailbox or server.is_suspended():
+        cdef Extras extras
+        if server is None or server.is_suspended() \
+                or (not server.mailbox and self._unfinished(server) is None):
             function()
             return
-        server.mailbox.append((INPUT_SYSTEM, function, None))
+        server.mail().append((INPUT_SYSTEM, function, None))
+        extras = server.extra()
+        extras.asked += 1
         self._make_ready(server)
+
+    cdef object _unfinished(self, Server server):
+        """What a server has to take before a request, as part of what it has taken; or None."""
+        if server.kind.unfinished is None or not server.runs or type(server.state) is Asleep:
+            return None
+        return server.kind.unfinished(server.state)
 
     cdef int _bring_forward(self, Server server) except -1:
         """Requests do not wait behind inputs that are not taken (X7)."""
@@ -90,6 +100,7 @@ cdef class System(Mailboxes):
         asked = [item[1] for item in mailbox or () if item[0] == INPUT_SYSTEM]
         if asked:
             server.mailbox = type(mailbox)(item for item in mailbox if item[0] != INPUT_SYSTEM)
+            server.extras.asked -= len(asked)
         for function in asked: # not at once: whoever suspends it is in the middle of something
             self.start_alarm(0.0, function)
         return 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pybehave.journal.recovery import Options
 from tests.processes import run
 from tests.snapshots import take_snapshot
 
@@ -161,6 +162,36 @@ def test_a_damaged_journal_is_told_of_with_what_is_before_it(
         assert '"start"' in result.stdout or '"problems"' in result.stdout
     assert result.returncode == 1
     assert "damaged at block 3" in result.stderr + result.stdout
+
+
+def test_nothing_is_stepped_behind_a_damage(sums: Path, tmp_path: Path) -> None:
+    """Inputs behind a gap were stepped with a state that lacked what was in it: states were shown
+    that had never been, and the code was blamed, or passed.
+    """
+    namespace: dict[str, Any] = {}
+    exec(MODULE.replace("FACTOR", "1"), namespace)
+    journal = Options(segment_bytes=64 << 10)
+    with namespace["app"].start(
+        data=tmp_path / "small", backend="epoll", journal_options=journal
+    ) as node:
+        for _ in range(60):
+            node.call("s", 1)
+    for snapshot in (tmp_path / "small").glob("snap-*"):
+        snapshot.unlink()
+    second = sorted((tmp_path / "small").glob("seg-*"))[1]
+    content = bytearray(second.read_bytes())
+    content[5 * 4096 + 130] ^= 1
+    second.write_bytes(content)
+    result = run("replay", "sums:app", "--data", "small")
+    assert result.returncode == 1
+    assert f"damaged: small/{second.name}" in result.stderr
+    counted = int(result.stdout.split("'sum': ")[1].split("}")[0])
+    assert 0 < counted < 40
+    result = run("replay", "sums:app", "--data", "small", "--check")
+    assert f"{counted} inputs, 0 outcomes differ" in result.stdout
+    result = run("release", "check", "sums:app", "--data", "small")
+    assert result.returncode == 3
+    assert "what is behind it cannot be checked" in result.stdout
 
 
 def test_statistics_of_a_journal_whose_segment_is_missing_name_it(sums: Path) -> None:

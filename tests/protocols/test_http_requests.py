@@ -235,7 +235,9 @@ def test_what_a_route_may_not_return_is_its_own_fault(wrong, caplog):
     assert line.startswith(f"the route returned {wrong!r} for 'GET /x'; it returns (server, input)")
 
 
-@pytest.mark.parametrize("error", [AttributeError, TypeError, ZeroDivisionError, RuntimeError])
+@pytest.mark.parametrize(
+    "error", [AttributeError, TypeError, RuntimeError, SystemExit, GeneratorExit]
+)
 def test_an_exception_that_no_request_explains_is_logged(error, caplog):
     def route(request):
         raise error("ouch")

@@ -136,6 +136,25 @@ def test_a_journaled_server_knows_them_and_hears_of_those_that_came_meanwhile() 
         assert server is not None and server.inputs == 2, "the new one, and the question"
 
 
+def test_a_journaled_server_hears_of_those_that_a_crash_kept_from_it() -> None:
+    """They stood in its mailbox, and counted as told. The one whose `Opened` was the crash is not
+    told again, nor of its end.
+    """
+    log: list[str] = []
+    app = witnessed(Allergic, log, journal=True)
+    with Simulator(7, app, disk=SimDisk()) as world:
+        world.node.terminate_child("root", "s")
+        clients = connected(world, 5)
+        world.node.restart_child("root", "s")
+        world.run(1)
+        assert world.node.call("s", "known") == ["0.1", "2.1", "3.1", "4.1"]
+        clients[1].close()
+        clients[3].close()
+        world.run(1)
+        assert world.node.call("s", "known") == ["0.1", "2.1", "4.1"]
+        assert "closed 1.1" not in log
+
+
 def test_a_journaled_server_that_begins_clean_is_told_of_all() -> None:
     app = witnessed(Witness, None, journal=True, recovery="clean")
     with Simulator(5, app, disk=SimDisk()) as world:

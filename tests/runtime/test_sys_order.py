@@ -7,12 +7,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pybehave import Application, GenServer, Supervisor, Worker
+from pybehave import (
+    Application,
+    EventHandler,
+    GenEvent,
+    GenServer,
+    Supervisor,
+    Worker,
+    events,
+)
 from pybehave.actions import Cast, IdleTimeout
 from pybehave.errors import LoopClosed, NoProc
 from pybehave.testing import Simulator
@@ -109,6 +118,46 @@ def test_a_request_sees_what_was_cast_before_it(node: Any) -> None:
     assert node.sys.get_state("a") == -2 * MANY
     node.sys.resume("a")
     assert node.sys.get_state("a") == -MANY
+
+
+class Heard(EventHandler):
+    """Keeps what it is told."""
+
+    def handle_event(self, event: Any, state: list[Any]) -> Any:
+        return [*state, event]
+
+
+@pytest.mark.parametrize("journal", [False, True], ids=["memory", "journal"])
+def test_a_manager_hands_out_what_was_cast_before_a_request(
+    start: Callable[..., Any], tmp_path: Path, journal: bool
+) -> None:
+    """A batch ends before it: its events stood in the ring, and were handled behind the request."""
+    manager = Worker("e", GenEvent, [events.add_handler(Heard, [])], journal=journal)
+    node = start(Application("e", Supervisor("one_for_one", [manager])), data=tmp_path / "data")
+    for number in range(20):
+        node.cast("e", events.notify(number))
+        ((_, state),) = node.sys.get_state("e")
+        assert state == list(range(number + 1))
+    node.cast("e", events.notify("old"))
+    node.sys.replace_state("e", lambda handlers: [(key, []) for key, _ in handlers])
+    node.cast("e", events.notify("new"))
+    node.sys.suspend("e")
+    ((_, state),) = node.sys.get_state("e")
+    assert state == ["new"]
+
+
+@pytest.mark.parametrize("overflow", ["reject", "drop_oldest"])
+def test_requests_take_no_input_s_place(start: Callable[..., Any], overflow: str) -> None:
+    Sum.held.clear()
+    Sum.released.clear()
+    node = start(application("a", mailbox=5, overflow=overflow))
+    held(node)
+    node.cast("a", 1)
+    casts = [partial(node.cast, "a", number) for number in (20, 300, 4000)]
+    begun = asked(node, *[partial(node.sys.get_state, "a")] * 4, *casts)
+    Sum.released.set()
+    assert outcomes(begun) == [1] * 4 + [None] * 3
+    assert node.call("a", 0) == 4321
 
 
 @pytest.mark.parametrize("way", ["stop_server", "terminate"])

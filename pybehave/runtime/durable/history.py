@@ -51,7 +51,7 @@ class History:
     Attributes:
         names: Of the journaled servers.
         lsn: How far it has come.
-        last_lsn: Where the journal ends.
+        last_lsn: Where the journal ends, or a damage cuts off what is behind it.
 
     Raises:
         JournalRefused: The journal cannot be read.
@@ -101,7 +101,7 @@ class History:
             schema=schema,
         )
         self.lsn = self._begin(path, snapshots, to)
-        self.last_lsn = max((end for _, end, _ in self._pieces), default=1) - 1
+        self.last_lsn = self._reached()
 
     def _read(self, found: list[reader.Segment]) -> list[tuple[reader.Segment, int, int]]:
         """Segments, the first lsn behind each, and the first block behind it."""
@@ -130,14 +130,24 @@ class History:
             raise JournalRefused(path, f"{what}; the segments begin with lsn {first_lsn}")
         return 0
 
+    def _reached(self) -> int:
+        """How far one piece follows the other; what is behind a gap was made of what is lost."""
+        lsn = self.lsn
+        for segment, end, _ in self._pieces:
+            if segment.header.first_lsn > lsn + 1:
+                break
+            lsn = max(lsn, end - 1)
+        return lsn
+
     def advance(self, to: int) -> None:
         """Step everything up to an lsn."""
+        to = min(to, self.last_lsn)
         for segment, end, block in self._pieces:
             if end > self.lsn + 1 and segment.header.first_lsn <= to:
                 self.replay.replayer.feed(
                     segment.content, self.manifest.journal_id, block, self.lsn + 1, to
                 )
-        self.lsn = max(self.lsn, min(to, self.last_lsn))
+        self.lsn = max(self.lsn, to)
 
     def states(self) -> dict[str, Any]:
         """The servers' states, by name."""

@@ -6,15 +6,19 @@ Invariants
   (O2) All of an offer stands in the journal before the START record, or in it: a replay offers the
        same, and takes the choice from the record.
   (O3) A first state that is not large stands in the START record: a replay begins with that,
-       whatever args, configuration or a changed constant would let init return by then.
+       whatever args, configuration or a changed constant would let init return by then. Not one
+       that has an object in two places: it would be read as two.
 
 Does not know: how the last good state is found (journaling.py), what START is (replay.py).
 """
 
 from __future__ import annotations
 
+import enum
+import gc
 import logging
 from dataclasses import replace
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, final
 from weakref import WeakSet
 
@@ -48,6 +52,14 @@ ASKED: Final = "asked"
 
 FIRST_STATE_BYTES_MAX: Final = 64 * 1024
 """Encoded. A larger one is made again by each replay: 100,000 servers begin with one each."""
+
+ATOMS: Final = (type, enum.Enum, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
+"""What is known by its name, or has no form in a journal: what is below is none of the value."""
+
+PLAIN: Final = frozenset({str, int, float, bytes, bool, type(None)})
+
+CHANGEABLE: Final[tuple[Any, ...]] = (None, object.__hash__)
+"""How what can be changed is hashed: not at all, or by what it is."""
 
 logger = logging.getLogger("pybehave")
 _warned: WeakSet[type] = WeakSet()
@@ -127,12 +139,35 @@ def first_state(server: Server, initial: Initial) -> dict[str, Any]:
     if isinstance(instance, GenEvent):  # what its handlers' inits set up is in no state
         return {}
     try:
-        state = values.encode(instance.dump(initial.state), FIRST_STATE_BYTES_MAX)
+        dumped = instance.dump(initial.state)
+        state = values.encode(dumped, FIRST_STATE_BYTES_MAX)
     except Exception as error:  # noqa: BLE001 -- whatever dump does; snapshots will, too
         if not isinstance(error, TooLargeError):
             _warn_once(type(instance), server.name, error)
         return {}
-    return {"state": state} if len(state) <= FIRST_STATE_BYTES_MAX else {}
+    if len(state) > FIRST_STATE_BYTES_MAX or has_shared(dumped):
+        return {}
+    return {"state": state}
+
+
+def has_shared(value: Any) -> bool:
+    """Whether an object that can be changed is in a value more than once.
+
+    Args:
+        value: Has a form in the journal that is not large, so that walking it ends.
+    """
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if type(each) in PLAIN or isinstance(each, ATOMS):
+            continue
+        if type(each).__hash__ in CHANGEABLE:
+            if id(each) in seen:
+                return True
+            seen.add(id(each))
+        waiting += gc.get_referents(each)
+    return False
 
 
 def _warn_once(kind: type, name: str, error: Exception) -> None:

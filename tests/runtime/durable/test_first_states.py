@@ -4,9 +4,11 @@ configuration never brings in what steps have made of it, or what init would ret
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +27,7 @@ from pybehave import (
 )
 from pybehave.actions import Reply, StartTimer
 from pybehave.errors import Crashed
+from pybehave.runtime.durable.recoveries import has_shared
 from pybehave.statem import KeepState
 from pybehave.testing import SimDisk, Simulator
 
@@ -99,6 +102,79 @@ def test_a_restart_begins_with_args_as_they_were_written(
         assert node.call("a", "get") == {"n": kept}
         node.stop()
     assert kind is Machine or args == {"n": 0}
+
+
+class Alias(GenServer[dict[str, list[Any]], Any, Any]):
+    """Has a list in two places."""
+
+    def init(self, args: Any) -> Any:
+        both: list[Any] = []
+        return {"all": both, "recent": both}
+
+    def step(self, command: Any, state: Any) -> Any:
+        if command == "break":
+            raise ValueError("a deliberate bug")
+        state["all"].append(command)
+        return state, len(state["recent"])
+
+
+def test_an_object_that_is_in_two_places_is_one_after_a_crash_and_a_start(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    """It was two: a server did not repeat itself any more, and its node did not start."""
+    app = application(Alias, journal=True)
+    node = start(app, data=tmp_path / "data")
+    assert [node.call("a", each) for each in (1, 2)] == [1, 2]
+    crash(node)
+    assert node.call("a", 3) == 3
+    node.stop()
+    assert start(app, data=tmp_path / "data").call("a", 4) == 4
+
+
+class Plain:
+    def __init__(self, *values: Any) -> None:
+        self.values = values
+
+
+@dataclass(frozen=True)
+class Frozen:
+    value: Any
+
+
+ONE: list[Any] = [1]
+KEYS: dict[str, int] = {"a": 1}
+TIME = dt.datetime(2026, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_shared"),
+    [
+        ([ONE, ONE], True),
+        ({"a": KEYS, "b": KEYS}, True),
+        ((ONE, {"x": (2, ONE)}), True),
+        ([Plain(ONE), Frozen(ONE)], True),
+        ([EMPTY := Plain(), EMPTY], True),
+        ([[1], [1], "a", "a", (1, 2), (1, 2)], False),
+        ([TIME, TIME, Frozen(1), Frozen(1)], False),
+        ([SAME := Frozen((1, 2)), SAME, Plain, Plain], False),
+        ({1: {"a": 1}, 2: {"a": 1}}, False),
+    ],
+)
+def test_what_can_be_changed_in_two_places_is_found(value: Any, is_shared: bool) -> None:
+    assert has_shared(value) is is_shared
+
+
+def test_args_that_cannot_be_copied_are_told_of_once(
+    start: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Own(Count):
+        pass
+
+    tree = [Worker(name, Own, {"n": 0, "lock": threading.Lock()}) for name in "ab"]
+    with caplog.at_level(logging.WARNING, "pybehave"):
+        start(Application("a", Supervisor("one_for_one", tree))).call("a", "add")
+    (said,) = [each.getMessage() for each in caplog.records if "cannot be copied" in each.msg]
+    assert said.startswith("Own has no init, and its args cannot be copied (TypeError: ")
 
 
 def test_members_and_managers_have_args_of_their_own(start: Callable[..., Any]) -> None:
