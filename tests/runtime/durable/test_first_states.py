@@ -143,7 +143,7 @@ class Frozen:
 
 ONE: list[Any] = [1]
 KEYS: dict[str, int] = {"a": 1}
-TIME = dt.datetime(2026, 1, 1)
+TIME = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 @pytest.mark.parametrize(
