@@ -41,6 +41,7 @@ from pybehave.behaviours.handout import (
     events_in,
     hand_batches,
     hand_out,
+    is_misplaced,
 )
 from pybehave.errors import (
     BadReturn,
@@ -60,6 +61,7 @@ OWNER: Final = (MARK, "owner")
 OK: Final = "ok"
 OVERFLOWS: Final = ("block", "reject", "drop_oldest")
 HANDLED: Final = "return the new state, or Handled, Later, Remove or Swap of pybehave.events"
+ACTING: Final = "return events.Handled(state, actions) to have actions carried out"
 ANSWERED: Final = "return (state, reply)"
 BEGINS: Final = "a GenEvent begins with a list of events.add_handler(...)"
 HandlerCrashed: TypeAlias = Callable[[Any, Entry, str, Any, Exception], None]
@@ -445,6 +447,8 @@ class GenEvent(GenServer[Manager, Any, Any]):
             self._remove(manager, actions, entry, "remove_handler", "normal")
         elif kind is Swap:
             self._take_place(manager, actions, entry, result)
+        elif is_misplaced(result):
+            raise self._bad_return(entry, "", result, ACTING)
         else:
             entry.state = result
 

@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+from pybehave.actions import are_actions
 from pybehave.events import Handled, Later, Remove, Swap
 
 SPECIAL: Final = frozenset({Handled, Later, Remove, Swap})
-"""Types of results that are more than a state; so is None."""
+"""Types of results that are more than a state; so is None, and what `is_misplaced` finds."""
 
 
 class Place(Protocol):
@@ -86,6 +87,13 @@ def events_in(messages: list[Any], mark: str) -> list[Any] | None:
     return found
 
 
+def is_misplaced(result: Any) -> bool:
+    """Whether a result has actions, as a server's has, where a handler's has its state alone."""
+    if type(result) is tuple and len(result) == 2:
+        return are_actions(result[1])
+    return are_actions(result)
+
+
 def hand_out(
     entries: Sequence[Place], events: Sequence[Any], first: int, batch: Stand
 ) -> Stopped | None:
@@ -108,7 +116,7 @@ def hand_out(
                 result = entry.handle(event, entry.state)
             except Exception as error:  # noqa: BLE001 -- whatever it raises is its end, not ours
                 return Stopped(sequence, sequence, index, None, error)
-            if result is None or type(result) in SPECIAL:
+            if result is None or type(result) in SPECIAL or is_misplaced(result):
                 return Stopped(sequence, sequence, index, result, None)
             entry.state = result
             entry.sequence = sequence
@@ -131,7 +139,7 @@ def hand_batches(
             result = entry.handle(list(events), entry.state)
         except Exception as error:  # noqa: BLE001 -- as above
             return Stopped(first, last, index, None, error)
-        if result is None or type(result) in SPECIAL:
+        if result is None or type(result) in SPECIAL or is_misplaced(result):
             return Stopped(first, last, index, result, None)
         entry.state = result
         entry.sequence = last

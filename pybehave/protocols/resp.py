@@ -147,4 +147,4 @@ def named_request(uppercase: bool, request: list[bytes]) -> Once:
 
 def refuse_values(*_: Any) -> Any:
     """Answer a request whose arguments are not all bulk strings."""
-    raise DecodeError("Protocol error: expected '$': arguments are bulk strings")
+    raise DecodeError("expected '$': arguments are bulk strings")

@@ -131,7 +131,7 @@ class Node(Requests, Supervision, Forgetting):
     """
 
     is_asked_to_stop = _is_begun = _is_booting = _is_stopping = _is_left = False
-    _replacement: Replacement | None = None
+    replacement: Replacement | None = None
     _passed: BaseException | None = None
     _failure: BaseException | None = None
     _thread: threading.Thread | None = None
@@ -408,7 +408,7 @@ class Node(Requests, Supervision, Forgetting):
         until = self.loop.now() + self.drain_timeout
         self.watch.stopping()
         self.releases.close()
-        if self._replacement is None:
+        if self.replacement is None:
             systemd.notify("STOPPING=1")
             self._close_connections()
         else:
@@ -420,9 +420,9 @@ class Node(Requests, Supervision, Forgetting):
             self.loop.dispatcher.decided()
         self.host.pools.close()
         if self.journal is not None:
-            self.journal.close(is_followed=self._replacement is not None)
-        if self._replacement is not None:
-            self._finish_handover(self._replacement)
+            self.journal.close(is_followed=self.replacement is not None)
+        if self.replacement is not None:
+            self._finish_handover(self.replacement)
         self.host.workers.close()
         self.host.monitors.close()
         if self.watchdog is not None:
@@ -435,7 +435,7 @@ class Node(Requests, Supervision, Forgetting):
 
     def hand_over(self, replacement: Replacement) -> None:
         """Stop, and let another process go on with the connections (release/handover.py)."""
-        self._replacement = replacement
+        self.replacement = replacement
         self.request_stop()
 
     def _finish_handover(self, replacement: Replacement) -> None:
@@ -445,6 +445,7 @@ class Node(Requests, Supervision, Forgetting):
             self.loop.end_connections(port, True)
         self.drain_timeout = min(self.drain_timeout, HANDOVER_DRAIN_S)
         self._close_connections()
+        replacement.pass_on_stop()
 
     def _close_connections(self) -> None:
         draining.close_connections(

@@ -10,6 +10,8 @@
 | HUP         | event `SignalReceived("HUP")`: reopen logs, reload settings               |
 | USR1        | event `SignalReceived("USR1")`, and the tree goes to the log              |
 
+A process that another one is taking the place of passes TERM and INT on to that, as TERM.
+
 A stop is the loop's to make, between two steps. While a step does not return, a signal would change
 nothing that can be seen, so after PATIENCE_S the log says who keeps the node from stopping.
 
@@ -121,15 +123,20 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 def _handlers(node: Node) -> dict[int, Any]:
     after_terminate: list[Any] = []  # what ran when TERM came, or was then told to hold it up
 
+    def ask(*, drain: bool) -> None:
+        node.request_stop(drain=drain)
+        if node.replacement is not None:
+            node.replacement.is_stop_meant_for_both = True
+
     def terminate(_number: int, _frame: FrameType | None) -> None:
-        node.request_stop(drain=True)
+        ask(drain=True)
         if not after_terminate:
             after_terminate.append(running(node))
             _look_later(node, "INT ends at once", after_terminate)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        node.request_stop(drain=False)
+        ask(drain=False)
         if any(seen is not None and seen == running(node) for seen in after_terminate):
             signal.default_int_handler(number, frame)
         _look_later(node, "INT again ends at once", [])

@@ -10,11 +10,15 @@ Does not know: managers, rings, what becomes of a result that is special.
 
 cimport cython
 from cpython.method cimport PyMethod_Check, PyMethod_GET_FUNCTION, PyMethod_GET_SELF
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_TYPE
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from cpython.unicode cimport PyUnicode_CheckExact
 from libc.stdlib cimport free, malloc
+
+from .acting cimport begins_with
+
+from pybehave.actions import Action as _Action, are_actions
 
 cdef extern from "Python.h":
     PyObject *PyObject_Vectorcall(
@@ -22,6 +26,9 @@ cdef extern from "Python.h":
 
 
 cdef str NOTIFY = "notify"
+cdef PyTypeObject *ACTION = <PyTypeObject *>_Action
+cdef PyObject *PAIR = <PyObject *>tuple
+cdef PyObject *LIST = <PyObject *>list
 
 
 # A handler: what is called, its first argument or NULL, its state, the type of its latest plain
@@ -113,6 +120,7 @@ cdef class HandOut:
     def batches(self, list entries, list events, long long first, Batch batch not None):
         """Hand all events at once to each handler; None, or what was special."""
         cdef Py_ssize_t index
+        cdef plain row
         cdef long long last = first + len(events) - 1
         batch.sequence = first
         batch.is_last = first == last
@@ -122,7 +130,8 @@ cdef class HandOut:
                 result = entry.handle(events[:], entry.state)
             except Exception as error:
                 return self.stopped(first, last, index, None, error)
-            if result is None or type(result) in self.special:
+            row.usual = NULL
+            if not _is_plain(&row, <PyObject *>result, self.special):
                 return self.stopped(first, last, index, result, None)
             entry.state = result
             entry.sequence = last
@@ -164,13 +173,21 @@ cdef inline PyObject *_call(plain *row, PyObject *event) noexcept:
 
 
 cdef inline bint _is_plain(plain *row, PyObject *result, frozenset special) except -1:
-    """Whether a result is a state and no more. Most handlers return one type for ever."""
+    """Whether a result is a state and no more. Most handlers return one type for ever; only what
+    may hold actions is looked into each time.
+    """
     cdef PyObject *kind = <PyObject *>Py_TYPE(<object>result)
+    cdef PyObject *actions = result
     if kind == row.usual:
         return True
     if <object>result is None or <object>kind in special:
         return False
-    row.usual = kind
+    if PyTuple_CheckExact(<object>result) and PyTuple_GET_SIZE(<object>result) == 2:
+        actions = PyTuple_GET_ITEM(<object>result, 1)
+    if begins_with(actions, ACTION) and are_actions(<object>actions):
+        return False
+    if kind != PAIR and kind != LIST:
+        row.usual = kind
     return True
 
 

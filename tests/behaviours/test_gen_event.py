@@ -36,6 +36,8 @@ class Log(EventHandler):
                 raise ValueError("a deliberate bug")
             case ("forget", name) if name == self.name:
                 return None
+            case ("act", name) if name == self.name:
+                return state, Send("c", b"x")
             case ("remove", name) if name == self.name:
                 return Remove()
             case ("swap", name) if name == self.name:
@@ -205,6 +207,10 @@ def test_a_handler_that_is_not_there_is_called_a_handler() -> None:
     [
         (events.call(Log, "forget"), "'s handle_call returned .*; return .state, reply.$"),
         (events.sync_notify(("forget", "log")), " returned None; return the new state, or Handled"),
+        (
+            events.sync_notify(("act", "log")),
+            " returned .*; return events.Handled.state, actions",
+        ),
     ],
 )
 def test_what_a_handler_must_not_return_is_told_with_what_it_may(message: Any, hint: str) -> None:

@@ -50,6 +50,12 @@ METHODS = """    version = 2
     def init"""
 
 
+ENDING = """    def load(self, plain):
+        import os; os._exit(5)
+
+    def init"""
+
+
 def broken(construct: str = "pass", change: str = "return notes") -> str:
     methods = METHODS.replace("CONSTRUCT", construct).replace("CHANGE", change)
     return TWO.replace("    def init", methods, 1)
@@ -76,7 +82,12 @@ REPLACEMENTS = {
     "a syntax error": ("def x(:", "did not load it"),
     "no application": ("app = 5", "did not load it"),
     "no file": (None, "did not load it"),
-}
+    "an end": ("import os; os._exit(3)", "did not load it (it has ended with exit status 3)"),
+    "a kill": ("import os; os.kill(os.getpid(), 9)", "did not load it (it was ended by SIGKILL)"),
+    "a real-time signal": ("import os; os.kill(os.getpid(), 40)", "it was ended by signal 40"),
+    "an end in the journal": (TWO.replace("    def init", ENDING, 1),
+                              "did not follow the journal (it has ended with exit status 5)"),
+}  # fmt: skip
 
 
 class Notes(NamedTuple):

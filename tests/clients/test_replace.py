@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pybehave.observer.client import AdminClient
@@ -74,6 +75,37 @@ def test_a_process_is_replaced_and_no_client_notices(load: Load) -> None:
     assert 0 < recovery["ahead"] <= recovery["last_lsn"]
     load.wait_for_answers()
     load.end()
+
+
+STOPPING = """
+import os
+
+class Stopping(GenServer):
+    def init(self, args):
+        with open("pid", "w") as file:
+            file.write(str(os.getpid()))
+        os.kill(os.getppid(), NUMBER)
+        return None
+
+tree = Supervisor("""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_stops_the_process_meanwhile_stops_the_other_one_too(load: Load, number: int) -> None:
+    """It was lost: what had been asked to end had ended, and another process served for ever."""
+    code = Path(load.two) / "counts.py"
+    text = code.read_text().replace("\ntree = Supervisor(", STOPPING.replace("NUMBER", f"{number}"))
+    code.write_text(text.replace("journal=True)]", 'journal=True), Worker("t", Stopping)]'))
+    result = load.release("replace", "counts:app", "--path", load.two)
+    pid = int(Path("pid").read_text())
+    if number == signal.SIGTERM:  # INT waits for nobody's answer
+        assert result.stdout == f"version 2.0 serves, in process {pid}\n"
+    assert load.process.process.wait(20) == 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).wait(20)
+    for client in load.clients:
+        client.end()
+        assert (client.error, client.has_ended) == (None, True)
 
 
 def test_half_a_request_is_finished_in_the_other_process(load: Load) -> None:

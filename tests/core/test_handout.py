@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pybehave import EventHandler
 from pybehave._uring.handout import Batch as CompiledBatch
 from pybehave._uring.handout import HandOut, events_in
+from pybehave.actions import Cast
 from pybehave.behaviours import handout
 from pybehave.behaviours.event_handler import Batch
 from pybehave.behaviours.event_manager import Entry
@@ -16,7 +17,10 @@ from pybehave.behaviours.handout import SPECIAL, Stopped, hand_batches, hand_out
 from pybehave.events import MARK, Handled, Later, Remove, Swap, notify
 
 compiled = HandOut(SPECIAL, Stopped)
-RESULTS = st.sampled_from(["add", "add", "add", "text", "none", "raise", "special", "remove"])
+OTHERS = ["cast", "pair", "three", "many"]
+RESULTS = st.sampled_from(
+    ["add", "add", "add", "text", "none", "raise", "special", "remove", *OTHERS]
+)
 
 
 class Scripted(EventHandler):
@@ -34,7 +38,16 @@ class Scripted(EventHandler):
         what = self.script.pop(0) if self.script else "add"
         if what == "raise":
             raise ValueError(event)
-        results = {"none": None, "text": f"{event}", "special": Handled(state), "remove": Remove()}
+        results = {
+            "none": None,
+            "text": f"{event}",
+            "special": Handled(state),
+            "remove": Remove(),
+            "cast": (state, Cast("other", event)),
+            "pair": (state, [event]),
+            "three": (state, event, Cast("other", event)),
+            "many": [Cast("other", event)],
+        }
         return results.get(what, (state, event))
 
 

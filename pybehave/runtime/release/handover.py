@@ -45,6 +45,7 @@ import logging
 import math
 import os
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -85,6 +86,9 @@ HOLD_S: Final = 5.0
 """How long replies may take to leave before the old process goes on instead."""
 
 HOLD_LOOK_S: Final = 0.001
+
+FATE_S: Final = 1.0
+"""How long a process that has hung up may take to end."""
 
 READY_S: Final = 60.0
 """How long the new process may take to recover the journal; then it is given up."""
@@ -252,9 +256,10 @@ class Successor:
         wait = self.channel.beat_until if is_on_loop else self.channel.wait_for
         try:
             message = wait("loaded", seconds)
-        except OSError:
+        except OSError as error:
+            why = self.fate(error)
             self.end()
-            raise
+            raise OSError(why) from error
         self.version, self.names = message["version"], message["names"]
         self.stands_by = message.get("stands_by", False)  # an older pybehave cannot
         said = message.get("speaks", ())  # an older pybehave does not say
@@ -266,8 +271,11 @@ class Successor:
         Raises:
             OSError: It has ended, for its code does not repeat the journal, say; or takes too long.
         """
-        self.channel.send({"is": "stand by"})
-        self.channel.wait_for("standing by", seconds)
+        try:
+            self.channel.send({"is": "stand by"})
+            self.channel.wait_for("standing by", seconds)
+        except OSError as error:
+            raise OSError(self.fate(error)) from error
 
     def give_listeners(
         self, listening: list[tuple[str, int]], seconds: float, closed: Closed | None = None
@@ -305,6 +313,22 @@ class Successor:
         self.channel.send({"is": "done"})
         self.channel.beat_until("serving", seconds)
 
+    def fate(self, error: OSError) -> str:
+        """Return why it does not serve: what it has said, or, when it said nothing, how it ended.
+
+        Args:
+            error: What was raised while this process talked to it.
+        """
+        if not isinstance(error, ConnectionError):
+            return str(error)
+        try:
+            status = self.process.wait(FATE_S)
+        except subprocess.TimeoutExpired:
+            return str(error)
+        if status >= 0:
+            return f"it has ended with exit status {status}"
+        return f"it was ended by {_signal_name(-status)}"
+
     def leave(self) -> None:
         """It serves, and outlives this process: its end is for whoever looks after it then. Popen
         would take it, and nobody else could know of it, did it not believe to know it already.
@@ -316,6 +340,13 @@ class Successor:
         self.process.kill()
         self.process.wait()
         self.channel.close()  # not before: hung up on, it would serve
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time one
+        return f"signal {number}"
 
 
 def _pieces(connections: Held) -> Iterator[Held]:
@@ -340,6 +371,11 @@ class Replacement:
         node: What is handed over.
         successor: Has loaded its code.
         answer: Called once: with the new process's facts, or with why all goes on as before.
+
+    Attributes:
+        ports: What is held.
+        is_stop_meant_for_both: A signal that came while the node was handed over ends the new
+            process, too: whoever sent it knew of no other.
     """
 
     def __init__(
@@ -350,6 +386,8 @@ class Replacement:
         self._answer = answer
         self._until = 0.0
         self._is_holding = self._is_over = False
+        self._serving: int | None = None
+        self.is_stop_meant_for_both = False
         self._listening = node.applications.listening()
         self.ports: list[Port] = [port for _, port in self._listening] + node.kept_beside
 
@@ -422,8 +460,8 @@ class Replacement:
             self._give(self._successor)
             return self._succeeded(self._successor)
         except OSError as error:
-            why = str(error)
-            logger.error("the new process does not serve: %s; one of the old release will", error)
+            why = self._successor.fate(error)
+            logger.error("the new process does not serve: %s; one of the old release will", why)
             self._successor.end()
         try:
             assert self._node.releases.command is not None
@@ -438,12 +476,18 @@ class Replacement:
 
     def _succeeded(self, successor: Successor, why: str = "") -> bool:
         """That process serves; the one before it did not, for that reason, if there is one."""
-        pid = successor.process.pid
+        pid = self._serving = successor.process.pid
         successor.leave()
         systemd.notify(f"MAINPID={pid}")
         facts = {"pid": pid, "version": successor.version, "is_fallback": bool(why), "why": why}
         self._answer(facts, None)
         return True
+
+    def pass_on_stop(self) -> None:
+        """Stop what serves now, if the process was asked to stop in the middle of this."""
+        if self._serving is not None and self.is_stop_meant_for_both:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._serving, signal.SIGTERM)
 
     def _give(self, successor: Successor) -> None:
         names = [(listener.name, port.fd) for listener, port in self._listening]
