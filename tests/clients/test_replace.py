@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pybehave.observer.client import AdminClient
@@ -101,8 +101,10 @@ def test_who_stops_the_process_meanwhile_stops_the_other_one_too(load: Load, num
     if number == signal.SIGTERM:  # INT waits for nobody's answer
         assert result.stdout == f"version 2.0 serves, in process {pid}\n"
     assert load.process.process.wait(20) == 0
-    with contextlib.suppress(psutil.NoSuchProcess):
-        psutil.Process(pid).wait(20)
+    with contextlib.suppress(ProcessLookupError):
+        ended = os.pidfd_open(pid)
+        assert select.select([ended], [], [], 20)[0]
+        os.close(ended)
     for client in load.clients:
         client.end()
         assert (client.error, client.has_ended) == (None, True)
