@@ -705,7 +705,7 @@ class LoopClosed(PybehaveError):
         self.detail = detail
 
 
-_LISTEN_ADVICE = {
+LISTEN_ADVICE = {
     errno.EADDRINUSE: "choose another address, or end whatever holds this one",
     errno.EADDRNOTAVAIL: "no interface of this machine has that address; choose one that has",
     errno.ENOTDIR: "what stands for its folder is no folder; choose another path",
@@ -721,6 +721,7 @@ _LISTEN_ADVICE = {
     errno.EMFILE: "let this process open more (`ulimit -n`, LimitNOFILE of systemd)",
     errno.ENFILE: "let the system open more (sysctl fs.file-max)",
 }
+"""What to do when the system refuses a socket; whoever accepts one says it, too."""
 _LISTEN_WORDS = {
     errno.ENOENT: "the folder is missing",
     errno.EBADF: "this process has inherited no such descriptor",
@@ -743,7 +744,7 @@ class ListenFailed(PybehaveError):
             number, text = reason.errno or 0, reason.strerror
             if text == os.strerror(number):  # not a sentence of our own
                 text = _LISTEN_WORDS.get(number, text)
-                advice = _LISTEN_ADVICE.get(number, advice)
+                advice = LISTEN_ADVICE.get(number, advice)
         super().__init__(f"Cannot listen on {url}: {text}; {advice}")
         self.url = url
         self.reason = reason

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# C unit tests, then pytest, in as many processes as there are processors.
+# C unit tests, then pytest, in one process more than there are processors.
 # Arguments go to pytest and replace its selection; then there is one process.
 #
 # PYBEHAVE_EFFORT    usual, or full: how many rounds are played (tests/effort.py)
-# PYBEHAVE_TEST_WORKERS  processes of pytest (default: processors, four at most)
+# PYBEHAVE_TEST_WORKERS  processes of pytest (default: one more than processors, four at most)
 # CI=true            a missing client program is an error, and so is a skipped test (tests/skips.py)
 # PYBEHAVE_MAY_SKIP  reasons, as a regular expression, that this machine has for skipping tests
 # PYBEHAVE_FUZZ_RUNS inputs per C fuzz target (default 20000)

@@ -277,6 +277,7 @@ class Applications:
             self._node.loop,
             list(running.tree.workers),
             seconds,
+            lambda: self._node.is_draining,
             lambda: running.tree.stop("shutdown", ended),
         )
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 TICKS_MAX: Final = 64
 """Ticks that read what clients had sent before a drain; busy ones would never be done sending."""
 
+LOOK_S: Final = 0.1
+"""How soon a drain that is called off is seen to be."""
+
 ABORT_TICKS_MAX: Final = 200
 ABORT_TICK_S: Final = 0.005
 """Aborted connections come home within a tick or two; after 1 s something is wrong."""
@@ -66,7 +69,11 @@ def close_connections(
 
 
 def after_waiting(
-    loop: Loop, servers: Iterable[Any], seconds: float, then: Callable[[], None]
+    loop: Loop,
+    servers: Iterable[Any],
+    seconds: float,
+    is_draining: Callable[[], bool],
+    then: Callable[[], None],
 ) -> None:
     """Call a function when servers have taken what waits for them now; on the loop's thread.
 
@@ -77,23 +84,32 @@ def after_waiting(
         loop: Whose servers.
         servers: Those that run.
         seconds: After these it is called all the same; 0: at once.
+        is_draining: Whether they are waited for; it may change meanwhile.
         then: The function.
     """
+    until = loop.now() + seconds
     busy = {server.name for server in servers if server.mailbox_count} if seconds else set()
     if not busy:
         then()
         return
 
+    alarm: Any = None
+
     def has_taken(name: str) -> None:
         busy.discard(name)
-        if not busy and loop.dispatcher.cancel_alarm(late):
+        if not busy and loop.dispatcher.cancel_alarm(alarm):
             then()
 
-    def is_late() -> None:
+    def look() -> None:
+        nonlocal alarm
+        left = until - loop.now()
+        if left > 0 and is_draining():
+            alarm = loop.dispatcher.start_alarm(min(left, LOOK_S), look)
+            return
         logger.warning("%d servers have not taken all that waited for them", len(busy))
         then()
 
-    late = loop.dispatcher.start_alarm(seconds, is_late)
+    alarm = loop.dispatcher.start_alarm(min(seconds, LOOK_S), look)
     for name in sorted(busy):
         loop.dispatcher.in_turn(name, partial(has_taken, name))
 

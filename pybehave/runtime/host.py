@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from pybehave._uring.handles import Caller
     from pybehave._uring.loop import Loop
     from pybehave.runtime.durable.journaling import NodeJournal
+    from pybehave.runtime.durable.replay import Known
     from pybehave.runtime.isolation import Isolation
     from pybehave.runtime.node import Node
 
@@ -318,12 +319,20 @@ class LoopHost:
         dispatcher.revive(
             server, initial.state, known.due, known.idle_s, known.requests, known.asked
         )
+        self._go_on(server, worker, initial, known)
+        return server
+
+    def _go_on(
+        self, server: Server, worker: Worker[Any, Any], initial: Initial, known: Known
+    ) -> None:
+        """A journaled server has its state: it begins, and hears what it could not hear before."""
+        if known.server is not None:
+            self.loop.dispatcher.unmiss(server.name)
         before = [] if known.asked is None else known.asked.actions()
         self._begin(server, worker, initial, is_known=True)
         for connection in known.lost:
-            dispatcher.inform(server, Closed(connection, "restart"))
+            self.loop.dispatcher.inform(server, Closed(connection, "restart"))
         self._settle_later(server, before)
-        return server
 
     def is_starting(self, name: str) -> bool:
         """Whether the init of a server of that name has begun, and not returned."""

@@ -181,7 +181,7 @@ class Node(Requests, Supervision, Forgetting):
         self.inherited: dict[str, int] = {}  # listening sockets of the process before, by name
         self.kept_beside: list[Port] = []  # of `_beside`, those that a process after this one gets
         self._beside: dict[Port, tuple[str, int, int] | None] = {}
-        self._is_draining = True
+        self.is_draining = True
         self._started = threading.Event()
 
     # --- life --------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ class Node(Requests, Supervision, Forgetting):
             try:
                 self._serve()
             except KeyboardInterrupt:
-                self._is_draining = False
+                self.is_draining = False
                 self.exit_status = self.exit_status or signals.INTERRUPTED
             except LoopForked:  # a step has forked, and this is the child: it has no node
                 raise
@@ -266,7 +266,7 @@ class Node(Requests, Supervision, Forgetting):
                 self.journal.letters.send_again()
             self.watch.serving()
         except BaseException:
-            self._is_draining = False
+            self.is_draining = False
             self._shut_down()
             raise
         finally:
@@ -322,7 +322,7 @@ class Node(Requests, Supervision, Forgetting):
 
     def request_stop(self, *, drain: bool = True) -> None:
         """Ask the node to stop; from any thread and from signal handlers."""
-        self._is_draining = self._is_draining and drain
+        self.is_draining = self.is_draining and drain
         self.is_asked_to_stop = True
         self.loop.stop()
 
@@ -449,14 +449,14 @@ class Node(Requests, Supervision, Forgetting):
 
     def _close_connections(self) -> None:
         draining.close_connections(
-            self.loop, self.drain_timeout, lambda: self._is_draining, self.applications.servers
+            self.loop, self.drain_timeout, lambda: self.is_draining, self.applications.servers
         )
 
     def _stop_trees(self, until: float) -> None:
-        if self._is_draining:
+        if self.is_draining:
             self.loop.run_once(0.0)  # what other threads have sent gets into the mailboxes
         for running in self.applications.in_reverse():
-            seconds = max(until - self.loop.now(), 0.0) if self._is_draining else 0.0
+            seconds = max(until - self.loop.now(), 0.0) if self.is_draining else 0.0
             self._wait(partial(self.applications.end_tree, running, seconds=seconds))
         for tree in self.applications.half_started():
             self._wait(partial(_stop_tree, tree))

@@ -60,4 +60,5 @@ cdef class Acting(System):
     cdef int _activate(self, Connection connection, object mode) except -1
     cdef int reactivate(self, Address address) except -1
     cdef int greet(self, Server server, Address address, bint is_known) except -1
-    cdef int untold(self, object connection) except -1
+    cdef int unheard(self, Address address, object mailbox) except -1
+    cdef int miss(self, Address address, object closed) except -1

@@ -343,22 +343,50 @@ cdef class Acting(System):
                 conn_activate(self.conns, c, max(c.limits.active, 1))
         return 0
 
-    cdef int untold(self, object connection) except -1:
-        """An incarnation has ended that was to be told of a connection: the next one is."""
-        cdef conn *c = NULL
-        if type(connection) is Connection: # else a server has made that message up
-            c = conns_find(self.conns, (<Connection>connection).token())
-        if c != NULL:
-            c.flags &= ~CONN_EVENTS
+    cdef int unheard(self, Address address, object mailbox) except -1:
+        """An incarnation has ended: the next one is told of who has come and who has gone in place
+        of this one, in whose mailbox that still was.
+        """
+        cdef conn *c
+        cdef set untold = set()
+        for item in mailbox or ():
+            message = item[1]
+            if type(message) not in (_actions.Opened, _actions.Closed) \
+                    or type(message.connection) is not Connection: # a server has made it up
+                continue
+            if type(message) is _actions.Opened:
+                untold.add(message.connection)
+                c = conns_find(self.conns, (<Connection>message.connection).token())
+                if c != NULL:
+                    c.flags &= ~CONN_EVENTS
+            elif message.connection not in untold:
+                self.miss(address, message)
         return 0
+
+    cdef int miss(self, Address address, object closed) except -1:
+        """Nobody is there to hear that a connection has ended: the next one is told, if its state
+        is the one that has the connection.
+        """
+        if address.is_journaled:
+            if address.missed is None:
+                address.missed = []
+            address.missed.append(closed)
+        return 0
+
+    def unmiss(self, str name) -> None:
+        """The next one's state was made by a replay, whose handles are others: it is told of theirs
+        (`Known.lost`).
+        """
+        cdef Address address = self.address(name)
+        address.missed = None
 
     cdef int greet(self, Server server, Address address, bint is_known) except -1:
         """Tell a new incarnation of the connections that stand, in the order in which they came.
 
         What its state knows is not told again: with `is_known`, of whom one before was told. Nor
         is a connection whose `Opened` was a crash, for it would end each one. Of the end of one
-        that it was not told of it does not hear. Until all are taken, what comes waits in its
-        mailbox, behind them (decision 0005).
+        that it was not told of it does not hear; of those that have ended meanwhile it hears first.
+        Until all are taken, what comes waits in its mailbox, behind them (decision 0005).
         """
         cdef uint32_t slot
         cdef conn *c
@@ -377,6 +405,10 @@ cdef class Acting(System):
                 continue
             c.flags |= CONN_EVENTS
             found.append((c.id, self.connection_of(c)))
+        for closed in (address.missed or ()) if is_known else ():
+            if not (<Connection>closed.connection).is_unwelcome:
+                self.tell(server, closed)
+        address.missed = None
         if found:
             found.sort()
             server.extra().is_greeting = True

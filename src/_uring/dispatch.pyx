@@ -157,8 +157,8 @@ cdef class Dispatcher(Ephemeral):
                 self.stats.casts_lost += 1
             elif item[0] == INPUT_SYSTEM: # whom it was for is gone
                 item[1]()
-            elif type(item[1]) is _actions.Opened:
-                self.untold(item[1].connection)
+        if address.has_events:
+            self.unheard(address, mailbox)
         if server.has_control():
             self.release(server, error)
         if address.is_asking:

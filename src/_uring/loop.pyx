@@ -689,8 +689,11 @@ cdef class Loop(Ports):
             error = OSError(c.error, os.strerror(c.error))
             return self.dispatcher.tell(port.connector, _actions.ConnectFailed(port.tag, error))
         message = _actions.Closed(self.dispatcher.connection_of(c), REASONS[c.reason])
-        server = port.connector if port.connector is not None else port.address.server
-        return self.dispatcher.tell(server, message)
+        if port.connector is not None:
+            return self.dispatcher.tell(port.connector, message)
+        if port.address.server is None:
+            return self.dispatcher.miss(port.address, message)
+        return self.dispatcher.tell(port.address.server, message)
 
     def finish_connections(self) -> int:
         """Answer what was read, flush, close; returns how many connections are still there."""

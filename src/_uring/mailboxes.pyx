@@ -280,7 +280,7 @@ cdef class Mailboxes(Names):
         self.refuse_kept(name, NoProc(name))
         _jobs.forget(self.outbox, name)
         if address is not None:
-            address.kept = None
+            address.kept = address.missed = None
             address.is_journaled = False
 
     cdef int _lose(self, str name, tuple item) except -1:

@@ -18,11 +18,15 @@ from .handles cimport Connection
 from .leaves cimport *
 from .servers cimport Address, Port, Server
 
+import logging
 import os
 
 from pybehave import actions as _actions
+from pybehave.errors import LISTEN_ADVICE as _LISTEN_ADVICE
 from pybehave.errors import ListenFailed, LoopClosed, LoopForked, Overloaded
 from pybehave.flow import messages_of
+
+cdef object logger = logging.getLogger("pybehave")
 
 cdef extern from "sockets.h" nogil:
     int64_t sockets_peer_uid(int fd)
@@ -33,6 +37,7 @@ cdef extern from "<errno.h>" nogil:
 
 cdef int REFUSALS_PER_EVENT = 32
 cdef double ACCEPT_PAUSE_S = 0.1        # after descriptors ran out
+cdef uint64_t SAID_NS = 60_000_000_000 # and for so long that need not be said again
 cdef uint64_t BYTES_MAX = 1 << 62       # "no limit" in numbers: sums of two of them still fit
 cdef double SECONDS_MAX = 1e12          # 30,000 years, for the same reason
 
@@ -139,7 +144,7 @@ cdef class Ports:
         if done.result >= 0:
             self._welcome(port, done.result)
         elif done.result in (-EMFILE, -ENFILE, -ENOMEM, -ENOBUFS):
-            self._exhausted(port)
+            self._exhausted(port, -done.result)
         elif done.result != -ECANCELED:
             self._stats.accept_errors += 1
         if not port.is_open and not port.is_armed and port.fd >= 0:
@@ -173,10 +178,15 @@ cdef class Ports:
             self.dispatcher.opened(port.address.server, c)
         return 0
 
-    cdef int _exhausted(self, Port port) except -1:
+    cdef int _exhausted(self, Port port, int error) except -1:
         """Out of descriptors: refuse some of those who wait, try again a little later."""
         cdef int count
+        cdef uint64_t now_ns = self.dispatcher.now_ns
         self._stats.accept_errors += 1
+        if not self._has_said_exhausted or now_ns - self._said_ns >= SAID_NS:
+            self._has_said_exhausted, self._said_ns = True, now_ns
+            logger.warning("listener %r refuses connections: %s; %s", port.name,
+                           os.strerror(error), _LISTEN_ADVICE.get(error, "see `pybehave health`"))
         for count in range(REFUSALS_PER_EVENT):
             self._source.verbs.refuse(self._source, port.fd)
         return self._pause_accept(port)

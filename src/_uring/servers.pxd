@@ -53,6 +53,7 @@ cdef class Address:
     cdef bint is_asking                # a listener of it hands on what it is asked for
     cdef bint has_events               # a listener of it tells who comes and goes
     cdef list kept                     # journaled messages for the next one, or None
+    cdef list missed                   # ends of connections that a journaled one did not hear of
 
 
 cdef class Port:

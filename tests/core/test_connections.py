@@ -273,6 +273,7 @@ def test_running_out_of_descriptors_neither_stops_nor_spins_the_listener(source:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert result.stdout == "served\n", result.stderr
+    assert result.stderr.count("refuses connections: Too many open files; let this process") == 1
 
 
 class Store(GenServer[dict[bytes, bytes], Any, Any]):

@@ -22,6 +22,7 @@ from pybehave.errors import (
     StartFailed,
 )
 from pybehave.protocols import Lines
+from pybehave.runtime import draining
 from tests.power.machine import wait_for
 
 
@@ -204,6 +205,46 @@ class Putting(Told):
 
     def handle_call(self, request: Any, caller: Any, state: Any) -> Any:
         return state, NO_REPLY
+
+
+class Busy:
+    """A loop with one server that never takes what waits for it; its time is the test's."""
+
+    name, mailbox_count = "busy", 1
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.alarms: list[tuple[float, Callable[[], None]]] = []
+        self.dispatcher = self
+
+    def now(self) -> float:
+        return self.time
+
+    def in_turn(self, _name: str, _then: Callable[[], None]) -> None:
+        """It has none."""
+
+    def start_alarm(self, seconds: float, then: Callable[[], None]) -> None:
+        self.alarms.append((self.time + seconds, then))
+
+    def run(self) -> None:
+        self.time, then = self.alarms.pop(0)
+        then()
+
+
+@pytest.mark.parametrize(("called_off_s", "at_most_s"), [(60.0, 10.0), (2.0, 2.2), (0.0, 0.2)])
+def test_a_stop_at_once_ends_a_drain_that_waits_for_servers(
+    called_off_s: float, at_most_s: float
+) -> None:
+    """INT behind TERM waited for the whole `drain_timeout`."""
+    loop: Any = Busy()
+    ended: list[float] = []
+    draining.after_waiting(
+        loop, [loop], 10.0, lambda: loop.time < called_off_s, lambda: ended.append(loop.time)
+    )
+    while loop.alarms:
+        loop.run()
+    assert len(ended) == 1
+    assert min(called_off_s, 10.0) <= ended[0] <= at_most_s
 
 
 def test_a_node_that_stops_ends_a_stop_that_waits_for_connections(

@@ -136,6 +136,64 @@ def test_a_journaled_server_knows_them_and_hears_of_those_that_came_meanwhile() 
         assert server is not None and server.inputs == 2, "the new one, and the question"
 
 
+def test_a_journaled_server_hears_first_of_those_that_went_meanwhile() -> None:
+    """They stayed in its state for ever."""
+    log: list[str] = []
+    with Simulator(8, witnessed(Witness, log, journal=True), disk=SimDisk()) as world:
+        clients = connected(world, 3)
+        world.node.terminate_child("root", "s")
+        clients[2].close()
+        world.run(1)
+        clients[0].close()
+        world.run(1)
+        connected(world, 1)
+        log.clear()
+        world.node.restart_child("root", "s")
+        world.run(1)
+        assert log == ["closed 2.1", "closed 0.1", "opened 0.2"]
+        assert world.node.call("s", "known") == ["0.2", "1.1"]
+        world.node.terminate_child("root", "s")
+        world.node.restart_child("root", "s")
+        world.run(1)
+        assert world.node.call("s", "known") == ["0.2", "1.1"]
+        assert len(log) == 3, "once"
+
+
+@pytest.mark.parametrize("recovery", ["last_good", "clean"])
+def test_a_crash_keeps_no_end_from_a_journaled_server(recovery: Any) -> None:
+    log: list[str] = []
+    app = witnessed(Witness, log, journal=True, recovery=recovery)
+    with Simulator(9, app, disk=SimDisk()) as world:
+        clients = connected(world, 2)
+        world.node.sys.suspend("s")
+        world.node.cast("s", "boom")
+        clients[0].close()
+        world.run(1)
+        log.clear()
+        world.node.sys.resume("s")
+        world.run(1)
+        assert log.count("closed 0.1") == (recovery == "last_good")
+        assert log[-1] == ("closed 0.1" if recovery == "last_good" else "opened 1.1")
+        assert world.node.call("s", "known") == ["1.1"]
+
+
+def test_nor_of_one_that_has_come_and_gone_or_that_it_has_crashed_on() -> None:
+    log: list[str] = []
+    with Simulator(10, witnessed(Allergic, log, journal=True), disk=SimDisk()) as world:
+        connected(world, 1)
+        world.node.sys.suspend("s")
+        coming = connected(world, 3)
+        for client in coming[:2]:
+            client.close()
+            world.run(1)
+        log.clear()
+        world.node.sys.resume("s")
+        world.run(1)
+        assert not any(line.startswith("closed") for line in log)
+        assert log[-1] == "opened 3.1"
+        assert world.node.call("s", "known") == ["0.1", "3.1"]
+
+
 def test_a_journaled_server_hears_of_those_that_a_crash_kept_from_it() -> None:
     """They stood in its mailbox, and counted as told. The one whose `Opened` was the crash is not
     told again, nor of its end.
